@@ -1,0 +1,46 @@
+"""JSON Lines, plain or gzipped."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from src.utils.errors import UserError
+from src.utils.files import atomic_open
+
+
+def iterate_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a `.jsonl` or `.jsonl.gz` file; blank lines are passed over.
+
+    Raises:
+        UserError: The file is missing, or a line is not a JSON object (its number is named).
+    """
+    if not path.is_file():
+        raise UserError(f"no such file: {path}")
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path}, line {number}: not JSON ({error.msg})") from error
+            if not isinstance(value, dict):
+                raise UserError(f"{path}, line {number}: expected a JSON object, got {type(value).__name__}")
+            yield value
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """All objects of a `.jsonl` or `.jsonl.gz` file."""
+    return list(iterate_jsonl(path))
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write `rows` to `path` atomically, one JSON object a line."""
+    with atomic_open(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")

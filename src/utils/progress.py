@@ -1,0 +1,41 @@
+"""Progress bars: what runs, how much is done, how long still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from src.utils.ranks import is_main_process
+
+T = TypeVar("T")
+console = Console(stderr=True)
+
+
+def progress_bar() -> Progress:
+    """A rich progress display on stderr; silent on other ranks and where stderr is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not (is_main_process() and console.is_terminal),
+        transient=True,
+    )
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Iterate over `items` behind a progress bar."""
+    with progress_bar() as bar:
+        yield from bar.track(items, total=total, description=description)
+
+
+def say(message: str) -> None:
+    """One line for the user on stderr (rank 0 only)."""
+    if is_main_process():
+        console.print(message, highlight=False, soft_wrap=True)
