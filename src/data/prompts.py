@@ -1,0 +1,42 @@
+"""The user turn, built by one function for training and evaluation, so that both are equal to the byte."""
+
+from __future__ import annotations
+
+from string import Formatter
+
+from src.utils.errors import UserError
+
+
+def render_user_turn(template: str, **fields: str) -> str:
+    """Fill the `{name}` places of a task's `user_prompt`.
+
+    Values go in as they are: braces inside them are text. `{{` and `}}` in the template stand for `{` and `}`.
+
+    Args:
+        template: `user_prompt` of a task, e.g. `"Explain:\\n{code}"`.
+        **fields: A value for each place; more than the template asks for is allowed.
+
+    Returns:
+        The user turn.
+
+    Raises:
+        UserError: The template asks for a field that is not there, or is not a valid template.
+
+    Example:
+        >>> render_user_turn("Explain {code}", code="f = {}")
+        'Explain f = {}'
+    """
+    try:
+        parts = list(Formatter().parse(template))
+    except ValueError as error:
+        raise UserError(f"user_prompt {template!r}: {error}; write {{{{ or }}}} for a literal brace") from error
+    turn = []
+    for text, name, spec, conversion in parts:
+        turn.append(text)
+        if name is None:
+            continue
+        if name not in fields or spec or conversion:
+            known = ", ".join(f"{{{field}}}" for field in sorted(fields))
+            raise UserError(f"user_prompt asks for {{{name}}}; this task has {known} (mend task.user_prompt)")
+        turn.append(fields[name])
+    return "".join(turn)
