@@ -1,0 +1,65 @@
+"""The frame around a script: sequences expanded before Hydra, mistakes as one clear line after it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from hydra.errors import HydraException, InstantiationException
+from omegaconf.errors import OmegaConfBaseException
+
+from src.config.ellipsis import expand_ellipsis
+from src.utils.errors import UserError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def run_script(main: Callable[[], object]) -> None:
+    """Run a `@hydra.main` function as a command.
+
+    Bad input prints one line on stderr and exits with 2; Ctrl-C says how to go on and exits with 130; any other
+    exception is a defect of ours and keeps its traceback.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions reach us instead of Hydra's own printer
+    try:
+        sys.argv[1:] = [expand_ellipsis(argument) for argument in sys.argv[1:]]
+        main()
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted; the same command goes on from here\n")
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        line = explain(error)
+        if line is None:
+            raise
+        sys.stderr.write(f"error: {line}\n")
+        sys.exit(BAD_INPUT)
+
+
+def explain(error: BaseException) -> str | None:
+    """The one line that tells a user what to change, or None where the error is not of the user's making."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, InstantiationException):
+        return _explain_instantiation(error)
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return _one_line(error)
+    return None
+
+
+def _explain_instantiation(error: InstantiationException) -> str | None:
+    cause = error.__cause__
+    if cause is None or isinstance(cause, OmegaConfBaseException):
+        return _one_line(error)
+    if isinstance(cause, TypeError) and "argument" in str(cause):
+        return _one_line(error)  # an unknown or missing key of a YAML node
+    return explain(cause)
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    if "Could not find" in text and len(lines) > 2:  # Hydra's list of options comes one a line
+        return f"{text}. {lines[1]} {', '.join(lines[2:])}"
+    return "; ".join(line for line in lines if not line.startswith(("reference_type", "object_type")))
