@@ -1,0 +1,200 @@
+"""Run directories: what was run, from what, into what - whole or not at all, and never twice."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from src.utils.errors import UserError, first_differences
+from src.utils.files import sha256_file, sha256_json, write_json
+
+RECORD = "run.json"
+LIBRARIES = ("torch", "transformers", "lightning", "mergekit", "evalplus", "numpy", "sacrebleu", "nltk", "rouge_score")
+
+
+@dataclass
+class Run:
+    """One open or finished run directory.
+
+    Attributes:
+        directory: Final place of the run.
+        work: Where to write while it is open (a hidden sibling, renamed to `directory` at the end).
+        record: The content of `run.json`.
+        finished: True if an equal run had already been finished; then there is nothing to do.
+        scratch: Folder inside `work` for what resuming needs; removed when the run finishes.
+    """
+
+    directory: Path
+    work: Path
+    record: dict[str, Any]
+    finished: bool
+    results: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def scratch(self) -> Path:
+        path = self.work / ".scratch"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+@contextlib.contextmanager
+def open_run(
+    directory: Path,
+    *,
+    stage: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str] | None = None,
+    argv: list[str] | None = None,
+) -> Iterator[Run]:
+    """Open `directory` for one run; on leaving without an error it appears there whole, with its `run.json`.
+
+    Args:
+        directory: Final place, e.g. `runs/merge/pocket-ties-w0.3-s0`.
+        stage: Name of the stage (train, merge, evaluate, diagnose, study).
+        config: JSON-like resolved configuration that decides the result (no paths, no logging choices).
+        inputs: Content fingerprints of everything read, by name.
+        argv: The command that reproduces the run.
+
+    Yields:
+        A `Run`; if `run.finished` the caller returns at once. Otherwise it writes into `run.work` and puts figures
+        worth recording into `run.results`.
+
+    Raises:
+        UserError: The place holds a run of another configuration (the differences are shown), or another process
+            is writing it.
+    """
+    identity = {"stage": stage, "config": dict(config), "inputs": dict(inputs or {})}
+    finished = read_record(directory)
+    if finished is not None:
+        _require_equal(directory, finished, identity, "holds another run")
+        yield Run(directory, directory, finished, finished=True, results=finished["results"])
+        return
+    _refuse_foreign(directory)
+    with _lock(directory):
+        work = directory.parent / f".{directory.name}.partial"
+        fresh = not work.exists()
+        if not fresh and (interrupted := read_record(work)) is not None:
+            _require_equal(work, interrupted, identity, "holds an interrupted run of another configuration")
+        record = {**identity, "state": "running", "argv": argv or [], **environment()}
+        run = Run(directory, work, record, finished=False)
+        write_json(work / RECORD, record)
+        started = time.monotonic()
+        try:
+            yield run
+        except UserError:
+            if fresh:
+                shutil.rmtree(work)
+            raise
+        _finish(run, time.monotonic() - started)
+
+
+def read_record(directory: Path) -> dict[str, Any] | None:
+    """The `run.json` of a directory, or None where there is none."""
+    path = directory / RECORD
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def fingerprint(directory: Path) -> str:
+    """Content hash of a finished run's files, taken from its record (so that 15 GB are not read again)."""
+    record = read_record(directory)
+    if record is None:
+        raise UserError(f"{directory} has no {RECORD}: not a run directory")
+    return sha256_json(record["outputs"])
+
+
+def environment() -> dict[str, Any]:
+    """Commit, versions and machine of this process."""
+    versions = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {
+        "commit": _git_commit(),
+        "versions": versions,
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
+    }
+
+
+def command(script: str, overrides: list[str]) -> list[str]:
+    """`python SCRIPT.py OVERRIDES` as a list, the form in which run.json keeps the command of a run."""
+    return ["python", f"{script}.py", *overrides]
+
+
+def typed_command() -> list[str]:
+    """The command line of this process as a user would type it."""
+    return ["python", Path(sys.argv[0]).name, *sys.argv[1:]]
+
+
+def size_on_disk(directory: Path) -> int:
+    """Bytes of all files under `directory`."""
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def _finish(run: Run, seconds: float) -> None:
+    shutil.rmtree(run.work / ".scratch", ignore_errors=True)
+    outputs = {
+        str(path.relative_to(run.work)): sha256_file(path)
+        for path in sorted(run.work.rglob("*"))
+        if path.is_file() and path.name != RECORD
+    }
+    cost = {"seconds": round(seconds, 3), "bytes": size_on_disk(run.work)}
+    run.record |= {"state": "finished", "results": run.results, "outputs": outputs, "cost": cost}
+    write_json(run.work / RECORD, run.record)
+    os.replace(run.work, run.directory)
+    run.finished = True
+
+
+def _require_equal(place: Path, there: dict[str, Any], here: dict[str, Any], what: str) -> None:
+    differences = list(_differences({key: there.get(key) for key in here}, _as_json(here)))
+    if differences:
+        detail = first_differences("first differences", differences)
+        raise UserError(f"{place} {what}; {detail}. Choose another place with output=DIR, or remove {place}")
+
+
+def _differences(there: Any, here: Any, path: str = "") -> Iterator[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted(there.keys() | here.keys()):
+            yield from _differences(there.get(key), here.get(key), f"{path}.{key}" if path else key)
+    elif there != here:
+        yield f"{path.removeprefix('config.')}: {there!r} there, {here!r} here"
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _refuse_foreign(directory: Path) -> None:
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UserError(f"{directory} exists and is not a run of this tool; choose another place with output=DIR")
+
+
+@contextlib.contextmanager
+def _lock(directory: Path) -> Iterator[None]:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(directory.parent / f".{directory.name}.lock")
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except Timeout:
+        raise UserError(f"another process is writing {directory}; wait for it or choose output=DIR") from None
+
+
+def _git_commit() -> str | None:
+    answer = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+        cwd=Path(__file__).parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
