@@ -1,0 +1,125 @@
+"""What fine-tuning and merging did to the weights: layer-wise norms and correlations of all variants, in one pass.
+
+The reference study's Figures 2 and 3 (arXiv 2601.21115) are columns here, beside the plain quantities that they
+resemble: see `Diagnosis`.
+
+Shapes: K variants, C elements of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from src.checkpoints import Checkpoint
+from src.diagnostics.places import Place, is_weight, place
+from src.diagnostics.tables import correlation_table, layer_table
+from src.diagnostics.totals import Totals
+from src.utils.errors import UserError, first_differences
+from src.utils.progress import track
+
+STUDY_THRESHOLD = 0.3
+BLOCK_ELEMENTS = 2**20
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Two tidy tables; `layer` and `kind` are `"all"` in the rows that sum over them.
+
+    Args:
+        layers: One row a variant, layer and module kind. `l2_mean`: mean over the group's weight tensors of the
+            Frobenius norm of the delta (the study's Figure 2); `l2`: norm of the whole group's delta, biases included;
+            `base_l2`: of the base's parameters; `relative_l2`: `l2 / base_l2`.
+        correlations: One row a pair of variants, layer and module kind, over weight tensors. `pearson` and `cosine` of
+            the two deltas; `pearson_thresholded`: after setting to zero, tensor by tensor, what is below the threshold
+            times that tensor's largest magnitude (the study's Figure 3); `sign_conflict`: share, 0-1, of opposite
+            signs where both deltas are non-zero.
+    """
+
+    layers: pd.DataFrame
+    correlations: pd.DataFrame
+
+
+def diagnose(
+    base: Checkpoint,
+    variants: Mapping[str, Checkpoint],
+    threshold: float = STUDY_THRESHOLD,
+    block_elements: int = BLOCK_ELEMENTS,
+) -> Diagnosis:
+    """Compare every variant with the base, tensor by tensor; one tensor of each checkpoint is in memory at a time.
+
+    Args:
+        base: The checkpoint that all variants started from.
+        variants: Name to checkpoint, with the base's tensors and shapes.
+        threshold: Of the thresholded correlation, as a share of a tensor's largest magnitude, 0-1.
+        block_elements: Elements taken at once; (K + 1) blocks of float64 bound the working memory.
+
+    Raises:
+        UserError: No variant, a threshold outside 0-1, other tensors or shapes than the base's, or values that are
+            not finite.
+    """
+    if not variants:
+        raise UserError(
+            "nothing to compare with the base: give at least one variant, for example specialists.codegen=DIR"
+        )
+    if not 0 <= threshold <= 1:
+        raise UserError(f"threshold must lie in 0-1, got {threshold}")
+    for name, variant in variants.items():
+        _check_same_tensors(base, name, variant)
+    totals: dict[Place, Totals] = {}
+    for name in track(base.names, "Comparing weights"):
+        group = totals.setdefault(place(name), Totals(len(variants)))
+        _add_tensor(group, name, base, variants, threshold, block_elements)
+    return Diagnosis(layer_table(totals, list(variants)), correlation_table(totals, list(variants)))
+
+
+def _add_tensor(
+    group: Totals,
+    name: str,
+    base: Checkpoint,
+    variants: Mapping[str, Checkpoint],
+    threshold: float,
+    block_elements: int,
+) -> None:
+    flat_base = base.tensor(name).reshape(-1)
+    flat_variants = [variant.tensor(name).reshape(-1) for variant in variants.values()]
+    blocks = [slice(start, start + block_elements) for start in range(0, flat_base.numel(), block_elements)]
+    squares_K, peak_K, base_square = torch.zeros(len(variants)).double(), torch.zeros(len(variants)).double(), 0.0
+    for block in blocks:
+        deltas_KC = _deltas(flat_base, flat_variants, block)
+        squares_K += deltas_KC.square().sum(dim=1)
+        peak_K = torch.maximum(peak_K, deltas_KC.abs().amax(dim=1))
+        base_square += float(flat_base[block].double().square().sum())
+    _check_finite(name, list(variants), squares_K)
+    group.add_tensor(flat_base.numel(), squares_K, base_square, is_weight(name))
+    if is_weight(name):
+        for block in blocks:
+            group.add_weights(_deltas(flat_base, flat_variants, block), threshold * peak_K)
+
+
+def _deltas(flat_base: Tensor, flat_variants: list[Tensor], block: slice) -> Tensor:
+    base_C = flat_base[block].double()
+    return torch.stack([variant[block].double() - base_C for variant in flat_variants])
+
+
+def _check_finite(tensor: str, variants: list[str], squares_K: Tensor) -> None:
+    for variant, finite in zip(variants, squares_K.isfinite().tolist(), strict=True):
+        if not finite:
+            raise UserError(f"{variant} or its base holds NaN or infinite values in tensor {tensor}")
+
+
+def _check_same_tensors(base: Checkpoint, label: str, variant: Checkpoint) -> None:
+    ours, theirs = set(base.names), set(variant.names)
+    differences = [f"{name} is missing" for name in sorted(ours - theirs)]
+    differences += [f"{name} is not in the base" for name in sorted(theirs - ours)]
+    differences += [
+        f"{name} is {tuple(variant.shape(name))}, base {tuple(base.shape(name))}"
+        for name in sorted(ours & theirs)
+        if tuple(variant.shape(name)) != tuple(base.shape(name))
+    ]
+    if differences:
+        raise UserError(first_differences(f"{label} does not have the tensors of the base", differences))
