@@ -1,0 +1,147 @@
+"""The safetensors layout: an 8-byte length, a JSON table of contents, then the tensors' bytes one after another."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from src.utils.errors import UserError
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+HEADER_LIMIT = 100_000_000  # bytes; the limit of the reference implementation
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Shape and dtype of a tensor that is not loaded."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def numel(self) -> int:
+        """Number of elements (1 for a scalar)."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the stored tensor in bytes."""
+        return self.numel * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a tensor lies: its file, the offset of its first byte in it, its shape and dtype."""
+
+    file: Path
+    offset: int
+    info: TensorInfo
+
+
+def read_header(path: Path) -> dict[str, Entry]:
+    """The table of contents of one safetensors file.
+
+    Raises:
+        UserError: The file is truncated or is no safetensors file, or a tensor's bytes do not fit its shape and dtype.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(size - 8, HEADER_LIMIT):
+            raise UserError(f"{path} is truncated or no safetensors file: {size} bytes, header of {length} announced")
+        table = _parse(path, file.read(length))
+    table.pop("__metadata__", None)
+    return {name: _entry(path, name, fields, 8 + length, size) for name, fields in table.items()}
+
+
+def pack_header(table: Mapping[str, TensorInfo]) -> tuple[bytes, dict[str, int]]:
+    """The bytes that open a safetensors file holding `table` in its order, and every tensor's offset in that file."""
+    fields: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    position = 0
+    for name, info in table.items():
+        end = position + info.nbytes
+        fields[name] = {"dtype": NAMES[info.dtype], "shape": list(info.shape), "data_offsets": [position, end]}
+        position = end
+    text = json.dumps(fields, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the data begin at a multiple of 8 bytes, as the format asks
+    start = 8 + len(text)
+    offsets: dict[str, int] = {}
+    for name, info in table.items():
+        offsets[name] = start
+        start += info.nbytes
+    return len(text).to_bytes(8, "little") + text, offsets
+
+
+def read_bytes(entry: Entry, start: int, stop: int) -> torch.Tensor:
+    """Elements [start, stop) of a tensor in storage order, read into memory of its own.
+
+    Raises:
+        UserError: The file ends early.
+    """
+    item = entry.info.dtype.itemsize
+    values = torch.empty(stop - start, dtype=entry.info.dtype)
+    if stop == start:
+        return values
+    view = memoryview(values.view(torch.uint8).numpy())
+    descriptor = os.open(entry.file, os.O_RDONLY)
+    try:
+        done = 0
+        while done < len(view):
+            count = os.preadv(descriptor, [view[done:]], entry.offset + start * item + done)
+            if count == 0:
+                raise UserError(f"{entry.file} is truncated: it ended {len(view) - done} bytes early")
+            done += count
+    finally:
+        os.close(descriptor)
+    return values
+
+
+def _parse(path: Path, text: bytes) -> dict[str, object]:
+    try:
+        table = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{path} is corrupt: its safetensors header is not JSON ({error})") from error
+    if not isinstance(table, dict):
+        raise UserError(f"{path} is corrupt: its safetensors header is not a JSON object")
+    return table
+
+
+def _entry(path: Path, name: str, fields: object, data_start: int, size: int) -> Entry:
+    try:
+        assert isinstance(fields, dict)
+        shape = tuple(int(length) for length in fields["shape"])
+        start, end = (int(offset) for offset in fields["data_offsets"])
+        code = str(fields["dtype"])
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is corrupt: malformed header entry of {name!r}") from error
+    if code not in DTYPES:
+        raise UserError(f"{path}: tensor {name!r} has dtype {code}, which is not one of {', '.join(DTYPES)}")
+    info = TensorInfo(shape, DTYPES[code])
+    if start < 0 or min(shape, default=0) < 0 or end - start != info.nbytes:
+        raise UserError(f"{path} is corrupt: {name!r} of shape {list(shape)} and {code} spans {end - start} bytes")
+    if data_start + end > size:
+        raise UserError(f"{path} is truncated: {name!r} ends at byte {data_start + end} of {size}")
+    return Entry(path, data_start + start, info)

@@ -1,0 +1,146 @@
+"""A checkpoint directory, opened without reading its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.checkpoints.layout import INDEX_FILE, NAMES, SINGLE_FILE, Entry, TensorInfo, read_bytes, read_header
+from src.checkpoints.pickled import PickledWeights, pickle_files
+from src.utils.errors import UserError, first_differences
+
+HASH_BLOCK = 1 << 24  # elements read at a time, so that hashing needs little memory
+
+
+class Checkpoint:
+    """A Hugging Face directory with safetensors weights, one file or shards with an index.
+
+    Opening reads only the tables of contents. Tensors are read when asked for, each into memory of its own; reading
+    is thread-safe.
+
+    Args:
+        path: The directory.
+        allow_pickle: Read `pytorch_model*.bin` where there are no safetensors (with `weights_only`).
+
+    Raises:
+        UserError: No such directory, no weights in it, absent shards, truncated or corrupt files.
+
+    Example:
+        >>> checkpoint = Checkpoint(Path("runs/train/pocket-mix-s0"))  # doctest: +SKIP
+        >>> checkpoint.tensor("model.norm.weight")  # doctest: +SKIP
+    """
+
+    def __init__(self, path: Path, allow_pickle: bool = False) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise UserError(f"no checkpoint at {self.path}: expected a Hugging Face directory with {SINGLE_FILE}")
+        self._pickled: PickledWeights | None = None
+        self._entries: dict[str, Entry] = {}
+        if (self.path / INDEX_FILE).is_file():
+            self._entries = _indexed(self.path)
+        elif (self.path / SINGLE_FILE).is_file():
+            self._entries = read_header(self.path / SINGLE_FILE)
+        elif not pickle_files(self.path):
+            raise UserError(f"no weights in {self.path}: expected {SINGLE_FILE} or {INDEX_FILE}")
+        elif not allow_pickle:
+            raise UserError(f"{self.path} holds only pickled weights; convert them, or pass allow_pickle=true")
+        else:
+            self._pickled = PickledWeights(self.path)
+
+    @cached_property
+    def table(self) -> Mapping[str, TensorInfo]:
+        """Name -> shape and dtype of every stored tensor, sorted by name."""
+        found = self._pickled.table if self._pickled else {name: entry.info for name, entry in self._entries.items()}
+        return dict(sorted(found.items()))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the stored tensors, sorted. A tied `lm_head.weight` is usually not stored, so not among them."""
+        return tuple(self.table)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor, without reading it."""
+        return self._info(name).shape
+
+    def dtype(self, name: str) -> torch.dtype:
+        """Stored dtype of a tensor, without reading it."""
+        return self._info(name).dtype
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """Read one tensor in its stored dtype."""
+        info = self._info(name)
+        return self.flat(name, 0, info.numel).reshape(info.shape)
+
+    def flat(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """Read elements [start, stop) of a tensor in storage order, as a one-dimensional tensor."""
+        self._info(name)
+        if self._pickled:
+            return self._pickled.tensor(name).reshape(-1)[start:stop].clone()
+        return read_bytes(self._entries[name], start, stop)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The parsed `config.json`, or an empty dictionary where there is none."""
+        path = self.path / "config.json"
+        if not path.is_file():
+            return {}
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{path} is not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise UserError(f"{path}: expected a JSON object, got {type(value).__name__}")
+        return value
+
+    @property
+    def tied(self) -> bool:
+        """Whether the output head shares the input embedding, as the config says (absent: it does not)."""
+        return bool(self.config.get("tie_word_embeddings", False))
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of one tensor's bytes."""
+        total = self._info(name).numel
+        state = hashlib.sha256()
+        for start in range(0, total, HASH_BLOCK):
+            state.update(self.flat(name, start, min(start + HASH_BLOCK, total)).view(torch.uint8).numpy())
+        return state.hexdigest()
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights: of every tensor's name, dtype, shape and bytes. The shard layout does not enter."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            digests = list(pool.map(self.digest, self.names))
+        lines = [
+            f"{name} {NAMES[info.dtype]} {list(info.shape)} {digest}\n"
+            for (name, info), digest in zip(self.table.items(), digests, strict=True)
+        ]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def _info(self, name: str) -> TensorInfo:
+        if name not in self.table:
+            raise KeyError(f"{self.path} has no tensor {name!r}")
+        return self.table[name]
+
+
+def _indexed(directory: Path) -> dict[str, Entry]:
+    path = directory / INDEX_FILE
+    try:
+        weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        files = sorted({str(file) for file in weight_map.values()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is corrupt: expected a JSON object with a weight_map") from error
+    absent = [file for file in files if not (directory / file).is_file()]
+    if absent:
+        raise UserError(first_differences(f"{path} names absent shards", absent))
+    shards = {file: read_header(directory / file) for file in files}
+    missing = [f"{name} in {file}" for name, file in weight_map.items() if name not in shards[file]]
+    if missing:
+        raise UserError(first_differences(f"{path} names tensors that its shards lack", missing))
+    return {name: shards[file][name] for name, file in weight_map.items()}

@@ -1,0 +1,217 @@
+"""Writing a checkpoint: shards of known contents, filled in any order, visible whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from src.checkpoints.layout import INDEX_FILE, NAMES, SINGLE_FILE, TensorInfo, pack_header, read_header
+from src.utils.errors import UserError
+from src.utils.files import sha256_json, write_json
+
+PARTIAL = ".partial"
+SHARD_BYTES = 5_000_000_000  # the Hugging Face default
+
+
+class CheckpointWriter:
+    """Write tensors into shards; the checkpoint appears in `directory` when the last one is there.
+
+    Shards grow in `directory/.partial`, every tensor at its final offset, so nothing is held in memory. A shard that
+    is complete is renamed at once: after `kill -9` or Ctrl-C the same writer goes on behind the last finished shard.
+    An error removes what was begun.
+
+    Args:
+        directory: Where the checkpoint appears; created if absent.
+        table: Name -> shape and dtype of every tensor that will be written.
+        shard_bytes: Largest shard in bytes (a tensor larger than that gets a shard of its own).
+        key: What the weights are made from; work begun under another key is thrown away instead of resumed.
+
+    Raises:
+        UserError: The disk is full, or the directory cannot be written.
+
+    Example:
+        >>> with CheckpointWriter(directory, table) as writer:  # doctest: +SKIP
+        ...     for name in writer.pending:
+        ...         writer.write(name, tensors[name])
+    """
+
+    def __init__(
+        self, directory: Path, table: Mapping[str, TensorInfo], shard_bytes: int = SHARD_BYTES, key: str = ""
+    ) -> None:
+        self.directory = directory
+        self._shards = _plan(table, shard_bytes)
+        self._shard_of = {name: file for file, part in self._shards.items() for name in part}
+        self._open: dict[str, _OpenShard] = {}
+        self._lock = threading.Lock()
+        self._key = sha256_json(
+            [
+                key,
+                [
+                    [file, name, NAMES[t.dtype], t.shape]
+                    for file, part in self._shards.items()
+                    for name, t in part.items()
+                ],
+            ]
+        )
+        self._done: set[str] = set()
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """Tensors still to be written, sorted: those of shards that no earlier attempt has finished."""
+        return tuple(sorted(name for name, file in self._shard_of.items() if file not in self._done))
+
+    def write(self, name: str, tensor: torch.Tensor) -> None:
+        """Write a whole tensor; its shape and dtype are those announced."""
+        assert tuple(tensor.shape) == self._shards[self._shard_of[name]][name].shape, name
+        self.write_part(name, 0, tensor.reshape(-1))
+
+    def write_part(self, name: str, start: int, values: torch.Tensor) -> None:
+        """Write elements [start, start + len(values)) of a tensor; parts may come from several threads, in any order.
+
+        Args:
+            name: A pending tensor.
+            start: First element in storage order.
+            values: One-dimensional, in the announced dtype.
+        """
+        file = self._shard_of[name]
+        info = self._shards[file][name]
+        assert values.dtype == info.dtype, (name, values.dtype, info.dtype)
+        with _disk_errors(self.directory):
+            with self._lock:
+                if file not in self._open:
+                    self._open[file] = _OpenShard(self.directory / PARTIAL / file, self._shards[file])
+            shard = self._open[file]
+            raw = values.detach().cpu().contiguous().view(torch.uint8).numpy()
+            shard.put(shard.offsets[name] + start * info.dtype.itemsize, memoryview(raw))
+            with self._lock:
+                shard.missing -= raw.nbytes
+                if shard.missing == 0:
+                    self._finish_shard(file)
+
+    def __enter__(self) -> Self:
+        with _disk_errors(self.directory):
+            partial = self.directory / PARTIAL
+            plan = partial / "plan.json"
+            if partial.is_dir() and not (plan.is_file() and json.loads(plan.read_text()) == self._key):
+                shutil.rmtree(partial)
+            partial.mkdir(parents=True, exist_ok=True)
+            write_json(plan, self._key)
+        self._done = {file for file in self._shards if self._is_finished(file)}
+        for file, part in self._shards.items():
+            if file not in self._done and sum(info.nbytes for info in part.values()) == 0:
+                self._open[file] = _OpenShard(self.directory / PARTIAL / file, part)
+                self._finish_shard(file)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for shard in self._open.values():
+            shard.close()
+        if kind is None:
+            assert not self.pending, f"not written: {self.pending[:5]}"
+            with _disk_errors(self.directory):
+                self._publish()
+        elif issubclass(kind, Exception):  # Ctrl-C is none: what is finished stays for the next attempt
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove what was begun."""
+        for shard in self._open.values():
+            shard.close()
+        shutil.rmtree(self.directory / PARTIAL, ignore_errors=True)
+
+    def _is_finished(self, file: str) -> bool:
+        for path in (self.directory / PARTIAL / file, self.directory / file):
+            if path.is_file() and {n: e.info for n, e in read_header(path).items()} == dict(self._shards[file]):
+                return path.parent.name == PARTIAL or (self.directory / PARTIAL / "moving").is_file()
+        return False
+
+    def _finish_shard(self, file: str) -> None:
+        self._open.pop(file).finish()
+        path = self.directory / PARTIAL / file
+        os.replace(path.with_name(path.name + ".begun"), path)
+        self._done.add(file)
+
+    def _publish(self) -> None:
+        partial = self.directory / PARTIAL
+        (partial / "moving").touch()  # from here on a shard in `directory` is ours, not left over from something else
+        for stale in {*self.directory.glob("model*.safetensors"), self.directory / INDEX_FILE}:
+            if stale.name not in self._shards:
+                stale.unlink(missing_ok=True)
+        for file in self._shards:
+            if (partial / file).is_file():
+                os.replace(partial / file, self.directory / file)
+        if len(self._shards) > 1:
+            total = sum(info.nbytes for part in self._shards.values() for info in part.values())
+            weight_map = dict(sorted(self._shard_of.items()))
+            write_json(self.directory / INDEX_FILE, {"metadata": {"total_size": total}, "weight_map": weight_map})
+        shutil.rmtree(partial)
+
+
+def write_checkpoint(directory: Path, tensors: Mapping[str, torch.Tensor], shard_bytes: int = SHARD_BYTES) -> None:
+    """Write tensors that are in memory as a checkpoint's weights."""
+    table = {name: TensorInfo(tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+    with CheckpointWriter(directory, table, shard_bytes) as writer:
+        for name in writer.pending:
+            writer.write(name, tensors[name])
+
+
+class _OpenShard:
+    """A shard being filled: its header is written, its length is final, its tensors come in any order."""
+
+    def __init__(self, path: Path, table: Mapping[str, TensorInfo]) -> None:
+        header, self.offsets = pack_header(table)
+        self.missing = sum(info.nbytes for info in table.values())
+        self._descriptor: int | None = os.open(path.with_name(path.name + ".begun"), os.O_RDWR | os.O_CREAT, 0o666)
+        os.ftruncate(self._descriptor, len(header) + self.missing)
+        self.put(0, memoryview(header))
+
+    def put(self, offset: int, data: memoryview) -> None:
+        assert self._descriptor is not None
+        done = 0
+        while done < data.nbytes:
+            done += os.pwrite(self._descriptor, data[done:], offset + done)
+
+    def finish(self) -> None:
+        assert self._descriptor is not None
+        os.fdatasync(self._descriptor)  # the rename that follows says that the bytes are there, even after a power cut
+        self.close()
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+@contextlib.contextmanager
+def _disk_errors(directory: Path) -> Iterator[None]:
+    """Turn the operating system's refusals (disk full, no permission) into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"cannot write the checkpoint {directory}: {reason}; choose another output=") from error
+
+
+def _plan(table: Mapping[str, TensorInfo], shard_bytes: int) -> dict[str, dict[str, TensorInfo]]:
+    parts: list[dict[str, TensorInfo]] = [{}]
+    size = 0
+    for name, info in sorted(table.items()):
+        if parts[-1] and size + info.nbytes > shard_bytes:
+            parts.append({})
+            size = 0
+        parts[-1][name] = info
+        size += info.nbytes
+    if len(parts) == 1:
+        return {SINGLE_FILE: parts[0]}
+    return {f"model-{i:05d}-of-{len(parts):05d}.safetensors": part for i, part in enumerate(parts, 1)}
