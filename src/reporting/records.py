@@ -8,7 +8,6 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -108,11 +107,11 @@ def read_record(directory: Path) -> dict[str, Any] | None:
 
 
 def fingerprint(directory: Path) -> str:
-    """Content hash of a finished run's files, taken from its record (so that 15 GB are not read again)."""
+    """Content hash of a directory: from the record of a finished run (15 GB are not read again), else from its files."""
     record = read_record(directory)
-    if record is None:
-        raise UserError(f"{directory} has no {RECORD}: not a run directory")
-    return sha256_json(record["outputs"])
+    if record is not None and record["state"] == "finished":
+        return sha256_json(record["outputs"])
+    return sha256_json({path.name: sha256_file(path) for path in sorted(directory.iterdir()) if path.is_file()})
 
 
 def environment() -> dict[str, Any]:
@@ -126,16 +125,6 @@ def environment() -> dict[str, Any]:
         "versions": versions,
         "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
     }
-
-
-def command(script: str, overrides: list[str]) -> list[str]:
-    """`python SCRIPT.py OVERRIDES` as a list, the form in which run.json keeps the command of a run."""
-    return ["python", f"{script}.py", *overrides]
-
-
-def typed_command() -> list[str]:
-    """The command line of this process as a user would type it."""
-    return ["python", Path(sys.argv[0]).name, *sys.argv[1:]]
 
 
 def size_on_disk(directory: Path) -> int:

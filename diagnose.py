@@ -1,0 +1,28 @@
+"""How far every variant moved from the base, layer by layer, and how alike the specialists' updates are.
+
+python diagnose.py
+python diagnose.py base=DIR specialists.codegen=DIR specialists.codesum=DIR
+python diagnose.py variants.mix=runs/train/pocket-mix-s0
+"""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig
+
+from src.config.command_line import run_script
+from src.config.schemas import register_schemas
+
+register_schemas()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="diagnose")
+def main(cfg: DictConfig) -> None:
+    from src.stages.diagnose import diagnose  # here, so that --help and mistyped keys answer before torch is imported
+    from src.stages.job import Job
+
+    diagnose(Job.current("diagnose", cfg))
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,29 @@
+"""Score a checkpoint, existing generations, or existing summaries.
+
+python evaluate.py checkpoint=runs/train/pocket-mix-s0
+python evaluate.py checkpoint=DIR split=validation benchmark=pocket_codegen
+python evaluate.py samples=FILE.jsonl benchmark=humaneval
+python evaluate.py predictions=FILE references=FILE benchmark=codexglue
+"""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig
+
+from src.config.command_line import run_script
+from src.config.schemas import register_schemas
+
+register_schemas()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+def main(cfg: DictConfig) -> None:
+    from src.stages.evaluate import evaluate  # here, so that --help and mistyped keys answer before torch is imported
+    from src.stages.job import Job
+
+    evaluate(Job.current("evaluate", cfg))
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,55 @@
+"""The launcher of `merge.py -m`, in the package where Hydra looks for plugins: all jobs of a sweep go to one function.
+
+Jobs that share their parents then share the reading and the sparsifying.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from src.stages.job import Job
+
+ConfigStore.instance().store(
+    group="hydra/launcher",
+    name="one_pass",
+    node={"_target_": "hydra_plugins.one_pass.OnePassLauncher"},
+    provider="mixmerge",
+)
+
+
+class OnePassLauncher(Launcher):
+    """`merge.py -m ...`: one pass over the parents, one run directory and one record a job."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.loader = hydra_context.config_loader
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from src.stages.merge import merge_all
+
+        jobs = [self._job(list(overrides)) for overrides in job_overrides]
+        outcomes = merge_all(jobs)
+        return [_job_return(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
+
+    def _job(self, overrides: list[str]) -> Job:
+        cfg = self.loader.load_sweep_config(self.config, overrides)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return Job("merge", tuple(filter_overrides(overrides)), cfg)
+
+
+def _job_return(job: Job, outcome: Path | Exception) -> JobReturn:
+    failed = isinstance(outcome, Exception)
+    return JobReturn(
+        overrides=list(job.overrides),
+        cfg=job.cfg,
+        status=JobStatus.FAILED if failed else JobStatus.COMPLETED,
+        _return_value=outcome,
+    )

@@ -1,0 +1,30 @@
+"""Merge specialists of one base model: one point, or a sweep with -m.
+
+python merge.py merge=ties merge.weight=0.3
+python merge.py -m merge=ties,dare,della merge.weight=0.1,0.2,...,0.9
+python merge.py merge=linear base=DIR specialists.codegen=DIR specialists.codesum=DIR output=DIR
+merge.weight is the coefficient of the first task, the others share 1 - weight;
+merge.weights={codegen: .3, codesum: .5, bugfix: .2} names them.
+"""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig
+
+from src.config.command_line import run_script
+from src.config.schemas import register_schemas
+
+register_schemas()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="merge")
+def main(cfg: DictConfig) -> None:
+    from src.stages.merge import merge  # here, so that --help and mistyped keys answer before torch is imported
+    from src.stages.job import Job
+
+    merge(Job.current("merge", cfg))
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,41 @@
+"""`diagnose.py`: how far the variants moved from the base, and how alike the specialists' updates are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from src.checkpoints import Checkpoint
+from src.diagnostics.weights import diagnose as diagnose_weights
+from src.reporting.records import fingerprint, open_run
+from src.reporting.weight_figures import write_weight_figures
+from src.stages.job import Job
+from src.stages.places import base_checkpoint, existing_checkpoint, specialist_checkpoints
+from src.utils.progress import say
+
+
+def diagnose(job: Job) -> Path:
+    """Write `layers.csv`, `correlations.csv` and the figures of one diagnosis.
+
+    Returns:
+        The run directory.
+    """
+    cfg = job.cfg
+    base = base_checkpoint(cfg)
+    specialists = specialist_checkpoints(cfg)
+    others = {str(name): existing_checkpoint(str(path), f"variants.{name}") for name, path in cfg.variants.items()}
+    variants = {f"{task} specialist": place for task, place in specialists.items()} | others
+    named = ("model", "seed", *(f"task@tasks.{task}" for task in cfg.tasks))
+    directory = job.directory("-".join([cfg.model.name, *job.extras(named), *others, f"s{cfg.seed}"]))
+    inputs = {"base": fingerprint(base)} | {name: fingerprint(place) for name, place in variants.items()}
+    with open_run(directory, stage="diagnose", config=job.identity(), inputs=inputs, argv=job.command) as run:
+        if run.finished:
+            return directory
+        found = diagnose_weights(
+            Checkpoint(base), {name: Checkpoint(place) for name, place in variants.items()}, threshold=cfg.threshold
+        )
+        found.layers.to_csv(run.work / "layers.csv", index=False)
+        found.correlations.to_csv(run.work / "correlations.csv", index=False)
+        labels = {task: f"{task} specialist" for task in specialists}
+        write_weight_figures(found.layers, found.correlations, run.work / "figures", labels)
+    say(f"diagnosis in {directory}")
+    return directory

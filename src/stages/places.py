@@ -1,0 +1,75 @@
+"""Where runs stand by default, and what to type where they are missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from src.utils.errors import UserError
+
+
+def trained_name(model: str, strategy: str, task: str | None, seed: int, extras: list[str]) -> str:
+    """Name of a training run, e.g. `pocket-specialist-codegen-s0`."""
+    words = [model, strategy, *([task] if task else []), *extras, f"s{seed}"]
+    return "-".join(words)
+
+
+def base_checkpoint(cfg: DictConfig) -> Path:
+    """The checkpoint that fine-tuning starts from and merging subtracts: `base=`, the model's own, or its pretraining.
+
+    Raises:
+        UserError: It is not there; the message says how to make or fetch it.
+    """
+    if cfg.base is not None:
+        return existing_checkpoint(str(cfg.base), "base")
+    if cfg.model.path is not None:
+        return existing_checkpoint(str(cfg.model.path), "model.path")
+    place = Path(cfg.output_root) / "train" / trained_name(cfg.model.name, "base", None, cfg.seed, [])
+    if not place.is_dir():
+        raise UserError(f"{place} is missing. Make it with: {_train_line(cfg, 'strategy=base')}")
+    return place
+
+
+def specialist_checkpoints(cfg: DictConfig) -> dict[str, Path]:
+    """One checkpoint a task: those that `specialists.<task>=DIR` names, else the standard run directories.
+
+    Raises:
+        UserError: Some are missing; the message holds the `train.py` lines that make them.
+    """
+    if cfg.specialists:
+        return {
+            str(name): existing_checkpoint(str(path), f"specialists.{name}") for name, path in cfg.specialists.items()
+        }
+    root = Path(cfg.output_root) / "train"
+    places = {
+        str(task): root / trained_name(cfg.model.name, "specialist", str(task), cfg.seed, []) for task in cfg.tasks
+    }
+    missing = {task: place for task, place in places.items() if not place.is_dir()}
+    if missing:
+        lines = "; ".join(_train_line(cfg, "strategy=specialist", f"task={task}") for task in missing)
+        names = ", ".join(str(place) for place in missing.values())
+        raise UserError(f"{names} missing. Make them with: {lines}")
+    return places
+
+
+def existing_checkpoint(path: str, key: str) -> Path:
+    """`path` as a checkpoint directory.
+
+    Raises:
+        UserError: There is none at `path`; `key` is named.
+    """
+    directory = Path(path)
+    if not directory.is_dir():
+        raise UserError(f"{key}={path}: no such directory; a checkpoint is a Hugging Face directory")
+    if not (directory / "config.json").is_file():
+        raise UserError(f"{key}={path}: no config.json in it; a checkpoint is a Hugging Face directory")
+    return directory
+
+
+def _train_line(cfg: DictConfig, *overrides: str) -> str:
+    words = [] if cfg.model.name == "pocket" else [f"model={cfg.model.name}"]
+    words += [*overrides]
+    words += [f"seed={cfg.seed}"] if cfg.seed else []
+    words += [f"output_root={cfg.output_root}"] if cfg.output_root != "runs" else []
+    return " ".join(["python train.py", *words])

@@ -1,0 +1,28 @@
+"""The whole question: specialists, mixture, merges, evaluation, diagnosis, verdict, report.
+
+python study.py                     the pocket study: minutes on a laptop
+python study.py study=pocket seed=1
+python study.py study=fair model=qwen1.5b
+"""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig
+
+from src.config.command_line import run_script
+from src.config.schemas import register_schemas
+
+register_schemas()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="study")
+def main(cfg: DictConfig) -> None:
+    from src.stages.study import study  # here, so that --help and mistyped keys answer before torch is imported
+    from src.stages.job import Job
+
+    study(Job.current("study", cfg))
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,67 @@
+import sys
+
+import pytest
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from src.config.command_line import explain, run_script
+from src.utils.errors import UserError, first_differences, unknown_choice
+
+
+def takes_two(first, second=2):
+    if first < 0:
+        raise UserError("first: expected 0 or more")
+    return first / second
+
+
+def failure_of(**arguments):
+    with pytest.raises(HydraException) as caught:
+        instantiate({"_target_": f"{__name__}.takes_two", **arguments})
+    return caught.value
+
+
+def test_a_users_mistake_inside_a_node_is_its_own_line():
+    assert explain(failure_of(first=-1)) == "first: expected 0 or more"
+
+
+def test_an_unknown_key_of_a_node_is_named():
+    assert "third" in explain(failure_of(first=1, third=3))
+
+
+def test_our_own_defects_keep_their_traceback():
+    assert explain(failure_of(first=1, second=0)) is None
+    assert explain(ZeroDivisionError("x")) is None
+
+
+def test_a_missing_key_is_one_line():
+    cfg = OmegaConf.create({"steps": 1})
+    OmegaConf.set_struct(cfg, True)
+    with pytest.raises(Exception, match="stepz") as caught:
+        cfg.stepz  # noqa: B018
+    line = explain(caught.value)
+    assert "stepz" in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(("raised", "code"), [(UserError("no such file"), 2), (KeyboardInterrupt(), 130)])
+def test_exit_codes(monkeypatch, capsys, raised, code):
+    def main():
+        raise raised
+
+    monkeypatch.setattr(sys, "argv", ["train.py", "seed=0,1,...,3"])
+    with pytest.raises(SystemExit) as caught:
+        run_script(main)
+    assert caught.value.code == code
+    assert sys.argv == ["train.py", "seed=0,1,2,3"]
+    printed = capsys.readouterr().err
+    assert printed.strip() in ("error: no such file", "interrupted; the same command goes on from here")
+
+
+def test_first_differences_are_five():
+    assert first_differences("tensors", list("abcdefg")) == "tensors: a; b; c; d; e (and 2 more)"
+
+
+def test_unknown_choice_suggests():
+    message = str(unknown_choice("method", "tise", ["ties", "dare"]))
+    assert message == "unknown method 'tise', did you mean 'ties'? Available: dare, ties"

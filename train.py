@@ -1,0 +1,31 @@
+"""Fine-tune a specialist, the data mixture, or everything a merge needs.
+
+python train.py strategy=specialist task=codegen
+python train.py strategy=specialist task=codesum seed=1
+python train.py strategy=mix
+python train.py strategy=merge merge=ties merge.weight=0.3     every missing specialist, then the merge
+python train.py model=qwen7b strategy=mix
+python train.py strategy=mix strategy.steps=50 output=runs/trial
+"""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig
+
+from src.config.command_line import run_script
+from src.config.schemas import register_schemas
+
+register_schemas()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> None:
+    from src.stages.train import train  # here, so that --help and mistyped keys answer before torch is imported
+    from src.stages.job import Job
+
+    train(Job.current("train", cfg))
+
+
+if __name__ == "__main__":
+    run_script(main)
