@@ -1,0 +1,160 @@
+"""Examples -> token ids with the loss on the answer only.
+
+Prompt and answer are tokenised apart and joined, so that a prompt has the same ids here and in generation, where no
+answer follows it. The answer's end is the tokenizer's end token as the chat template places it; what the template
+writes after it (ChatML: a newline) is no part of the row, since generation stops before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from src.data.examples import Example
+from src.data.table import TokenTable
+from src.utils.errors import UserError, unknown_choice
+
+OVER_LENGTH = ("truncate", "drop")
+Pair = tuple[list[int], list[int]]
+
+
+@dataclass(frozen=True)
+class LengthReport:
+    """What `max_length` did to the rows of a task.
+
+    Args:
+        rows: Rows that came in.
+        cut_prompts: Rows whose prompt lost its end.
+        cut_answers: Rows whose answer lost its end, and with it the end token: they teach not to stop.
+        dropped: Rows left out.
+    """
+
+    rows: int
+    cut_prompts: int = 0
+    cut_answers: int = 0
+    dropped: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rows} rows, {self.cut_prompts} prompts cut, {self.cut_answers} answers cut, {self.dropped} dropped"
+        )
+
+
+def tokenise(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int, over_length: str = "truncate"
+) -> tuple[TokenTable, LengthReport]:
+    """Tokenise the rows of one task.
+
+    Args:
+        examples: The rows; one with `prompt=None` is a raw document with loss on all its tokens and an end token.
+        tokenizer: With a chat template, unless all rows are raw documents.
+        max_length: Longest row in tokens, prompt and answer together.
+        over_length: "truncate" cuts longer rows by `truncated_lengths`, "drop" leaves them out.
+
+    Returns:
+        The table of the rows kept, in their order, and the count of what was cut or dropped.
+
+    Raises:
+        UserError: No rows (left), no chat template or end token, or an unknown `over_length`.
+    """
+    if over_length not in OVER_LENGTH:
+        raise unknown_choice("over_length", over_length, list(OVER_LENGTH))
+    if not examples:
+        raise UserError("no training rows: expected at least one; check the sources of this task")
+    ids, rows, prompts, counts = [], [], [], {"cut_prompts": 0, "cut_answers": 0, "dropped": 0}
+    for example, (prompt, answer) in zip(examples, _token_pairs(examples, tokenizer), strict=True):
+        if len(prompt) + len(answer) > max_length and over_length == "drop":
+            counts["dropped"] += 1
+            continue
+        prompt_length, answer_length = truncated_lengths(len(prompt), len(answer), max_length)
+        counts["cut_prompts"] += prompt_length < len(prompt)
+        counts["cut_answers"] += answer_length < len(answer)
+        ids.append(example.id)
+        rows.append(prompt[:prompt_length] + answer[:answer_length])
+        prompts.append(prompt_length)
+    if not rows:
+        raise UserError(f"all {len(examples)} rows are longer than max_length={max_length} tokens; raise it")
+    return TokenTable.build(ids, rows, prompts), LengthReport(len(examples), **counts)
+
+
+def truncated_lengths(prompt: int, answer: int, limit: int) -> tuple[int, int]:
+    """Tokens kept of a prompt and its answer, both from their start: the rule of the reference study.
+
+    A short answer (under half the limit) is kept whole at the prompt's cost, a short prompt at the answer's, and two
+    long ones are cut in proportion.
+
+    Args:
+        prompt: Tokens of the prompt.
+        answer: Tokens of the answer with its end token.
+        limit: Most tokens of a row.
+
+    Returns:
+        Tokens to keep of the prompt and of the answer; together at most `limit`.
+    """
+    if prompt + answer <= limit:
+        return prompt, answer
+    if 2 * answer < limit:
+        room = limit
+    elif 2 * prompt < limit:
+        room = limit - prompt
+    else:
+        room = limit * answer // (prompt + answer)
+    kept = min(room, answer)
+    return min(prompt, limit - kept), kept
+
+
+def chat_texts(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """The text before the answer, and the answer up to and with its end token, as the chat template writes them.
+
+    Raises:
+        UserError: The template cannot be split there, or ends the answer otherwise than with the end token.
+    """
+    if example.prompt is None:
+        return "", f"{example.answer}{_end_token(tokenizer)}"
+    turns = [] if example.system is None else [{"role": "system", "content": example.system}]
+    turns.append({"role": "user", "content": example.prompt})
+    before = _render(tokenizer, turns, add_generation_prompt=True)
+    whole = _render(tokenizer, [*turns, {"role": "assistant", "content": example.answer}], add_generation_prompt=False)
+    if not whole.startswith(before):
+        raise UserError(
+            f"row {example.id}: the chat template renders the prompt differently once an answer follows it, "
+            "so the answer cannot be told from the prompt; set model.chat_template"
+        )
+    answer, end, rest = whole[len(before) :].rpartition(_end_token(tokenizer))
+    if not end or rest.strip():
+        tail = whole[-40:]
+        raise UserError(
+            f"row {example.id}: the chat template ends the answer with {tail!r}, not with the tokenizer's end token "
+            f"{_end_token(tokenizer)!r}; set model.eos_token"
+        )
+    return before, answer + end
+
+
+def _token_pairs(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> list[Pair]:
+    texts = [chat_texts(example, tokenizer) for example in examples]
+    prompts, answers = (_token_ids([pair[side] for pair in texts], tokenizer) for side in (0, 1))
+    return list(zip(prompts, answers, strict=True))
+
+
+def _token_ids(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    # verbose=False: lengths are this module's business, the tokenizer need not warn about them
+    encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
+    ids: list[list[int]] = encoded["input_ids"]
+    return ids
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], add_generation_prompt: bool) -> str:
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"tokenizer {tokenizer.name_or_path!r} has no chat template; expected one to build the turns: "
+            "set model.chat_template, or use an instruct checkpoint"
+        )
+    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt))
+
+
+def _end_token(tokenizer: PreTrainedTokenizerBase) -> str:
+    if not tokenizer.eos_token:
+        raise UserError(f"tokenizer {tokenizer.name_or_path!r} has no end token; set model.eos_token")
+    return str(tokenizer.eos_token)

@@ -1,0 +1,149 @@
+"""Saving a run so that it can be killed at any moment and go on as if it had not been."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+
+from src.lit_modules.options import CheckpointOptions
+
+PREFIX = "step-"
+
+
+class ResumeCheckpoints(L.Callback):
+    """Saves network, optimiser, schedule, counters and random states every N steps and T seconds.
+
+    A checkpoint of step k is written just before step k + 1, when validation and records of step k are behind it, and
+    is renamed into place, so one that exists is whole. Only then are older ones deleted.
+
+    Args:
+        directory: Where the checkpoints lie.
+        options: When to save and how many to keep.
+        best_step: The step with the lowest validation loss so far; kept where `options.select` is "best".
+    """
+
+    def __init__(self, directory: Path, options: CheckpointOptions, best_step: Callable[[], int | None]) -> None:
+        self.directory, self.options = directory, options
+        self.best_step = best_step if options.select == "best" else lambda: None
+        self._last_time = time.monotonic()
+        self._last_step = -1
+        self._random: dict[str, Any] | None = None
+
+    def steps(self) -> list[int]:
+        """Steps of the whole checkpoints there are, ascending."""
+        return sorted(int(path.stem.removeprefix(PREFIX)) for path in self.directory.glob(f"{PREFIX}*.ckpt"))
+
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of a step lies."""
+        return self.directory / f"{PREFIX}{step:08d}.ckpt"
+
+    def newest(self) -> Path | None:
+        """The checkpoint to go on from."""
+        steps = self.steps()
+        return self.path(steps[-1]) if steps else None
+
+    def load_selected(self, network: torch.nn.Module, last: int) -> int:
+        """Put the weights that `select` asks for into a network that holds those of step `last`; returns their step."""
+        best = self.best_step()
+        if best is None or best == last:
+            return last
+        state = torch.load(self.path(best), weights_only=True, map_location="cpu")["state_dict"]
+        network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+        return best
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Removes what a killed save left behind."""
+        if trainer.is_global_zero and self.directory.is_dir():
+            for leftover in self.directory.glob(".saving-*"):
+                _remove(leftover)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Counts seconds from here, and the step it starts from as saved; random states are set last of all."""
+        self._last_time, self._last_step = time.monotonic(), trainer.global_step
+        if self._random is not None:
+            _set_random_state(self._random)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves the step before this one, where it is due."""
+        if trainer.global_step != self._last_step and (
+            self.best_step() == trainer.global_step or self._is_due(trainer)
+        ):
+            self._save(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves the last step."""
+        if trainer.global_step != self._last_step:
+            self._save(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Random states."""
+        return _random_state()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes them back; they are set once training starts."""
+        self._random = state_dict
+
+    def _is_due(self, trainer: L.Trainer) -> bool:
+        every, seconds = self.options.every_steps, self.options.every_seconds
+        by_steps = every is not None and trainer.global_step % every == 0
+        by_time = seconds is not None and time.monotonic() - self._last_time >= seconds
+        # clocks of ranks differ, and all must save together
+        return by_steps or (seconds is not None and trainer.strategy.reduce_boolean_decision(by_time, all=False))
+
+    def _save(self, trainer: L.Trainer) -> None:
+        step = trainer.global_step
+        final, temporary = self.path(step), self.directory / f".saving-{step:08d}.ckpt"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        trainer.save_checkpoint(temporary)
+        trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            if temporary.is_file():
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
+            temporary.replace(final)
+            self._prune()
+        trainer.strategy.barrier()
+        self._last_time, self._last_step = time.monotonic(), step
+
+    def _prune(self) -> None:
+        steps = self.steps()
+        kept = {*steps[-self.options.keep :], self.best_step()}
+        for step in set(steps) - kept:
+            _remove(self.path(step))
+
+
+def _random_state() -> dict[str, Any]:
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the global state is what third parties draw from
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
+    }
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    random.setstate(state["python"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

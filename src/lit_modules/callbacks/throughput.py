@@ -1,0 +1,93 @@
+"""Tokens, seconds and memory of a run, carried over restarts."""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import lightning as L
+import torch
+
+from src.data.batches import Batch
+
+
+@dataclass
+class Cost:
+    """What training consumed, over all ranks.
+
+    Args:
+        steps: Optimiser steps.
+        answer_tokens: Tokens with loss.
+        tokens: Tokens of prompts and answers.
+        padded_tokens: The same with padding.
+        seconds: Wall time inside training steps, without validation and saving.
+    """
+
+    steps: int = 0
+    answer_tokens: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+    seconds: float = 0.0
+
+
+class Throughput(L.Callback):
+    """Adds up the cost of the steps.
+
+    Args:
+        flops_per_token: Floating point operations of a training step for each token, for MFU; None: no MFU.
+        peak_flops: Floating point operations a second that one device reaches on dense matrix products.
+    """
+
+    def __init__(self, flops_per_token: float | None = None, peak_flops: float | None = None) -> None:
+        self.cost = Cost()
+        self.flops_per_token, self.peak_flops = flops_per_token, peak_flops
+        self._step_seconds, self._step_tokens, self._devices = 0.0, 0, 1
+        self._started = 0.0
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Starts the clock."""
+        self._devices = trainer.world_size
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Adds a step."""
+        self._step_seconds = time.perf_counter() - self._started
+        self._step_tokens = batch["tokens"]
+        self.cost.steps += 1
+        self.cost.seconds += self._step_seconds
+        self.cost.answer_tokens += batch["answer_tokens"]
+        self.cost.tokens += batch["tokens"]
+        self.cost.padded_tokens += batch["padded"]
+
+    def last_step(self) -> dict[str, float]:
+        """Rates of the last step: tokens a second, share of padding so far, peak memory in GiB, and MFU if known."""
+        rate = self._step_tokens / max(self._step_seconds, 1e-9)
+        row = {
+            "tokens_per_second": rate,
+            "padding_share": 1 - self.cost.tokens / max(1, self.cost.padded_tokens),
+            "peak_memory_gib": peak_memory() / 2**30,
+        }
+        if self.flops_per_token and self.peak_flops:
+            row["mfu"] = rate * self.flops_per_token / (self.peak_flops * self._devices)
+        return row
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far."""
+        return asdict(self.cost)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from the sums of a checkpoint."""
+        self.cost = Cost(**state_dict)
+
+
+def peak_memory() -> int:
+    """Most bytes held at once: of the GPU where there is one, else of the process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

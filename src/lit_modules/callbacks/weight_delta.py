@@ -1,0 +1,123 @@
+"""How far the weights have moved from the base, layer by layer, while training runs.
+
+Every parameter is reduced to a few sums over the shard that this rank holds, and the sums are added over ranks, so
+the model is never gathered.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import lightning as L
+import torch
+
+Row = dict[str, Any]
+SUMS = 6  # of d^2, base^2, d, s, s^2, d*s for an update d and a specialist's update s; their count goes with them
+
+
+class Weights(Protocol):
+    """Named tensors of a checkpoint, read one at a time (`src.checkpoints.Checkpoint` is one)."""
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """The whole tensor of a name."""
+        ...
+
+
+class WeightDelta(L.Callback):
+    """Layer-wise L2 of the update, and its likeness to given specialists' updates, every N steps.
+
+    Args:
+        base: The weights that training started from.
+        every_steps: Steps between measurements.
+        write: Called with a row a layer: `step, layer, l2, relative_l2`, and `pearson_<name>`, `cosine_<name>` for
+            each specialist (NaN where either update is zero).
+        specialists: Their weights by name.
+    """
+
+    def __init__(
+        self,
+        base: Weights,
+        every_steps: int,
+        write: Callable[[Row], None],
+        specialists: Mapping[str, Weights] | None = None,
+    ) -> None:
+        self.base, self.every_steps, self.write = base, every_steps, write
+        self.specialists = dict(specialists or {})
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Measures where it is due."""
+        if trainer.global_step % self.every_steps != 0:
+            return
+        rows = self.measure(pl_module.network, lambda sums: trainer.strategy.reduce(sums, reduce_op="sum"))  # type: ignore[arg-type]
+        if trainer.is_global_zero:
+            for row in rows:
+                self.write({"step": trainer.global_step, **row})
+
+    @torch.no_grad()
+    def measure(
+        self, network: torch.nn.Module, add_ranks: Callable[[torch.Tensor], torch.Tensor] = lambda sums: sums
+    ) -> list[Row]:
+        """One row a layer, in the order of the network.
+
+        Args:
+            network: Its parameters may be whole or sharded (DTensor).
+            add_ranks: Sums a tensor over ranks.
+        """
+        sums: dict[str, torch.Tensor] = {}
+        for name, parameter in network.named_parameters():
+            here = local_shard(parameter, parameter).double()
+            base = local_shard(self.base.tensor(name), parameter).double()
+            others = [local_shard(weights.tensor(name), parameter) for weights in self.specialists.values()] or [base]
+            table = sums.setdefault(layer_of(name), torch.zeros(len(others), SUMS + 1, dtype=torch.float64))
+            table += torch.stack([_sums(here - base, base, other.double() - base) for other in others])
+        total = add_ranks(torch.stack(list(sums.values())))
+        return [
+            {"layer": layer, **_distances(table[0]), **self._likeness(table)}
+            for layer, table in zip(sums, total, strict=True)
+        ]
+
+    def _likeness(self, table: torch.Tensor) -> Row:
+        row = {}
+        for sums, name in zip(table, self.specialists, strict=False):
+            dd, _, d, s, ss, ds, n = sums.tolist()
+            row[f"cosine_{name}"] = _ratio(ds, dd * ss)
+            row[f"pearson_{name}"] = _ratio(ds - d * s / n, (dd - d * d / n) * (ss - s * s / n))
+        return row
+
+
+def layer_of(name: str) -> str:
+    """The layer of a parameter: `layers.3` of a block's, else the name up to its last part."""
+    found = re.search(r"layers\.(\d+)\.", name)
+    return f"layers.{found[1]}" if found else name.rsplit(".", 1)[0].removeprefix("model.")
+
+
+def local_shard(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The part of a whole tensor (or of a sharded one) that this rank holds of the parameter `like`, on the CPU."""
+    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+    if isinstance(tensor, DTensor):
+        return tensor.to_local().cpu()
+    if not isinstance(like, DTensor):
+        return tensor.detach().cpu()
+    shape, offset = compute_local_shape_and_global_offset(like.shape, like.device_mesh, like.placements)
+    return tensor[tuple(slice(start, start + size) for start, size in zip(offset, shape, strict=True))].cpu()
+
+
+def _sums(d: torch.Tensor, base: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+    products = (d * d, base * base, d, s, s * s, d * s)
+    return torch.stack([*(product.sum() for product in products), torch.tensor(d.numel(), dtype=torch.float64)])
+
+
+def _distances(sums: torch.Tensor) -> Row:
+    dd, bb = sums[0].item(), sums[1].item()
+    return {"l2": math.sqrt(dd), "relative_l2": _ratio(math.sqrt(dd), bb)}
+
+
+def _ratio(numerator: float, squared_denominator: float) -> float:
+    return numerator / math.sqrt(squared_denominator) if squared_denominator > 0 else math.nan

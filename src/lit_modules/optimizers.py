@@ -1,0 +1,43 @@
+"""AdamW and its schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+
+from src.lit_modules.options import OptimizerOptions
+
+
+def build_optimizer(parameters: Iterable[torch.nn.Parameter], options: OptimizerOptions) -> torch.optim.AdamW:
+    """AdamW; biases and norm weights (one dimension) are never decayed."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": options.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=options.lr, betas=options.betas, eps=options.eps, fused=True
+    )
+
+
+def build_schedule(optimizer: torch.optim.Optimizer, total_steps: int, warmup: float) -> LambdaLR:
+    """The schedule of `rate_factor` over `total_steps`, with `ceil(warmup * total_steps)` steps of warm-up."""
+    warmup_steps = math.ceil(warmup * total_steps)
+    return LambdaLR(optimizer, lambda step: rate_factor(step, warmup_steps, total_steps))
+
+
+def rate_factor(step: int, warmup_steps: int, total_steps: int) -> float:
+    """Share of the peak learning rate at a step: linear from 0 to 1, then half a cosine to 0.
+
+    Args:
+        step: Optimiser steps done, from 0.
+        warmup_steps: Steps of growth.
+        total_steps: Steps of the run.
+    """
+    if step < warmup_steps:
+        return step / max(1, warmup_steps)
+    done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return max(0.0, 0.5 * (1.0 + math.cos(math.pi * done)))

@@ -1,0 +1,89 @@
+"""The Lightning trainer as it is used here: one epoch of steps, no logger, no chatter."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from src.lit_modules.options import TrainerOptions
+from src.utils.errors import UserError, first_differences
+from src.utils.files import write_json
+
+# Lightning announces devices, tips and limits as INFO records, and warns about settings that are meant here.
+NAMES = ("lightning", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+MEANT = (
+    r".*GPU available but not used.*",
+    r".*does not have many workers.*",
+    r".*`training_step` returned.*",
+    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",  # Lightning calls torch's pytree the old way
+)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Raise the level of Lightning's loggers to WARNING and pass over the warnings above; both are put back."""
+    loggers = [logging.getLogger(name) for name in NAMES]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for message in MEANT:
+            warnings.filterwarnings("ignore", message=message)
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def build_trainer(options: TrainerOptions, steps: int, callbacks: Sequence[L.Callback]) -> L.Trainer:
+    """A trainer that runs `steps` optimiser steps as one epoch.
+
+    Args:
+        options: Device and precision.
+        steps: Optimiser steps of the run.
+        callbacks: All callbacks, in the order in which they act.
+    """
+    return L.Trainer(
+        accelerator=options.accelerator,
+        devices=1,
+        precision=options.precision,  # type: ignore[arg-type]
+        max_epochs=1,
+        max_steps=steps,
+        limit_val_batches=0,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def claim_directory(work_dir: Path, plan: dict[str, Any]) -> None:
+    """Mark `work_dir` as belonging to a plan of training (`fit.json`).
+
+    Raises:
+        UserError: It belongs to another plan; the first differences are listed.
+    """
+    path = work_dir / "fit.json"
+    plan = json.loads(json.dumps(plan))
+    if not path.exists():
+        write_json(path, plan)
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    names = sorted({*found, *plan})
+    differences = [
+        f"{name} was {found.get(name)}, is {plan.get(name)}" for name in names if found.get(name) != plan.get(name)
+    ]
+    if differences:
+        raise UserError(
+            first_differences(f"{work_dir} holds another run; give another output or remove it", differences)
+        )

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from src.data.examples import Example
+from src.lit_modules.fit import FitResult, fit
+from src.lit_modules.options import BatchOptions, CheckpointOptions, OptimizerOptions
+from src.utils.errors import UserError
+from tests.lit_modules import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = {"a": tiny.rows("a", 9), "b": tiny.rows("b", 5, length=3)}
+HELD_OUT = {"a": tiny.rows("held", 5), "b": tiny.rows("out", 3)}
+TIMES = ("tokens_per_second", "peak_memory_gib")
+
+
+def run(work_dir: Path, network: torch.nn.Module, **changes: Any) -> FitResult:
+    settings: dict[str, Any] = {
+        "optimizer": OptimizerOptions(3e-3),
+        "batches": BatchOptions(2, 2, 64, epochs=5),
+        "checkpoints": CheckpointOptions(every_steps=3),
+        "validate_every": 6,
+    }
+    data = {
+        "train": TRAIN,
+        "validation": HELD_OUT,
+        **{k: changes.pop(k) for k in ("train", "validation") if k in changes},
+    }
+    return fit(network, tiny.tokenizer(), **data, work_dir=work_dir, **{**settings, **changes})  # type: ignore[arg-type]
+
+
+def metrics(work_dir: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (work_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+
+
+def assert_equal_weights(one: torch.nn.Module, other: torch.nn.Module) -> None:
+    for (name, left), (_, right) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
+        assert torch.equal(left, right), name
+
+
+def test_overfits_and_reports_what_it_did(tmp_path: Path) -> None:
+    network = tiny.network()
+    rows = {"a": TRAIN["a"]}
+    result = run(tmp_path, network, train=rows, validation=rows, optimizer=OptimizerOptions(2e-2), validate_every=None,
+                 batches=BatchOptions(3, 3, 64, steps=80))  # fmt: skip
+    assert result.losses["a"] < 0.1
+    assert result.losses["all"] == result.losses["a"]
+    assert (result.cost.steps, result.selected_step) == (80, 80)
+    answer = sum(len(row.answer) + 1 for row in TRAIN["a"])  # bytes and the end token
+    assert result.cost.answer_tokens == 80 * answer
+    assert result.lengths["a"].rows == 9
+
+
+def test_epochs_end_with_a_smaller_batch(tmp_path: Path) -> None:
+    result = run(tmp_path, tiny.network(), batches=BatchOptions(2, 2, 64, epochs=1.5))
+    assert result.cost.steps == 6  # 21 rows by 4
+    answer = sum(len(row.answer) + 1 for rows in TRAIN.values() for row in rows)
+    assert answer < result.cost.answer_tokens < 2 * answer
+
+
+def test_accumulation_is_exact(tmp_path: Path) -> None:
+    """8 x 1, 2 x 4 and 1 x 8 rows give one loss and one update, since all answer tokens of a step weigh the same."""
+    networks = []
+    for micro, accumulation in ((1, 8), (4, 2), (8, 1)):
+        networks.append(tiny.network())
+        batches = BatchOptions(micro, accumulation, 64, steps=5)
+        # a large eps keeps AdamW from blowing up the sign of gradients that are rounding noise
+        run(tmp_path / str(micro), networks[-1], batches=batches, optimizer=OptimizerOptions(3e-2, eps=1e-2))
+    losses = [[row["loss"] for row in metrics(tmp_path / micro)] for micro in ("1", "4", "8")]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    assert losses[2] == pytest.approx(losses[0], abs=1e-5)
+    for name, value in networks[0].state_dict().items():
+        for other in networks[1:]:
+            torch.testing.assert_close(other.state_dict()[name], value, atol=1e-5, rtol=0)
+
+
+def test_loss_is_the_mean_over_answer_tokens(tmp_path: Path) -> None:
+    """Against transformers' own loss with the labels masked by hand."""
+    network, tokenizer = tiny.network(), tiny.tokenizer()
+    rows = [Example("0", "a", "hi", "a long answer"), Example("1", "a", "a longer prompt", "no")]
+    total, count = 0.0, 0
+    for row in rows:
+        prompt = tokenizer(f"<|im_start|>user\n{row.prompt}<|im_end|>\n<|im_start|>assistant\n").input_ids
+        ids = torch.tensor([prompt + tokenizer(f"{row.answer}<|im_end|>").input_ids])
+        labels = ids.clone()
+        labels[:, : len(prompt)] = -100
+        answer = ids.shape[1] - len(prompt)
+        with torch.no_grad():
+            total, count = total + float(network(input_ids=ids, labels=labels).loss) * answer, count + answer
+    batches = BatchOptions(1, 2, 64, steps=1)
+    result = run(tmp_path, network, train={"a": rows}, validation={"a": rows}, batches=batches)
+    assert metrics(tmp_path)[0]["loss"] == pytest.approx(total / count, rel=1e-5)
+    assert result.losses["a"] == pytest.approx(total / count, rel=1e-5)  # the first step has a rate of 0
+
+
+def test_killed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    whole = tiny.network()
+    expected = run(tmp_path / "whole", whole)
+    script = "import tests.lit_modules.test_fit as t, pathlib; t.killed_run(pathlib.Path({!r}), {})"
+    for step in (8, 13):  # goes on from step 6 and 12: both were validated before they were saved
+        command = [sys.executable, "-c", script.format(str(tmp_path / "killed"), step)]
+        assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    resumed = tiny.network(seed=99)  # the weights come from the checkpoint
+    result = run(tmp_path / "killed", resumed)
+    assert_equal_weights(whole, resumed)
+    assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
+    assert result.losses == expected.losses
+    assert (result.cost.steps, result.cost.answer_tokens) == (expected.cost.steps, expected.cost.answer_tokens)
+
+
+def killed_run(work_dir: Path, step: int) -> None:
+    """Called in a process of its own: kills itself with SIGKILL once the rows of a step are written."""
+    import os
+
+    def kill(row: dict[str, Any]) -> None:
+        if row["step"] == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    run(work_dir, tiny.network(), on_record=kill)
+
+
+def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    first = run(tmp_path, one := tiny.network())
+    lines = metrics(tmp_path)
+    again = run(tmp_path, other := tiny.network(seed=99))
+    assert_equal_weights(one, other)
+    assert (again, metrics(tmp_path)) == (first, lines)
+
+
+def test_checkpoints_are_kept_by_number_and_a_half_written_one_is_no_checkpoint(tmp_path: Path) -> None:
+    run(tmp_path, one := tiny.network())
+    folder = tmp_path / "checkpoints"
+    assert [path.name for path in sorted(folder.iterdir())] == ["step-00000015.ckpt", "step-00000018.ckpt"]
+    (folder / ".saving-00000021.ckpt").write_bytes(b"torn")
+    (folder / "step-00000018.ckpt").unlink()
+    run(tmp_path, other := tiny.network(seed=99))
+    assert_equal_weights(one, other)
+    assert [path.name for path in sorted(folder.iterdir())] == ["step-00000015.ckpt", "step-00000018.ckpt"]
+
+
+def test_checkpoints_by_time(tmp_path: Path) -> None:
+    options = CheckpointOptions(every_steps=None, every_seconds=0.0, keep=100)
+    run(tmp_path, tiny.network(), checkpoints=options, batches=BatchOptions(2, 2, 64, steps=4))
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 4
+
+
+def test_failed_save_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import lightning as L
+
+    save, calls = L.Trainer.save_checkpoint, list[Path]()
+
+    def fail_second(self: L.Trainer, filepath: Path, **options: Any) -> None:
+        calls.append(filepath)
+        if len(calls) == 2:
+            filepath.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        save(self, filepath, **options)
+
+    run(tmp_path / "whole", one := tiny.network())
+    with monkeypatch.context() as patch:
+        patch.setattr(L.Trainer, "save_checkpoint", fail_second)
+        with pytest.raises(OSError, match="No space"):
+            run(tmp_path / "full", tiny.network())
+    run(tmp_path / "full", other := tiny.network(seed=99))
+    assert_equal_weights(one, other)
+
+
+def test_best_by_validation_loss(tmp_path: Path) -> None:
+    """A rate so high that training diverges: the best weights are not the last."""
+    network = tiny.network()
+    options = CheckpointOptions(every_steps=100, select="best", keep=1)
+    result = run(
+        tmp_path, network, optimizer=OptimizerOptions(0.3, clip_norm=0.0), checkpoints=options, validate_every=2
+    )
+    rows = [row for row in metrics(tmp_path) if row.get("task") == "all"]
+    best = min(rows, key=lambda row: row["loss"])
+    assert result.selected_step == best["step"] < result.cost.steps
+    assert result.losses["all"] == best["loss"]
+    again = run(tmp_path, other := tiny.network(seed=9), optimizer=OptimizerOptions(0.3, clip_norm=0.0),
+                checkpoints=options, validate_every=2)  # fmt: skip
+    assert again == result
+    assert_equal_weights(network, other)
+
+
+def test_nan_stops_with_the_rows_named(tmp_path: Path) -> None:
+    network = tiny.network()
+    with torch.no_grad():
+        network.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(UserError, match=r"nan at step 1.*Rows of the batch: [ab]/[ab]\d"):
+        run(tmp_path, network)
+
+
+def test_another_run_in_the_same_place(tmp_path: Path) -> None:
+    run(tmp_path, tiny.network(), batches=BatchOptions(2, 2, 64, steps=1))
+    with pytest.raises(UserError, match=r"holds another run.*batches was .*'steps': 1.* is .*'steps': 2"):
+        run(tmp_path, tiny.network(), batches=BatchOptions(2, 2, 64, steps=2))
+
+
+def test_no_output_and_no_litter(tmp_path: Path) -> None:
+    script = "import tests.lit_modules.test_fit as t, tests.lit_modules.tiny as n, pathlib;"
+    script += f"t.run(pathlib.Path({str(tmp_path / 'run')!r}), n.network())"
+    command = [sys.executable, "-W", "error", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {script}"]
+    started = time.perf_counter()
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), time.perf_counter() - started
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoints", "fit.json", "metrics.jsonl"]

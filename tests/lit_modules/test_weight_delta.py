@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from src.lit_modules.callbacks.weight_delta import WeightDelta, layer_of
+from src.lit_modules.fit import fit
+from src.lit_modules.options import BatchOptions, OptimizerOptions
+from tests.lit_modules import tiny
+
+
+@dataclass
+class Held:
+    tensors: dict[str, torch.Tensor]
+
+    def tensor(self, name: str) -> torch.Tensor:
+        return self.tensors[name]
+
+
+def held(network: torch.nn.Module) -> Held:
+    return Held({name: value.detach().clone() for name, value in network.state_dict().items()})
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("model.layers.13.mlp.up_proj.weight", "layers.13"),
+        ("model.embed_tokens.weight", "embed_tokens"),
+        ("model.norm.weight", "norm"),
+        ("lm_head.weight", "lm_head"),
+    ],
+)
+def test_layer_names(name: str, layer: str) -> None:
+    assert layer_of(name) == layer
+
+
+def test_sums_equal_numpy() -> None:
+    base, now, specialist = tiny.network(0), tiny.network(1), tiny.network(2)
+    rows = WeightDelta(held(base), 1, print, {"codegen": held(specialist)}).measure(now)
+    assert [row["layer"] for row in rows] == ["embed_tokens", "layers.0", "layers.1", "norm"]
+    names = [name for name in base.state_dict() if "layers.1." in name]
+
+    def flat(network: torch.nn.Module) -> Any:
+        return np.concatenate([network.state_dict()[name].double().numpy().ravel() for name in names])
+
+    update, other = flat(now) - flat(base), flat(specialist) - flat(base)
+    row = rows[2]
+    assert row["l2"] == pytest.approx(np.linalg.norm(update))
+    assert row["relative_l2"] == pytest.approx(np.linalg.norm(update) / np.linalg.norm(flat(base)))
+    assert row["pearson_codegen"] == pytest.approx(np.corrcoef(update, other)[0, 1])
+    assert row["cosine_codegen"] == pytest.approx(update @ other / np.linalg.norm(update) / np.linalg.norm(other))
+    assert np.isnan(rows[3]["cosine_codegen"])  # norm weights are all ones in each
+
+
+def test_rows_while_training(tmp_path: Path) -> None:
+    network, seen = tiny.network(), list[dict[str, Any]]()
+    fit(
+        network,
+        tiny.tokenizer(),
+        {"a": tiny.rows("a", 8)},
+        {},
+        work_dir=tmp_path,
+        optimizer=OptimizerOptions(1e-3, warmup=0.0),
+        batches=BatchOptions(4, 1, 64, steps=4),
+        callbacks=[WeightDelta(held(network), 2, seen.append)],
+    )
+    assert [(row["step"], row["layer"]) for row in seen[:5]] == [
+        (2, "embed_tokens"),
+        (2, "layers.0"),
+        (2, "layers.1"),
+        (2, "norm"),
+        (4, "embed_tokens"),
+    ]
+    assert 0 < seen[1]["l2"] < seen[5]["l2"]
