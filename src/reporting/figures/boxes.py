@@ -1,0 +1,69 @@
+"""Figure 4: the spread over layers of the weight updates' norms and correlations, as box plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from src.reporting.figures.weights import CORRELATIONS, PAIR_COLOURS, layer_rows, specialist_pairs, variants_in_order
+from src.reporting.format import significant
+from src.reporting.pictures import Picture
+from src.reporting.style import drawing, light, looks_of, new_figure
+from src.reporting.subjects import Subject
+
+BOX = "Box: quartiles over layers, line: median, whiskers: up to 1.5 times the box, dots: single layers."
+
+
+def box_pictures(layers: pd.DataFrame, correlations: pd.DataFrame, subjects: Mapping[str, Subject]) -> list[Picture]:
+    """Figure 4: layer-wise relative L2 of every variant, layer-wise Pearson correlation of every specialist pair."""
+    looks = looks_of(subjects)
+    norms = {
+        subjects[name].label: (100 * layer_rows(layers[layers["variant"] == name])["relative_l2"], looks[name].colour)
+        for name in variants_in_order(layers, subjects)
+    }
+    pairs = specialist_pairs(correlations, subjects)
+    alike = {
+        (meaning if len(pairs) == 1 else f"{pair}, {meaning}"): (rows[column], light(PAIR_COLOURS[index % 6]))
+        for index, (pair, rows) in enumerate(pairs.items())
+        for column, meaning in CORRELATIONS.items()
+    }
+    pictures = [
+        _boxes("figure4-l2", "Figure 4. Spread of the distances over layers", norms, "‖update‖ / ‖base‖ of a layer, %"),
+        _boxes("figure4-pearson", "Spread of the correlations over layers", alike, "Pearson correlation in a layer"),
+    ]
+    return [picture for picture in pictures if picture is not None]
+
+
+def _boxes(key: str, title: str, series: dict[str, tuple[pd.Series, str]], axis: str) -> Picture | None:
+    found = {label: (values.dropna().to_numpy(), colour) for label, (values, colour) in series.items()}
+    found = {label: (values, colour) for label, (values, colour) in found.items() if len(values)}
+    if not found:
+        return None
+    with drawing():
+        figure, axes = new_figure(5.6, 1.3 + 0.4 * max(3, len(found)))
+        for height, (values, colour) in enumerate(found.values()):
+            line = {"color": colour, "linewidth": 1.4}
+            axes.boxplot(
+                values,
+                orientation="horizontal",
+                positions=[height],
+                widths=0.55,
+                showfliers=False,
+                boxprops=line,
+                whiskerprops=line,
+                capprops=line,
+                medianprops={"color": colour, "linewidth": 2.6},
+            )
+            # A fixed spread of the dots, so that equal data give equal files.
+            spread = height + 0.16 * np.resize([-1.0, 0.0, 1.0, 0.5, -0.5], len(values))
+            axes.plot(values, spread, linestyle="none", marker="o", markersize=3, color=colour, alpha=0.55)
+        axes.set_yticks(range(len(found)), list(found))
+        axes.set_ylim(len(found) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0, labelcolor=light("ink"))
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel(axis)
+    caption = f"{axis[0].upper()}{axis[1:]}: the values of all layers. {BOX}"
+    said = "; ".join(f"{label} median {significant(float(np.median(values)))}" for label, (values, _) in found.items())
+    return Picture(key, title, caption, f"{caption} {said}.", figure)

@@ -1,0 +1,105 @@
+"""The reference study's weight analysis by layer (arXiv 2601.21115, Figures 2 and 3), from `Diagnosis` tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from src.reporting.format import significant
+from src.reporting.pictures import Picture
+from src.reporting.style import drawing, light, looks_of, new_figure
+from src.reporting.subjects import Subject
+
+Subjects = Mapping[str, Subject]
+CORRELATIONS = {"pearson": "all updates", "pearson_thresholded": "large updates only (30 % rule)"}
+PAIR_COLOURS = ("blue", "red", "green", "gold", "cyan", "brown")
+
+
+def norm_pictures(layers: pd.DataFrame, subjects: Subjects) -> list[Picture]:
+    """Figure 2: layer-wise L2 of every variant against the base, as the study averages it and relative to the base."""
+    mean = "Mean over a layer's weight tensors of the L2 norm of the update: the reference study's Figure 2."
+    relative = "L2 norm of a whole layer's update over the norm of the base's parameters in that layer."
+    return [
+        _norms(layers, subjects, "figure2-l2", "Figure 2. Distance from the base by layer", "l2_mean", mean),
+        _norms(layers, subjects, "figure2-relative", "Distance relative to the base", "relative_l2", relative),
+    ]
+
+
+def correlation_picture(correlations: pd.DataFrame, subjects: Subjects) -> Picture | None:
+    """Figure 3: layer-wise Pearson correlation of the specialists' updates; None with fewer than two specialists."""
+    pairs = specialist_pairs(correlations, subjects)
+    if not pairs:
+        return None
+    with drawing():
+        figure, axes = new_figure(5.6, 4.2)
+        for index, (pair, rows) in enumerate(pairs.items()):
+            colour = light(PAIR_COLOURS[index % len(PAIR_COLOURS)])
+            for (column, meaning), (marker, line) in zip(CORRELATIONS.items(), (("o", "-"), ("s", "--")), strict=True):
+                label = meaning if len(pairs) == 1 else f"{pair}: {meaning}"
+                axes.plot(range(len(rows)), rows[column], marker=marker, linestyle=line, color=colour, label=label)
+            _layer_ticks(axes, list(rows["layer"]))
+        axes.axhline(0, color=light("muted"), linewidth=1.0, zorder=1)
+        axes.set_ylabel("Pearson correlation")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    caption = (
+        "Pearson correlation of the specialists' updates by layer, over weight tensors: of all updates, and with those "
+        "below 30 % of their tensor's largest magnitude set to zero, the reference study's Figure 3."
+    )
+    said = "; ".join(f"{pair}: {_ranges(rows)}" for pair, rows in pairs.items())
+    return Picture("figure3-pearson", "Figure 3. Do the specialists move alike?", caption, f"{caption} {said}.", figure)
+
+
+def layer_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of whole layers, without those of single module kinds and of the whole model."""
+    return table[(table["kind"] == "all") & (table["layer"] != "all")]
+
+
+def specialist_pairs(correlations: pd.DataFrame, subjects: Subjects) -> dict[str, pd.DataFrame]:
+    """Layer rows by pair of specialists, under a label such as `"codegen and codesum"`."""
+    specialists = {name for name, subject in subjects.items() if subject.kind == "specialist"}
+    rows = layer_rows(correlations)
+    rows = rows[rows["first"].isin(specialists) & rows["second"].isin(specialists)]
+    return {
+        " and ".join(subjects[name].label.removesuffix(" specialist") for name in (str(first), str(second))): group
+        for (first, second), group in rows.groupby(["first", "second"], sort=False)
+    }
+
+
+def variants_in_order(layers: pd.DataFrame, subjects: Subjects) -> list[str]:
+    """The variants that have rows and a subject, in the order of the subjects."""
+    present = set(layers["variant"])
+    return [name for name in subjects if name in present]
+
+
+def _norms(layers: pd.DataFrame, subjects: Subjects, key: str, title: str, column: str, caption: str) -> Picture:
+    looks, scale = looks_of(subjects), 100.0 if column == "relative_l2" else 1.0
+    said = []
+    with drawing():
+        figure, axes = new_figure(5.6, 4.4)
+        for name in variants_in_order(layers, subjects):
+            rows, look, label = layer_rows(layers[layers["variant"] == name]), looks[name], subjects[name].label
+            values = scale * rows[column]
+            axes.plot(range(len(rows)), values, color=look.colour, marker=look.marker, linestyle=look.line, label=label)
+            said.append(f"{label} {significant(values.min())} to {significant(values.max())}")
+            _layer_ticks(axes, list(rows["layer"]))
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("‖update‖ / ‖base‖, %" if scale > 1 else "mean L2 norm of the updates")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, columnspacing=1.4)
+    return Picture(key, title, caption, f"{caption} Over the layers: {'; '.join(said)}.", figure)
+
+
+def _layer_ticks(axes: Axes, layers: list[str]) -> None:
+    short = {"embeddings": "emb", "final norm": "norm", "lm_head": "head"}
+    numbers = [index for index, layer in enumerate(layers) if layer not in short]
+    step = 1 + len(numbers) // 12
+    kept = [index for index in range(len(layers)) if layers[index] in short or numbers.index(index) % step == 0]
+    axes.set_xticks(kept, [short.get(layers[index], layers[index]) for index in kept])
+    axes.set_xlabel("layer")
+
+
+def _ranges(rows: pd.DataFrame) -> str:
+    return " and ".join(
+        f"{meaning} {rows[column].min():.2f} to {rows[column].max():.2f}" for column, meaning in CORRELATIONS.items()
+    )

@@ -1,0 +1,72 @@
+"""A `ResultTable` as ready strings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+
+from src.reporting.format import change, interval, score
+from src.reporting.subjects import method_label
+from src.reporting.tables import Cell, Column, ResultTable, Row
+
+# A change of this many percent has the full heat colour.
+FULL_HEAT = 40.0
+
+
+@dataclass(frozen=True)
+class ScoreCell:
+    """One score; `heat` from -1 (far below the specialist) to 1 (far above)."""
+
+    value: str
+    interval: str
+    change: str
+    heat: float
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One model; `group` names the method of a merge and is set on the first row of each method only."""
+
+    label: str
+    kind: str
+    cells: tuple[ScoreCell, ...]
+    average: str
+    heat: float
+    is_chosen: bool
+    group: str
+
+
+@dataclass(frozen=True)
+class ScoreView:
+    """A table of scores with one column a metric, grouped by task."""
+
+    caption: str
+    tasks: tuple[tuple[str, int], ...]
+    columns: tuple[Column, ...]
+    rows: tuple[ScoreRow, ...]
+
+
+def score_view(table: ResultTable, caption: str) -> ScoreView:
+    """Format every number of a table once, for HTML and Markdown alike."""
+    tasks = tuple((task, len(list(group))) for task, group in groupby(table.columns, key=lambda column: column.task))
+    rows, seen = [], set()
+    for row in table.rows:
+        group = method_label(row.subject.method) if row.subject and row.kind == "merge" else ""
+        rows.append(_row(row, table.columns, "" if group in seen else group))
+        seen.add(group)
+    return ScoreView(caption, tasks, table.columns, tuple(rows))
+
+
+def _row(row: Row, columns: tuple[Column, ...], group: str) -> ScoreRow:
+    cells = tuple(_cell(cell, column.decimals) for cell, column in zip(row.cells, columns, strict=True))
+    return ScoreRow(row.label, row.kind, cells, change(row.average), _heat(row.average), row.is_chosen, group)
+
+
+def _cell(cell: Cell, decimals: int) -> ScoreCell:
+    return ScoreCell(
+        score(cell.value, decimals), interval(cell.low, cell.high, decimals), change(cell.change), _heat(cell.change)
+    )
+
+
+def _heat(percent: float | None) -> float:
+    return 0.0 if percent is None else round(max(-1.0, min(1.0, percent / FULL_HEAT)), 2)

@@ -1,0 +1,131 @@
+"""One look for every figure: colours that colour-blind readers tell apart, on light and on dark paper.
+
+Figures are drawn in the light colours. `svg.inline_svg` swaps each of them for a CSS variable of the same name, so a
+figure inside the HTML report follows the reader's light or dark mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from src.reporting.subjects import Subject
+
+# name: (light, dark)
+COLOURS = {
+    "paper": ("#fefefe", "#15181e"),
+    "ink": ("#1f2430", "#e6e9ef"),
+    "muted": ("#5c6470", "#a3abb8"),
+    "rule": ("#dfe3e8", "#353c48"),
+    "grey": ("#7c8594", "#98a1b0"),
+    "blue": ("#2f66b0", "#78aef0"),
+    "red": ("#cf4257", "#ff8796"),
+    "purple": ("#8b3a8f", "#da92dc"),
+    "green": ("#1f7f3b", "#5fc97f"),
+    "gold": ("#a27a05", "#dfb845"),
+    "cyan": ("#0b86b3", "#52c3ec"),
+    "brown": ("#8a583a", "#d09b78"),
+    "slate": ("#566274", "#afb9c8"),
+}
+_METHOD_LOOKS = {
+    "linear": ("green", "o", "-"),
+    "ties": ("gold", "s", "--"),
+    "dare": ("cyan", "^", "-."),
+    "della": ("brown", "D", ":"),
+    "task_arithmetic": ("slate", "v", (0, (5, 1, 1, 1, 1, 1))),
+}
+_SPARE_LOOKS = (("slate", "P", "-"), ("green", "X", "--"), ("gold", "v", "-."), ("cyan", "h", ":"), ("brown", "<", "-"))
+_SPECIALIST_COLOURS = ("blue", "red", "gold", "cyan")
+_RC: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10.0,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5.0,
+    "legend.frameon": False,
+    "legend.fontsize": 9.0,
+    "legend.handlelength": 2.6,
+    "axes.unicode_minus": True,
+    "text.parse_math": False,
+    # Text stays text: it takes the page's font, is searched and read aloud, and keeps the file small.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mixmerge",
+    "figure.dpi": 100.0,
+    "savefig.dpi": 160.0,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one series is drawn; no two series differ by colour alone."""
+
+    colour: str
+    marker: str
+    line: Any = "-"
+    size: float = 9.0
+
+
+def light(name: str) -> str:
+    """The hexadecimal colour in which figures are drawn."""
+    return COLOURS[name][0]
+
+
+def drawing() -> AbstractContextManager[None]:
+    """A context in which new figures take this style; nothing global is left changed."""
+    rc: Any = dict(_RC)
+    rc |= dict.fromkeys(("text.color", "axes.titlecolor", "legend.labelcolor"), light("ink"))
+    rc |= dict.fromkeys(("axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), light("muted"))
+    rc |= dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), light("paper"))
+    return mpl.rc_context(rc | {"grid.color": light("rule")})
+
+
+def new_figure(width: float = 5.6, height: float = 4.0) -> tuple[Figure, Axes]:
+    """An empty figure (inches) with one pair of axes; call it inside `drawing()`."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def looks_of(subjects: Mapping[str, Subject]) -> dict[str, Look]:
+    """A look for every subject; all points of one merge method share theirs."""
+    methods = method_looks([s.method for s in subjects.values() if s.kind == "merge"])
+    specialists = [s.name for s in subjects.values() if s.kind == "specialist"]
+    looks = {}
+    for name, subject in subjects.items():
+        if subject.kind == "merge":
+            looks[name] = methods[subject.method]
+        elif subject.kind == "specialist":
+            colour = _SPECIALIST_COLOURS[specialists.index(name) % len(_SPECIALIST_COLOURS)]
+            looks[name] = Look(light(colour), ("<", ">")[specialists.index(name) % 2])
+        else:
+            looks[name] = Look(light("grey"), "X") if subject.kind == "base" else Look(light("purple"), "*", size=13.0)
+    return looks
+
+
+def method_looks(methods: list[str]) -> dict[str, Look]:
+    """A look for every merge method: the study's have fixed ones, others take the spare ones in order."""
+    spare = iter(_SPARE_LOOKS * (1 + len(methods) // len(_SPARE_LOOKS)))
+    looks = {}
+    for method in dict.fromkeys(methods):
+        colour, marker, line = _METHOD_LOOKS[method] if method in _METHOD_LOOKS else next(spare)
+        looks[method] = Look(light(colour), marker, line)
+    return looks
+
+
+def css_variables(mode: int) -> str:
+    """The colours as CSS declarations; `mode` 0 is light, 1 is dark."""
+    return " ".join(f"--{name}: {shades[mode]};" for name, shades in COLOURS.items())
