@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from src.checkpoints import Checkpoint
+from src.data.examples import Example
+from src.lit_modules.export import export_checkpoint
+from src.lit_modules.fit import fit
+from src.lit_modules.options import BatchOptions, OptimizerOptions
+from src.models import load_model, load_tokenizer
+from tests.data.shared import needs_shared, shared
+from tests.lit_modules import tiny
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_plain_transformers_reopens_it(tmp_path: Path, tied: bool) -> None:
+    network, tokenizer = tiny.network(tied=tied), tiny.tokenizer()
+    options = OptimizerOptions(1e-3)
+    rows = {"a": tiny.rows("a", 8)}
+    fit(
+        network,
+        tokenizer,
+        rows,
+        {},
+        work_dir=tmp_path / "w",
+        optimizer=options,
+        batches=BatchOptions(4, 1, 64, steps=5),
+    )
+    export_checkpoint(network, tokenizer, tmp_path / "out", torch.float32)
+    reopened = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    ids = torch.arange(20)[None]
+    assert torch.equal(reopened(ids).logits, network(ids).logits)
+    assert ("lm_head.weight" in Checkpoint(tmp_path / "out").names) is not tied
+    again = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert again.chat_template == tokenizer.chat_template
+    assert again.eos_token == "<|im_end|>"
+    assert again("a<|im_end|>\n").input_ids == tokenizer("a<|im_end|>\n").input_ids
+
+
+def test_dtype_and_end_token(tmp_path: Path) -> None:
+    network = tiny.network()
+    network.generation_config.eos_token_id = [256]
+    export_checkpoint(network, tiny.tokenizer(), tmp_path, torch.bfloat16)
+    checkpoint = Checkpoint(tmp_path)
+    assert {checkpoint.dtype(name) for name in checkpoint.names} == {torch.bfloat16}
+    assert torch.equal(checkpoint.tensor("model.norm.weight"), network.model.norm.weight.bfloat16())
+    assert checkpoint.config["dtype"] == "bfloat16"
+    assert checkpoint.config["architectures"] == ["Qwen2ForCausalLM"]
+    generation = json.loads((tmp_path / "generation_config.json").read_text())
+    assert generation["eos_token_id"] == [258, 256]
+
+
+@needs_shared
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", ["qwen2.5-7b-instruct", "deepseek-coder-6.7b-instruct"])
+def test_shrunken_real_families(tmp_path: Path, family: str) -> None:
+    """Real tokenizer, template and architecture: trained, exported, reopened by plain transformers, logits equal."""
+    folder = shared("data", "tokenizers", family)
+    tokenizer, network = load_tokenizer(folder), load_model(folder, shrink=True)
+    rows = {"codegen": [Example(str(i), "codegen", f"Return {i}.", f"def f():\n    return {i}\n") for i in range(4)]}
+    batches = BatchOptions(4, 1, 256, steps=8)
+    result = fit(
+        network, tokenizer, rows, rows, work_dir=tmp_path / "w", optimizer=OptimizerOptions(1e-2), batches=batches
+    )
+    assert result.losses["codegen"] < 7  # at random it is the log of the vocabulary: 11.9 and 10.4
+    export_checkpoint(network, tokenizer, tmp_path / "out", torch.float32)
+    reopened = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    ids = torch.tensor([tokenizer("def f(): return 3").input_ids])
+    assert torch.equal(reopened(ids).logits, network(ids).logits)
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == tokenizer.chat_template
