@@ -26,14 +26,14 @@ LIBRARIES = ("torch", "transformers", "lightning", "mergekit", "evalplus", "nump
 
 @dataclass
 class Run:
-    """One open or finished run directory.
+    """One open or finished run directory; made by `begin_run` or `open_run`.
 
     Attributes:
         directory: Final place of the run.
         work: Where to write while it is open (a hidden sibling, renamed to `directory` at the end).
         record: The content of `run.json`.
         finished: True if an equal run had already been finished; then there is nothing to do.
-        scratch: Folder inside `work` for what resuming needs; removed when the run finishes.
+        results: Figures worth recording; they go into `run.json`.
     """
 
     directory: Path
@@ -41,12 +41,88 @@ class Run:
     record: dict[str, Any]
     finished: bool
     results: dict[str, Any] = field(default_factory=dict)
+    lock: FileLock | None = None
+    fresh: bool = True
+    started: float = field(default_factory=time.monotonic)
 
     @property
     def scratch(self) -> Path:
+        """Folder inside `work` for what resuming needs; removed when the run finishes."""
         path = self.work / ".scratch"
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    def finish(self, seconds: float | None = None) -> None:
+        """Complete `run.json` and let the directory appear at its place.
+
+        Args:
+            seconds: What the run took; None: since it was opened.
+        """
+        shutil.rmtree(self.work / ".scratch", ignore_errors=True)
+        outputs = {
+            str(path.relative_to(self.work)): sha256_file(path)
+            for path in sorted(self.work.rglob("*"))
+            if path.is_file() and path.name != RECORD
+        }
+        seconds = time.monotonic() - self.started if seconds is None else seconds
+        cost = {"seconds": round(seconds, 3), "bytes": size_on_disk(self.work)}
+        self.record |= {"state": "finished", "results": self.results, "outputs": outputs, "cost": cost}
+        write_json(self.work / RECORD, self.record)
+        os.replace(self.work, self.directory)
+        self.finished = True
+        self.release()
+
+    def abandon(self) -> None:
+        """Leave nothing behind of a run that bad input stopped, unless an earlier attempt had left its work."""
+        if self.fresh:
+            shutil.rmtree(self.work)
+        self.release()
+
+    def release(self) -> None:
+        """Let other processes have the place; what was written stays for the same run to go on."""
+        if self.lock is not None:
+            self.lock.release()
+
+
+def begin_run(
+    directory: Path,
+    *,
+    stage: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str] | None = None,
+    argv: list[str] | None = None,
+) -> Run:
+    """Open `directory` for one run.
+
+    Args:
+        directory: Final place, e.g. `runs/merge/pocket-ties-w0.3-s0`.
+        stage: Name of the stage (train, merge, evaluate, diagnose, study).
+        config: JSON-like resolved configuration that decides the result (no paths, no logging choices).
+        inputs: Content fingerprints of everything read, by name.
+        argv: The command that reproduces the run.
+
+    Returns:
+        A `Run`; if `run.finished` there is nothing to do. Otherwise the caller writes into `run.work`, puts figures
+        into `run.results` and calls `run.finish()`.
+
+    Raises:
+        UserError: The place holds a run of another configuration (the differences are shown), or another process
+            is writing it.
+    """
+    identity = {"stage": stage, "config": dict(config), "inputs": dict(inputs or {})}
+    finished = read_record(directory)
+    if finished is not None:
+        _require_equal(directory, finished, identity, "holds another run")
+        return Run(directory, directory, finished, finished=True, results=finished["results"])
+    _refuse_foreign(directory)
+    lock = _lock(directory)
+    work = directory.parent / f".{directory.name}.partial"
+    fresh = not work.exists()
+    if not fresh and (interrupted := read_record(work)) is not None:
+        _require_equal(work, interrupted, identity, "holds an interrupted run of another configuration")
+    record = {**identity, "state": "running", "argv": argv or [], **environment()}
+    write_json(work / RECORD, record)
+    return Run(directory, work, record, finished=False, lock=lock, fresh=fresh)
 
 
 @contextlib.contextmanager
@@ -58,46 +134,22 @@ def open_run(
     inputs: Mapping[str, str] | None = None,
     argv: list[str] | None = None,
 ) -> Iterator[Run]:
-    """Open `directory` for one run; on leaving without an error it appears there whole, with its `run.json`.
+    """`begin_run` as a context: on leaving without an error the run appears whole; bad input leaves nothing.
 
-    Args:
-        directory: Final place, e.g. `runs/merge/pocket-ties-w0.3-s0`.
-        stage: Name of the stage (train, merge, evaluate, diagnose, study).
-        config: JSON-like resolved configuration that decides the result (no paths, no logging choices).
-        inputs: Content fingerprints of everything read, by name.
-        argv: The command that reproduces the run.
-
-    Yields:
-        A `Run`; if `run.finished` the caller returns at once. Otherwise it writes into `run.work` and puts figures
-        worth recording into `run.results`.
-
-    Raises:
-        UserError: The place holds a run of another configuration (the differences are shown), or another process
-            is writing it.
+    Any other exception leaves the work beside its place, for the same command to resume.
     """
-    identity = {"stage": stage, "config": dict(config), "inputs": dict(inputs or {})}
-    finished = read_record(directory)
-    if finished is not None:
-        _require_equal(directory, finished, identity, "holds another run")
-        yield Run(directory, directory, finished, finished=True, results=finished["results"])
-        return
-    _refuse_foreign(directory)
-    with _lock(directory):
-        work = directory.parent / f".{directory.name}.partial"
-        fresh = not work.exists()
-        if not fresh and (interrupted := read_record(work)) is not None:
-            _require_equal(work, interrupted, identity, "holds an interrupted run of another configuration")
-        record = {**identity, "state": "running", "argv": argv or [], **environment()}
-        run = Run(directory, work, record, finished=False)
-        write_json(work / RECORD, record)
-        started = time.monotonic()
-        try:
-            yield run
-        except UserError:
-            if fresh:
-                shutil.rmtree(work)
-            raise
-        _finish(run, time.monotonic() - started)
+    run = begin_run(directory, stage=stage, config=config, inputs=inputs, argv=argv)
+    try:
+        yield run
+    except UserError:
+        if not run.finished:
+            run.abandon()
+        raise
+    except BaseException:
+        run.release()
+        raise
+    if not run.finished:
+        run.finish()
 
 
 def read_record(directory: Path) -> dict[str, Any] | None:
@@ -107,7 +159,7 @@ def read_record(directory: Path) -> dict[str, Any] | None:
 
 
 def fingerprint(directory: Path) -> str:
-    """Content hash of a directory: from the record of a finished run (15 GB are not read again), else from its files."""
+    """Content hash of a directory: from the record of a finished run (15 GB are not read again), else from files."""
     record = read_record(directory)
     if record is not None and record["state"] == "finished":
         return sha256_json(record["outputs"])
@@ -130,20 +182,6 @@ def environment() -> dict[str, Any]:
 def size_on_disk(directory: Path) -> int:
     """Bytes of all files under `directory`."""
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
-
-
-def _finish(run: Run, seconds: float) -> None:
-    shutil.rmtree(run.work / ".scratch", ignore_errors=True)
-    outputs = {
-        str(path.relative_to(run.work)): sha256_file(path)
-        for path in sorted(run.work.rglob("*"))
-        if path.is_file() and path.name != RECORD
-    }
-    cost = {"seconds": round(seconds, 3), "bytes": size_on_disk(run.work)}
-    run.record |= {"state": "finished", "results": run.results, "outputs": outputs, "cost": cost}
-    write_json(run.work / RECORD, run.record)
-    os.replace(run.work, run.directory)
-    run.finished = True
 
 
 def _require_equal(place: Path, there: dict[str, Any], here: dict[str, Any], what: str) -> None:
@@ -170,15 +208,14 @@ def _refuse_foreign(directory: Path) -> None:
         raise UserError(f"{directory} exists and is not a run of this tool; choose another place with output=DIR")
 
 
-@contextlib.contextmanager
-def _lock(directory: Path) -> Iterator[None]:
+def _lock(directory: Path) -> FileLock:
     directory.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory.parent / f".{directory.name}.lock")
     try:
-        with lock.acquire(timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except Timeout:
         raise UserError(f"another process is writing {directory}; wait for it or choose output=DIR") from None
+    return lock
 
 
 def _git_commit() -> str | None:
