@@ -1,0 +1,79 @@
+"""What the evaluate stage knows of a benchmark: it asks, and it scores the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from src.evaluation.samples import Decoding, Prompt, Sample
+from src.evaluation.scores import ItemScore
+from src.utils.errors import UserError
+from src.utils.jsonl import read_jsonl
+
+Rows = Callable[[str], list[dict[str, Any]]] | str | Sequence[str]
+
+
+class Benchmark(Protocol):
+    """Prompts of a split, and scores of samples by item.
+
+    Attributes:
+        name: In score tables, e.g. `humaneval`.
+        task: The task it measures, e.g. `codegen`.
+        decoding: How answers are drawn.
+    """
+
+    name: str
+    task: str
+    decoding: Decoding
+
+    def prompts(self, split: str) -> list[Prompt]:
+        """What to ask, in a fixed order, with unique ids."""
+        ...
+
+    def score(self, samples: Sequence[Sample], split: str) -> list[ItemScore]:
+        """One score an item and metric."""
+        ...
+
+    def content_hash(self, split: str) -> str:
+        """Changes with the benchmark's content."""
+        ...
+
+
+def read_rows(rows: Rows, split: str, key: str) -> list[dict[str, Any]]:
+    """Rows of a split.
+
+    Args:
+        rows: A function of the split, or `.jsonl(.gz)` paths in which `{split}` is filled in.
+        split: `validation` or `test`.
+        key: The config key to name in errors.
+
+    Raises:
+        UserError: A file is missing, or there are no rows.
+    """
+    if callable(rows):
+        found = rows(split)
+    else:
+        paths = [Path(path.replace("{split}", split)) for path in ([rows] if isinstance(rows, str) else rows)]
+        missing = [str(path) for path in paths if not path.is_file()]
+        if missing:
+            raise UserError(f"{key}: no such file: {', '.join(missing)}; set {key}=FILE to a .jsonl or .jsonl.gz file")
+        found = [row for path in paths for row in read_jsonl(path)]
+    if not found:
+        raise UserError(f"{key} has no rows for split={split}")
+    return found
+
+
+def check_covered(items: Sequence[str], samples: Sequence[Sample], name: str) -> None:
+    """Every item needs an answer, and no answer may be to something else.
+
+    Raises:
+        UserError: With the first of either.
+    """
+    answered, known = {sample.task_id for sample in samples}, set(items)
+    missing = [item for item in items if item not in answered]
+    unknown = sorted(answered - known)
+    if missing:
+        raise UserError(f"{name}: {len(missing)} of {len(items)} items have no sample, first {missing[0]}")
+    if unknown:
+        raise UserError(f"{name}: {len(unknown)} samples answer no item of the benchmark, first {unknown[0]}")

@@ -1,0 +1,141 @@
+"""Code generation: problems in EvalPlus's format, scored by running the answers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from math import comb
+from typing import Any, Protocol
+
+from src.data.prompts import render_user_turn
+from src.evaluation.benchmarks import Rows, check_covered, read_rows
+from src.evaluation.samples import Decoding, Prompt, Sample
+from src.evaluation.scores import ItemScore
+from src.utils.errors import UserError
+from src.utils.files import sha256_json
+
+
+class Outcome(Protocol):
+    """What became of one program: `pass`, `fail` or `timeout` on the base and on the plus inputs."""
+
+    @property
+    def base(self) -> str:
+        """On the base inputs."""
+        ...
+
+    @property
+    def plus(self) -> str:
+        """On the plus inputs."""
+        ...
+
+
+class Judge(Protocol):
+    """Runs programs in the sandbox."""
+
+    def __call__(self, problems: Sequence[dict[str, Any]], samples: Sequence[Sample]) -> Sequence[Outcome]:
+        """One outcome a sample, in the order of `samples`."""
+        ...
+
+
+class CodeBenchmark:
+    """Write a program that passes tests.
+
+    Args:
+        name: In score tables.
+        problems: Problems in EvalPlus's format: a function of the split, or paths with `{split}`.
+        decoding: How answers are drawn.
+        user_prompt: The user turn; `{prompt}` is the problem's prompt.
+        prefill: Beginning of the assistant turn that the model continues.
+        task: The task it measures.
+        chat: Through the chat template; False: the problem's prompt as raw text to continue.
+        strip: Strip white space around the problem's prompt first, as EvalPlus does.
+        passes: The k of pass@k; each at most `decoding.samples`.
+        limit: Use the first so many problems; None: all.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        problems: Rows,
+        decoding: Decoding,
+        user_prompt: str = "{prompt}",
+        prefill: str = "",
+        task: str = "codegen",
+        chat: bool = True,
+        strip: bool = False,
+        passes: Sequence[int] = (1,),
+        limit: int | None = None,
+    ) -> None:
+        if any(not 1 <= k <= decoding.samples for k in passes):
+            raise UserError(f"benchmark.passes={list(passes)}: expected 1 to decoding.samples={decoding.samples}")
+        self.name, self.task, self.decoding, self.chat, self.strip = name, task, decoding, chat, strip
+        self.user_prompt, self.prefill, self.passes, self.limit = user_prompt, prefill, tuple(passes), limit
+        self._source, self._problems = problems, dict[str, list[dict[str, Any]]]()
+
+    def problems(self, split: str) -> list[dict[str, Any]]:
+        """The problems of a split, read once.
+
+        Raises:
+            UserError: A file is missing, or there are no problems.
+        """
+        if split not in self._problems:
+            self._problems[split] = read_rows(self._source, split, "benchmark.problems")[: self.limit]
+        return self._problems[split]
+
+    def prompts(self, split: str) -> list[Prompt]:
+        """One prompt a problem; ids are task ids."""
+        return [self._prompt(problem) for problem in self.problems(split)]
+
+    def content_hash(self, split: str) -> str:
+        """Hash of the problems with their tests."""
+        return sha256_json([[problem[key] for key in sorted(problem)] for problem in self.problems(split)])
+
+    def score(self, samples: Sequence[Sample], split: str, judge: Judge) -> list[ItemScore]:
+        """Run the answers; `pass@k` counts base inputs, `pass@k+` base and plus inputs together.
+
+        Raises:
+            UserError: A problem without an answer, an answer to no problem, or fewer answers than k.
+        """
+        problems = self.problems(split)
+        check_covered([problem["task_id"] for problem in problems], samples, self.name)
+        return pass_scores(samples, judge(problems, samples), self.passes)
+
+    def _prompt(self, problem: dict[str, Any]) -> Prompt:
+        text = problem["prompt"]
+        if self.strip:
+            text = text.strip() if self.chat else text.strip() + "\n"
+        if not self.chat:
+            return Prompt(problem["task_id"], text, chat=False)
+        return Prompt(problem["task_id"], render_user_turn(self.user_prompt, prompt=text), self.prefill)
+
+
+def pass_scores(
+    samples: Sequence[Sample], outcomes: Sequence[Outcome], passes: Sequence[int] = (1,)
+) -> list[ItemScore]:
+    """Unbiased pass@k of each task (arXiv 2107.03374): 1 - C(n-c, k) / C(n, k) for c of n programs passing.
+
+    Args:
+        samples: n answers a task.
+        outcomes: In the order of `samples`.
+        passes: The k.
+
+    Raises:
+        UserError: A task has fewer answers than k.
+    """
+    base, plus = defaultdict[str, list[bool]](list), defaultdict[str, list[bool]](list)
+    for sample, outcome in zip(samples, outcomes, strict=True):
+        base[sample.task_id].append(outcome.base == "pass")
+        plus[sample.task_id].append(outcome.base == "pass" and outcome.plus == "pass")
+    scores = []
+    for k in passes:
+        for mark, table in (("", base), ("+", plus)):
+            scores += [ItemScore(task, f"pass@{k}{mark}", pass_at_k(task, solved, k)) for task, solved in table.items()]
+    return scores
+
+
+def pass_at_k(task: str, solved: Sequence[bool], k: int) -> float:
+    """Unbiased estimate of the chance that one of k answers passes, from n answers."""
+    count, right = len(solved), sum(solved)
+    if count < k:
+        raise UserError(f"pass@{k} needs {k} samples of {task}, got {count}; raise benchmark.decoding.samples")
+    return 1 - comb(count - right, k) / comb(count, k)

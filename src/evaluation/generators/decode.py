@@ -1,0 +1,177 @@
+"""The decoding loop: one padded batch of prompts to answers. Shapes: B rows, T tokens, V vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+from src.evaluation.generators.cache import growing_cache, keep_rows
+from src.evaluation.generators.sampling import draw, penalise
+from src.evaluation.samples import Decoding
+
+# Rows that have ended are dropped from the batch once they make up this share of it: dropping copies the cache.
+DROP_SHARE = 0.125
+
+
+@dataclass
+class Rows:
+    """State of the rows still in the batch; `keep` drops some everywhere at once."""
+
+    index_B: torch.Tensor  # row of the caller
+    limit_B: torch.Tensor  # new tokens at most
+    position_B: torch.Tensor  # position of the token to feed next
+    bias_BT: torch.Tensor  # additive attention mask: 0, or -inf on the padding left of a prompt
+    answer_BT: torch.Tensor  # tokens drawn so far
+    ended_B: torch.Tensor  # boolean, reported already
+    seen_BV: torch.Tensor | None  # for the repetition penalty
+    uniform_BT: torch.Tensor | None  # for sampling
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Keep these rows (indices into B)."""
+        for name, value in vars(self).items():
+            if value is not None:
+                setattr(self, name, value.index_select(0, rows))
+
+
+@torch.inference_mode()
+def decode(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    decoding: Decoding,
+    end_ids: Sequence[int],
+    uniform_BT: torch.Tensor | None = None,
+    stops: Callable[[int, list[int]], bool] | None = None,
+    completing: torch.Tensor | None = None,
+    check_every: int = 1,
+) -> Iterator[tuple[int, list[int]]]:
+    """Answer a batch of prompts.
+
+    Prompts are padded on the left with their own positions and masked, so that a row's logits do not depend on the
+    others. Rows that have ended are dropped as the loop goes.
+
+    Args:
+        model: In evaluation mode.
+        prompts: B lists of token ids, none empty.
+        limits: B numbers of new tokens, each 1 or more.
+        decoding: Temperature, top-k, top-p and repetition penalty.
+        end_ids: Tokens that end an answer.
+        uniform_BT: Uniform numbers, for sampling.
+        stops: (row, ids so far) -> whether the answer has ended; asked when a `completing` token was drawn.
+        completing: Boolean over V.
+        check_every: Look for ended rows at every so many tokens: on a GPU each look waits for the device.
+
+    Yields:
+        (row, ids), each row once, as it ends; ids end with the end token where one was drawn.
+    """
+    device = model.device
+    rows, ids_BT = _start(prompts, limits, decoding, model.config.vocab_size, device, model.dtype, uniform_BT)
+    ends = torch.tensor(list(end_ids), device=device)
+    completing = None if completing is None else completing.to(device)
+    cache, feed, length = growing_cache(model.config), ids_BT, ids_BT.shape[1]
+    positions = (torch.arange(length, device=device) - (length - 1 - rows.position_B)[:, None]).clamp(min=0)
+    mask = _prefill_mask(rows.bias_BT[:, :length])
+    for step in range(max(limits)):
+        output = model(
+            input_ids=feed,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        token_B = _choose(output.logits[:, -1].float(), rows, decoding, step)
+        rows.answer_BT[:, step] = token_B
+        rows.position_B = rows.position_B + 1
+        if (step + 1) % check_every == 0 or step + 1 == max(limits):
+            yield from _ended(rows, step, check_every, ends, stops, completing)
+            kept = (~rows.ended_B).nonzero().squeeze(1)
+            if len(kept) == 0:
+                return
+            if len(kept) <= (1 - DROP_SHARE) * len(rows.ended_B):
+                rows.keep(kept)
+                keep_rows(cache, kept)
+        feed, positions = rows.answer_BT[:, step, None], rows.position_B[:, None]
+        mask = rows.bias_BT[:, None, None, : length + step + 1]
+
+
+def _start(
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    decoding: Decoding,
+    vocabulary: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    uniform_BT: torch.Tensor | None,
+) -> tuple[Rows, torch.Tensor]:
+    count, longest, new = len(prompts), max(map(len, prompts)), max(limits)
+    ids_BT = torch.zeros(count, longest, dtype=torch.long)
+    bias_BT = torch.zeros(count, longest + new, dtype=dtype)
+    seen_BV = torch.zeros(count, vocabulary, dtype=torch.bool) if decoding.repetition_penalty != 1 else None
+    for row, prompt in enumerate(prompts):
+        ids_BT[row, longest - len(prompt) :] = torch.tensor(prompt)
+        bias_BT[row, : longest - len(prompt)] = -torch.inf
+        if seen_BV is not None:
+            seen_BV[row, torch.tensor(prompt)] = True
+    rows = Rows(
+        index_B=torch.arange(count, device=device),
+        limit_B=torch.tensor(limits, device=device),
+        position_B=torch.tensor([len(prompt) - 1 for prompt in prompts], device=device),
+        bias_BT=bias_BT.to(device),
+        answer_BT=torch.zeros(count, new, dtype=torch.long, device=device),
+        ended_B=torch.zeros(count, dtype=torch.bool, device=device),
+        seen_BV=None if seen_BV is None else seen_BV.to(device),
+        uniform_BT=None if uniform_BT is None else uniform_BT.to(device),
+    )
+    return rows, ids_BT.to(device)
+
+
+def _prefill_mask(bias_BT: torch.Tensor) -> torch.Tensor:
+    """Causal mask with padding, B x 1 x T x T; padding attends to itself, since a row of only -inf gives NaN."""
+    length = bias_BT.shape[1]
+    future = torch.full((length, length), -torch.inf, dtype=bias_BT.dtype, device=bias_BT.device).triu(1)
+    mask = (bias_BT[:, None, :] + future)[:, None]
+    mask.diagonal(dim1=-2, dim2=-1).zero_()
+    return mask
+
+
+def _choose(logits_BV: torch.Tensor, rows: Rows, decoding: Decoding, step: int) -> torch.Tensor:
+    if rows.seen_BV is not None:
+        logits_BV = penalise(logits_BV, rows.seen_BV, decoding.repetition_penalty)
+    if decoding.temperature == 0:
+        token_B = logits_BV.argmax(-1)
+    else:
+        assert rows.uniform_BT is not None, "sampling needs a stream of uniform numbers a row"
+        token_B = draw(logits_BV, rows.uniform_BT[:, step], decoding.temperature, decoding.top_k, decoding.top_p)
+    if rows.seen_BV is not None:
+        rows.seen_BV.scatter_(1, token_B[:, None], True)
+    return token_B
+
+
+def _ended(
+    rows: Rows,
+    step: int,
+    window: int,
+    ends: torch.Tensor,
+    stops: Callable[[int, list[int]], bool] | None,
+    completing: torch.Tensor | None,
+) -> Iterator[tuple[int, list[int]]]:
+    """Report the rows that ended in the last `window` tokens, and mark them."""
+    recent_BT = rows.answer_BT[:, max(0, step + 1 - window) : step + 1]
+    over_B = torch.isin(recent_BT, ends).any(-1) | (rows.limit_B <= step + 1)
+    look_B = over_B if completing is None else over_B | completing[recent_BT].any(-1)
+    for row in (look_B & ~rows.ended_B).nonzero().squeeze(1).tolist():
+        ids = _answer(rows.answer_BT[row, : step + 1].tolist(), int(rows.limit_B[row]), set(ends.tolist()))
+        index = int(rows.index_B[row])
+        if bool(over_B[row]) or (stops is not None and stops(index, ids)):
+            rows.ended_B[row] = True
+            yield index, ids
+
+
+def _answer(ids: list[int], limit: int, ends: set[int]) -> list[int]:
+    ids = ids[:limit]
+    stop = next((place for place, token in enumerate(ids) if token in ends), None)
+    return ids if stop is None else ids[: stop + 1]

@@ -1,0 +1,46 @@
+"""Stop strings: found while decoding, cut off afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+
+class StopStrings:
+    """Ends an answer before the first of some strings.
+
+    Turning ids into text at every token would cost more than a small model's forward pass. A stop string can only be
+    completed by a token that contains its last character, so only rows that just drew such a token are looked at.
+
+    Args:
+        strings: The stop strings; none: nothing stops.
+        tokenizer: Its vocabulary is read once.
+    """
+
+    def __init__(self, strings: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> None:
+        self.strings = tuple(string for string in strings if string)
+        self.tokenizer = tokenizer
+
+    @cached_property
+    def completing(self) -> torch.Tensor:
+        """Boolean over the vocabulary: tokens that may complete a stop string (parts of a character count as such)."""
+        last = {string[-1] for string in self.strings} | {"\N{REPLACEMENT CHARACTER}"}
+        texts = self.tokenizer.batch_decode([[token] for token in range(len(self.tokenizer))])
+        return torch.tensor([not last.isdisjoint(text) for text in texts])
+
+    def found(self, ids: Sequence[int]) -> bool:
+        """Whether the answer with these ids holds a stop string."""
+        text = self.text(ids)
+        return any(string in text for string in self.strings)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Ids as text, special tokens left out."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def cut(self, text: str) -> tuple[str, bool]:
+        """The text before the first stop string, and whether there was one."""
+        places = [place for place in map(text.find, self.strings) if place >= 0]
+        return (text[: min(places)], True) if places else (text, False)

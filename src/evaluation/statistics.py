@@ -1,0 +1,219 @@
+"""Intervals, paired tests and correction. Shapes: N items, R bootstrap draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from src.utils.errors import UserError
+
+Array = NDArray[np.float64]
+CELLS = 4_000_000  # resampling counts held at a time
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over items with its bootstrap interval.
+
+    Attributes:
+        n: Items.
+        mean: Over the items.
+        low: Lower end.
+        high: Upper end.
+    """
+
+    n: int
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two systems differ on the same items.
+
+    Attributes:
+        n: Items.
+        difference: First minus second.
+        low: Lower end of its interval.
+        high: Upper end.
+        p: Two-sided, of no difference.
+    """
+
+    n: int
+    difference: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def tie(self) -> bool:
+        """Whether the interval includes zero."""
+        return self.low <= 0 <= self.high
+
+
+def resampled_means(values: Array, resamples: int, seed: int) -> Array:
+    """Means over items drawn with replacement, the same draw for all columns.
+
+    Args:
+        values: N x C, one column a quantity that is measured on the items.
+        resamples: R.
+        seed: Of the draws; equal seeds and N give equal draws.
+
+    Returns:
+        R x C.
+    """
+    count = len(values)
+    generator = np.random.default_rng(seed)
+    means = []
+    for start in range(0, resamples, max(1, CELLS // count)):
+        rows = min(max(1, CELLS // count), resamples - start)
+        draws = generator.integers(0, count, (rows, count)) + np.arange(rows)[:, None] * count
+        weights = np.bincount(draws.ravel(), minlength=rows * count).reshape(rows, count)
+        means.append(weights @ values / count)
+    return np.concatenate(means)
+
+
+def bootstrap_interval(
+    values: Sequence[float], level: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> Interval:
+    """Percentile bootstrap interval of a mean.
+
+    Args:
+        values: One value an item.
+        level: Coverage, e.g. 0.95.
+        resamples: Bootstrap draws.
+        seed: Of the draws.
+
+    Raises:
+        UserError: No items.
+    """
+    column = _column(values)
+    low, high = percentile_interval(resampled_means(column, resamples, seed)[:, 0], level)
+    return Interval(len(column), float(column.mean()), low, high)
+
+
+def paired_bootstrap(
+    first: Sequence[float], second: Sequence[float], level: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> Difference:
+    """Difference of two means over the same items, items drawn jointly.
+
+    Args:
+        first: One value an item.
+        second: The same items in the same order.
+        level: Coverage, e.g. 0.95.
+        resamples: Bootstrap draws.
+        seed: Of the draws.
+
+    Raises:
+        UserError: No items, or different numbers of them.
+    """
+    if len(first) != len(second):
+        raise UserError(f"a paired test needs the same items on both sides, got {len(first)} and {len(second)}")
+    column = _column(first) - _column(second)
+    draws = resampled_means(column, resamples, seed)[:, 0]
+    low, high = percentile_interval(draws, level)
+    return Difference(len(column), float(column.mean()), low, high, bootstrap_p(draws))
+
+
+def percentile_interval(draws: Array, level: float) -> tuple[float, float]:
+    """The central share `level` of bootstrap draws."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_p(draws: Array) -> float:
+    """Two-sided p of zero: twice the smaller share of draws on either side, never 0 (one draw is added)."""
+    side = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+    return min(1.0, 2 * (side + 1) / (len(draws) + 1))
+
+
+def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
+    """Exact two-sided McNemar test: do two systems solve different numbers of the same items?
+
+    Args:
+        first: Solved or not, item by item.
+        second: The same items in the same order.
+
+    Returns:
+        The p-value: binomial, of the items that exactly one of them solves; 1 where there are none.
+
+    Raises:
+        UserError: Different numbers of items.
+    """
+    if len(first) != len(second):
+        raise UserError(f"a paired test needs the same items on both sides, got {len(first)} and {len(second)}")
+    only_first = sum(bool(one) and not two for one, two in zip(first, second, strict=True))
+    only_second = sum(bool(two) and not one for one, two in zip(first, second, strict=True))
+    if only_first + only_second == 0:
+        return 1.0
+    return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down correction: the i-th smallest of m p-values times m - i + 1, made monotone, at most 1."""
+    ordered = sorted(p_values.items(), key=lambda pair: pair[1])
+    adjusted, worst = {}, 0.0
+    for rank, (name, p_value) in enumerate(ordered):
+        worst = max(worst, min(1.0, p_value * (len(ordered) - rank)))
+        adjusted[name] = worst
+    return {name: adjusted[name] for name in p_values}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A score over seeds.
+
+    Attributes:
+        n: Seeds.
+        mean: Over seeds.
+        deviation: Standard deviation of one seed (n - 1); nan for a single seed.
+        lowest: Smallest.
+        highest: Largest.
+    """
+
+    n: int
+    mean: float
+    deviation: float
+    lowest: float
+    highest: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """How a score moves with the seed, e.g. that of DARE's or DELLA's mask.
+
+    Args:
+        values: One score a seed.
+
+    Raises:
+        UserError: No values.
+    """
+    column = _column(values)[:, 0]
+    deviation = float(column.std(ddof=1)) if len(column) > 1 else math.nan
+    return Spread(len(column), float(column.mean()), deviation, float(column.min()), float(column.max()))
+
+
+def over_seeds(values: Sequence[Mapping[str, float]], combine: Callable[[Sequence[float]], float]) -> dict[str, float]:
+    """Combine item scores of several seeds, item by item.
+
+    Args:
+        values: item -> value, one mapping a seed, all over the same items.
+        combine: E.g. `statistics.fmean`.
+
+    Raises:
+        UserError: The seeds were scored on different items.
+    """
+    if any(set(seed) != set(values[0]) for seed in values):
+        raise UserError("the seeds of one run were scored on different items; score them again on one benchmark")
+    return {item: combine([seed[item] for seed in values]) for item in values[0]}
+
+
+def _column(values: Sequence[float]) -> Array:
+    if len(values) == 0:
+        raise UserError("expected at least one scored item, got none")
+    return np.asarray(values, dtype=np.float64).reshape(-1, 1)

@@ -1,0 +1,86 @@
+"""BLEU-4 (DOI 10.3115/1073083.1073135) as the study, CodeXGLUE and sacrebleu define it: three numbers, one name."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from xml.sax.saxutils import unescape
+
+ORDERS = 4
+
+
+def matches(reference: Sequence[str], hypothesis: Sequence[str]) -> list[int]:
+    """Clipped n-gram matches of orders 1 to 4.
+
+    Args:
+        reference: Tokens of the one reference.
+        hypothesis: Tokens of the candidate.
+
+    Returns:
+        Four counts: how many n-grams of the hypothesis occur in the reference, each at most as often as there.
+    """
+    counts = []
+    for order in range(1, ORDERS + 1):
+        wanted, got = _ngrams(reference, order), _ngrams(hypothesis, order)
+        counts.append(sum(min(number, wanted[ngram]) for ngram, number in got.items() if ngram in wanted))
+    return counts
+
+
+def bleu4_paper(prediction: str, reference: str) -> float:
+    """Unsmoothed sentence BLEU-4 on whitespace tokens, case kept, as `nltk.sentence_bleu` computes it.
+
+    Zero as soon as one order has no match: with a zero count nltk returns 1e-78 to 1e-231, which is meant as zero.
+    """
+    hypothesis, wanted = prediction.split(), reference.split()
+    counts = matches(wanted, hypothesis)
+    if not all(counts):
+        return 0.0
+    precision = sum(math.log(count / (len(hypothesis) - order)) for order, count in enumerate(counts)) / ORDERS
+    return math.exp(min(0.0, 1 - len(wanted) / len(hypothesis)) + precision)
+
+
+def bleu4_codexglue(prediction: str, reference: str) -> float:
+    """Smoothed sentence BLEU-4 of CodeXGLUE's code-to-text evaluator (arXiv 2102.04664), as a fraction.
+
+    Lower case, punctuation split off, mteval tokens; one is added to matches and totals of orders 2 to 4, and to both
+    lengths of the brevity penalty. The published figures are the mean over rows times 100.
+    """
+    hypothesis, wanted = codexglue_tokens(prediction), codexglue_tokens(reference)
+    tiny = sys.float_info.min
+    logarithm = 0.0
+    for order, count in enumerate(matches(wanted, hypothesis)):
+        total, added = max(0, len(hypothesis) - order), int(order > 0)
+        logarithm += math.log(count + added + tiny) - math.log(total + added + tiny)
+    return math.exp(logarithm / ORDERS + min(0.0, 1 - (len(wanted) + 1) / (len(hypothesis) + 1)))
+
+
+_WORDS_AND_MARKS = re.compile(r"\w+|[^\s\w]")
+_MTEVAL = (
+    (re.compile(r"([\{-\~\[-\` -\&\(-\+\:-\@\/])"), r" \1 "),  # marks, but not the apostrophe, comma, full stop, dash
+    (re.compile(r"([^0-9])([\.,])"), r"\1 \2 "),
+    (re.compile(r"([\.,])([^0-9])"), r" \1 \2"),
+    (re.compile(r"([0-9])(-)"), r"\1 \2 "),
+)
+
+
+def codexglue_tokens(text: str) -> list[str]:
+    """Tokens of the CodeXGLUE evaluator: lower case, marks split off, then mteval-v11a's tokeniser."""
+    text = " ".join(_WORDS_AND_MARKS.findall(text.strip().lower())).replace("<skipped>", "")
+    text = " " + unescape(text, {"&quot;": '"'}) + " "
+    for pattern, replacement in _MTEVAL:
+        text = pattern.sub(replacement, text)
+    return text.split()
+
+
+def bleu4_corpus(predictions: Sequence[str], references: Sequence[str]) -> float:
+    """sacrebleu's corpus BLEU (13a tokens, exponential smoothing), as a fraction (arXiv 1804.08771)."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    return BLEU().corpus_score(list(predictions), [list(references)]).score / 100
+
+
+def _ngrams(tokens: Sequence[str], order: int) -> Counter[tuple[str, ...]]:
+    return Counter(zip(*(tokens[start:] for start in range(order)), strict=False))
