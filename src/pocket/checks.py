@@ -1,0 +1,49 @@
+"""Base and plus inputs of a problem: few everyday ones, and the edge cases that near misses fail on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+from src.pocket.composition import Composition
+from src.pocket.inputs import edge_inputs, plain_inputs
+
+BASE_INPUTS = 3
+NEAR_MISSES = 30  # wrong programs that a problem's inputs are chosen against
+ATTEMPTS = 20
+
+Inputs = tuple[list[Any], ...]
+
+
+def choose_inputs(composition: Composition, rng: random.Random) -> tuple[Inputs, Inputs] | None:
+    """Draw base inputs that each catch some near miss and together let one through that the plus inputs catch.
+
+    Returns:
+        Base and plus argument lists, or None where the composition has no such inputs.
+    """
+    pool, plus = plain_inputs(composition.parameters), edge_inputs(composition.parameters)
+    wrong = [_fails(composition, near, (*pool, *plus)) for near in islice(composition.variants(), NEAR_MISSES)]
+    caught_late = [fails for fails in wrong if any(fails[len(pool) :])]
+    for _ in range(ATTEMPTS):
+        chosen = rng.sample(range(len(pool)), BASE_INPUTS)
+        each_catches = all(any(fails[index] for fails in wrong) for index in chosen)
+        one_passes = any(not any(fails[index] for index in chosen) for fails in caught_late)
+        if each_catches and one_passes:
+            rest = [arguments for index, arguments in enumerate(pool) if index not in chosen]
+            return tuple(pool[index] for index in chosen), (*plus, *rest[:8])
+    return None
+
+
+def tolerance(composition: Composition, inputs: Iterable[list[Any]]) -> float:
+    """The problem's `atol`: 1e-6 where a result is a float, else 0."""
+    return 1e-6 if any(isinstance(composition.run(*arguments), float) for arguments in inputs) else 0
+
+
+def _fails(right: Composition, wrong: Composition, inputs: Iterable[list[Any]]) -> list[bool]:
+    return [_result(right, arguments) != _result(wrong, arguments) for arguments in inputs]
+
+
+def _result(composition: Composition, arguments: list[Any]) -> Any:
+    return composition.run(*arguments)

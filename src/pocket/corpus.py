@@ -1,0 +1,92 @@
+"""The corpus: distinct behaviours, divided into splits that share no composition and no behaviour."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from src.pocket.composition import Composition
+from src.pocket.inputs import probes
+from src.pocket.sampling import draw_composition
+from src.utils.errors import unknown_choice
+from src.utils.seeding import derive_seed
+
+SPLITS = ("train", "validation", "test")
+LONGEST_RESULT = 400  # characters; products of powers grow beyond what anyone would test
+
+
+def results(composition: Composition) -> list[str] | None:
+    """What a program returns on each probe input, or None where a result is too long to be a useful test."""
+    shown = []
+    for arguments in probes(composition.parameters):
+        try:
+            shown.append(repr(composition.run(*arguments)))
+        except ValueError:  # an integer of more digits than Python prints
+            return None
+        if len(shown[-1]) > LONGEST_RESULT:
+            return None
+    return shown
+
+
+def behaviour(composition: Composition) -> str:
+    """A fingerprint of what a program does: its parameters and its results on all probe inputs."""
+    return _fingerprint(composition, results(composition))
+
+
+def _fingerprint(composition: Composition, shown: list[str] | None) -> str:
+    return hashlib.sha256(repr((composition.parameters, shown)).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class PocketCorpus:
+    """Compositions of distinct behaviour by split, the same for the same arguments on every machine.
+
+    Args:
+        seed: Decides all draws.
+        train: Compositions to train on.
+        held_out: Compositions each of validation and test.
+    """
+
+    seed: int = 0
+    train: int = 4000
+    held_out: int = 200
+
+    @cached_property
+    def _drawn(self) -> tuple[Composition, ...]:
+        rng = random.Random(derive_seed("pocket corpus", self.seed))
+        seen: set[str] = set()
+        drawn: list[Composition] = []
+        while len(drawn) < self.train + 2 * self.held_out:
+            composition = draw_composition(rng)
+            shown = results(composition)
+            fingerprint = _fingerprint(composition, shown)
+            if fingerprint not in seen and shown is not None and _is_telling(composition, shown):
+                drawn.append(composition)
+            seen.add(fingerprint)
+        return tuple(drawn)
+
+    def compositions(self, split: str) -> tuple[Composition, ...]:
+        """The compositions of a split, in a fixed order; the held-out ones are drawn first.
+
+        Raises:
+            UserError: Unknown split.
+        """
+        if split not in SPLITS:
+            raise unknown_choice("split", split, list(SPLITS))
+        start = {"test": 0, "validation": self.held_out, "train": 2 * self.held_out}[split]
+        return self._drawn[start : start + (self.train if split == "train" else self.held_out)]
+
+
+def _is_telling(composition: Composition, shown: list[str]) -> bool:
+    """Whether its results differ from input to input and none of its operators is idle."""
+    if max(map(shown.count, shown)) > 0.8 * len(shown):
+        return False
+    return all(results(simpler) != shown for simpler in composition.simpler())
+
+
+@lru_cache(maxsize=4)
+def corpus(seed: int) -> PocketCorpus:
+    """The default corpus of a seed, built once a process."""
+    return PocketCorpus(seed)

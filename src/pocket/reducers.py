@@ -1,0 +1,174 @@
+"""The catalogue of reducers: groups of functions from a sequence to a program's result."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import prod
+
+from src.pocket.operators import Fold, Predicate, Reducer, Transform, speak
+from src.pocket.predicates import PREDICATES
+from src.pocket.transforms import TRANSFORMS
+
+
+def _any_of(test: Predicate) -> Reducer:
+    says = (f"whether any of * {test.singular[0]}",)
+    fold = Fold("", f"if {test.code}:\n    return True", "False")
+    return Reducer(
+        f"any({test.key})", test.takes, lambda v: any(map(test.apply, v)), "any({arg})", says, fold, each=test.code
+    )
+
+
+def _all_of(test: Predicate) -> Reducer:
+    says = (f"whether all of * {test.plural[0]}",)
+    fold = Fold("", f"if not ({test.code}):\n    return False", "True")
+    return Reducer(
+        f"all({test.key})", test.takes, lambda v: all(map(test.apply, v)), "all({arg})", says, fold, each=test.code
+    )
+
+
+def _table_of(change: Transform) -> Reducer:
+    says = (f"a dictionary from * to {speak(change.says[0], 'themselves')}",)
+    fold = Fold("result = {}", f"result[{{arg}}] = {change.code}", "result")
+    each = "{x}: " + change.code
+    return Reducer(
+        f"table({change.key})",
+        change.takes,
+        lambda v: {x: change.apply(x) for x in v},
+        "{{arg}}",
+        says,
+        fold,
+        each=each,
+    )
+
+
+def _extreme(name: str, default: int) -> Reducer:
+    best = {"max": max, "min": min}[name]
+    adjectives = {"max": ("largest", "maximum"), "min": ("smallest", "minimum")}[name]
+    return Reducer(
+        f"{name}({default})",
+        "int",
+        lambda v: best(v, default=default),
+        f"{name}({{arg}}, default={default})",
+        tuple(f"the {word} of *, or {default} if there are none" for word in adjectives),
+    )
+
+
+def _end(name: str, index: int, default: int) -> Reducer:
+    return Reducer(
+        f"{name}({default})",
+        "int",
+        lambda v: v[index] if v else default,
+        f"{{x}}[{index}] if {{x}} else {default}",
+        (f"the {name} of *, or {default} if there are none",),
+        needs_list=True,
+    )
+
+
+def _joined(separator: str, name: str) -> Reducer:
+    return Reducer(
+        f"join({separator!r})", "word", separator.join, f"{separator!r}.join({{arg}})", (f"* joined with {name}",)
+    )
+
+
+def _extreme_word(name: str, adjective: str) -> Reducer:
+    best = {"max": max, "min": min}[name]
+    return Reducer(
+        adjective,
+        "word",
+        lambda v: best(v, key=len, default=""),
+        f"{name}({{arg}}, key=len, default='')",
+        (f"the {adjective} of *, or '' if there are none",),
+    )
+
+
+COUNT = Reducer(
+    "count",
+    "any",
+    len,
+    "len({arg})",
+    ("the number of *", "the count of *"),
+    Fold("count = 0", "count += 1", "count"),
+    needs_list=True,
+)
+LIST = Reducer(
+    "list",
+    "any",
+    list,
+    "{arg}",
+    ("the list of *", "a list of *"),
+    Fold("result = []", "result.append({arg})", "result"),
+    needs_list=True,
+)
+TALLY = Reducer(
+    "tally",
+    "any",
+    lambda v: dict(Counter(v)),
+    "{e: {x}.count(e) for e in {x}}",
+    ("how often each of * occurs",),
+    Fold("counts = {}", "counts[{arg}] = counts.get({arg}, 0) + 1", "counts"),
+    needs_list=True,
+)
+DIFFERENT = Reducer(
+    "different", "any", lambda v: len(set(v)), "len(set({arg}))", ("the number of different ones of *",)
+)
+STRING = Reducer(
+    "string", "char", "".join, "''.join({arg})", ("the string of *",), Fold("result = ''", "result += {x}", "result")
+)
+SUM = Reducer(
+    "sum", "int", sum, "sum({arg})", ("the sum of *", "the total of *"), Fold("total = 0", "total += {arg}", "total")
+)
+PRODUCT = Reducer(
+    "product", "int", prod, None, ("the product of *",), Fold("product = 1", "product *= {arg}", "product")
+)
+SPREAD = Reducer(
+    "spread",
+    "int",
+    lambda v: max(v) - min(v) if v else 0,
+    "max({x}) - min({x}) if {x} else 0",
+    ("the range of *",),
+    needs_list=True,
+)
+MEAN = Reducer(
+    "mean",
+    "int",
+    lambda v: sum(v) / len(v) if v else 0,
+    "sum({x}) / len({x}) if {x} else 0",
+    ("the mean of *, or 0 if there are none",),
+    needs_list=True,
+)
+
+MAX = tuple(_extreme("max", default) for default in (0, -1))
+MIN = tuple(_extreme("min", default) for default in (0, -1))
+
+_OF_INTS: tuple[tuple[Reducer, ...], ...] = (
+    (SUM,),
+    (PRODUCT,),
+    (SPREAD,),
+    (MEAN,),
+    MAX,
+    MIN,
+    tuple(_end("first", 0, default) for default in (0, -1)),
+    tuple(_end("last", -1, default) for default in (0, -1)),
+)
+_OF_WORDS: tuple[tuple[Reducer, ...], ...] = (
+    tuple(_joined(separator, name) for separator, name in ((" ", "spaces"), ("-", "dashes"), ("", "nothing between"))),
+    (_extreme_word("max", "longest"),),
+    (_extreme_word("min", "shortest"),),
+)
+_OF_ANY: tuple[tuple[Reducer, ...], ...] = ((LIST,), (COUNT,), (DIFFERENT,), (TALLY,))
+
+
+def _questions(kind: str) -> tuple[tuple[Reducer, ...], ...]:
+    tests = [test for group in PREDICATES[kind] for test in group]
+    return tuple(_any_of(test) for test in tests), tuple(_all_of(test) for test in tests)
+
+
+def _tables(kind: str) -> tuple[tuple[Reducer, ...], ...]:
+    return (tuple(_table_of(change) for group in TRANSFORMS[kind] for change in group),)
+
+
+REDUCERS: dict[str, tuple[tuple[Reducer, ...], ...]] = {
+    "int": (*_OF_INTS, *_OF_ANY, *_questions("int"), *_tables("int")),
+    "char": ((STRING,), (STRING,), (COUNT,), (DIFFERENT,), (TALLY,), *_questions("char")),
+    "word": (*_OF_WORDS, *_OF_ANY, *_questions("word"), *_tables("word")),
+}

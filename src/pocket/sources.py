@@ -1,0 +1,78 @@
+"""Training rows of the pocket world: the two tasks, and what its base model is pretrained on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from src.data.examples import Example
+from src.data.prompts import render_user_turn
+from src.pocket.corpus import corpus
+from src.pocket.programs import Program, render
+from src.utils.errors import unknown_choice
+from src.utils.seeding import derive_seed
+
+CODEGEN_PROMPT, CODESUM_PROMPT = "{prompt}", "{code}"
+
+
+@dataclass(frozen=True)
+class PocketSource:
+    """Rows of one pocket task, rendered from the compositions of a split.
+
+    Args:
+        task: "codegen" (signature and docstring -> body), "codesum" (program without docstring -> docstring) or
+            "base" (raw programs with docstrings and a few rows of both tasks).
+        user_prompt: The user turn of the task: `{prompt}` for codegen, `{code}` for codesum; None is exactly that.
+            "base" has both tasks and takes only None.
+        seed: Of the corpus and of names, styles and phrasings.
+        renderings: Programs rendered of each composition of the train split; other splits have one.
+        task_share: Share of the rows of "base" that are rows of the tasks, half of them of each; 0 to 1.
+    """
+
+    task: str
+    user_prompt: str | None = None
+    seed: int = 0
+    renderings: int = 2
+    task_share: float = 0.1
+
+    def examples(self, split: str) -> list[Example]:
+        """All rows of a split, in a fixed order.
+
+        Raises:
+            UserError: Unknown task or split, or a `user_prompt` with an unknown place.
+        """
+        makers: dict[str, Callable[[str, Program, random.Random], Example]] = {
+            "codegen": lambda name, program, _: codegen_example(name, program, self.user_prompt or CODEGEN_PROMPT),
+            "codesum": lambda name, program, _: codesum_example(name, program, self.user_prompt or CODESUM_PROMPT),
+            "base": self._base_example,
+        }
+        if self.task not in makers:
+            raise unknown_choice("pocket task", self.task, sorted(makers))
+        rows = []
+        for rendering in range(self.renderings if split == "train" else 1):
+            for index, composition in enumerate(corpus(self.seed).compositions(split)):
+                rng = random.Random(derive_seed("pocket example", self.seed, self.task, split, index, rendering))
+                name = f"pocket/{self.task}/{split}/{index}/{rendering}"
+                rows.append(makers[self.task](name, render(composition, rng), rng))
+        return rows
+
+    def _base_example(self, name: str, program: Program, rng: random.Random) -> Example:
+        draw = rng.random()
+        if draw >= self.task_share:
+            return Example(name, "base", None, program.source)
+        if draw < self.task_share / 2:
+            return codegen_example(name, program, CODEGEN_PROMPT)
+        return codesum_example(name, program, CODESUM_PROMPT)
+
+
+def codegen_example(name: str, program: Program, user_prompt: str) -> Example:
+    """A program from its description: the prompt is the problem's, the answer continues it."""
+    prompt = render_user_turn(user_prompt, prompt=program.signature + program.documentation)
+    return Example(name, "codegen", prompt, program.code.rstrip("\n"))
+
+
+def codesum_example(name: str, program: Program, user_prompt: str) -> Example:
+    """A description from its program; the code is shown without it."""
+    prompt = render_user_turn(user_prompt, code=(program.signature + program.code).rstrip("\n"))
+    return Example(name, "codesum", prompt, program.docstring)
