@@ -10,19 +10,23 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from src.config.command_line import run_script
+from src.config.command_line import Script
 from src.config.schemas import register_schemas
 
 register_schemas()
+script = Script()
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="diagnose")
 def main(cfg: DictConfig) -> None:
-    from src.stages.diagnose import diagnose  # here, so that --help and mistyped keys answer before torch is imported
-    from src.stages.job import Job
+    with script.job():
+        from src.stages.diagnose import (
+            diagnose,
+        )  # here, so that --help and mistyped keys answer before torch is imported
+        from src.stages.job import Job
 
-    diagnose(Job.current("diagnose", cfg))
+        diagnose(Job.current("diagnose", cfg))
 
 
 if __name__ == "__main__":
-    run_script(main)
+    script.run(main)

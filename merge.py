@@ -12,19 +12,21 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from src.config.command_line import run_script
+from src.config.command_line import Script
 from src.config.schemas import register_schemas
 
 register_schemas()
+script = Script()
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="merge")
 def main(cfg: DictConfig) -> None:
-    from src.stages.merge import merge  # here, so that --help and mistyped keys answer before torch is imported
-    from src.stages.job import Job
+    with script.job():
+        from src.stages.job import Job
+        from src.stages.merge import merge  # here, so that --help and mistyped keys answer before torch is imported
 
-    merge(Job.current("merge", cfg))
+        merge(Job.current("merge", cfg))
 
 
 if __name__ == "__main__":
-    run_script(main)
+    script.run(main)

@@ -10,19 +10,22 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from src.config.command_line import run_script
+from src.config.command_line import Script
 from src.config.schemas import register_schemas
 
 register_schemas()
+script = Script()
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="study")
 def main(cfg: DictConfig) -> None:
-    from src.stages.study import study  # here, so that --help and mistyped keys answer before torch is imported
-    from src.stages.job import Job
+    with script.job():
+        from src.stages.study import study  # here, so that --help and mistyped keys answer before torch is imported
 
-    study(Job.current("study", cfg))
+        from src.stages.job import Job
+
+        study(Job.current("study", cfg))
 
 
 if __name__ == "__main__":
-    run_script(main)
+    script.run(main)

@@ -6,7 +6,6 @@ Jobs that share their parents then share the reading and the sparsifying.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
@@ -15,6 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from src.stages.job import Job
+from src.utils.errors import UserError, first_differences
 
 ConfigStore.instance().store(
     group="hydra/launcher",
@@ -35,21 +35,21 @@ class OnePassLauncher(Launcher):
         from src.stages.merge import merge_all
 
         jobs = [self._job(list(overrides)) for overrides in job_overrides]
-        outcomes = merge_all(jobs)
-        return [_job_return(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
+        results = merge_all(jobs)
+        failed = [
+            f"{' '.join(job.overrides)}: {result}"
+            for job, result in zip(jobs, results, strict=True)
+            if isinstance(result, UserError)
+        ]
+        if failed:
+            raise UserError(first_differences(f"{len(failed)} of {len(jobs)} merges failed", failed))
+        return [
+            JobReturn(overrides=list(job.overrides), cfg=job.cfg, status=JobStatus.COMPLETED, _return_value=result)
+            for job, result in zip(jobs, results, strict=True)
+        ]
 
     def _job(self, overrides: list[str]) -> Job:
         cfg = self.loader.load_sweep_config(self.config, overrides)
         with open_dict(cfg):
             del cfg["hydra"]
         return Job("merge", tuple(filter_overrides(overrides)), cfg)
-
-
-def _job_return(job: Job, outcome: Path | Exception) -> JobReturn:
-    failed = isinstance(outcome, Exception)
-    return JobReturn(
-        overrides=list(job.overrides),
-        cfg=job.cfg,
-        status=JobStatus.FAILED if failed else JobStatus.COMPLETED,
-        _return_value=outcome,
-    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
@@ -16,25 +17,44 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 
-def run_script(main: Callable[[], object]) -> None:
-    """Run a `@hydra.main` function as a command.
+class Script:
+    """One of the five scripts: `with script.job():` around a job, `script.run(main)` around the `@hydra.main` function.
 
-    Bad input prints one line on stderr and exits with 2; Ctrl-C says how to go on and exits with 130; any other
-    exception is a defect of ours and keeps its traceback.
+    Bad input prints one line on stderr and ends the script with exit code 2, after the other jobs of a sweep; Ctrl-C
+    says how to go on and exits with 130; any other exception is a defect of ours and keeps its traceback.
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions reach us instead of Hydra's own printer
-    try:
-        sys.argv[1:] = [expand_ellipsis(argument) for argument in sys.argv[1:]]
-        main()
-    except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted; the same command goes on from here\n")
-        sys.exit(INTERRUPTED)
-    except Exception as error:
+
+    def __init__(self) -> None:
+        self._failed = False
+
+    @contextlib.contextmanager
+    def job(self) -> Iterator[None]:
+        """One job: its mistakes are reported here, before Hydra adds lines of its own."""
+        try:
+            yield
+        except Exception as error:
+            self._report(error)
+
+    def run(self, main: Callable[[], object]) -> None:
+        """Run the `@hydra.main` function as a command."""
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions reach us instead of Hydra's own printer
+        try:
+            sys.argv[1:] = [expand_ellipsis(argument) for argument in sys.argv[1:]]
+            main()
+        except KeyboardInterrupt:
+            sys.stderr.write("\ninterrupted; the same command goes on from here\n")
+            sys.exit(INTERRUPTED)
+        except Exception as error:
+            self._report(error)
+        if self._failed:
+            sys.exit(BAD_INPUT)
+
+    def _report(self, error: Exception) -> None:
         line = explain(error)
         if line is None:
-            raise
+            raise error
         sys.stderr.write(f"error: {line}\n")
-        sys.exit(BAD_INPUT)
+        self._failed = True
 
 
 def explain(error: BaseException) -> str | None:

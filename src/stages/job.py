@@ -17,8 +17,10 @@ from src.config.schemas import register_schemas
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 # Keys that say where and how loudly, not what: two runs that differ in these alone are equal.
-PLACES = ("output", "output_root", "logger", "base", "specialists", "variants", "checkpoint", "samples")
-PLACES += ("predictions", "references", "verify")
+PLACES = {
+    *("output", "output_root", "logger", "base", "specialists", "variants", "checkpoint", "samples"),
+    *("predictions", "references"),
+}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from src.config.command_line import explain, run_script
+from src.config.command_line import Script, explain
 from src.utils.errors import UserError, first_differences, unknown_choice
 
 
@@ -51,7 +51,7 @@ def test_exit_codes(monkeypatch, capsys, raised, code):
 
     monkeypatch.setattr(sys, "argv", ["train.py", "seed=0,1,...,3"])
     with pytest.raises(SystemExit) as caught:
-        run_script(main)
+        Script().run(main)
     assert caught.value.code == code
     assert sys.argv == ["train.py", "seed=0,1,2,3"]
     printed = capsys.readouterr().err
@@ -65,3 +65,22 @@ def test_first_differences_are_five():
 def test_unknown_choice_suggests():
     message = str(unknown_choice("method", "tise", ["ties", "dare"]))
     assert message == "unknown method 'tise', did you mean 'ties'? Available: dare, ties"
+
+
+def test_the_other_jobs_of_a_sweep_go_on(monkeypatch, capsys):
+    done = []
+    script = Script()
+
+    def main():
+        for job in ("good", "bad", "good too"):
+            with script.job():
+                if job == "bad":
+                    raise UserError("job two: density=2")
+                done.append(job)
+
+    monkeypatch.setattr(sys, "argv", ["merge.py"])
+    with pytest.raises(SystemExit) as caught:
+        script.run(main)
+    assert caught.value.code == 2
+    assert done == ["good", "good too"]
+    assert capsys.readouterr().err == "error: job two: density=2\n"

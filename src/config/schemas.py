@@ -1,0 +1,101 @@
+"""Root schemas of the five scripts: every key a user may set, with its type and meaning.
+
+Fields typed `Any` are filled by a config group (conf/<group>/*.yaml) whose nodes are the arguments of a callable. A key
+that is neither here nor in such a node is an error, in a file as on the command line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+
+@dataclass
+class Common:
+    """Keys of every script."""
+
+    model: Any = None  # conf/model
+    seed: int = 0  # of training and data order; merge masks have merge.seed
+    output: str | None = None  # run directory of this run; null: named by what it is, under output_root
+    output_root: str = "runs"
+
+
+@dataclass
+class Parents:
+    """Where a merge or a diagnosis finds its checkpoints; null: the standard run directories of `model`."""
+
+    base: str | None = None
+    specialists: dict[str, Any] = field(default_factory=dict)  # task name -> directory
+
+
+@dataclass
+class TrainConfig(Common):
+    """`train.py`."""
+
+    strategy: Any = None  # conf/strategy: base, specialist, mix, merge
+    task: Any = None  # conf/task: the specialist's task
+    tasks: dict[str, Any] = field(default_factory=dict)  # all tasks: of the mixture, the merge and the validation
+    merge: Any = None  # conf/merge, for strategy=merge
+    trainer: Any = None  # conf/trainer
+    optimizer: Any = None  # conf/optimizer
+    logger: Any = None  # conf/logger
+    base: str | None = None  # checkpoint to start from; null: the model's own
+
+
+@dataclass
+class MergeConfig(Common, Parents):
+    """`merge.py`."""
+
+    tasks: dict[str, Any] = field(default_factory=dict)  # their order is the order of the coefficients
+    merge: Any = None  # conf/merge
+
+
+@dataclass
+class EvaluateConfig(Common):
+    """`evaluate.py`: a checkpoint, or existing samples, or existing predictions with references."""
+
+    tasks: dict[str, Any] = field(default_factory=dict)  # their benchmarks are run on a checkpoint
+    benchmark: Any = None  # conf/benchmark: one benchmark instead of those of the tasks
+    generator: Any = None  # conf/generator
+    sandbox: Any = None  # conf/sandbox
+    checkpoint: str | None = None
+    samples: str | None = None  # JSONL of generations: task_id and completion | solution
+    predictions: str | None = None  # `id<TAB>text` lines or JSONL
+    references: str | None = None
+    split: str = "test"  # test | validation
+
+
+@dataclass
+class DiagnoseConfig(Common, Parents):
+    """`diagnose.py`."""
+
+    tasks: dict[str, Any] = field(default_factory=dict)
+    variants: dict[str, Any] = field(default_factory=dict)  # further checkpoints measured against the base
+    threshold: float = 0.3  # share of a tensor's largest update below which the study's correlation zeroes it
+
+
+@dataclass
+class StudyConfig(Common):
+    """`study.py`."""
+
+    study: Any = None  # conf/study
+
+
+def register_schemas() -> None:
+    """Put the schemas where the root YAMLs of conf/ find them (`defaults: [<script>_schema, ...]`)."""
+    schemas = {
+        "train": TrainConfig,
+        "merge": MergeConfig,
+        "evaluate": EvaluateConfig,
+        "diagnose": DiagnoseConfig,
+        "study": StudyConfig,
+    }
+    for name, schema in schemas.items():
+        node = OmegaConf.structured(schema)
+        for open_field in ("specialists", "variants"):  # named by the user: any key may be added
+            if open_field in node:
+                node[open_field]._set_flag("struct", False)
+        ConfigStore.instance().store(name=f"{name}_schema", node=node, provider="mixmerge")

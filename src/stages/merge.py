@@ -1,0 +1,160 @@
+"""`merge.py`: one merge point, or every point of a sweep in one pass over the parents."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from src.checkpoints import Checkpoint, copy_side_files
+from src.merging.grid import Outcome, Point, merge_grid
+from src.merging.recipe import OUTPUT_DTYPES, Recipe
+from src.merging.sinks import ToDirectory
+from src.reporting.records import Run, begin_run, fingerprint
+from src.stages.job import Job
+from src.stages.places import base_checkpoint, specialist_checkpoints
+from src.utils.errors import UserError
+from src.utils.files import sha256_json
+from src.utils.progress import say
+
+Result = Path | UserError
+
+
+@dataclass(frozen=True)
+class Parents:
+    """The checkpoints that jobs of one sweep may share."""
+
+    base: Path
+    specialists: tuple[tuple[str, Path], ...]
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> Parents:
+        """Those that `base=` and `specialists.*=` name, else the standard run directories."""
+        return cls(base_checkpoint(cfg), tuple(specialist_checkpoints(cfg).items()))
+
+    def fingerprints(self) -> dict[str, str]:
+        """Content hash of each, by name."""
+        return {"base": fingerprint(self.base)} | {name: fingerprint(place) for name, place in self.specialists}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A job whose run directory is open."""
+
+    index: int
+    recipe: Recipe
+    run: Run
+
+
+def merge(job: Job) -> Path:
+    """Merge one point.
+
+    Returns:
+        The run directory, which is the merged checkpoint.
+
+    Raises:
+        UserError: The parents do not fit together, or the point cannot be made.
+    """
+    [result] = merge_all([job])
+    if isinstance(result, UserError):
+        raise result
+    return result
+
+
+def merge_all(jobs: Sequence[Job]) -> list[Result]:
+    """Merge the points of many jobs; those that share their parents share one pass over them.
+
+    Returns:
+        For every job its run directory, or the error that stopped it alone.
+    """
+    results: list[Result | None] = [None] * len(jobs)
+    groups: dict[Parents, list[int]] = {}
+    for index, job in enumerate(jobs):
+        try:
+            groups.setdefault(Parents.of(job.cfg), []).append(index)
+        except UserError as error:
+            results[index] = error
+    for parents, indices in groups.items():
+        for index, result in _merge_group(parents, {index: jobs[index] for index in indices}).items():
+            results[index] = result
+    finished = [result for result in results if result is not None]
+    assert len(finished) == len(jobs)
+    return finished
+
+
+def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
+    inputs = parents.fingerprints()
+    results: dict[int, Result] = {}
+    opened: list[Opened] = []
+    for index, job in jobs.items():
+        try:
+            recipe = instantiate(job.cfg.merge)
+            run = _begin(job, recipe, parents, inputs)
+        except Exception as error:
+            results[index] = _as_user_error(error)
+            continue
+        results[index] = run.directory
+        if not run.finished:
+            opened.append(Opened(index, recipe, run))
+    if opened:
+        results |= _merge_opened(parents, opened, sha256_json(inputs))
+    return results
+
+
+def _merge_opened(parents: Parents, opened: list[Opened], key: str) -> dict[int, Result]:
+    """One pass; a point that fails leaves the others unharmed."""
+    specialists = {name: Checkpoint(place) for name, place in parents.specialists}
+    points = [Point(item.recipe, ToDirectory(item.run.work)) for item in opened]
+    started = time.monotonic()
+    try:
+        outcomes = merge_grid(Checkpoint(parents.base), specialists, points, key)
+    except UserError as error:
+        for item in opened:
+            item.run.abandon()
+        return {item.index: error for item in opened}
+    share = (time.monotonic() - started) / len(opened)
+    return {item.index: _close(item, outcome, parents, share) for item, outcome in zip(opened, outcomes, strict=True)}
+
+
+def _close(item: Opened, outcome: Outcome, parents: Parents, seconds: float) -> Result:
+    if outcome.error is not None:
+        item.run.abandon()
+        return outcome.error
+    tuned = parents.specialists[0][1]  # its end token and chat template are those of the fine-tuning
+    dtype = item.recipe.dtype
+    copy_side_files(tuned, item.run.work, OUTPUT_DTYPES[dtype] if dtype else None)
+    item.run.results |= {
+        "recipe": item.recipe.describe([name for name, _ in parents.specialists]),
+        "parents": {"base": str(parents.base)} | {name: str(place) for name, place in parents.specialists},
+        "strength": [asdict(layer) for layer in outcome.strength],
+    }
+    item.run.finish(seconds)
+    say(f"merged {item.run.directory}")
+    return item.run.directory
+
+
+def _begin(job: Job, recipe: Recipe, parents: Parents, inputs: dict[str, str]) -> Run:
+    names = [name for name, _ in parents.specialists]
+    coefficients = recipe.coefficients(names)
+    one_says_all = recipe.weights is None and len(names) == 2
+    shown = list(coefficients.values())[: 1 if one_says_all else None]
+    weights = "w" + "-".join(f"{value:g}" for value in shown)
+    owner = job.cfg.model.name if job.cfg.base is None else parents.base.name
+    named = ("merge", "merge.weight", "merge.weights", "model", "seed")
+    words = [owner, recipe.method, *job.extras(named), weights, f"s{job.cfg.seed}"]
+    config = {"recipe": recipe.describe(names)}
+    return begin_run(job.directory("-".join(words)), stage="merge", config=config, inputs=inputs, argv=job.command)
+
+
+def _as_user_error(error: Exception) -> UserError:
+    """The user's mistake inside a failed instantiation; anything else is ours and goes on."""
+    from src.config.command_line import explain
+
+    line = explain(error)
+    if line is None:
+        raise error
+    return UserError(line)

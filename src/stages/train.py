@@ -1,0 +1,168 @@
+"""`train.py`: one fine-tuning run, from the base checkpoint to an exported one."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from src.data.examples import Example
+from src.lit_modules.export import export_checkpoint
+from src.lit_modules.fit import FitResult, fit
+from src.lit_modules.options import BatchOptions, CheckpointOptions, OptimizerOptions, TrainerOptions
+from src.models import ModelSpec, load_model, load_tokenizer, torch_dtype
+from src.reporting.loggers import Logger
+from src.reporting.records import Run, fingerprint, open_run
+from src.stages.job import Job, compose_job
+from src.stages.merge import merge
+from src.stages.places import base_checkpoint, trained_name
+from src.utils.errors import UserError
+from src.utils.progress import say
+
+OWN_KEYS = ("strategy", "task", "output", "merge", "trainer", "optimizer")  # not handed on to the runs that come first
+
+
+def train(job: Job) -> Path:
+    """Train one model, or with `strategy=merge` every missing specialist and then their merge.
+
+    Returns:
+        The run directory, which is the exported checkpoint.
+    """
+    cfg = job.cfg
+    if cfg.strategy.name == "merge":
+        return _specialists_then_merge(job)
+    model: ModelSpec = instantiate(cfg.model)
+    options = _options(cfg)  # before anything is opened: a mistake in them leaves nothing behind
+    directory = job.directory(_name(job))
+    start = _start(job, model)
+    inputs = {} if start is None else {"base": fingerprint(start)}
+    identity = _identity(job)
+    with open_run(directory, stage="train", config=identity, inputs=inputs, argv=job.command) as run:
+        if run.finished:
+            return directory
+        logger: Logger = instantiate(cfg.logger)
+        logger.start(directory.name, identity, run.work)
+        run.results |= asdict(_fit(job, model, start, run, logger, options))
+        logger.finish(run.work / "metrics.jsonl", run.results)
+    say(f"trained {directory}")
+    return directory
+
+
+@dataclass(frozen=True)
+class Options:
+    """The instantiated nodes of a training run."""
+
+    optimizer: OptimizerOptions
+    batches: BatchOptions
+    trainer: TrainerOptions
+    checkpoints: CheckpointOptions
+
+
+def _options(cfg: DictConfig) -> Options:
+    return Options(
+        instantiate(cfg.optimizer, lr=cfg.strategy.learning_rate),
+        _batches(cfg.strategy),
+        instantiate(cfg.trainer),
+        CheckpointOptions(),
+    )
+
+
+def _fit(job: Job, model: ModelSpec, start: Path | None, run: Run, logger: Logger, options: Options) -> FitResult:
+    cfg = job.cfg
+    train_rows = _rows(cfg, model.world, "train")
+    origin = start or _untrained(cfg, train_rows["base"], run.scratch / "untrained")
+    tokenizer = load_tokenizer(origin, chat_template=model.chat_template, eos_token=model.eos_token)
+    network = load_model(origin, attention=model.attention, init=model.init, shrink=model.shrink, seed=cfg.seed)
+    result = fit(
+        network,
+        tokenizer,
+        train_rows,
+        _rows(cfg, model.world, "validation"),
+        work_dir=run.scratch,
+        optimizer=options.optimizer,
+        batches=options.batches,
+        trainer=options.trainer,
+        checkpoints=options.checkpoints,
+        seed=cfg.seed,
+        on_record=logger.record,
+        description=_name(job),
+    )
+    export_checkpoint(network, tokenizer, run.work, torch_dtype(model.dtype))
+    shutil.copy(run.scratch / "metrics.jsonl", run.work / "metrics.jsonl")
+    return result
+
+
+def _start(job: Job, model: ModelSpec) -> Path | None:
+    """The checkpoint to start from; a base that this repository makes itself is made first where it is missing."""
+    cfg = job.cfg
+    if cfg.strategy.name == "base":
+        if model.path is not None:
+            raise UserError(f"strategy=base pretrains the pocket model; {model.name} has its base at {model.path}")
+        return None
+    if model.path is None and cfg.base is None:
+        train(compose_job("train", ["strategy=base", *_handed_on(job)]))
+    return base_checkpoint(cfg)
+
+
+def _untrained(cfg: DictConfig, rows: list[Example], directory: Path) -> Path:
+    """Tokenizer and random weights; after an interruption those that were drawn before."""
+    if not directory.is_dir():
+        built = instantiate(cfg.strategy.architecture)(directory.with_suffix(".building"), rows, seed=cfg.seed)
+        built.rename(directory)
+    return directory
+
+
+def _specialists_then_merge(job: Job) -> Path:
+    for task in job.cfg.tasks:
+        train(compose_job("train", ["strategy=specialist", f"task={task}", *_handed_on(job)]))
+    merging = [override for override in job.overrides if override.startswith(("merge", "model=", "seed=", "output"))]
+    return merge(compose_job("merge", merging))
+
+
+def _handed_on(job: Job) -> list[str]:
+    return [override for override in job.overrides if not override.lstrip("+~").startswith(OWN_KEYS)]
+
+
+def _name(job: Job) -> str:
+    cfg = job.cfg
+    task = cfg.task.name if cfg.strategy.name == "specialist" else None
+    extras = job.extras(("model", "strategy", "task", "seed"))
+    return trained_name(cfg.model.name, cfg.strategy.name, task, cfg.seed, extras)
+
+
+def _identity(job: Job) -> dict[str, object]:
+    """What decides the weights: no merge settings, and of the tasks those that are trained on."""
+    identity = job.identity()
+    identity.pop("merge")
+    if job.cfg.strategy.name != "specialist":
+        identity.pop("task")
+    return identity
+
+
+def _rows(cfg: DictConfig, world: str, split: str) -> dict[str, list[Example]]:
+    """Rows by task: those of the strategy for training, those of every task for validation."""
+    if cfg.strategy.name == "base":
+        return {"base": instantiate(cfg.strategy.source).examples(split)}
+    if cfg.strategy.name == "specialist" and split == "train":
+        return {cfg.task.name: _task_rows(cfg.task, world, split)}
+    return {str(name): _task_rows(task, world, split) for name, task in cfg.tasks.items()}
+
+
+def _task_rows(task: DictConfig, world: str, split: str) -> list[Example]:
+    sources = task.sources[world]
+    nodes = [sources] if isinstance(sources, DictConfig) else sources
+    return [example for node in nodes for example in instantiate(node).examples(split)]
+
+
+def _batches(strategy: DictConfig) -> BatchOptions:
+    return BatchOptions(
+        micro_batch=strategy.micro_batch,
+        accumulation=strategy.accumulation,
+        max_length=strategy.max_length,
+        steps=strategy.steps,
+        epochs=None if strategy.steps is not None else strategy.epochs,
+        over_length=strategy.over_length,
+    )
