@@ -99,6 +99,8 @@ def test_parts_may_come_in_any_order(tmp_path: Path) -> None:
     with CheckpointWriter(tmp_path, {"x": TensorInfo((2, 5), torch.float32)}) as writer:
         for start, stop in ((6, 10), (0, 3), (3, 6)):
             writer.write_part("x", start, values[start:stop])
+        assert writer.pending == ("x",)
+        writer.done("x")
         assert writer.pending == ()
     assert torch.equal(read_all(tmp_path)["x"], values.reshape(2, 5))
 
@@ -114,6 +116,7 @@ def interrupted(directory: Path, key: str, kind: type[BaseException]) -> tuple[s
     assert not list(directory.glob("*.safetensors*"))  # nothing half-written is visible
     with CheckpointWriter(directory, table, 16, key=key) as writer:
         pending = writer.pending
+        assert writer.notes == ({"x": None} if "x" not in pending else {})
         for name in pending:
             writer.write(name, three[name])
     assert same(read_all(directory), three)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 
@@ -63,6 +63,8 @@ class CheckpointWriter:
             ]
         )
         self._done: set[str] = set()
+        self._written: dict[str, set[str]] = {file: set() for file in self._shards}
+        self.notes: dict[str, Any] = {}
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -73,6 +75,7 @@ class CheckpointWriter:
         """Write a whole tensor; its shape and dtype are those announced."""
         assert tuple(tensor.shape) == self._shards[self._shard_of[name]][name].shape, name
         self.write_part(name, 0, tensor.reshape(-1))
+        self.done(name)
 
     def write_part(self, name: str, start: int, values: torch.Tensor) -> None:
         """Write elements [start, start + len(values)) of a tensor; parts may come from several threads, in any order.
@@ -86,16 +89,24 @@ class CheckpointWriter:
         info = self._shards[file][name]
         assert values.dtype == info.dtype, (name, values.dtype, info.dtype)
         with _disk_errors(self.directory):
-            with self._lock:
-                if file not in self._open:
-                    self._open[file] = _OpenShard(self.directory / PARTIAL / file, self._shards[file])
-            shard = self._open[file]
+            shard = self._begun(file)
             raw = values.detach().cpu().contiguous().view(torch.uint8).numpy()
             shard.put(shard.offsets[name] + start * info.dtype.itemsize, memoryview(raw))
-            with self._lock:
-                shard.missing -= raw.nbytes
-                if shard.missing == 0:
-                    self._finish_shard(file)
+
+    def done(self, name: str, note: Any = None) -> None:
+        """All of a tensor is written; the shard whose last tensor this is takes its final name. From one thread.
+
+        Args:
+            name: The tensor.
+            note: JSON that another attempt finds in `notes` where this shard is finished.
+        """
+        file = self._shard_of[name]
+        with _disk_errors(self.directory):
+            self._begun(file)  # an empty tensor has no parts
+            self.notes[name] = note
+            self._written[file].add(name)
+            if self._written[file] == set(self._shards[file]):
+                self._finish_shard(file)
 
     def __enter__(self) -> Self:
         with _disk_errors(self.directory):
@@ -106,10 +117,8 @@ class CheckpointWriter:
             partial.mkdir(parents=True, exist_ok=True)
             write_json(plan, self._key)
         self._done = {file for file in self._shards if self._is_finished(file)}
-        for file, part in self._shards.items():
-            if file not in self._done and sum(info.nbytes for info in part.values()) == 0:
-                self._open[file] = _OpenShard(self.directory / PARTIAL / file, part)
-                self._finish_shard(file)
+        for file in self._done:
+            self.notes |= json.loads(self._notes_path(file).read_text())
         return self
 
     def __exit__(
@@ -130,6 +139,12 @@ class CheckpointWriter:
             shard.close()
         shutil.rmtree(self.directory / PARTIAL, ignore_errors=True)
 
+    def _begun(self, file: str) -> _OpenShard:
+        with self._lock:
+            if file not in self._open:
+                self._open[file] = _OpenShard(self.directory / PARTIAL / file, self._shards[file])
+            return self._open[file]
+
     def _is_finished(self, file: str) -> bool:
         for path in (self.directory / PARTIAL / file, self.directory / file):
             if path.is_file() and {n: e.info for n, e in read_header(path).items()} == dict(self._shards[file]):
@@ -137,10 +152,14 @@ class CheckpointWriter:
         return False
 
     def _finish_shard(self, file: str) -> None:
+        write_json(self._notes_path(file), {name: self.notes[name] for name in self._shards[file]})
         self._open.pop(file).finish()
         path = self.directory / PARTIAL / file
         os.replace(path.with_name(path.name + ".begun"), path)
         self._done.add(file)
+
+    def _notes_path(self, file: str) -> Path:
+        return self.directory / PARTIAL / f"{file}.json"
 
     def _publish(self) -> None:
         partial = self.directory / PARTIAL
@@ -171,9 +190,8 @@ class _OpenShard:
 
     def __init__(self, path: Path, table: Mapping[str, TensorInfo]) -> None:
         header, self.offsets = pack_header(table)
-        self.missing = sum(info.nbytes for info in table.values())
         self._descriptor: int | None = os.open(path.with_name(path.name + ".begun"), os.O_RDWR | os.O_CREAT, 0o666)
-        os.ftruncate(self._descriptor, len(header) + self.missing)
+        os.ftruncate(self._descriptor, len(header) + sum(info.nbytes for info in table.values()))
         self.put(0, memoryview(header))
 
     def put(self, offset: int, data: memoryview) -> None:

@@ -1,0 +1,79 @@
+"""Weighted sums of sparsified task vectors, with or without the election of a sign.
+
+Legend: K specialists, n elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+
+def combine(
+    deltas: Sequence[torch.Tensor], weights: Sequence[float], consensus: bool, normalize: bool, lambda_: float
+) -> torch.Tensor:
+    """Merge task vectors (2212.04089; with `consensus` the elect and disjoint-merge steps of TIES, 2306.01708).
+
+    Args:
+        deltas: K sparsified task vectors (n,), float32.
+        weights: K coefficients.
+        consensus: Elect each element's sign by the weighted sum (a tie elects +) and drop what disagrees; zeros never
+            vote. A negative weight votes with the opposite sign.
+        normalize: Divide by the sum of the weights; with `consensus` of those that survived at the element.
+        lambda_: Factor on the result.
+
+    Returns:
+        The merged task vector (n,), float32.
+    """
+    weighted = [delta * weight for delta, weight in zip(deltas, weights, strict=True)]
+    if consensus:
+        mixed, divisor = _elected(weighted, weights)
+    else:
+        mixed, divisor = _sum(weighted), _total(weights, like=deltas[0])
+    if normalize:
+        mixed = mixed / divisor
+    return mixed * lambda_ if lambda_ != 1 else mixed
+
+
+def weighted_mean(values: Sequence[torch.Tensor], weights: Sequence[float], normalize: bool) -> torch.Tensor:
+    """sum w A, divided by sum w if `normalize`; each addition is a fused multiply-add, as in the reference.
+
+    A float32 product is exact in float64, so adding there and rounding once is what a fused instruction does, on
+    machines with and without one.
+
+    Args:
+        values: K tensors (n,), float32.
+        weights: K coefficients.
+        normalize: Divide by the sum of the weights (not where that is next to nothing).
+
+    Returns:
+        The mean (n,), float32.
+    """
+    total = torch.zeros_like(values[0])
+    for value, weight in zip(values, weights, strict=True):
+        coefficient = float(torch.tensor(weight, dtype=torch.float32))
+        total = (total.double() + value.double() * coefficient).float()
+    return total / _total(weights, like=total) if normalize else total
+
+
+def _elected(weighted: Sequence[torch.Tensor], weights: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
+    positive = _sum(weighted) >= 0
+    agree = [torch.where(positive, part > 0, part < 0) for part in weighted]
+    mixed = _sum([part * keep for part, keep in zip(weighted, agree, strict=True)])
+    divisor = _sum([keep * torch.full_like(mixed, weight) for weight, keep in zip(weights, agree, strict=True)])
+    return mixed, torch.where(divisor == 0, torch.ones_like(divisor), divisor)
+
+
+def _sum(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Sum in the order of the specialists, which is the order of the reference implementation."""
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def _total(weights: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    """The float32 sum of the weights on the device of `like`, where division by it is a true division everywhere."""
+    total = _sum([torch.tensor(weight, dtype=torch.float32, device=like.device) for weight in weights])
+    return torch.where(total.abs() < 1e-8, torch.ones_like(total), total)

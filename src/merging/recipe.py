@@ -1,0 +1,114 @@
+"""A merge point as data: rule, coefficients and output, checked before anything is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from src.merging.checks import choice, flag, number
+from src.merging.rule import Rule
+from src.utils.errors import UserError
+
+OUTPUT_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+ENGINES = ("own", "mergekit")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to make of the parents, and with which coefficients.
+
+    Args:
+        method: Name of the method, as in conf/merge.
+        rule: The mathematics with its parameters.
+        weight: Coefficient of the first specialist; the others share 1 - weight.
+        weights: Coefficients by specialist; goes before `weight`.
+        match_norm: Scale every tensor's merged delta to the weighted mean norm of its parents' deltas.
+        exclude: Regular expression; tensors whose name it finds keep the base's values.
+        dtype: Dtype of the merged weights; None keeps that of the base.
+        engine: `own`, or `mergekit` to have the reference implementation do the same merge.
+
+    Raises:
+        UserError: A coefficient is no finite number, or a choice is unknown.
+    """
+
+    method: str
+    rule: Rule
+    weight: float | None = None
+    weights: tuple[tuple[str, float], ...] | None = None
+    match_norm: bool = False
+    exclude: str | None = None
+    dtype: str | None = None
+    engine: str = "own"
+
+    def __post_init__(self) -> None:
+        if self.weight is not None:
+            number("weight", self.weight)
+        for name, value in self.weights or ():
+            number(f"weights.{name}", value)
+        flag("match_norm", self.match_norm)
+        if self.dtype is not None:
+            choice("dtype", self.dtype, OUTPUT_DTYPES)
+        choice("engine", self.engine, ENGINES)
+        try:
+            re.compile(self.exclude or "")
+        except re.error as error:
+            raise UserError(f"merge.exclude={self.exclude!r} is no regular expression: {error}") from error
+
+    def coefficients(self, specialists: Sequence[str]) -> dict[str, float]:
+        """Coefficient of every specialist, in their order."""
+        return coefficients(self.weight, self.weights, specialists)
+
+    def output_dtype(self, stored: torch.dtype) -> torch.dtype:
+        """Dtype in which a tensor stored as `stored` is written."""
+        return OUTPUT_DTYPES[self.dtype] if self.dtype and stored.is_floating_point else stored
+
+    def excludes(self, name: str) -> bool:
+        """Whether tensor `name` keeps the base's values."""
+        return self.exclude is not None and re.search(self.exclude, name) is not None
+
+    def describe(self, specialists: Sequence[str]) -> dict[str, Any]:
+        """The point as JSON, coefficients resolved: what goes into a run record and identifies the merge."""
+        fields = dataclasses.asdict(self) | {"weights": self.coefficients(specialists)}
+        fields.pop("weight")
+        return fields
+
+
+def coefficients(
+    weight: float | None, weights: Mapping[str, float] | Sequence[tuple[str, float]] | None, specialists: Sequence[str]
+) -> dict[str, float]:
+    """Resolve `merge.weight` or `merge.weights` to one coefficient a specialist.
+
+    Args:
+        weight: Coefficient of the first specialist; the others share 1 - weight equally. None: all are equal.
+        weights: Coefficient of every specialist by name; goes before `weight`.
+        specialists: Names in their order.
+
+    Returns:
+        Name -> coefficient, in the order of `specialists`.
+
+    Raises:
+        UserError: `weights` names other specialists than there are.
+
+    Example:
+        >>> coefficients(0.4, None, ["codegen", "codesum", "bugfix"])
+        {'codegen': 0.4, 'codesum': 0.3, 'bugfix': 0.3}
+    """
+    if weights is not None:
+        named = dict(weights)
+        wrong = sorted(set(named) ^ set(specialists))
+        if wrong:
+            raise UserError(
+                f"merge.weights names {', '.join(named) or 'nothing'}; expected {', '.join(specialists)} "
+                f"(differs in {', '.join(wrong)})"
+            )
+        return {name: float(named[name]) for name in specialists}
+    count = len(specialists)
+    if weight is None:
+        return dict.fromkeys(specialists, 1.0 / count)
+    rest = (1.0 - weight) / (count - 1) if count > 1 else 0.0
+    return {name: float(weight) if index == 0 else rest for index, name in enumerate(specialists)}

@@ -1,0 +1,136 @@
+"""Where a merge point goes: a directory, a live model, a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from src.checkpoints import CheckpointWriter, TensorInfo
+from src.checkpoints.writer import SHARD_BYTES
+from src.utils.errors import UserError
+
+
+class Receiver(Protocol):
+    """Takes a point's tensors in parts."""
+
+    @property
+    def pending(self) -> Sequence[str]:
+        """Tensors still wanted; fewer than all where an interrupted merge is resumed."""
+        ...
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What `done` was told of the tensors that an earlier attempt finished."""
+        ...
+
+    def write_part(self, name: str, start: int, values: torch.Tensor) -> None:
+        """Elements [start, start + len(values)); parts come from several threads, in any order."""
+        ...
+
+    def done(self, name: str, note: Any = None) -> None:
+        """All parts of a tensor have come."""
+        ...
+
+
+class Sink(Protocol):
+    """Opens a receiver for one point."""
+
+    def open(self, table: Mapping[str, TensorInfo], key: str) -> AbstractContextManager[Receiver]:
+        """A receiver of the tensors in `table`; `key` says what they are made from."""
+        ...
+
+
+@dataclass(frozen=True)
+class ToDirectory:
+    """Write a checkpoint's weights (safetensors, whole or not at all, resumable shard by shard).
+
+    Args:
+        directory: Where they appear.
+        shard_bytes: Largest shard in bytes.
+    """
+
+    directory: Path
+    shard_bytes: int = SHARD_BYTES
+
+    def open(self, table: Mapping[str, TensorInfo], key: str) -> AbstractContextManager[Receiver]:
+        """See `Sink.open`."""
+        return CheckpointWriter(self.directory, table, self.shard_bytes, key)
+
+
+@dataclass(frozen=True)
+class ToModel:
+    """Copy into a live model's tensors, in place, with nothing on disk.
+
+    Args:
+        state: `model.state_dict()`, or its parameters by name.
+
+    Raises:
+        UserError: On opening, where the model lacks tensors or has other shapes.
+    """
+
+    state: Mapping[str, torch.Tensor]
+
+    def open(self, table: Mapping[str, TensorInfo], key: str) -> AbstractContextManager[Receiver]:
+        """See `Sink.open`."""
+        wrong = [
+            name
+            for name, info in table.items()
+            if name not in self.state or tuple(self.state[name].shape) != info.shape
+        ]
+        if wrong:
+            raise UserError(f"the live model lacks {', '.join(wrong[:5])} or has them in other shapes")
+        return _Buffers(table, {name: self.state[name].detach() for name in table}, lambda name, tensor: None)
+
+
+@dataclass(frozen=True)
+class ToFunction:
+    """Call `function(name, tensor)` with every merged tensor.
+
+    Args:
+        function: Called from one thread at a time, in the order of the names.
+    """
+
+    function: Callable[[str, torch.Tensor], None]
+
+    def open(self, table: Mapping[str, TensorInfo], key: str) -> AbstractContextManager[Receiver]:
+        """See `Sink.open`."""
+        return _Buffers(table, {}, self.function)
+
+
+class _Buffers(AbstractContextManager[Receiver]):
+    """Parts gathered in memory: in tensors that are given, or made when their first part comes."""
+
+    def __init__(
+        self,
+        table: Mapping[str, TensorInfo],
+        given: Mapping[str, torch.Tensor],
+        function: Callable[[str, torch.Tensor], None],
+    ) -> None:
+        self.pending = tuple(table)
+        self.notes: dict[str, Any] = {}
+        self._table = table
+        self._given = given
+        self._function = function
+        self._made: dict[str, torch.Tensor] = {}
+
+    def write_part(self, name: str, start: int, values: torch.Tensor) -> None:
+        self._buffer(name).view(-1)[start : start + values.numel()] = values
+
+    def done(self, name: str, note: Any = None) -> None:
+        self.notes[name] = note
+        self._function(name, self._buffer(name))
+        self._made.pop(name, None)
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def _buffer(self, name: str) -> torch.Tensor:
+        if name in self._given:
+            return self._given[name]
+        info = self._table[name]
+        return self._made.setdefault(name, torch.empty(info.shape, dtype=info.dtype))

@@ -1,0 +1,70 @@
+"""The product space {sparsifier} x {sum, sign consensus} x {normalise, lambda}, and the plain weighted mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from src.merging.checks import flag, number
+from src.merging.combine import combine, weighted_mean
+from src.merging.parents import Block, Stack
+from src.merging.rule import BlockMerge
+from src.merging.sparsify import Sparsity, fit_sparsity
+
+
+@dataclass(frozen=True)
+class TaskVectors:
+    """base + lambda * combination of sparsified task vectors: task arithmetic, TIES, DARE, DELLA, breadcrumbs.
+
+    Args:
+        sparsity: What of every task vector is kept.
+        consensus: Elect signs (TIES).
+        normalize: Divide by the (surviving) weights.
+        lambda_: Factor on the merged task vector.
+
+    Raises:
+        UserError: A value is of the wrong kind.
+    """
+
+    sparsity: Sparsity
+    consensus: bool
+    normalize: bool
+    lambda_: float
+    on_weights = False
+
+    def __post_init__(self) -> None:
+        flag("normalize", self.normalize)
+        number("lambda", self.lambda_)
+
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+        """See `Rule.fit`."""
+        sparse = [fit_sparsity(stack, index, self.sparsity) for index in range(len(weights))]
+
+        def merge(block: Block) -> torch.Tensor:
+            return combine([part(block) for part in sparse], weights, self.consensus, self.normalize, self.lambda_)
+
+        return merge
+
+
+@dataclass(frozen=True)
+class WeightedMean:
+    """sum w A / sum w, or sum w A: model soups (2203.05482).
+
+    Args:
+        normalize: Divide by the sum of the weights.
+
+    Raises:
+        UserError: `normalize` is no bool.
+    """
+
+    normalize: bool
+    on_weights = True
+
+    def __post_init__(self) -> None:
+        flag("normalize", self.normalize)
+
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+        """See `Rule.fit`."""
+        return lambda block: weighted_mean(block.specialists, weights, self.normalize)

@@ -1,0 +1,92 @@
+"""Recipes: coefficients, ranges, and the keys of every YAML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from src.merging import methods
+from src.merging.keys import Method
+from src.merging.recipe import coefficients
+from src.utils.errors import UserError
+from tests.merging.tools import CONF, recipe
+
+NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+
+def test_weight_is_that_of_the_first() -> None:
+    assert coefficients(0.3, None, ["a", "b"]) == {"a": 0.3, "b": 0.7}
+    assert coefficients(0.4, None, ["a", "b", "c"]) == pytest.approx({"a": 0.4, "b": 0.3, "c": 0.3})
+    assert coefficients(0.4, None, ["a"]) == {"a": 0.4}
+    assert coefficients(None, None, ["a", "b"]) == {"a": 0.5, "b": 0.5}
+
+
+def test_named_weights_go_first_and_follow_the_specialists() -> None:
+    named = {"c": 0.2, "a": 0.3, "b": 0.5}
+    assert list(coefficients(0.9, named, ["a", "b", "c"]).items()) == [("a", 0.3), ("b", 0.5), ("c", 0.2)]
+
+
+@pytest.mark.parametrize("named", [{"a": 0.3}, {"a": 0.3, "b": 0.7, "x": 0.1}, {}])
+def test_weights_that_name_others(named: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=r"merge\.weights names .*; expected a, b \(differs in [abx, ]+\)"):
+        coefficients(None, named, ["a", "b"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_yaml_is_the_keys_of_its_builder(name: str) -> None:
+    content = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    builder = getattr(methods, content.pop("_target_").rpartition(".")[2])
+    assert isinstance(builder, Method)
+    assert tuple(content) == builder.keys
+    assert builder.arxiv is None or f"arXiv {builder.arxiv}" in (CONF / f"{name}.yaml").read_text()
+    assert recipe(name).method == name
+
+
+def test_every_method_has_a_yaml() -> None:
+    assert sorted(value.name for value in vars(methods).values() if isinstance(value, Method)) == NAMES
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"weight": "heavy"}, "merge.weight must be a number, got 'heavy'"),
+        ({"weight": float("nan")}, "merge.weight must be a number, got nan"),
+        ({"weight": True}, "merge.weight must be a number, got True"),
+        ({"weights": {"codegen": None}}, "merge.weights.codegen must be a number, got None"),
+        ({"weights": 0.5}, "merge.weights must map specialists to numbers"),
+        ({"density": 0}, "merge.density must be above 0"),
+        ({"density": 1.5}, "merge.density must lie between 0 and 1, got 1.5"),
+        ({"density": "half"}, "merge.density must be a number, got 'half'"),
+        ({"epsilon": 0.5}, r"must stay inside \(0, 1\), got 0.5 -\+ 0.5: lower merge.epsilon below 0.5"),
+        ({"density": 0.9, "epsilon": 0.15}, "lower merge.epsilon below 0.1"),
+        ({"rescale": "l3"}, "unknown merge.rescale 'l3'. Available: density, l1, none"),
+        ({"normalize": 1}, "merge.normalize must be true or false, got 1"),
+        ({"lambda": None}, "merge.lambda must be a number, got None"),
+        ({"match_norm": "yes"}, "merge.match_norm must be true or false"),
+        ({"exclude": "("}, "is no regular expression"),
+        ({"dtype": "float13"}, "unknown merge.dtype 'float13'"),
+        ({"engine": "mergekitt"}, "unknown merge.engine 'mergekitt', did you mean 'mergekit'"),
+        ({"densty": 0.5}, "merge=della: unknown keys densty; it takes weight, weights, density"),
+        ({"lambda_": 0.5}, "unknown keys lambda_"),
+    ],
+)
+def test_bad_values(keys: dict[str, Any], message: str) -> None:
+    content = yaml.safe_load((CONF / "della.yaml").read_text())
+    del content["_target_"]
+    with pytest.raises(UserError, match=message):
+        methods.della(**content | keys)
+
+
+def test_missing_keys() -> None:
+    with pytest.raises(UserError, match="merge=linear: missing keys dtype, engine, exclude, match_norm, normalize"):
+        methods.linear(weight=0.5, weights=None)
+
+
+def test_description_holds_everything_that_matters() -> None:
+    described = recipe("della", weight=0.3, lambda_=0.5).describe(["codegen", "codesum"])
+    assert described["weights"] == {"codegen": 0.3, "codesum": 0.7}
+    assert described["method"] == "della"
+    assert described["rule"]["lambda_"] == 0.5
+    assert described["rule"]["sparsity"]["epsilon"] == 0.1

@@ -1,0 +1,88 @@
+"""Small checkpoints and recipes for the tests of merging."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from src.checkpoints import Checkpoint, write_checkpoint
+from src.merging import methods
+from src.merging.grid import Outcome, Point, merge_grid
+from src.merging.recipe import Recipe
+from src.merging.sinks import ToFunction
+
+CONF = Path(__file__).resolve().parents[2] / "conf" / "merge"
+SHAPES = {
+    "model.embed_tokens.weight": (40, 24),
+    "model.layers.0.mlp.down_proj.weight": (96, 700),  # more than one block
+    "model.layers.0.self_attn.q_proj.bias": (24,),
+    "model.layers.1.mlp.down_proj.weight": (24, 64),
+    "model.norm.weight": (24,),
+}
+Tensors = dict[str, torch.Tensor]
+
+
+def recipe(name: str, **keys: Any) -> Recipe:
+    """The method of conf/merge/<name>.yaml with some keys changed; `lambda_` is the key `lambda`."""
+    content = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    target = content.pop("_target_").rpartition(".")[2]
+    return getattr(methods, target)(**content | {key.removesuffix("_"): value for key, value in keys.items()})
+
+
+def random_family(count: int = 2, dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tensors, list[Tensors]]:
+    """A base of unit scale and `count` specialists whose deltas shrink: 0.1, 0.05, 0.033, ..."""
+    generator = torch.Generator().manual_seed(seed)
+    base = {name: torch.randn(shape, generator=generator).to(dtype) for name, shape in SHAPES.items()}
+    specialists = [
+        {name: (base[name] + torch.randn(base[name].shape, generator=generator) * 0.1 / k).to(dtype) for name in base}
+        for k in range(1, count + 1)
+    ]
+    return base, specialists
+
+
+def write_family(
+    directory: Path, base: Tensors, specialists: list[Tensors]
+) -> tuple[Checkpoint, dict[str, Checkpoint]]:
+    """Write and open them; the specialists are called codegen, codesum, bugfix, ..."""
+    labels = ["codegen", "codesum", "bugfix", "docs"]
+    write_checkpoint(directory / "base", base)
+    for label, tensors in zip(labels, specialists, strict=False):
+        write_checkpoint(directory / label, tensors)
+    return Checkpoint(directory / "base"), {
+        label: Checkpoint(directory / label) for label, _ in zip(labels, specialists, strict=False)
+    }
+
+
+def merge_all(
+    base: Checkpoint, specialists: Mapping[str, Checkpoint], recipes: list[Recipe], workers: int = 2
+) -> tuple[list[Tensors], list[Outcome]]:
+    """All points in one pass, in memory."""
+    results: list[Tensors] = [{} for _ in recipes]
+    points = [Point(one, ToFunction(into.__setitem__)) for one, into in zip(recipes, results, strict=True)]
+    outcomes = merge_grid(base, specialists, points, workers=workers)
+    for outcome in outcomes:
+        if outcome.error:
+            raise outcome.error
+    return results, outcomes
+
+
+def merge_one(directory: Path, base: Tensors, specialists: list[Tensors], one: Recipe) -> Tensors:
+    """One point of tensors in memory, through checkpoints on disk."""
+    return merge_all(*write_family(directory, base, specialists), [one])[0][0]
+
+
+def identical(left: Tensors, right: Tensors) -> bool:
+    """Same names, dtypes and bits."""
+    return left.keys() == right.keys() and all(
+        left[name].dtype == right[name].dtype and torch.equal(left[name], right[name]) for name in left
+    )
+
+
+def largest_difference(left: Tensors, right: Tensors) -> float:
+    """Largest absolute difference of any element."""
+    assert left.keys() == right.keys()
+    return max(float((left[name].double() - right[name].double()).abs().max()) for name in left)
