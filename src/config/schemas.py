@@ -58,7 +58,8 @@ class EvaluateConfig(Common):
     """`evaluate.py`: a checkpoint, or existing samples, or existing predictions with references."""
 
     tasks: dict[str, Any] = field(default_factory=dict)  # their benchmarks are run on a checkpoint
-    benchmark: Any = None  # conf/benchmark: one benchmark instead of those of the tasks
+    benchmarks: dict[str, Any] = field(default_factory=dict)  # all that tasks may name, each a node of conf/benchmark
+    benchmark: Any = None  # conf/benchmark: this one instead of those of the tasks
     generator: Any = None  # conf/generator
     sandbox: Any = None  # conf/sandbox
     checkpoint: str | None = None

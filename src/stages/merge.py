@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from src.checkpoints import Checkpoint, copy_side_files
@@ -15,6 +14,7 @@ from src.merging.grid import Outcome, Point, merge_grid
 from src.merging.recipe import OUTPUT_DTYPES, Recipe
 from src.merging.sinks import ToDirectory
 from src.reporting.records import Run, begin_run, fingerprint
+from src.stages.build import build
 from src.stages.job import Job
 from src.stages.places import base_checkpoint, specialist_checkpoints
 from src.utils.errors import UserError
@@ -92,7 +92,7 @@ def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
     opened: list[Opened] = []
     for index, job in jobs.items():
         try:
-            recipe = instantiate(job.cfg.merge)
+            recipe = build(job.cfg.merge)
             run = _begin(job, recipe, parents, inputs)
         except Exception as error:
             results[index] = _as_user_error(error)

@@ -6,7 +6,6 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from src.data.examples import Example
@@ -16,6 +15,7 @@ from src.lit_modules.options import BatchOptions, CheckpointOptions, OptimizerOp
 from src.models import ModelSpec, load_model, load_tokenizer, torch_dtype
 from src.reporting.loggers import Logger
 from src.reporting.records import Run, fingerprint, open_run
+from src.stages.build import build
 from src.stages.job import Job, compose_job
 from src.stages.merge import merge
 from src.stages.places import base_checkpoint, trained_name
@@ -34,7 +34,7 @@ def train(job: Job) -> Path:
     cfg = job.cfg
     if cfg.strategy.name == "merge":
         return _specialists_then_merge(job)
-    model: ModelSpec = instantiate(cfg.model)
+    model: ModelSpec = build(cfg.model)
     options = _options(cfg)  # before anything is opened: a mistake in them leaves nothing behind
     directory = job.directory(_name(job))
     start = _start(job, model)
@@ -43,7 +43,7 @@ def train(job: Job) -> Path:
     with open_run(directory, stage="train", config=identity, inputs=inputs, argv=job.command) as run:
         if run.finished:
             return directory
-        logger: Logger = instantiate(cfg.logger)
+        logger: Logger = build(cfg.logger)
         logger.start(directory.name, identity, run.work)
         run.results |= asdict(_fit(job, model, start, run, logger, options))
         logger.finish(run.work / "metrics.jsonl", run.results)
@@ -63,9 +63,9 @@ class Options:
 
 def _options(cfg: DictConfig) -> Options:
     return Options(
-        instantiate(cfg.optimizer, lr=cfg.strategy.learning_rate),
+        build(cfg.optimizer, lr=cfg.strategy.learning_rate),
         _batches(cfg.strategy),
-        instantiate(cfg.trainer),
+        build(cfg.trainer),
         CheckpointOptions(),
     )
 
@@ -110,7 +110,7 @@ def _start(job: Job, model: ModelSpec) -> Path | None:
 def _untrained(cfg: DictConfig, rows: list[Example], directory: Path) -> Path:
     """Tokenizer and random weights; after an interruption those that were drawn before."""
     if not directory.is_dir():
-        built = instantiate(cfg.strategy.architecture)(directory.with_suffix(".building"), rows, seed=cfg.seed)
+        built = build(cfg.strategy.architecture)(directory.with_suffix(".building"), rows, seed=cfg.seed)
         built.rename(directory)
     return directory
 
@@ -145,7 +145,7 @@ def _identity(job: Job) -> dict[str, object]:
 def _rows(cfg: DictConfig, world: str, split: str) -> dict[str, list[Example]]:
     """Rows by task: those of the strategy for training, those of every task for validation."""
     if cfg.strategy.name == "base":
-        return {"base": instantiate(cfg.strategy.source).examples(split)}
+        return {"base": build(cfg.strategy.source).examples(split)}
     if cfg.strategy.name == "specialist" and split == "train":
         return {cfg.task.name: _task_rows(cfg.task, world, split)}
     return {str(name): _task_rows(task, world, split) for name, task in cfg.tasks.items()}
@@ -154,7 +154,7 @@ def _rows(cfg: DictConfig, world: str, split: str) -> dict[str, list[Example]]:
 def _task_rows(task: DictConfig, world: str, split: str) -> list[Example]:
     sources = task.sources[world]
     nodes = [sources] if isinstance(sources, DictConfig) else sources
-    return [example for node in nodes for example in instantiate(node).examples(split)]
+    return [example for node in nodes for example in build(node).examples(split)]
 
 
 def _batches(strategy: DictConfig) -> BatchOptions:

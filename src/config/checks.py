@@ -1,0 +1,31 @@
+"""Checks across the fields of a config: all problems at once, before anything is read."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from src.utils.errors import UserError
+
+SPLITS = ("test", "validation")
+
+
+def check_evaluate(cfg: DictConfig) -> None:
+    """One source of answers, and what it needs beside it.
+
+    Raises:
+        UserError: With every problem found.
+    """
+    problems = []
+    given = [key for key in ("checkpoint", "samples", "predictions") if cfg[key] is not None]
+    if len(given) != 1:
+        problems.append(
+            f"give one of checkpoint=DIR, samples=FILE or predictions=FILE, got {' and '.join(given) or 'none'}"
+        )
+    if (cfg.predictions is None) != (cfg.references is None):
+        problems.append("predictions=FILE and references=FILE go together")
+    if (cfg.samples is not None or cfg.predictions is not None) and cfg.benchmark is None:
+        problems.append("existing answers need benchmark=NAME (humaneval, mbpp, codexglue, ...)")
+    if cfg.split not in SPLITS:
+        problems.append(f"split={cfg.split}: expected one of {', '.join(SPLITS)}")
+    if problems:
+        raise UserError("; ".join(problems))

@@ -1,0 +1,165 @@
+"""`evaluate.py`: score a checkpoint, existing generations, or existing summaries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from src.config.checks import check_evaluate
+from src.evaluation.code_benchmark import CodeBenchmark
+from src.evaluation.samples import Sample, generate_samples, read_samples, sample_rows, samples_key
+from src.evaluation.scores import ItemScore, summarise
+from src.evaluation.summary_benchmark import SummaryBenchmark
+from src.reporting.console import print_scores
+from src.reporting.records import Run, fingerprint, open_run
+from src.stages.build import build
+from src.stages.job import Job
+from src.stages.places import existing_checkpoint
+from src.utils.errors import UserError, unknown_choice
+from src.utils.files import sha256_file
+from src.utils.jsonl import write_jsonl
+
+Benchmark = CodeBenchmark | SummaryBenchmark
+Scored = dict[str, list[ItemScore]]
+
+
+def evaluate(job: Job) -> Path:
+    """Write `items.csv` (a row a problem and metric), `scores.csv` (means with intervals), samples and verdicts.
+
+    Returns:
+        The run directory.
+    """
+    cfg = job.cfg
+    check_evaluate(cfg)
+    nodes = _benchmark_nodes(cfg)
+    subject, inputs = _subject(cfg)
+    directory = job.directory(_name(job, subject))
+    identity = _identity(job, nodes)
+    with open_run(directory, stage="evaluate", config=identity, inputs=inputs, argv=job.command) as run:
+        if run.finished:
+            print_scores(run.results["scores"], str(directory))
+            return directory
+        benchmarks = {name: _benchmark(json.dumps(node)) for name, node in nodes.items()}
+        scored = _score(job, benchmarks, run)
+        _write_items(run, subject, scored)
+        means = _means(subject, cfg.seed, scored)
+        pd.DataFrame(means).to_csv(run.work / "scores.csv", index=False)
+        run.results |= {"scores": means, "definitions": _definitions(benchmarks)}
+    print_scores(run.results["scores"], str(directory))
+    return directory
+
+
+def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> Scored:
+    cfg = job.cfg
+    if cfg.predictions is not None:
+        [(name, benchmark)] = benchmarks.items()
+        if not isinstance(benchmark, SummaryBenchmark):
+            raise UserError(f"predictions= are summaries; benchmark={name} runs programs, give samples=FILE instead")
+        return {name: benchmark.score_files(Path(cfg.predictions), Path(cfg.references))}
+    if cfg.samples is not None:
+        [(name, benchmark)] = benchmarks.items()
+        return {name: _score_samples(job, benchmark, read_samples(Path(cfg.samples)), run)}
+    generator = build(cfg.generator)
+    generator.load(Path(cfg.checkpoint))
+    scored = {}
+    for name, benchmark in benchmarks.items():
+        prompts = benchmark.prompts(cfg.split)
+        key = samples_key(generator.identity(), prompts, benchmark.decoding, benchmark.content_hash(cfg.split))
+        place = Path(cfg.output_root) / "samples"
+        label = f"{Path(cfg.checkpoint).name}: {name}"
+        samples = generate_samples(generator, prompts, benchmark.decoding, directory=place, key=key, label=label)
+        write_jsonl(run.work / f"samples-{name}.jsonl", sample_rows(samples))
+        scored[name] = _score_samples(job, benchmark, samples, run)
+    return scored
+
+
+def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], run: Run) -> list[ItemScore]:
+    if isinstance(benchmark, SummaryBenchmark):
+        return benchmark.score(samples, job.cfg.split)
+    judge = build(job.cfg.sandbox)
+    scores = benchmark.score(samples, job.cfg.split, judge)
+    write_jsonl(run.work / f"verdicts-{benchmark.name}.jsonl", judge.verdict_rows())
+    return scores
+
+
+def _write_items(run: Run, subject: str, scored: Scored) -> None:
+    items = [
+        {"subject": subject, "benchmark": name, "metric": score.metric, "item": score.item, "value": score.value}
+        for name, scores in scored.items()
+        for score in scores
+    ]
+    pd.DataFrame(items).to_csv(run.work / "items.csv", index=False)
+
+
+def _means(subject: str, seed: int, scored: Scored) -> list[dict[str, Any]]:
+    return [
+        {
+            "subject": subject, "benchmark": name, "metric": metric, "value": interval.mean, "n": interval.n,
+            "low": interval.low, "high": interval.high, "seed": seed,
+        }
+        for name, scores in scored.items()
+        for metric, interval in summarise(scores).items()
+    ]  # fmt: skip
+
+
+def _benchmark_nodes(cfg: DictConfig) -> dict[str, Any]:
+    """The nodes of the benchmarks to run, by name: `benchmark=`, else those of the tasks."""
+    if cfg.benchmark is not None:
+        chosen = [cfg.benchmark]
+    else:
+        names = [str(name) for task in cfg.tasks.values() for name in task.benchmarks[cfg.model.world]]
+        missing = [name for name in names if name not in cfg.benchmarks]
+        if missing:
+            raise unknown_choice("benchmark", missing[0], [str(name) for name in cfg.benchmarks])
+        chosen = [cfg.benchmarks[name] for name in names]
+    return {str(node.name): OmegaConf.to_container(node, resolve=True) for node in chosen}
+
+
+@lru_cache
+def _benchmark(node: str) -> Benchmark:
+    """A benchmark from its node as JSON; a study scores dozens of checkpoints on one."""
+    benchmark: Benchmark = build(OmegaConf.create(json.loads(node)))
+    return benchmark
+
+
+def _subject(cfg: DictConfig) -> tuple[str, dict[str, str]]:
+    """What is scored: its name, and the content hashes of its files."""
+    if cfg.checkpoint is not None:
+        place = existing_checkpoint(str(cfg.checkpoint), "checkpoint")
+        return place.resolve().name, {"checkpoint": fingerprint(place)}
+    files = {key: Path(cfg[key]) for key in ("samples", "predictions", "references") if cfg[key] is not None}
+    missing = [f"{key}={path}" for key, path in files.items() if not path.is_file()]
+    if missing:
+        raise UserError(f"no such file: {', '.join(missing)}")
+    first = next(iter(files.values()))
+    return first.name.split(".")[0], {key: sha256_file(path) for key, path in files.items()}
+
+
+def _name(job: Job, subject: str) -> str:
+    cfg = job.cfg
+    benchmark = [] if cfg.benchmark is None else [cfg.benchmark.name]
+    extras = job.extras(("model", "seed", "benchmark", "split"))
+    return "-".join([subject, *benchmark, *extras, cfg.split])
+
+
+def _identity(job: Job, nodes: dict[str, Any]) -> dict[str, Any]:
+    cfg = job.cfg
+    identity: dict[str, Any] = {"split": cfg.split, "benchmarks": nodes}
+    if cfg.checkpoint is not None:
+        identity["generator"] = OmegaConf.to_container(cfg.generator, resolve=True)
+    return identity
+
+
+def _definitions(benchmarks: dict[str, Benchmark]) -> dict[str, str]:
+    return {
+        metric: text
+        for benchmark in benchmarks.values()
+        if isinstance(benchmark, SummaryBenchmark)
+        for metric, text in benchmark.definitions.items()
+    }
