@@ -75,8 +75,13 @@ def coefficient(weight: object) -> str:
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """A plain quantity to some significant digits, without trailing exponent for usual sizes."""
-    return MISSING if isnan(value) else f"{value:.{digits}g}"
+    """A plain quantity to some significant digits, zeros kept.
+
+    Example:
+        >>> significant(12.999), significant(0.0421), significant(431.2)
+        ('13.0', '0.0421', '431')
+    """
+    return MISSING if isnan(value) else f"{value:#.{digits}g}".rstrip(".")
 
 
 def count(value: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -34,11 +35,18 @@ class Picture:
     alt: str
     figure: Figure
 
+    @cached_property
+    def svg(self) -> str:
+        """The whole SVG file, drawn once."""
+        buffer = io.StringIO()
+        with drawing():
+            FigureCanvasSVG(self.figure).print_figure(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        return buffer.getvalue()
+
 
 def inline_svg(picture: Picture) -> str:
     """An `<svg>` element for an HTML page: no outside reference, ids of its own, colours as CSS variables."""
-    svg = _svg(picture.figure)
-    svg = svg[svg.index("<svg") :]
+    svg = picture.svg[picture.svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
     svg = re.sub(r'\bid="', f'id="{picture.key}-', svg)
@@ -53,14 +61,7 @@ def inline_svg(picture: Picture) -> str:
 def write_picture(picture: Picture, directory: Path) -> tuple[Path, Path]:
     """Write `<key>.svg` and `<key>.png` on light paper; the same numbers give the same bytes."""
     svg, png = directory / f"{picture.key}.svg", directory / f"{picture.key}.png"
-    write_text(svg, _svg(picture.figure))
+    write_text(svg, picture.svg)
     with drawing(), atomic_open(png, "wb") as file:
         FigureCanvasAgg(picture.figure).print_figure(file, format="png", metadata={"Software": None})
     return svg, png
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    with drawing():
-        FigureCanvasSVG(figure).print_figure(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()

@@ -20,8 +20,8 @@ def norms_reading(layers: pd.DataFrame, subjects: Subjects) -> str:
     if not moved:
         return ""
     far, near = max(moved, key=lambda name: moved[name]), min(moved, key=lambda name: moved[name])
-    first = f"Over the whole model, {subjects[far].label} moved by {_percent(moved[far])} of the base's norm"
-    first += f" and {subjects[near].label} by {_percent(moved[near])}." if near != far else "."
+    first = f"Over the whole model, {subjects[far].in_a_sentence} moved by {_percent(moved[far])} of the base's norm"
+    first += f" and {subjects[near].in_a_sentence} by {_percent(moved[near])}." if near != far else "."
     specialists = [name for name in moved if subjects[name].kind == "specialist"]
     return f"{first} {_peaks(layers, specialists, subjects)}".strip()
 
@@ -37,8 +37,8 @@ def _peaks(layers: pd.DataFrame, specialists: list[str], subjects: Subjects) -> 
         rows = layer_rows(layers[layers["variant"] == name])
         if not rows.empty:
             top = rows.sort_values("relative_l2").iloc[-1]
-            said.append(f"the {subjects[name].label} in {_layer(top['layer'])} ({_percent(top['relative_l2'])})")
-    return f"Relative to the base, {' and '.join(said)} moved most." if said else ""
+            said.append(f"{subjects[name].in_a_sentence} in {_layer(top['layer'])} ({_percent(top['relative_l2'])})")
+    return f"Relative to the base's layers, {' and '.join(said)} moved most." if said else ""
 
 
 def _pair_reading(pair: str, rows: pd.DataFrame) -> str:

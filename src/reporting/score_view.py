@@ -37,24 +37,34 @@ class ScoreRow:
 
 
 @dataclass(frozen=True)
+class ColumnGroup:
+    """Neighbouring columns of one benchmark."""
+
+    task: str
+    benchmark: str
+    columns: int
+
+
+@dataclass(frozen=True)
 class ScoreView:
-    """A table of scores with one column a metric, grouped by task."""
+    """A table of scores with one column a metric, grouped by benchmark."""
 
     caption: str
-    tasks: tuple[tuple[str, int], ...]
+    groups: tuple[ColumnGroup, ...]
     columns: tuple[Column, ...]
     rows: tuple[ScoreRow, ...]
 
 
 def score_view(table: ResultTable, caption: str) -> ScoreView:
     """Format every number of a table once, for HTML and Markdown alike."""
-    tasks = tuple((task, len(list(group))) for task, group in groupby(table.columns, key=lambda column: column.task))
+    by_benchmark = groupby(table.columns, key=lambda column: (column.task, column.benchmark_label))
+    groups = tuple(ColumnGroup(*names, len(list(columns))) for names, columns in by_benchmark)
     rows, seen = [], set()
     for row in table.rows:
         group = method_label(row.subject.method) if row.subject and row.kind == "merge" else ""
         rows.append(_row(row, table.columns, "" if group in seen else group))
         seen.add(group)
-    return ScoreView(caption, tasks, table.columns, tuple(rows))
+    return ScoreView(caption, groups, table.columns, tuple(rows))
 
 
 def _row(row: Row, columns: tuple[Column, ...], group: str) -> ScoreRow:

@@ -23,13 +23,13 @@ COLOURS = {
     "ink": ("#1f2430", "#e6e9ef"),
     "muted": ("#5c6470", "#a3abb8"),
     "rule": ("#dfe3e8", "#353c48"),
-    "grey": ("#7c8594", "#98a1b0"),
+    "grey": ("#6a7383", "#98a1b0"),
     "blue": ("#2f66b0", "#78aef0"),
     "red": ("#cf4257", "#ff8796"),
     "purple": ("#8b3a8f", "#da92dc"),
     "green": ("#1f7f3b", "#5fc97f"),
-    "gold": ("#a27a05", "#dfb845"),
-    "cyan": ("#0b86b3", "#52c3ec"),
+    "gold": ("#8d6900", "#dfb845"),
+    "cyan": ("#07749d", "#52c3ec"),
     "brown": ("#8a583a", "#d09b78"),
     "slate": ("#566274", "#afb9c8"),
 }
@@ -98,6 +98,12 @@ def new_figure(width: float = 5.6, height: float = 4.0) -> tuple[Figure, Axes]:
     """An empty figure (inches) with one pair of axes; call it inside `drawing()`."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
+
+
+def legend_below(axes: Axes, columns: int, drop: float = 0.17) -> None:
+    """A legend under the axis label, `drop` axes heights below the axes; none where nothing has a label."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -drop), ncols=columns, columnspacing=1.3)
 
 
 def looks_of(subjects: Mapping[str, Subject]) -> dict[str, Look]:

@@ -42,6 +42,7 @@ class Subject:
         name: As in `scores.subject`.
         label: As printed.
         kind: `"base"`, `"specialist"`, `"mix"` or `"merge"`.
+        task: Of a specialist, else empty.
         method: Of a merge, else empty.
         weight: Of a merge, else None.
     """
@@ -49,8 +50,16 @@ class Subject:
     name: str
     label: str
     kind: str
+    task: str = ""
     method: str = ""
     weight: object = None
+
+    @property
+    def in_a_sentence(self) -> str:
+        """For example `"the codegen specialist"` or `"TIES 0.3"`."""
+        if self.task:
+            return f"the {self.task} specialist"
+        return {"base": "the base", "mix": "the data mixture"}.get(self.kind, self.label)
 
 
 def method_label(method: str) -> str:
@@ -93,9 +102,7 @@ def variant_subjects(variants: Iterable[str], specialists: Mapping[str, str]) ->
     """Subjects of a diagnosis without scores: specialists by task, everything else under its own name."""
     tasks = {subject: task for task, subject in specialists.items()}
     return {
-        name: Subject(name, f"{tasks[name]} specialist", "specialist")
-        if name in tasks
-        else Subject(name, name, "merge", name)
+        name: _specialist(name, tasks[name]) if name in tasks else Subject(name, name, "merge", method=name)
         for name in dict.fromkeys(variants)
     }
 
@@ -104,7 +111,11 @@ def _subject(name: str, kind: str, method: object, weight: object, tasks: Mappin
     if kind == "merge":
         at = coefficient(weight)
         label = method_label(str(method)) + ("" if at == MISSING else f" {at}")
-        return Subject(name, label, kind, str(method), weight)
+        return Subject(name, label, kind, method=str(method), weight=weight)
     if kind == "specialist":
-        return Subject(name, f"{tasks[name]} specialist" if name in tasks else name, kind)
+        return _specialist(name, tasks[name]) if name in tasks else Subject(name, name, kind)
     return Subject(name, "Base" if kind == "base" else "Data mixture" if mixtures == 1 else name, kind)
+
+
+def _specialist(name: str, task: str) -> Subject:
+    return Subject(name, f"Specialist: {task}", "specialist", task=task)

@@ -112,16 +112,22 @@ def average_change(cells: tuple[Cell, ...]) -> float | None:
     return sum(known) / len(known) if changes and len(known) == len(changes) else None
 
 
-def task_score(report: StudyReport, subject: str, task: str, split: str) -> Cell:
-    """A subject's headline metric on a task: mean over its benchmarks, whose intervals join as independent ones."""
-    wanted = (subject, task, report.headline[task])
-    found = [cell for key, cell in _means(report.scores, split).items() if (key[0], key[1], key[3]) == wanted]
-    values = [cell.value for cell in found if cell.value is not None]
-    if not values:
-        return Cell(None)
-    mean = sum(values) / len(values)
-    down = _joined_arm([(cell.value, cell.low) for cell in found])
-    up = _joined_arm([(cell.value, cell.high) for cell in found])
+def task_scores(report: StudyReport, split: str) -> dict[tuple[str, str], Cell]:
+    """The headline metric by (subject, task): mean over benchmarks, whose intervals join as independent ones.
+
+    Pairs without a score are left out; the changes are not filled in.
+    """
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for (subject, task, _, metric), cell in _means(report.scores, split).items():
+        if task in report.tasks and metric == report.headline[task] and cell.value is not None:
+            groups.setdefault((subject, task), []).append(cell)
+    return {key: _joined(cells) for key, cells in groups.items()}
+
+
+def _joined(cells: list[Cell]) -> Cell:
+    mean = sum(cell.value or 0.0 for cell in cells) / len(cells)
+    down = _joined_arm([(cell.value, cell.low) for cell in cells])
+    up = _joined_arm([(cell.value, cell.high) for cell in cells])
     return Cell(mean, None if down is None else mean - down, None if up is None else mean + up)
 
 

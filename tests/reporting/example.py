@@ -19,7 +19,8 @@ METHODS = ("linear", "ties", "dare", "della")
 CHOSEN = {"linear": 0.4, "ties": 0.3, "dare": 0.4, "della": 0.5}
 SPECIALISTS = {"codegen": "pocket-specialist-codegen", "codesum": "pocket-specialist-codesum"}
 LAYERS = ("embeddings", "0", "1", "2", "3", "final norm")
-KINDS = {"embeddings": ("embeddings",), "final norm": ("norm",)}
+MODULES = ("q", "k", "v", "o", "gate", "up", "down", "norm")
+KINDS = {"embeddings": ("embeddings",), "final norm": ("norm",), "all": ("embeddings", *MODULES)}
 
 
 def study(**changes: Any) -> StudyReport:
@@ -155,7 +156,7 @@ def layers() -> pd.DataFrame:
     rows = []
     for place, variant in enumerate(variants()):
         for layer in (*LAYERS, "all"):
-            for kind in ("all", *KINDS.get(layer, ("q", "k", "v", "o", "gate", "up", "down", "norm"))):
+            for kind in ("all", *KINDS.get(layer, MODULES)):
                 base = 8.0 if kind == "all" else 3.0
                 share = (0.16 - 0.013 * place) * (1 + 0.25 * generator.random()) * (0.3 if kind == "norm" else 1)
                 rows.append(

@@ -13,7 +13,8 @@ from src.reporting.pictures import Picture
 from src.reporting.style import drawing, light, looks_of, new_figure
 from src.reporting.subjects import Subject
 
-BOX = "Box: quartiles over layers, line: median, whiskers: up to 1.5 times the box, dots: single layers."
+BOX = "Line: median over layers; box: quartiles; whiskers: within 1.5 box lengths; dots: single layers."
+READING = "What exactly the reference study's Figure 4 plots is not on record; this box plot is our reading of it."
 
 
 def box_pictures(layers: pd.DataFrame, correlations: pd.DataFrame, subjects: Mapping[str, Subject]) -> list[Picture]:
@@ -30,13 +31,19 @@ def box_pictures(layers: pd.DataFrame, correlations: pd.DataFrame, subjects: Map
         for column, meaning in CORRELATIONS.items()
     }
     pictures = [
-        _boxes("figure4-l2", "Figure 4. Spread of the distances over layers", norms, "‖update‖ / ‖base‖ of a layer, %"),
-        _boxes("figure4-pearson", "Spread of the correlations over layers", alike, "Pearson correlation in a layer"),
+        _boxes(
+            "figure4-l2",
+            "Figure 4. Spread of the distances",
+            norms,
+            "‖update‖ / ‖base‖ of a layer, %",
+            f"{BOX} {READING}",
+        ),
+        _boxes("figure4-pearson", "Spread of the correlations", alike, "Pearson correlation of the specialists", BOX),
     ]
     return [picture for picture in pictures if picture is not None]
 
 
-def _boxes(key: str, title: str, series: dict[str, tuple[pd.Series, str]], axis: str) -> Picture | None:
+def _boxes(key: str, title: str, series: dict[str, tuple[pd.Series, str]], axis: str, caption: str) -> Picture | None:
     found = {label: (values.dropna().to_numpy(), colour) for label, (values, colour) in series.items()}
     found = {label: (values, colour) for label, (values, colour) in found.items() if len(values)}
     if not found:
@@ -64,6 +71,5 @@ def _boxes(key: str, title: str, series: dict[str, tuple[pd.Series, str]], axis:
         axes.tick_params(axis="y", length=0, labelcolor=light("ink"))
         axes.grid(axis="y", visible=False)
         axes.set_xlabel(axis)
-    caption = f"{axis[0].upper()}{axis[1:]}: the values of all layers. {BOX}"
     said = "; ".join(f"{label} median {significant(float(np.median(values)))}" for label, (values, _) in found.items())
-    return Picture(key, title, caption, f"{caption} {said}.", figure)
+    return Picture(key, title, caption, f"{axis}, by layer. {caption} {said}.", figure)

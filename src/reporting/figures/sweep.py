@@ -7,9 +7,9 @@ from collections.abc import Callable
 from src.reporting.format import coefficient, signed
 from src.reporting.pictures import Picture
 from src.reporting.study_report import StudyReport
-from src.reporting.style import drawing, light, method_looks, new_figure
+from src.reporting.style import drawing, legend_below, light, method_looks, new_figure
 from src.reporting.subjects import method_label, metric_label
-from src.reporting.tables import ResultTable, Row, task_score
+from src.reporting.tables import ResultTable, Row, task_scores
 
 Value = Callable[[Row], float | None]
 Lines = dict[str, list[tuple[float, float]]]
@@ -19,20 +19,21 @@ def sweep_pictures(report: StudyReport, grid: ResultTable) -> list[Picture]:
     """The average change, then each task's score; nothing where no merge has a numeric weight."""
     axis = f"merge weight (coefficient of {report.tasks[0]})"
     panels: list[tuple[str, str, str, Value]] = [
-        ("average", "Average change over the weight", "mean change against the specialists, %", lambda row: row.average)
+        ("average", "Average over the weight", "mean change against the specialists, %", lambda row: row.average)
     ]
     for task in report.tasks:
         metric = metric_label(report.headline[task])
-        panels.append((task, f"{task} over the weight", f"{task}: {metric}", _task_value(report, grid, task)))
+        panels.append((task, f"Task {task} over the weight", f"{task}: {metric}", _task_value(report, grid, task)))
     pictures = [_panel(f"sweep-{key}", title, grid, value, label, axis) for key, title, label, value in panels]
     return [picture for picture in pictures if picture is not None]
 
 
 def _task_value(report: StudyReport, grid: ResultTable, task: str) -> Value:
+    scores = task_scores(report, grid.split)
+
     def value(row: Row) -> float | None:
-        name = row.subject.name if row.subject else report.specialists[task]
-        found = task_score(report, name, task, grid.split).value
-        return None if found is None else 100 * found
+        found = scores.get((row.subject.name if row.subject else report.specialists[task], task))
+        return None if found is None or found.value is None else 100 * found.value
 
     return value
 
@@ -67,9 +68,11 @@ def _panel(key: str, title: str, grid: ResultTable, value: Value, label: str, ax
             axes.plot(xs, ys, color=look.colour, marker=look.marker, linestyle=look.line, label=method_label(method))
         axes.set_xlabel(axis)
         axes.set_ylabel(label)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3, columnspacing=1.4)
-    caption = f"{title[0].upper()}{title[1:]}, on {grid.split} data; level lines are the mixture and the specialists."
-    return Picture(key, title, caption, f"{caption} {_spoken(lines, key == 'sweep-average')}", figure)
+        legend_below(axes, 3, 0.17)
+    caption = f"On {grid.split} data; the level lines are the mixture and the task's own specialist."
+    return Picture(
+        key, title, caption, f"{label} over the {axis}. {caption} {_spoken(lines, key == 'sweep-average')}", figure
+    )
 
 
 def _spoken(lines: Lines, is_change: bool) -> str:

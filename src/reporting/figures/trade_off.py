@@ -8,9 +8,9 @@ from src.reporting.format import coefficient, score
 from src.reporting.pictures import Picture
 from src.reporting.point_labels import Label, place_labels
 from src.reporting.study_report import StudyReport
-from src.reporting.style import Look, drawing, looks_of, new_figure
+from src.reporting.style import Look, drawing, legend_below, looks_of, new_figure
 from src.reporting.subjects import Subject, method_label, metric_label, subjects_of
-from src.reporting.tables import Cell, grid_split, task_score
+from src.reporting.tables import Cell, grid_split, task_scores
 
 ANNOTATED_WEIGHTS = (0.1, 0.5, 0.9)
 BETTER = "Up and to the right is better."
@@ -26,7 +26,8 @@ def trade_off_pictures(report: StudyReport) -> list[Picture]:
         return []
     known = list(subjects_of(report.scores, report.specialists).values())
     chosen = set(report.chosen["subject"])
-    return [_grid(report, known), _test(report, [s for s in known if s.kind != "merge" or s.name in chosen])]
+    pictures = [_grid(report, known)] if any(s.kind == "merge" for s in known) else []
+    return [*pictures, _test(report, [s for s in known if s.kind != "merge" or s.name in chosen])]
 
 
 def _grid(report: StudyReport, subjects: list[Subject]) -> Picture:
@@ -38,7 +39,7 @@ def _grid(report: StudyReport, subjects: list[Subject]) -> Picture:
         for method in dict.fromkeys(s.method for s in subjects if s.kind == "merge"):
             labels += _front(axes, [s for s in subjects if s.method == method and s.kind == "merge"], pairs, looks)
         _name_axes(axes, report)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, columnspacing=1.2, handletextpad=0.5)
+        legend_below(axes, 4, 0.16)
         place_labels(axes, labels, [at for pair in pairs.values() if (at := _at(pair))])
     caption = (
         f"Every merge point on {split} data, one front a method; the small numbers are the coefficient of "
@@ -63,10 +64,8 @@ def _test(report: StudyReport, subjects: list[Subject]) -> Picture:
 
 
 def _pairs(report: StudyReport, subjects: list[Subject], split: str) -> dict[str, Pair]:
-    first, second = report.tasks[:2]
-    return {
-        s.name: (task_score(report, s.name, first, split), task_score(report, s.name, second, split)) for s in subjects
-    }
+    (first, second), scores, unknown = report.tasks[:2], task_scores(report, split), Cell(None)
+    return {s.name: (scores.get((s.name, first), unknown), scores.get((s.name, second), unknown)) for s in subjects}
 
 
 def _at(pair: Pair) -> tuple[float, float] | None:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from src.reporting.format import significant
 from src.reporting.pictures import Picture
-from src.reporting.style import drawing, light, looks_of, new_figure
+from src.reporting.style import drawing, legend_below, light, looks_of, new_figure
 from src.reporting.subjects import Subject
 
 Subjects = Mapping[str, Subject]
@@ -42,13 +42,13 @@ def correlation_picture(correlations: pd.DataFrame, subjects: Subjects) -> Pictu
             _layer_ticks(axes, list(rows["layer"]))
         axes.axhline(0, color=light("muted"), linewidth=1.0, zorder=1)
         axes.set_ylabel("Pearson correlation")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
+        legend_below(axes, 1, 0.2)
     caption = (
         "Pearson correlation of the specialists' updates by layer, over weight tensors: of all updates, and with those "
         "below 30 % of their tensor's largest magnitude set to zero, the reference study's Figure 3."
     )
     said = "; ".join(f"{pair}: {_ranges(rows)}" for pair, rows in pairs.items())
-    return Picture("figure3-pearson", "Figure 3. Do the specialists move alike?", caption, f"{caption} {said}.", figure)
+    return Picture("figure3-pearson", "Figure 3. How alike the specialists move", caption, f"{caption} {said}.", figure)
 
 
 def layer_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -58,11 +58,11 @@ def layer_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 def specialist_pairs(correlations: pd.DataFrame, subjects: Subjects) -> dict[str, pd.DataFrame]:
     """Layer rows by pair of specialists, under a label such as `"codegen and codesum"`."""
-    specialists = {name for name, subject in subjects.items() if subject.kind == "specialist"}
+    specialists = {name: subject.task or name for name, subject in subjects.items() if subject.kind == "specialist"}
     rows = layer_rows(correlations)
     rows = rows[rows["first"].isin(specialists) & rows["second"].isin(specialists)]
     return {
-        " and ".join(subjects[name].label.removesuffix(" specialist") for name in (str(first), str(second))): group
+        f"{specialists[str(first)]} and {specialists[str(second)]}": group
         for (first, second), group in rows.groupby(["first", "second"], sort=False)
     }
 
@@ -86,7 +86,7 @@ def _norms(layers: pd.DataFrame, subjects: Subjects, key: str, title: str, colum
             _layer_ticks(axes, list(rows["layer"]))
         axes.set_ylim(bottom=0)
         axes.set_ylabel("‖update‖ / ‖base‖, %" if scale > 1 else "mean L2 norm of the updates")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, columnspacing=1.4)
+        legend_below(axes, 2, 0.18)
     return Picture(key, title, caption, f"{caption} Over the layers: {'; '.join(said)}.", figure)
 
 

@@ -1,0 +1,236 @@
+"""The finished HTML and Markdown: whole, self-contained, safe, and of one mind."""
+
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from src.reporting.html import render_html
+from src.reporting.markdown import render_markdown
+from src.reporting.view import study_view
+from src.reporting.write import write_report, write_weight_figures
+from tests.reporting.example import SPECIALISTS, study
+
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and gathers what the tests ask about."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: list[list[list[str]]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr" and "tbody" in self.open:
+            self.tables[-1].append([])
+        elif tag in ("td", "th") and "tbody" in self.open:
+            self.tables[-1][-1].append("")
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+        if "tbody" in self.open and self.open[-1] in ("td", "th", "b", "i", "small", "span"):
+            self.tables[-1][-1][-1] += f" {data}"
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def view():
+    return study_view(study())
+
+
+@pytest.fixture(scope="module")
+def html(view):
+    return render_html(view)
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
+
+
+@pytest.fixture(scope="module")
+def markdown(view):
+    return render_markdown(view)
+
+
+def test_nothing_is_fetched(html, page):
+    assert not re.search(r"https?:|//[a-z]|@import|\burl\((?!#)", html)
+    assert not page.of("script")
+    assert not page.of("link")
+    assert not page.of("img")
+    for _, attributes in page.tags:
+        for name in ("src", "href"):
+            assert (attributes.get(name) or "#").startswith("#")
+
+
+def test_ids_are_unique_and_every_link_resolves(page):
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    assert {attributes["href"][1:] for attributes in page.of("a")} <= set(ids)
+    assert len(page.of("a")) == len(page.of("section")) == 9
+
+
+def test_every_figure_has_a_caption_and_alternative_text(page, view):
+    assert len(page.of("svg")) == len(view.pictures()) == 11
+    for attributes in page.of("svg"):
+        assert attributes["role"] == "img"
+        assert len(attributes["aria-label"]) > 40
+        assert re.search(r"\d", attributes["aria-label"])
+    assert len(page.of("figure")) == len(page.of("figcaption")) == 11 + len(page.tables)
+
+
+def test_both_modes_and_small_screens(html, page):
+    assert "prefers-color-scheme: dark" in html
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.of("meta")
+    assert page.of("html") == [{"lang": "en"}]
+
+
+def test_sections_come_in_order(page):
+    ids = [attributes["id"] for attributes in page.of("section")]
+    assert ids == ["verdict", "headline", "trade-off", "grid", "weights", "cost", "commands", "environment", "caveats"]
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
+
+
+def _markdown_tables(text: str) -> list[list[list[str]]]:
+    """The rows below the header of every table that has one."""
+    blocks = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+    return [[_cells(line) for line in block.splitlines()[2:]] for block in blocks if not block.startswith("| |")]
+
+
+def _numbers(cells: list[str]) -> list[str]:
+    return re.findall(r"[+−]?\d+(?:\.\d+)?", " ".join(cells))
+
+
+def test_markdown_and_html_show_the_same_numbers(page, markdown):
+    """Comparisons, headline, grid, module kinds and cost, row by row and digit by digit."""
+    tables = _markdown_tables(markdown)
+    assert len(page.tables) == len(tables) == 5
+    for ours, theirs in zip(page.tables, tables, strict=True):
+        names = [row[0].replace(" chosen", " (chosen)") for row in ours]
+        assert [" ".join(name.split()) for name in names] == [row[0] for row in theirs]
+        assert [_numbers(row[1:]) for row in ours] == [_numbers(row[1:]) for row in theirs]
+
+
+def test_markdown_columns_are_even(markdown):
+    for block in re.findall(r"(?:^\|.*\n)+", markdown, flags=re.MULTILINE):
+        assert len({len(_cells(line)) for line in block.splitlines()}) == 1
+
+
+def test_hand_checked_cells(page, markdown):
+    """Mixture, test, pass@1: 0.89 - 0.013 = 0.877; codegen specialist 0.897: -2.2 %."""
+    assert "| Data mixture | 87.7 (82.4–93.0), −2.2 % |" in markdown
+    row = next(row for row in page.tables[1] if row[0].strip() == "Data mixture")
+    assert row[1].split() == ["87.7", "82.4–93.0", "−2.2", "%"]
+    assert row[-1].strip() == "−1.5 %"
+
+
+def test_markdown_links_figures_with_alternative_text(markdown, view):
+    links = re.findall(r"!\[(.+?)\]\((figures/[^)]+)\)", markdown)
+    assert [path for _, path in links] == [f"figures/{picture.key}.svg" for picture in view.pictures()]
+    assert all(len(alt) > 40 for alt, _ in links)
+
+
+def test_commands_are_shown_as_typed(page, markdown):
+    command = "python train.py model=pocket strategy=specialist task=codegen"
+    assert command in page.text
+    assert f"{command}  # Specialist: codegen" in markdown
+
+
+NASTY = '<script>alert("x")</script> & |co* `_'
+
+
+def test_names_and_texts_are_escaped():
+    scores = study().scores
+    report = study(
+        title=NASTY,
+        verdict=NASTY,
+        setup=NASTY,
+        caveats=(NASTY,),
+        environment={NASTY: NASTY},
+        tasks=("codegen", "codesum"),
+        scores=scores.replace({"benchmark": {"pocket_functions": NASTY}, "method": {"ties": NASTY}}),
+        commands=pd.DataFrame([{"subject": NASTY, "command": f"echo {NASTY}"}]),
+        comparisons=study().comparisons.assign(verdict=NASTY, method=NASTY),
+        cost=study().cost.assign(strategy=NASTY),
+        difference_label=NASTY,
+    )
+    page = Page(render_html(study_view(report)))
+    assert not page.of("script")
+    assert "".join(page.text).count('<script>alert("x")</script>') > 10
+    markdown = render_markdown(study_view(report))
+    outside_code = re.sub(r"```.*?```", "", markdown, flags=re.DOTALL)
+    assert "<script>" not in outside_code
+    for block in re.findall(r"(?:^\|.*\n)+", markdown, flags=re.MULTILINE):
+        assert len({len(_cells(line)) for line in block.splitlines()}) == 1
+
+
+def test_parts_that_a_study_lacks_are_left_out():
+    whole = study()
+    report = study(
+        setup="",
+        caveats=(),
+        comparisons=whole.comparisons.iloc[:0],
+        layers=whole.layers.iloc[:0],
+        correlations=whole.correlations.iloc[:0],
+        scores=whole.scores[whole.scores.kind != "merge"],
+        chosen=whole.chosen.iloc[:0],
+    )
+    view = study_view(report)
+    page, markdown = Page(render_html(view)), render_markdown(view)
+    assert [attributes["id"] for attributes in page.of("section")] == [
+        *("verdict", "headline", "trade-off", "grid", "cost", "commands", "environment"),
+    ]
+    assert "## Weight diagnostics" not in markdown
+    assert "## Caveats" not in markdown
+
+
+def test_report_on_disk(tmp_path):
+    paths = write_report(study(), tmp_path / "new" / "report")
+    assert paths["html"].read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    markdown = paths["markdown"].read_text(encoding="utf-8")
+    for link in re.findall(r"\((figures/[^)]+)\)", markdown):
+        assert (paths["markdown"].parent / link).is_file()
+    assert len(list(paths["figures"].glob("*.png"))) == 11
+    headline = pd.read_csv(paths["headline"])
+    row = headline[(headline["row"] == "Data mixture") & (headline["metric"] == "pass@1")].iloc[0]
+    assert row["value"] == 0.877
+    assert len(pd.read_csv(paths["ablation"])) == 38 * 6
+
+
+def test_the_same_study_gives_the_same_page(html, markdown):
+    again = study_view(study())
+    assert render_html(again) == html
+    assert render_markdown(again) == markdown
+
+
+def test_figures_of_a_diagnosis(tmp_path):
+    report = study()
+    files = write_weight_figures(report.layers, report.correlations, tmp_path, SPECIALISTS)
+    assert [path.name for path in files if path.suffix == ".svg"] == [
+        *("figure2-l2.svg", "figure2-relative.svg", "figure3-pearson.svg", "figure4-l2.svg", "figure4-pearson.svg"),
+    ]
+    assert all(path.is_file() for path in files)
