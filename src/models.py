@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from src.utils.errors import UserError, unknown_choice
 from src.utils.seeding import derive_seed
@@ -19,21 +22,23 @@ WORLDS = ("pocket", "study")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is fine-tuned unless the command line says otherwise.
+    """How a model is trained unless the command line says otherwise.
 
     Args:
         learning_rate: Peak learning rate.
         max_length: Longest training row in tokens.
         micro_batch: Rows of one forward pass.
         accumulation: Forward passes of one rank in an optimiser step.
-        epochs: Passes over the training rows.
+        epochs: Passes over the training rows; this or `steps`.
+        steps: Optimiser steps; this or `epochs`.
     """
 
     learning_rate: float
     max_length: int
     micro_batch: int
     accumulation: int
-    epochs: float
+    epochs: float | None = None
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class ModelSpec:
         world: "pocket" or "study": which sources and benchmarks of a task belong to it.
         path: Directory or Hugging Face name; None: the base is made by this repository (the pocket model).
         recipe: Defaults of its fine-tuning.
+        pretraining: How its base is made, where this repository makes it.
         revision: Branch, tag or commit of a Hugging Face name.
         context_length: Most tokens the model can attend to.
         dtype: Type of exported weights: "float32", "bfloat16" or "float16".
@@ -61,6 +67,7 @@ class ModelSpec:
     path: str | None
     recipe: Recipe
     context_length: int
+    pretraining: Recipe | None = None
     revision: str | None = None
     dtype: str = "bfloat16"
     attention: str = "auto"
@@ -152,20 +159,30 @@ def load_model(
         raise unknown_choice("model.init", init, list(INITS))
     try:
         if init == "pretrained" and not shrink:
-            model = AutoModelForCausalLM.from_pretrained(
-                _existing(path), revision=revision, dtype=dtype, attn_implementation=attention
-            )
-        else:
-            config = AutoConfig.from_pretrained(_existing(path), revision=revision)
-            with torch.random.fork_rng():
-                torch.manual_seed(derive_seed("init", seed))
-                model = AutoModelForCausalLM.from_config(
-                    _shrunken(config) if shrink else config, dtype=dtype, attn_implementation=attention
+            with _without_bars():
+                return AutoModelForCausalLM.from_pretrained(
+                    _existing(path), revision=revision, dtype=dtype, attn_implementation=attention
                 )
+        config = AutoConfig.from_pretrained(_existing(path), revision=revision)
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed("init", seed))
+            return AutoModelForCausalLM.from_config(
+                _shrunken(config) if shrink else config, dtype=dtype, attn_implementation=attention
+            )
     except (OSError, ValueError) as error:
         raise _not_loadable("model", path, error) from error
-    loaded: PreTrainedModel = model
-    return loaded
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """Loading takes seconds and has a bar of its own that would tear ours."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _shrunken(config: Any) -> Any:

@@ -84,3 +84,8 @@ def test_unknown_names() -> None:
         load_model("org/name", init="zeros")
     with pytest.raises(UserError, match=r"unknown dtype 'half'.*float16"):
         torch_dtype("half")
+
+
+def test_loading_is_silent(checkpoint: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    load_model(checkpoint)
+    assert capfd.readouterr() == ("", "")

@@ -63,7 +63,7 @@ def test_shrunken_real_families(tmp_path: Path, family: str) -> None:
     folder = shared("data", "tokenizers", family)
     tokenizer, network = load_tokenizer(folder), load_model(folder, shrink=True)
     rows = {"codegen": [Example(str(i), "codegen", f"Return {i}.", f"def f():\n    return {i}\n") for i in range(4)]}
-    batches = BatchOptions(4, 1, 256, steps=8)
+    batches = BatchOptions(4, 1, 256, steps=20)
     result = fit(
         network, tokenizer, rows, rows, work_dir=tmp_path / "w", optimizer=OptimizerOptions(1e-2), batches=batches
     )
