@@ -12,6 +12,8 @@ from omegaconf import DictConfig
 
 from src.config.command_line import Script
 from src.config.schemas import register_schemas
+from src.stages.job import Job
+from src.utils.progress import say
 
 register_schemas()
 script = Script()
@@ -19,13 +21,10 @@ script = Script()
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="diagnose")
 def main(cfg: DictConfig) -> None:
-    with script.job():
-        from src.stages.diagnose import (
-            diagnose,
-        )  # here, so that --help and mistyped keys answer before torch is imported
-        from src.stages.job import Job
+    with script.job():  # torch is imported here, so that --help and mistyped keys answer at once
+        from src.stages.diagnose import diagnose
 
-        diagnose(Job.current("diagnose", cfg))
+        say(f"diagnosis in {diagnose(Job.current('diagnose', cfg))}")
 
 
 if __name__ == "__main__":

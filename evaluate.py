@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from src.config.command_line import Script
 from src.config.schemas import register_schemas
+from src.stages.job import Job
 
 register_schemas()
 script = Script()
@@ -20,14 +21,10 @@ script = Script()
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
-    with script.job():
-        from src.stages.evaluate import (
-            evaluate,
-        )  # here, so that --help and mistyped keys answer before torch is imported
+    with script.job():  # torch is imported here, so that --help and mistyped keys answer at once
+        from src.stages.evaluate import evaluate, show
 
-        from src.stages.job import Job
-
-        evaluate(Job.current("evaluate", cfg))
+        show(evaluate(Job.current("evaluate", cfg)))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from omegaconf import DictConfig
 
 from src.config.command_line import Script
 from src.config.schemas import register_schemas
+from src.stages.job import Job
+from src.utils.progress import say
 
 register_schemas()
 script = Script()
@@ -21,11 +23,10 @@ script = Script()
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="merge")
 def main(cfg: DictConfig) -> None:
-    with script.job():
-        from src.stages.job import Job
-        from src.stages.merge import merge  # here, so that --help and mistyped keys answer before torch is imported
+    with script.job():  # torch is imported here, so that --help and mistyped keys answer at once
+        from src.stages.merge import merge
 
-        merge(Job.current("merge", cfg))
+        say(f"merged {merge(Job.current('merge', cfg))}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 python study.py                     the pocket study: minutes on a laptop
 python study.py study=pocket seed=1
-python study.py study=fair model=qwen1.5b
+python study.py study=fair study.model=qwen1.5b
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from src.config.command_line import Script
 from src.config.schemas import register_schemas
+from src.stages.job import Job
 
 register_schemas()
 script = Script()
@@ -19,10 +20,8 @@ script = Script()
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="study")
 def main(cfg: DictConfig) -> None:
-    with script.job():
-        from src.stages.study import study  # here, so that --help and mistyped keys answer before torch is imported
-
-        from src.stages.job import Job
+    with script.job():  # torch is imported here, so that --help and mistyped keys answer at once
+        from src.stages.study import study
 
         study(Job.current("study", cfg))
 

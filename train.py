@@ -15,6 +15,8 @@ from omegaconf import DictConfig
 
 from src.config.command_line import Script
 from src.config.schemas import register_schemas
+from src.stages.job import Job
+from src.utils.progress import say
 
 register_schemas()
 script = Script()
@@ -22,11 +24,10 @@ script = Script()
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> None:
-    with script.job():
-        from src.stages.job import Job
-        from src.stages.train import train  # here, so that --help and mistyped keys answer before torch is imported
+    with script.job():  # torch is imported here, so that --help and mistyped keys answer at once
+        from src.stages.train import train
 
-        train(Job.current("train", cfg))
+        say(f"trained {train(Job.current('train', cfg))}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, open_dict
 
 from src.stages.job import Job
 from src.utils.errors import UserError, first_differences
+from src.utils.progress import say
 
 ConfigStore.instance().store(
     group="hydra/launcher",
@@ -36,6 +37,9 @@ class OnePassLauncher(Launcher):
 
         jobs = [self._job(list(overrides)) for overrides in job_overrides]
         results = merge_all(jobs)
+        for result in results:
+            if not isinstance(result, UserError):
+                say(f"merged {result}")
         failed = [
             f"{' '.join(job.overrides)}: {result}"
             for job, result in zip(jobs, results, strict=True)

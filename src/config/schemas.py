@@ -17,7 +17,6 @@ from omegaconf import OmegaConf
 class Common:
     """Keys of every script."""
 
-    model: Any = None  # conf/model
     seed: int = 0  # of training and data order; merge masks have merge.seed
     output: str | None = None  # run directory of this run; null: named by what it is, under output_root
     output_root: str = "runs"
@@ -35,6 +34,7 @@ class Parents:
 class TrainConfig(Common):
     """`train.py`."""
 
+    model: Any = None  # conf/model
     strategy: Any = None  # conf/strategy: base, specialist, mix, merge
     task: Any = None  # conf/task: the specialist's task
     tasks: dict[str, Any] = field(default_factory=dict)  # all tasks: of the mixture, the merge and the validation
@@ -49,6 +49,7 @@ class TrainConfig(Common):
 class MergeConfig(Common, Parents):
     """`merge.py`."""
 
+    model: Any = None  # conf/model
     tasks: dict[str, Any] = field(default_factory=dict)  # their order is the order of the coefficients
     merge: Any = None  # conf/merge
 
@@ -57,6 +58,7 @@ class MergeConfig(Common, Parents):
 class EvaluateConfig(Common):
     """`evaluate.py`: a checkpoint, or existing samples, or existing predictions with references."""
 
+    model: Any = None  # conf/model
     tasks: dict[str, Any] = field(default_factory=dict)  # their benchmarks are run on a checkpoint
     benchmarks: dict[str, Any] = field(default_factory=dict)  # all that tasks may name, each a node of conf/benchmark
     benchmark: Any = None  # conf/benchmark: this one instead of those of the tasks
@@ -73,6 +75,7 @@ class EvaluateConfig(Common):
 class DiagnoseConfig(Common, Parents):
     """`diagnose.py`."""
 
+    model: Any = None  # conf/model
     tasks: dict[str, Any] = field(default_factory=dict)
     variants: dict[str, Any] = field(default_factory=dict)  # further checkpoints measured against the base
     threshold: float = 0.3  # share of a tensor's largest update below which the study's correlation zeroes it

@@ -10,7 +10,6 @@ from src.reporting.records import fingerprint, open_run
 from src.reporting.weight_figures import write_weight_figures
 from src.stages.job import Job
 from src.stages.places import base_checkpoint, existing_checkpoint, specialist_checkpoints
-from src.utils.progress import say
 
 
 def diagnose(job: Job) -> Path:
@@ -37,5 +36,4 @@ def diagnose(job: Job) -> Path:
         found.correlations.to_csv(run.work / "correlations.csv", index=False)
         labels = {task: f"{task} specialist" for task in specialists}
         write_weight_figures(found.layers, found.correlations, run.work / "figures", labels)
-    say(f"diagnosis in {directory}")
     return directory

@@ -17,7 +17,7 @@ from src.evaluation.samples import Sample, generate_samples, read_samples, sampl
 from src.evaluation.scores import ItemScore, summarise
 from src.evaluation.summary_benchmark import SummaryBenchmark
 from src.reporting.console import print_scores
-from src.reporting.records import Run, fingerprint, open_run
+from src.reporting.records import Run, fingerprint, open_run, read_record
 from src.stages.build import build
 from src.stages.job import Job
 from src.stages.places import existing_checkpoint
@@ -43,7 +43,6 @@ def evaluate(job: Job) -> Path:
     identity = _identity(job, nodes)
     with open_run(directory, stage="evaluate", config=identity, inputs=inputs, argv=job.command) as run:
         if run.finished:
-            print_scores(run.results["scores"], str(directory))
             return directory
         benchmarks = {name: _benchmark(json.dumps(node)) for name, node in nodes.items()}
         scored = _score(job, benchmarks, run)
@@ -51,8 +50,14 @@ def evaluate(job: Job) -> Path:
         means = _means(subject, cfg.seed, scored)
         pd.DataFrame(means).to_csv(run.work / "scores.csv", index=False)
         run.results |= {"scores": means, "definitions": _definitions(benchmarks)}
-    print_scores(run.results["scores"], str(directory))
     return directory
+
+
+def show(directory: Path) -> None:
+    """Print the scores of a finished evaluation."""
+    record = read_record(directory)
+    assert record is not None
+    print_scores(record["results"]["scores"], str(directory))
 
 
 def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> Scored:

@@ -19,7 +19,6 @@ from src.stages.job import Job
 from src.stages.places import base_checkpoint, specialist_checkpoints
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
-from src.utils.progress import say
 
 Result = Path | UserError
 
@@ -133,7 +132,6 @@ def _close(item: Opened, outcome: Outcome, parents: Parents, seconds: float) -> 
         "strength": [asdict(layer) for layer in outcome.strength],
     }
     item.run.finish(seconds)
-    say(f"merged {item.run.directory}")
     return item.run.directory
 
 

@@ -114,8 +114,8 @@ class StudyPlan:
 
     def diagnosis(self, variants: Mapping[str, str], seed: int, output_root: str) -> Job:
         """The weight diagnosis of the specialists and of further variants."""
-        overrides = [f"variants.{name}={path}" for name, path in variants.items()]
-        return compose_job("diagnose", [*overrides, *self._common(seed, output_root)])
+        named = ", ".join(f"{name}: {path}" for name, path in variants.items())
+        return compose_job("diagnose", [f"variants={{{named}}}", *self._common(seed, output_root)])
 
     def _common(self, seed: int, output_root: str) -> list[str]:
         common = [] if self.model == "pocket" else [f"model={self.model}"]

@@ -8,21 +8,27 @@ from collections.abc import Iterator
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from src.stages.study_plan import StudyPlan
 from src.utils.progress import console, say
 from src.utils.ranks import is_main_process
+
+# Seconds on two cores; only their ratios matter, since the time left is scaled by what the steps so far really took.
+USUAL_SECONDS = {"base": 35.0, "specialist": 20.0, "mix": 40.0, "merges": 4.0, "evaluation": 3.0}
 
 
 class StudyProgress:
     """A line for each finished run, and under it a bar with the time left.
 
     Args:
-        expected: Usual seconds of every kind of step on two cores; only their ratios matter for the bar, since the
-            time left is scaled by how long the steps done so far really took.
-        total: Sum of the expected seconds of all steps.
+        plan: What will be run.
     """
 
-    def __init__(self, expected: dict[str, float], total: float) -> None:
-        self._expected = expected
+    def __init__(self, plan: StudyPlan) -> None:
+        points, redrawn = len(plan.methods) * len(plan.weights), len(plan.random_methods) * (len(plan.mask_seeds) - 1)
+        trained = 2 + len(plan.tasks)
+        evaluations = trained + points + trained + len(plan.methods) + redrawn
+        total = sum(USUAL_SECONDS[kind] for kind in ("base", "mix", "merges", "merges"))
+        total += len(plan.tasks) * USUAL_SECONDS["specialist"] + evaluations * USUAL_SECONDS["evaluation"]
         self._done = self._spent = 0.0
         self._bar = Progress(
             TextColumn("[bold]study[/]"),
@@ -56,7 +62,7 @@ class StudyProgress:
             say(f"  {label}: {seconds:.0f} s")
 
     def _advance(self, kind: str, seconds: float) -> None:
-        expected = self._expected[kind]
+        expected = USUAL_SECONDS[kind]
         self._done += expected
         self._spent += seconds
         task = self._bar.tasks[self._task]

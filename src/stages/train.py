@@ -20,7 +20,6 @@ from src.stages.job import Job, compose_job
 from src.stages.merge import merge
 from src.stages.places import base_checkpoint, trained_name
 from src.utils.errors import UserError
-from src.utils.progress import say
 
 OWN_KEYS = ("strategy", "task", "output", "merge", "trainer", "optimizer")  # not handed on to the runs that come first
 
@@ -47,7 +46,6 @@ def train(job: Job) -> Path:
         logger.start(directory.name, identity, run.work)
         run.results |= asdict(_fit(job, model, start, run, logger, options))
         logger.finish(run.work / "metrics.jsonl", run.results)
-    say(f"trained {directory}")
     return directory
 
 

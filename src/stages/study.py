@@ -1,0 +1,92 @@
+"""`study.py`: the whole question, from the base model to the verdict and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from src.evaluation.decision import Verdict, choose_point, decide
+from src.reporting.records import open_run
+from src.reporting.write import write_report
+from src.stages.build import build
+from src.stages.diagnose import diagnose
+from src.stages.job import Job
+from src.stages.study_plan import StudyPlan, Subject
+from src.stages.study_progress import StudyProgress
+from src.stages.study_runs import Evaluated, Made, StudyRuns, item_scores
+from src.stages.study_tables import benchmark_tasks, study_report
+from src.utils.progress import say
+
+
+def study(job: Job) -> Path:
+    """Run what is missing of a study, choose coefficients on validation data, test once, decide, report.
+
+    Returns:
+        The run directory, with `report.html` and `report.md`.
+    """
+    cfg = job.cfg
+    plan: StudyPlan = build(cfg.study)
+    directory = job.directory(
+        "-".join([plan.name, *job.extras(("study", "seed")), *([f"s{cfg.seed}"] * bool(cfg.seed))])
+    )
+    with open_run(directory, stage="study", config=job.identity(), argv=job.command) as run:
+        if not run.finished:
+            with StudyProgress(plan) as progress:
+                verdict = _carry_out(StudyRuns(plan, cfg.seed, cfg.output_root, progress), run.work)
+            run.results |= {"winner": verdict.winner, "verdict": verdict.sentence}
+    say(f"{run.results['verdict']}\nreport: {directory / 'report.html'}")
+    return directory
+
+
+def _carry_out(runs: StudyRuns, place: Path) -> Verdict:
+    plan = runs.plan
+    trained = runs.train_all()
+    tasks = benchmark_tasks(trained[0].subject.job.cfg)
+    grid = runs.merge_points(plan.merged(runs.seed, runs.output_root))
+    specialists = {made.subject.task: made.subject.name for made in trained if made.subject.task is not None}
+    validation = runs.evaluate_all([*trained, *grid], "validation")
+    chosen = _choose(plan, grid, validation, specialists, tasks)
+    redrawn = runs.merge_points(_other_draws(runs, chosen)) if plan.random_methods else []
+    test = runs.evaluate_all([*trained, *chosen.values(), *redrawn], "test")
+    verdict = decide(
+        item_scores(test),
+        mixture="mixture",
+        merges={method: made.subject.name for method, made in chosen.items()},
+        specialists=specialists,
+        tasks=tasks,
+    )
+    variants = {"mixture": trained[-1], **{made.subject.name: made for made in chosen.values()}}
+    diagnosis = diagnose(
+        plan.diagnosis({name: str(made.checkpoint) for name, made in variants.items()}, runs.seed, runs.output_root)
+    )
+    report = study_report(plan, runs.seed, [*trained, *grid], chosen, [*validation, *test], verdict, diagnosis, tasks)
+    write_report(report, place)
+    return verdict
+
+
+def _choose(
+    plan: StudyPlan,
+    grid: Sequence[Made],
+    validation: Sequence[Evaluated],
+    specialists: Mapping[str, str],
+    tasks: Mapping[str, str],
+) -> dict[str, Made]:
+    """Of each method the point with the best average on validation data."""
+    scores = item_scores(validation)
+    chosen = {}
+    for method in plan.methods:
+        points = {made.subject.name: made for made in grid if made.subject.method == method}
+        chosen[method] = points[choose_point(scores, list(points), specialists, tasks)]
+    return chosen
+
+
+def _other_draws(runs: StudyRuns, chosen: Mapping[str, Made]) -> list[Subject]:
+    """The chosen points of methods with random masks, under the other mask seeds."""
+    plan = runs.plan
+    points = [(method, chosen[method].subject.weight) for method in plan.random_methods]
+    return [
+        plan.merge_point(method, weight, seed, runs.seed, runs.output_root)
+        for method, weight in points
+        for seed in plan.mask_seeds[1:]
+        if weight is not None
+    ]

@@ -1,0 +1,102 @@
+"""What a study found, as the tables of its report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from src.evaluation.decision import TIE, Verdict
+from src.reporting.records import environment
+from src.reporting.study_report import StudyReport
+from src.stages.study_plan import StudyPlan
+from src.stages.study_runs import Evaluated, Made, cost_of
+
+CAVEATS = (
+    "Intervals cover the choice of problems, not of training seeds: repeat the study with other seeds to cover those.",
+    "Coefficients were chosen on validation problems; test problems were scored once, for the chosen points only.",
+)
+
+
+def benchmark_tasks(cfg: DictConfig) -> dict[str, str]:
+    """benchmark -> task that it measures, for a training config's tasks."""
+    return {
+        str(benchmark): str(name) for name, task in cfg.tasks.items() for benchmark in task.benchmarks[cfg.model.world]
+    }
+
+
+def study_report(
+    plan: StudyPlan,
+    seed: int,
+    made: Sequence[Made],
+    chosen: Mapping[str, Made],
+    evaluated: Sequence[Evaluated],
+    verdict: Verdict,
+    diagnosis: Path,
+    tasks: Mapping[str, str],
+) -> StudyReport:
+    """Collect the report's input from the run directories of a study."""
+    specialists = {item.subject.task: item.subject.name for item in made if item.subject.task is not None}
+    found = environment()
+    return StudyReport(
+        title=plan.title,
+        verdict=verdict.sentence,
+        tasks=tuple(plan.tasks),
+        specialists=specialists,
+        headline=plan.headline,
+        scores=pd.concat([item.scores(dict(tasks)) for item in evaluated], ignore_index=True),
+        chosen=pd.DataFrame(
+            [{"subject": m.subject.name, "method": method, "weight": m.subject.weight} for method, m in chosen.items()]
+        ),
+        comparisons=_comparisons(verdict),
+        layers=pd.read_csv(diagnosis / "layers.csv"),
+        correlations=pd.read_csv(diagnosis / "correlations.csv"),
+        cost=cost_of(made),
+        commands=_commands(made, evaluated),
+        environment={
+            "training seed": str(seed),
+            "mask seeds": ", ".join(map(str, plan.mask_seeds)),
+            "commit": str(found["commit"]),
+            "machine": f"{found['machine']['platform']}, {found['machine']['cpus']} cores",
+            **found["versions"],
+        },
+        caveats=CAVEATS,
+        setup=_setup(plan),
+    )
+
+
+def _comparisons(verdict: Verdict) -> pd.DataFrame:
+    words = {TIE: "tie", "mix": "mixture wins"}
+    return pd.DataFrame(
+        [
+            {
+                "method": item.method,
+                "difference": item.difference.difference,
+                "low": item.difference.low,
+                "high": item.difference.high,
+                "p": item.p_corrected,
+                "verdict": words.get(item.winner, "merge wins"),
+            }
+            for item in verdict.comparisons
+        ]
+    )
+
+
+def _commands(made: Sequence[Made], evaluated: Sequence[Evaluated]) -> pd.DataFrame:
+    """Every row of the tables: the line that makes the checkpoint and those that score it."""
+    rows = [{"subject": item.subject.name, "command": " ".join(item.subject.job.command)} for item in made]
+    for item in evaluated:
+        line = shlex.join(["python", "evaluate.py", f"checkpoint={item.made.checkpoint}", f"split={item.split}"])
+        rows.append({"subject": item.made.subject.name, "command": line})
+    return pd.DataFrame(rows)
+
+
+def _setup(plan: StudyPlan) -> str:
+    return (
+        f"Base model {plan.model}; tasks {', '.join(plan.tasks)}; merge methods {', '.join(plan.methods)} at "
+        f"{len(plan.weights)} weights of the first task from {min(plan.weights):g} to {max(plan.weights):g}. "
+        "Specialists and mixture see the same rows of each task, with the same settings and the same number of passes."
+    )
