@@ -1,0 +1,204 @@
+"""Problems in EvalPlus's format, from its files or from any file or list like them."""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from src.utils.errors import UserError, first_differences
+from src.utils.jsonl import iterate_jsonl
+
+REQUIRED = ("task_id", "prompt", "entry_point", "canonical_solution", "base_input", "plus_input")
+OVERRIDES = {"humaneval": "HUMANEVAL_OVERRIDE_PATH", "mbpp": "MBPP_OVERRIDE_PATH"}
+_DOWNLOADS = {
+    "humaneval": "HumanEvalPlus.jsonl.gz from github.com/evalplus/humanevalplus_release",
+    "mbpp": "MbppPlus.jsonl.gz from github.com/evalplus/mbppplus_release",
+}
+MBPP_TRAIN = range(601, 975)  # task numbers of MBPP's own train split
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem.
+
+    Attributes:
+        task_id: For example `HumanEval/0`; what stands before the slash selects special oracles.
+        prompt: What a model continues.
+        entry_point: Name of the function that is called.
+        canonical_solution: Continues `prompt`; its outputs are the expected ones.
+        base_input: The original tests, a list of argument lists.
+        plus_input: The added tests.
+        atol: Absolute tolerance of float comparison; 0 is exact but for 1e-6 on floats.
+    """
+
+    task_id: str
+    prompt: str
+    entry_point: str
+    canonical_solution: str
+    base_input: list[Any] = field(repr=False)
+    plus_input: list[Any] = field(repr=False)
+    atol: float = 0.0
+
+    @property
+    def dataset(self) -> str:
+        """`humaneval`, `mbpp`, or any other name in front of the slash, in lower case."""
+        return self.task_id.split("/")[0].lower()
+
+    @property
+    def number(self) -> int | None:
+        """The number after the slash, where there is one."""
+        tail = self.task_id.split("/")[-1]
+        return int(tail) if tail.isdigit() else None
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of all that decides what the reference solution answers."""
+        parts = (self.task_id, self.prompt, self.entry_point, self.canonical_solution)
+        content = marshal.dumps((*parts, self.base_input, self.plus_input, self.atol), 2)
+        return hashlib.sha256(content).hexdigest()
+
+
+def load_problems(path: Path | str) -> list[Problem]:
+    """Problems of a `.jsonl` or `.jsonl.gz` file in EvalPlus's format.
+
+    Raises:
+        UserError: The file is missing or malformed, or a field is.
+    """
+    return problems_from_rows(iterate_jsonl(Path(path)), str(path))
+
+
+def problems_from_rows(rows: Iterable[dict[str, Any]], origin: str = "problems") -> list[Problem]:
+    """Problems from plain dicts; MBPP's inputs get back the tuples and numbers that JSON took from them.
+
+    Args:
+        rows: Dicts with the fields of `Problem` (`atol` may be missing; further fields are passed over).
+        origin: Names the source in errors.
+
+    Raises:
+        UserError: A row lacks a field, or two rows share a `task_id`.
+    """
+    problems, seen, wrong = [], set(), []
+    for number, row in enumerate(rows, 1):
+        missing = [name for name in REQUIRED if name not in row]
+        if missing:
+            wrong.append(f"row {number} lacks {', '.join(missing)}")
+        elif row["task_id"] in seen:
+            wrong.append(f"row {number} repeats {row['task_id']}")
+        else:
+            seen.add(row["task_id"])
+            problems.append(_problem(row))
+    if wrong or not problems:
+        raise UserError(first_differences(f"{origin} is no list of EvalPlus problems", wrong or ["it is empty"]))
+    return problems
+
+
+def benchmark_path(dataset: str, path: Path | str | None = None) -> Path:
+    """Where a benchmark's problems are: `path`, else EvalPlus's own environment variable.
+
+    Args:
+        dataset: `humaneval` or `mbpp`.
+        path: A file, or None.
+
+    Raises:
+        UserError: Neither is given; the message says how to get the data.
+    """
+    variable = OVERRIDES[dataset]
+    found = path or os.environ.get(variable)
+    if not found:
+        raise UserError(
+            f"no problems for benchmark={dataset}: download {_DOWNLOADS[dataset]} and pass benchmark.problems=FILE "
+            f"or set {variable}=FILE"
+        )
+    return Path(found)
+
+
+def mbpp_clean(problems: Iterable[Problem]) -> list[Problem]:
+    """The MBPP problems outside MBPP's own train split (601-974), which instruction data contain."""
+    return [problem for problem in problems if problem.number not in MBPP_TRAIN]
+
+
+def _problem(row: dict[str, Any]) -> Problem:
+    restore = _restorer(row["task_id"])
+    return Problem(
+        task_id=row["task_id"],
+        prompt=row["prompt"],
+        entry_point=row["entry_point"],
+        canonical_solution=row["canonical_solution"],
+        base_input=[restore(arguments) for arguments in row["base_input"]],
+        plus_input=[restore(arguments) for arguments in row["plus_input"]],
+        atol=float(row.get("atol") or 0.0),
+    )
+
+
+# --- MBPP's inputs: JSON has no tuples, sets or complex numbers, so EvalPlus's loader rebuilds them by task -----------
+def _tuple_each(arguments: Any) -> list[Any]:
+    return [tuple(argument) for argument in arguments]
+
+
+def _tuples_in_each(arguments: Any) -> list[Any]:
+    return [[tuple(item) for item in argument] for argument in arguments]
+
+
+def _tuple_of_tuples_each(arguments: Any) -> list[Any]:
+    return [tuple(argument) for argument in _tuples_in_each(arguments)]
+
+
+def _tuples_in_first(arguments: Any) -> list[Any]:
+    return [[tuple(item) for item in arguments[0]], arguments[1]]
+
+
+def _tuple_second(arguments: Any) -> list[Any]:
+    return [arguments[0], tuple(arguments[1])]
+
+
+def _tuple_first(arguments: Any) -> list[Any]:
+    return [tuple(arguments[0]), *arguments[1:]]
+
+
+def _sets_in_first(arguments: Any) -> list[Any]:
+    return [[set(item) if isinstance(item, list) and item else {} for item in arguments[0]]]
+
+
+def _lists_in_each_tuple(arguments: Any) -> list[Any]:
+    return [tuple(tuple(item) if isinstance(item, list) else item for item in arguments[0])]
+
+
+def _tuples_as_values(arguments: Any) -> list[Any]:
+    return [{key: tuple(value) for key, value in arguments[0].items()}, *arguments[1:]]
+
+
+def _float_and_complex(arguments: Any) -> tuple[Any, ...]:
+    return float(arguments[0]), complex(arguments[1])
+
+
+def _complex_first(arguments: Any) -> list[Any]:
+    return [complex(arguments[0])]
+
+
+def _all_tuples(value: Any) -> Any:
+    return tuple(_all_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+_RESTORE: dict[Callable[[Any], Any], str] = {
+    _tuple_each: "2 116 132 143 222 261 273 394 399 421 424 429 470 560 579 596 616 630 726 740 744 809",
+    _tuples_in_each: "63 64 70 94 120 237 272 299 400 409 417 438 473 614 780",
+    _tuples_in_first: "75 413 444 753",
+    _tuple_second: "106 750",
+    _tuple_first: "250 307 405 446 617 720 763 808",
+    _tuple_of_tuples_each: "259 401 445",
+    _sets_in_first: "115",
+    _lists_in_each_tuple: "278",
+    _tuples_as_values: "722",
+    _float_and_complex: "124",
+    _complex_first: "252",
+    _all_tuples: "580 615 791",
+}
+_RESTORE_BY_TASK = {f"Mbpp/{number}": rule for rule, numbers in _RESTORE.items() for number in numbers.split()}
+
+
+def _restorer(task_id: str) -> Callable[[Any], Any]:
+    return _RESTORE_BY_TASK.get(task_id, lambda arguments: arguments)

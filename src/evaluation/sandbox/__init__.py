@@ -1,0 +1,1 @@
+"""Runs untrusted programs: `Sandbox` is what the rest of the package uses."""

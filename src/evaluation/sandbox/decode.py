@@ -1,0 +1,229 @@
+"""Rebuilds an untrusted program's output from its bytes, with a decoder that can build values and nothing else.
+
+`marshal.loads` is not safe on foreign bytes and `pickle` runs code, so neither is used here. The decoder knows the
+value types of marshal version 2, never allocates more than the input's length warrants, and refuses what was made to be
+slow.
+"""
+
+from __future__ import annotations
+
+import collections
+import decimal
+import fractions
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from src.evaluation.sandbox.protocol import PLAIN, TAGGED
+
+_INT32 = struct.Struct("<i")
+_FLOAT = struct.Struct("<d")
+_COMPLEX = struct.Struct("<dd")
+_COLLISION_FACTOR = 8  # in an honest set hardly any two hashes are equal
+
+
+class Undecodable(Exception):
+    """The bytes are no value, or one that this side refuses to build."""
+
+
+class Opaque:
+    """A value without a safe form, known by its type's name; equal to nothing, not even to itself."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def decode(kind: bytes, body: bytes) -> Any:
+    """The value of a frame's body.
+
+    Args:
+        kind: `protocol.PLAIN` or `protocol.TAGGED`.
+        body: The bytes that the untrusted process claims its output to be.
+
+    Raises:
+        Undecodable: The bytes are malformed, or would take unreasonable time or depth.
+    """
+    try:
+        value = _Reader(body).whole()
+        if kind == PLAIN:
+            return value
+        if kind == TAGGED:
+            return _untag(value)
+    except Undecodable:
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, struct.error, OverflowError, RecursionError) as error:
+        raise Undecodable(f"{type(error).__name__}: {error}") from error
+    except (ArithmeticError, MemoryError) as error:
+        raise Undecodable(type(error).__name__) from error
+    raise Undecodable(f"unknown kind {kind!r}")
+
+
+class _Reader:
+    """A cursor over marshal bytes. Type codes: CPython's Python/marshal.c, version 2, values only."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.at = 0
+
+    def whole(self) -> Any:
+        value = self.value()
+        if self.at != len(self.body):
+            raise Undecodable(f"{len(self.body) - self.at} bytes too many")
+        return value
+
+    def value(self) -> Any:
+        at = self.at
+        self.at = at + 1
+        code = self.body[at]
+        if code == 0x69:  # i
+            self.at = at + 5
+            return _INT32.unpack_from(self.body, at + 1)[0]
+        if code == 0x67:  # g
+            self.at = at + 9
+            return _FLOAT.unpack_from(self.body, at + 1)[0]
+        return self._rare(code)
+
+    def _rare(self, code: int) -> Any:
+        constant = _CONSTANTS.get(code, _CONSTANTS)
+        if constant is not _CONSTANTS:
+            return constant
+        if code == 0x6C:  # l
+            return self._long()
+        if code == 0x79:  # y
+            return complex(*_COMPLEX.unpack(self._bytes(16)))
+        if code in (0x75, 0x74, 0x73):  # u t s
+            data = self._bytes(self._count(1))
+            return data if code == 0x73 else data.decode("utf-8", "surrogatepass")
+        if code == 0x7B:  # {
+            return self._dict()
+        if code in _COLLECTIONS:
+            return _COLLECTIONS[code](self._items(self._count(1)))
+        raise Undecodable(f"unknown type code {code:#x}")
+
+    def _bytes(self, size: int) -> bytes:
+        start = self.at
+        self.at = start + size
+        if self.at > len(self.body):
+            raise Undecodable("cut short")
+        return self.body[start : self.at]
+
+    def _count(self, each: int) -> int:
+        count = int(_INT32.unpack(self._bytes(4))[0])
+        if count < 0 or count * each > len(self.body) - self.at:
+            raise Undecodable("a length beyond the end")
+        return count
+
+    def _items(self, count: int) -> list[Any]:
+        value = self.value
+        return [value() for _ in range(count)]
+
+    def _long(self) -> int:
+        digits = _INT32.unpack(self._bytes(4))[0]  # of 15 bits each; its sign is the number's
+        data = np.frombuffer(self._bytes(2 * abs(digits)), "<u2")
+        bits = (data[:, None] >> np.arange(15, dtype=np.uint16)).astype(np.uint8) & 1
+        number = int.from_bytes(np.packbits(bits, bitorder="little").tobytes(), "little")
+        return -number if digits < 0 else number
+
+    def _dict(self) -> dict[Any, Any]:
+        keys, values = [], []
+        while self.body[self.at] != 0x30:  # 0 ends it
+            keys.append(self.value())
+            values.append(self.value())
+        self.at += 1
+        refuse_collisions(keys)
+        return dict(zip(keys, values, strict=True))
+
+
+def refuse_collisions(items: Any) -> None:
+    """Raise where hashing `items` would take quadratic time because somebody chose them so.
+
+    Raises:
+        Undecodable: Many different items share few hashes.
+    """
+    if len(items) > 1000 and len({hash(item) for item in items}) * _COLLISION_FACTOR < len(items):
+        raise Undecodable("values chosen to collide in a hash table")
+
+
+def _hashed(build: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
+    def checked(items: list[Any]) -> Any:
+        refuse_collisions(items)
+        return build(items)
+
+    return checked
+
+
+_CONSTANTS: dict[int, Any] = {0x4E: None, 0x54: True, 0x46: False, 0x2E: Ellipsis}  # N T F .
+_COLLECTIONS: dict[int, Callable[[list[Any]], Any]] = {
+    0x28: tuple,  # (
+    0x5B: list,  # [
+    0x3C: _hashed(set),  # <
+    0x3E: _hashed(frozenset),  # >
+}
+
+
+# --- the tagged tree of guest.encode ----------------------------------------------------------------------------------
+def _untag(tree: Any) -> Any:
+    tag, *rest = tree
+    if tag == "=":
+        return rest[0]
+    if tag == "opaque":
+        return Opaque(str(rest[0]))
+    if tag in _BUILD_FROM_ITEMS:
+        return _BUILD_FROM_ITEMS[tag]([_untag(item) for item in rest[0]])
+    if tag in ("dict", "Counter"):
+        return _untag_mapping(tag, rest[0])
+    if tag == "sub":
+        base = rest[0]
+        return _FOREIGN[base](_untag(rest[1]))
+    return _BUILD_FROM_PARTS[tag](*rest)
+
+
+def _untag_mapping(tag: str, pairs: list[Any]) -> dict[Any, Any]:
+    keys = [_untag(key) for key, _ in pairs]
+    refuse_collisions(keys)
+    mapping: dict[Any, Any] = collections.Counter() if tag == "Counter" else {}
+    for key, (_, value) in zip(keys, pairs, strict=True):
+        mapping[key] = _untag(value)
+    return mapping
+
+
+def _numpy(dtype: str, shape: list[int], data: bytes, scalar: bool) -> Any:
+    kind = np.dtype(dtype)
+    if kind.kind not in "biufcUS" or (kind.itemsize == 0 and data):
+        raise Undecodable(f"numpy type {dtype!r}")
+    array = np.frombuffer(data, kind).reshape([int(side) for side in shape]) if kind.itemsize else np.zeros(0, kind)
+    return array[()] if scalar else array.copy()
+
+
+def _fraction(numerator: int, denominator: int) -> fractions.Fraction:
+    return fractions.Fraction(numerator, denominator)
+
+
+_BUILD_FROM_ITEMS: dict[str, Callable[[list[Any]], Any]] = {
+    "list": list,
+    "tuple": tuple,
+    "set": _hashed(set),
+    "frozenset": _hashed(frozenset),
+    "deque": collections.deque,
+    "view": _hashed(set),  # the keys or items of a dict: equal to a set, never to a list
+}
+_BUILD_FROM_PARTS: dict[str, Callable[..., Any]] = {
+    "range": range,
+    "bytearray": bytearray,
+    "Fraction": _fraction,
+    "Decimal": decimal.Decimal,
+    "ndarray": lambda dtype, shape, data: _numpy(dtype, shape, data, scalar=False),
+    "generic": lambda dtype, shape, data: _numpy(dtype, shape, data, scalar=True),
+}
+# Values of a program's own subclasses: equal to what their base equals, but `type(a) == type(b)` is false.
+_FOREIGN: dict[str, type] = {
+    base.__name__: type(f"Foreign_{base.__name__}", (base,), {})
+    for base in (int, float, complex, str, bytes, list, tuple, set, frozenset, dict)
+}

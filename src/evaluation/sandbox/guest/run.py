@@ -1,0 +1,132 @@
+"""One untrusted program in a process of its own: limits, its code, its inputs, a frame for every output."""
+
+from __future__ import annotations
+
+import gc
+import io
+import marshal
+import os
+import resource
+import sys
+import time
+from typing import Any
+
+from src.evaluation.sandbox.guest import seccomp
+from src.evaluation.sandbox.guest.encode import encode
+from src.evaluation.sandbox.protocol import FRAME, RAISED, UNUSABLE
+
+FLUSH_BYTES = 1 << 16
+FLUSH_SECONDS = 0.01
+DESCRIPTION_CHARACTERS = 200
+
+
+def run_program(job: dict[str, Any], data: int, progress: memoryview, syscall_filter: bytes | None) -> None:
+    """Run `job` in this process, which must be a fresh fork, and end the process.
+
+    Args:
+        job: `candidates` (source texts, the first that compiles is run), `entry_point`, `inputs` (marshal of a list of
+            argument lists), `inline` (bytes), `memory` (bytes), `file` (bytes) and `cpu` (seconds).
+        data: File descriptor for frames.
+        progress: One unsigned integer shared with the server: 1 + the index of the input being run, 0 while loading.
+        syscall_filter: What `seccomp.build_filter` made; None leaves system calls alone.
+    """
+    frames = _Frames(data)
+    try:
+        inputs = marshal.loads(job["inputs"])
+        _confine(job, data, syscall_filter)
+        function = _load(job["candidates"], job["entry_point"])
+    except BaseException as error:
+        frames.add(UNUSABLE, 0, 0.0, _describe(error))
+    else:
+        _call_all(function, inputs, job["inline"], frames, progress)
+    frames.flush()
+    os._exit(0)
+
+
+def _call_all(function: Any, inputs: list[Any], inline: int, frames: _Frames, progress: memoryview) -> None:
+    cpu_clock = time.process_time
+    for index, arguments in enumerate(inputs):
+        progress[0] = index + 1
+        started = cpu_clock()
+        try:
+            output = function(*arguments)
+            seconds = cpu_clock() - started
+            kind, body = encode(output, inline)
+        except BaseException as error:
+            frames.add(RAISED, index, cpu_clock() - started, _describe(error))
+            return
+        frames.add(kind, index, seconds, body)
+        output = None
+
+
+def _load(candidates: list[str], entry_point: str) -> Any:
+    """Run the program's top level in an empty namespace, as EvalPlus does: `__name__` is not `__main__`."""
+    namespace: dict[str, Any] = {}
+    exec(_compile(candidates), namespace)
+    return namespace[entry_point]
+
+
+def _compile(candidates: list[str]) -> Any:
+    for text in candidates[:-1]:
+        try:
+            return compile(text, "<string>", "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
+            continue
+    return compile(candidates[-1], "<string>", "exec", dont_inherit=True)
+
+
+def _confine(job: dict[str, Any], data: int, syscall_filter: bytes | None) -> None:
+    os.setsid()
+    null = os.open("/dev/null", os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.closerange(3, data)
+    os.closerange(data + 1, 256)
+    sys.stdin, sys.stdout, sys.stderr = io.TextIOWrapper(open(0, "rb")), open(1, "w"), open(2, "w")  # noqa: SIM115
+    for limit, value in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, job["file"]),
+        (resource.RLIMIT_NOFILE, 128),
+        (resource.RLIMIT_CPU, int(job["cpu"]) + 2),
+        (resource.RLIMIT_NPROC, 256),
+        (resource.RLIMIT_STACK, job["memory"]),
+        (resource.RLIMIT_AS, job["memory"]),
+    ):
+        _, hard = resource.getrlimit(limit)
+        ceiling = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(limit, (ceiling, ceiling))
+    # Allocation-heavy answers spend a third of their time in the collector at its default of 700 objects.
+    gc.set_threshold(50_000, 20, 100)
+    if syscall_filter is not None:
+        seccomp.install(syscall_filter)
+
+
+def _describe(error: BaseException) -> bytes:
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except BaseException:
+        text = "an exception that cannot be printed"
+    return text[:DESCRIPTION_CHARACTERS].encode("utf-8", "replace")
+
+
+class _Frames:
+    """Buffers frames, so that a thousand small outputs cost a few writes."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.flushed_at = time.perf_counter()
+
+    def add(self, kind: bytes, index: int, seconds: float, body: bytes) -> None:
+        self.parts += (FRAME.pack(kind, index, seconds, len(body)), body)
+        self.size += FRAME.size + len(body)
+        if self.size > FLUSH_BYTES or time.perf_counter() - self.flushed_at > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        view = memoryview(b"".join(self.parts))
+        self.parts, self.size = [], 0
+        while view:
+            view = view[os.write(self.descriptor, view) :]
+        self.flushed_at = time.perf_counter()

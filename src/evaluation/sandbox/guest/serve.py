@@ -1,0 +1,202 @@
+"""The server in the sandbox: starts once, imports once, then forks a process for every program it is sent.
+
+It is process 1 of its own namespace, holds no privilege, cannot be inspected or signalled by the programs, and ends
+them: after each program nothing of it is left, neither processes nor files, or the server says so and is replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import marshal
+import mmap
+import os
+import select
+import shutil
+import signal
+import sys
+import time
+from typing import Any
+
+from src.evaluation.sandbox import protocol
+from src.evaluation.sandbox.guest import jail, libc, seccomp
+from src.evaluation.sandbox.guest.run import run_program
+
+CONTROL_IN, CONTROL_OUT = 0, 1
+POLL_MILLISECONDS = 10
+COMMON = (
+    "abc bisect cmath collections copy dataclasses datetime decimal enum fractions functools hashlib heapq itertools "
+    "json math operator random re statistics string textwrap time types typing"
+)
+
+
+def main() -> None:
+    """Set up as the marshalled settings on control in say, report readiness, serve until control in closes."""
+    settings = _receive()
+    assert settings is not None
+    sys.path[:] = [path for path in sys.path if path != settings["code"]]
+    if settings["jail"]:
+        jail.enter_jail(settings["visible"], settings["scratch"])
+    _shed(settings)
+    sys.path += settings["packages"]
+    for name in COMMON.split():
+        importlib.import_module(name)
+    syscall_filter = seccomp.build_filter() if seccomp.is_supported() else None
+    _send({"ready": True})
+    while (message := _receive()) is not None:
+        if "import" in message:
+            _import_all(message["import"])
+        else:
+            _send(_serve(message, settings, syscall_filter))
+
+
+def _shed(settings: dict[str, Any]) -> None:
+    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)  # process 1 ignores what it has no handler for
+    if sys.platform == "linux":
+        libc.forgo_privileges()
+    os.chdir(settings["directory"])
+
+
+def _import_all(names: list[str]) -> None:
+    for name in names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # pages that the collector would otherwise touch, and so copy, in every fork
+
+
+def _serve(job: dict[str, Any], settings: dict[str, Any], syscall_filter: bytes | None) -> dict[str, Any]:
+    page = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("I")
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        run_program(job, settings["data"], page, syscall_filter)
+    reason = _watch(child, job, page)
+    _kill(child, settings["alone"])
+    _, status, usage = os.wait4(child, 0)
+    clean = _reap_orphans() if settings["alone"] else True
+    clean = _empty(settings["directory"]) and clean
+    return {
+        "reason": reason,
+        "status": status,
+        "cpu": usage.ru_utime + usage.ru_stime,
+        "wall": time.monotonic() - started,
+        "memory": usage.ru_maxrss * 1024,
+        "index": page[0],
+        "clean": clean,
+    }
+
+
+def _watch(child: int, job: dict[str, Any], page: memoryview) -> str:
+    """Wait for the end of `child`, or for the moment at which it must end."""
+    watched = select.poll()
+    handle = os.pidfd_open(child)
+    try:
+        watched.register(handle, select.POLLIN)
+        watched.register(CONTROL_IN, select.POLLIN)
+        limits = _Limits(child, job)
+        while True:
+            events = dict(watched.poll(POLL_MILLISECONDS))
+            if handle in events:
+                return protocol.EXITED
+            if CONTROL_IN in events:
+                if not os.read(CONTROL_IN, 1):
+                    os._exit(0)  # the trusted side is gone; the namespace, and all in it, ends with process 1
+                return protocol.STOPPED
+            if reason := limits.broken(page[0]):
+                return reason
+    finally:
+        os.close(handle)
+
+
+class _Limits:
+    """CPU and wall-clock time, for each input and for the whole program.
+
+    A program could lie about how far it is, but then the whole program's limits hold it.
+    """
+
+    def __init__(self, child: int, job: dict[str, Any]) -> None:
+        self.clock = (~child << 3) | 2  # clock_getcpuclockid(3): CPU time of the process, all threads
+        self.cpu_limits: list[float] = job["cpu_limits"]  # of loading, then of every input
+        self.cpu_total: float = job["cpu"]
+        self.wall_start = self.wall_mark = time.monotonic()
+        self.cpu_mark = 0.0
+        self.index = 0
+
+    def broken(self, index: int) -> str | None:
+        cpu, wall = time.clock_gettime(self.clock), time.monotonic()
+        if index != self.index:
+            self.index, self.cpu_mark, self.wall_mark = index, cpu, wall
+        limit = self.cpu_limits[min(index, len(self.cpu_limits) - 1)]
+        if cpu - self.cpu_mark > limit or cpu > self.cpu_total:
+            return protocol.CPU_LIMIT
+        if wall - self.wall_mark > _wall_limit(limit) or wall - self.wall_start > _wall_limit(self.cpu_total):
+            return protocol.WALL_LIMIT
+        return None
+
+
+def _wall_limit(cpu_limit: float) -> float:
+    """Seconds that a program may take where it uses less CPU than it may: it sleeps, or the machine is busy."""
+    return 4 * cpu_limit + 2
+
+
+def _kill(child: int, alone: bool) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        if alone:
+            os.kill(-1, signal.SIGKILL)  # everything in this namespace but process 1
+        else:
+            os.kill(child, signal.SIGKILL)
+            os.killpg(child, signal.SIGKILL)
+
+
+def _reap_orphans() -> bool:
+    """Collect what else the program started; True where there was nothing."""
+    nothing = True
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+            nothing = False
+    return nothing
+
+
+def _empty(directory: str) -> bool:
+    """Remove the program's files; False where that fails, in which case the whole sandbox is replaced."""
+    try:
+        os.chmod(directory, 0o700)
+        for entry in os.scandir(directory):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+        return not os.listdir(directory)
+    except (OSError, RecursionError):
+        return False
+
+
+def _receive() -> dict[str, Any] | None:
+    mark = _read(1)
+    while mark == protocol.STOP:  # it crossed with the news that the program had ended by itself
+        mark = _read(1)
+    header = _read(protocol.LENGTH.size) if mark else None
+    body = _read(*protocol.LENGTH.unpack(header)) if header else None
+    return None if body is None else marshal.loads(body)
+
+
+def _read(size: int) -> bytes | None:
+    parts = []
+    while size:
+        part = os.read(CONTROL_IN, min(size, 1 << 20))
+        if not part:
+            return None
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _send(message: dict[str, Any]) -> None:
+    body = marshal.dumps(message, protocol.MARSHAL_VERSION)
+    view = memoryview(protocol.LENGTH.pack(len(body)) + body)
+    while view:
+        view = view[os.write(CONTROL_OUT, view) :]

@@ -1,0 +1,136 @@
+"""Ways to start the sandboxed server: bubblewrap, util-linux `unshare`, or none at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import site
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+import src
+from src.utils.errors import UserError, unknown_choice
+
+ISOLATIONS = ("auto", "bubblewrap", "unshare", "unsafe")
+SCRATCH_BYTES = 64 << 20
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives", "/nix/store")
+_START = "import sys; sys.path.insert(0, sys.argv[1]); from src.evaluation.sandbox.guest.serve import main; main()"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A command line for the server, and what the server itself has left to do.
+
+    Attributes:
+        name: One of `ISOLATIONS`.
+        command: Program and arguments.
+        jail: The server builds its own root directory (it has the right to mount).
+        alone: The server is process 1 of a namespace of its own.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    jail: bool
+    alone: bool
+
+    def settings(self, directory: str, data: int) -> dict[str, object]:
+        """The first message to the server.
+
+        Args:
+            directory: Where programs run and may write.
+            data: The descriptor that frames go to.
+        """
+        return {
+            "jail": self.jail,
+            "alone": self.alone,
+            "visible": visible_paths(),
+            "scratch": SCRATCH_BYTES,
+            "directory": directory,
+            "packages": _package_directories(),
+            "code": _code_directory(),
+            "data": data,
+        }
+
+
+def find_launches(isolation: str) -> list[Launch]:
+    """The ways to try on this machine, best first.
+
+    Args:
+        isolation: One of `ISOLATIONS`; `auto` is bubblewrap where installed, then `unshare`.
+
+    Raises:
+        UserError: An unknown name, or nothing on this machine can isolate a program.
+    """
+    if isolation not in ISOLATIONS:
+        raise unknown_choice("isolation", isolation, list(ISOLATIONS))
+    found = []
+    if isolation in ("auto", "bubblewrap") and (path := shutil.which("bwrap")):
+        found.append(Launch("bubblewrap", _bubblewrap(path), jail=False, alone=True))
+    if isolation in ("auto", "unshare") and (path := shutil.which("unshare")):
+        found += [Launch("unshare", _unshare(path, user), jail=True, alone=True) for user in _user_namespaces()]
+    if isolation == "unsafe":
+        found.append(Launch("unsafe", _python(), jail=False, alone=False))
+    if not found:
+        raise refusal([f"no {'bwrap or unshare' if isolation == 'auto' else isolation} on the PATH"])
+    return found
+
+
+def refusal(reasons: list[str]) -> UserError:
+    """The error for a machine on which programs cannot be isolated."""
+    return UserError(
+        f"cannot run generated programs safely here ({'; '.join(reasons)}). Install bubblewrap "
+        "(apt install bubblewrap), or allow user namespaces, or accept the risk with sandbox=unsafe"
+    )
+
+
+def visible_paths() -> list[str]:
+    """What of the file system a program sees, read-only: the system's libraries, this Python, its packages."""
+    own = sorted({os.path.realpath(sys.base_prefix), *_package_directories()} - set(_SYSTEM))
+    return [path for path in (*_SYSTEM, *own) if os.path.lexists(path)]
+
+
+def environment() -> dict[str, str]:
+    """The whole environment of a program; nothing of the user's."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", **threads}
+
+
+def _bubblewrap(path: str) -> tuple[str, ...]:
+    arguments = [path, "--unshare-user", "--unshare-all", "--die-with-parent", "--as-pid-1", "--new-session"]
+    arguments += ["--cap-drop", "ALL", "--hostname", "sandbox"]
+    for shown in visible_paths():
+        link = os.path.islink(shown)
+        arguments += ["--symlink", os.readlink(shown), shown] if link else ["--ro-bind", shown, shown]
+    for name in ("null", "zero", "full", "random", "urandom"):
+        arguments += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    for part in ("src/__init__.py", "src/evaluation/__init__.py", "src/evaluation/sandbox"):
+        arguments += ["--ro-bind", *[os.path.join(_code_directory(), part)] * 2]
+    arguments += ["--size", str(SCRATCH_BYTES), "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir", "/tmp", "--"]
+    return (*arguments, *_python())
+
+
+def _unshare(path: str, user: bool) -> tuple[str, ...]:
+    own_user = ("--user", "--map-root-user") if user else ()
+    spaces = ("--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup")
+    return (path, *own_user, *spaces, "--fork", "--kill-child", "--propagation", "private", "--", *_python())
+
+
+def _user_namespaces() -> tuple[bool, ...]:
+    """With a user namespace, and for root also without one, where the machine forbids them."""
+    return (True, False) if os.geteuid() == 0 else (True,)
+
+
+def _python() -> tuple[str, ...]:
+    # Not -I: it would ignore PYTHONHASHSEED, without which programs that print sets give other answers every time.
+    return (os.path.realpath(sys.executable), "-s", "-S", "-P", "-c", _START, _code_directory())
+
+
+def _code_directory() -> str:
+    return str(Path(src.__path__[0]).resolve().parent)
+
+
+def _package_directories() -> list[str]:
+    paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()}
+    return sorted({os.path.realpath(path) for path in paths if os.path.isdir(path)})

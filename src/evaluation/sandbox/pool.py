@@ -1,0 +1,143 @@
+"""All sandboxes of a run: started once, one a core, and kept from one call to the next."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import TypeVar
+
+from src.evaluation.sandbox.guest import seccomp
+from src.evaluation.sandbox.launch import find_launches, refusal
+from src.evaluation.sandbox.worker import Worker, WorkerDied
+from src.utils.errors import UserError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Sandbox:
+    """Runs untrusted programs in isolation; starts its workers when first used and is a context manager.
+
+    Args:
+        isolation: `auto` (bubblewrap where installed, else `unshare`), `bubblewrap`, `unshare`, or `unsafe`: separate
+            processes with limits, which can read and write what the user can.
+        workers: Programs at a time; None is one a core.
+        memory_mb: Address space of a program, in MiB.
+        min_seconds: Smallest CPU limit of one test, in seconds (EvalPlus: 1).
+        factor: A test's CPU limit is this many times the reference solution's time (EvalPlus: 4).
+
+    Example:
+        >>> with Sandbox(isolation="auto") as sandbox:
+        ...     verdicts = score_programs(problems, samples, sandbox)
+    """
+
+    def __init__(
+        self,
+        isolation: str = "auto",
+        workers: int | None = None,
+        memory_mb: int = 4096,
+        min_seconds: float = 1.0,
+        factor: float = 4.0,
+    ) -> None:
+        if sys.platform != "linux":
+            raise UserError(f"generated programs are run on Linux only, not on {sys.platform}")
+        if workers is not None and workers < 1:
+            raise UserError(f"sandbox.workers: expected at least 1, got {workers}")
+        self.isolation = isolation
+        self.size = workers or len(os.sched_getaffinity(0))
+        self.memory_mb = memory_mb
+        self.min_seconds = min_seconds
+        self.factor = factor
+        self._launches = find_launches(isolation)
+        self._workers: list[Worker] = []
+
+    def map(
+        self,
+        function: Callable[[Worker, T], R],
+        items: Sequence[T],
+        modules: set[str] | None = None,
+        workers: int | None = None,
+        on_done: Callable[[], None] | None = None,
+    ) -> list[R]:
+        """`function(worker, item)` for all items, each worker taking the next item as soon as it is free.
+
+        Args:
+            function: Runs in a thread; has `worker` for itself.
+            items: In the order in which they should start (longest first keeps all cores busy to the end).
+            modules: Imported once in every worker before its first item.
+            workers: At most this many at a time; None is all.
+            on_done: Called after each item, from the item's thread.
+
+        Returns:
+            Results in the order of `items`.
+
+        Raises:
+            UserError: No sandbox can be started on this machine.
+        """
+        count = min(workers or self.size, self.size, len(items))
+        results: dict[int, R] = {}
+        waiting: queue.SimpleQueue[tuple[int, T]] = queue.SimpleQueue()
+        for numbered in enumerate(items):
+            waiting.put(numbered)
+
+        def work(worker: Worker) -> None:
+            worker.warm(modules or set())
+            with contextlib.suppress(queue.Empty):
+                while not stop.is_set():
+                    index, item = waiting.get_nowait()
+                    results[index] = function(worker, item)
+                    if on_done is not None:
+                        on_done()
+
+        stop = threading.Event()
+        ready = self._ready(count)
+        with ThreadPoolExecutor(max(1, count)) as executor:
+            futures = [executor.submit(work, worker) for worker in ready]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                stop.set()
+                self.close()  # ends the programs that run, and so the threads that wait for them
+                raise
+        return [results[index] for index in range(len(items))]
+
+    def close(self) -> None:
+        """End all workers; the next use starts new ones."""
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            worker.close()
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ready(self, count: int) -> list[Worker]:
+        while len(self._workers) < count:
+            self._workers.append(self._start_one())
+        return self._workers[:count]
+
+    def _start_one(self) -> Worker:
+        if not seccomp.is_supported() and self.isolation != "unsafe":
+            raise refusal([f"no system-call filter for {os.uname().machine}"])
+        reasons = []
+        for launch in list(self._launches):
+            worker = Worker(launch)
+            try:
+                worker.start()
+            except WorkerDied as death:
+                reasons.append(f"{launch.name}: {death}")
+                continue
+            self._launches = [launch]
+            return worker
+        raise refusal(reasons)

@@ -1,0 +1,32 @@
+"""The words that the trusted side and the sandboxed side exchange; standard library only, imported by both.
+
+Three pipes belong to a worker: *control in* (jobs and stop requests to the server in the sandbox), *control out* (what
+became of a program) and *data* (frames that the untrusted program's process writes itself). A frame is only ever a
+*claim* about an output: it carries no verdict, and the trusted side alone knows what was expected.
+"""
+
+from __future__ import annotations
+
+import struct
+
+# --- data: one frame an input ---------------------------------------------------------------------------------------
+FRAME = struct.Struct("<cIdQ")  # kind, index of the input, CPU seconds, length of the body
+PLAIN = b"P"  # body: marshal (version 2) of a value built of exact built-in types
+TAGGED = b"T"  # body: marshal of the tagged tree of `guest.encode`, for all other values
+DIGEST = b"D"  # body: original kind, 8-byte length and BLAKE2b-128 of a body longer than the job's `inline` bytes
+RAISED = b"E"  # body: UTF-8 description of the exception
+UNUSABLE = b"X"  # body: UTF-8 description; the program does not compile, or defines no such function
+
+DIGEST_BODY = struct.Struct("<cQ16s")
+MARSHAL_VERSION = 2  # no back references: equal values of exact built-in types give equal bytes
+
+# --- control: a length, then marshal of a dict; both ends of these two pipes are ours ---------------------------------
+LENGTH = struct.Struct("<Q")
+MESSAGE = b"m"  # before every message to the server
+STOP = b"s"  # a single byte while a program runs: its verdict is known, end it
+
+# What ended a program, as control out reports it.
+EXITED = "exited"
+STOPPED = "stopped"
+CPU_LIMIT = "cpu limit"
+WALL_LIMIT = "wall-clock limit"

@@ -1,0 +1,279 @@
+"""One sandbox with its server: send a program, judge its frames as they come, stop it when its verdict is known."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import marshal
+import os
+import select
+import shutil
+import subprocess
+import tempfile
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, Any
+
+from src.evaluation.sandbox import protocol
+from src.evaluation.sandbox.launch import Launch, environment
+
+PIPE_BYTES = 1 << 20
+START_SECONDS = 60.0
+MAX_BODY_BYTES = 64 << 20
+_F_SETPIPE_SZ = 1031
+
+
+@dataclass(frozen=True)
+class Job:
+    """A program with its inputs and limits.
+
+    Attributes:
+        candidates: Source texts; the first that compiles is run.
+        entry_point: Name of the function to call.
+        inputs: Marshal of a list of argument lists.
+        cpu_limits: CPU seconds for loading, then for every input.
+        cpu_total: CPU seconds for the whole program.
+        memory: Bytes of address space.
+        inline: Longest output in bytes that is sent whole; of longer ones the digest is sent.
+    """
+
+    candidates: tuple[str, ...]
+    entry_point: str
+    inputs: bytes
+    cpu_limits: tuple[float, ...]
+    cpu_total: float
+    memory: int
+    inline: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a program's process claims about one input (see `protocol`)."""
+
+    kind: bytes
+    index: int
+    seconds: float
+    body: bytes
+
+
+@dataclass(frozen=True)
+class End:
+    """How a program ended, by the server's account.
+
+    Attributes:
+        reason: `protocol.EXITED`, `STOPPED`, `CPU_LIMIT` or `WALL_LIMIT`.
+        status: Wait status of the process.
+        cpu: CPU seconds used.
+        wall: Seconds from fork to end.
+        memory: Peak resident bytes.
+    """
+
+    reason: str
+    status: int
+    cpu: float
+    wall: float
+    memory: int
+
+
+class WorkerDied(Exception):
+    """The sandbox itself ended or did not start; its last words are the message."""
+
+
+class Worker:
+    """A running sandbox. Not thread-safe: one thread, one worker."""
+
+    def __init__(self, launch: Launch) -> None:
+        self.launch = launch
+        self._process: subprocess.Popen[bytes] | None = None
+        self._finish: Callable[[], object] = _nothing
+        self._warm: set[str] = set()
+
+    def start(self) -> None:
+        """Start the sandbox and wait until its server is ready.
+
+        Raises:
+            WorkerDied: It did not come up.
+        """
+        self.close()
+        self._scratch = None if self.launch.alone else tempfile.mkdtemp(prefix="program-")
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
+        data_in, data_out = os.pipe()
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(data_in, _F_SETPIPE_SZ, PIPE_BYTES)
+        os.set_blocking(data_in, False)
+        self._data = data_in
+        self._process = subprocess.Popen(
+            self.launch.command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            pass_fds=(data_out,),
+            env=environment(),
+            cwd="/",
+            bufsize=0,
+        )
+        os.close(data_out)
+        # Also when nobody calls `close`: a forgotten worker ends with its last reference, at the latest with Python.
+        self._finish = weakref.finalize(self, _finish, self._process, self._errors, data_in, self._scratch)
+        self._tell(self.launch.settings(self._scratch or "/tmp", data_out))
+        self._hear(START_SECONDS)
+
+    def warm(self, modules: set[str]) -> None:
+        """Have the server import `modules` once, so that no program pays for them."""
+        if new := sorted(modules - self._warm):
+            self._tell({"import": new})
+            self._warm |= modules
+
+    def run(self, job: Job, judge: Callable[[Frame], bool]) -> End:
+        """Run one program.
+
+        Args:
+            job: The program.
+            judge: Called for each frame in order; False ends the program at once.
+
+        Raises:
+            WorkerDied: The sandbox ended under the program.
+        """
+        self._ensure_started()
+        self._tell(_message(job))
+        message = self._follow(_FrameReader(judge))
+        if not message.pop("clean"):
+            self.close()  # the program left something behind: the next one gets a new sandbox
+        del message["index"]
+        return End(**message)
+
+    def close(self) -> None:
+        """End the sandbox and everything in it."""
+        self._process, self._warm = None, set()
+        self._finish()
+
+    def _ensure_started(self) -> None:
+        if self._process is None:
+            warm = self._warm
+            self.start()
+            self.warm(warm)
+
+    def _follow(self, reader: _FrameReader) -> dict[str, Any]:
+        """Feed frames to `reader` until the server says how the program ended, and what is left in the pipe after."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        watched = select.poll()
+        watched.register(self._data, select.POLLIN)
+        watched.register(process.stdout, select.POLLIN)
+        stopped = False
+        while True:
+            events = dict(watched.poll())
+            if self._data in events:
+                self._drain(reader)
+                if reader.settled and not stopped:
+                    stopped = True
+                    process.stdin.write(protocol.STOP)
+            if process.stdout.fileno() in events:
+                message = self._hear(START_SECONDS)
+                self._drain(reader)
+                return message
+
+    def _drain(self, reader: _FrameReader) -> None:
+        while True:
+            try:
+                part = os.read(self._data, PIPE_BYTES)
+            except BlockingIOError:
+                return
+            if not part:
+                return
+            reader.feed(part)
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        body = marshal.dumps(message, protocol.MARSHAL_VERSION)
+        view = memoryview(protocol.MESSAGE + protocol.LENGTH.pack(len(body)) + body)
+        try:
+            while view:
+                view = view[self._process.stdin.write(view) :]
+        except OSError as error:
+            raise self._dead() from error
+
+    def _hear(self, timeout: float) -> dict[str, Any]:
+        header = self._read(protocol.LENGTH.size, time.monotonic() + timeout)
+        body = self._read(protocol.LENGTH.unpack(header)[0], time.monotonic() + timeout)
+        message: dict[str, Any] = marshal.loads(body)
+        return message
+
+    def _read(self, size: int, deadline: float) -> bytes:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        data = b""
+        watched = select.poll()
+        watched.register(self._process.stdout, select.POLLIN)
+        while len(data) < size:
+            ready = watched.poll(max(0.0, 1000 * (deadline - time.monotonic())))
+            part = self._process.stdout.read(size - len(data)) if ready else b""
+            if not part:
+                raise self._dead()
+            data += part
+        return data
+
+    def _dead(self) -> WorkerDied:
+        """Close, and say why as far as the sandbox told."""
+        self._errors.seek(0)
+        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
+        self.close()
+        return WorkerDied(lines[-1][:300] if lines else "the sandbox ended without a word")
+
+
+class _FrameReader:
+    """Cuts the byte stream into frames; garbage settles the program like a wrong answer."""
+
+    def __init__(self, judge: Callable[[Frame], bool]) -> None:
+        self.judge = judge
+        self.buffer = bytearray()
+        self.settled = False
+
+    def feed(self, part: bytes) -> None:
+        if self.settled:
+            return  # its verdict is known; what it still writes is read and forgotten
+        self.buffer += part
+        header, at, end = protocol.FRAME, 0, len(self.buffer)
+        while not self.settled and end - at >= header.size:
+            kind, index, seconds, size = header.unpack_from(self.buffer, at)
+            if size > MAX_BODY_BYTES:
+                self.settled = True
+            if end - at - header.size < size:
+                break
+            start = at + header.size
+            at = start + size
+            self.settled = self.settled or not self.judge(Frame(kind, index, seconds, bytes(self.buffer[start:at])))
+        del self.buffer[:at]
+
+
+def _nothing() -> None:
+    """What there is to finish before the start."""
+
+
+def _finish(process: subprocess.Popen[bytes], errors: IO[bytes], data: int, scratch: str | None) -> None:
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout, errors):
+        assert stream is not None
+        stream.close()
+    os.close(data)
+    if scratch:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _message(job: Job) -> dict[str, Any]:
+    return {
+        "candidates": list(job.candidates),
+        "entry_point": job.entry_point,
+        "inputs": job.inputs,
+        "cpu_limits": list(job.cpu_limits),
+        "cpu": job.cpu_total,
+        "memory": job.memory,
+        "inline": job.inline,
+        "file": 16 << 20,
+    }
