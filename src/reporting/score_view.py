@@ -15,7 +15,7 @@ FULL_HEAT = 40.0
 
 @dataclass(frozen=True)
 class ScoreCell:
-    """One score; `heat` from -1 (far below the specialist) to 1 (far above)."""
+    """One score, its interval and change empty where unknown; `heat` from -1 (far below the specialist) to 1."""
 
     value: str
     interval: str
@@ -73,9 +73,8 @@ def _row(row: Row, columns: tuple[Column, ...], group: str) -> ScoreRow:
 
 
 def _cell(cell: Cell, decimals: int) -> ScoreCell:
-    return ScoreCell(
-        score(cell.value, decimals), interval(cell.low, cell.high, decimals), change(cell.change), _heat(cell.change)
-    )
+    moved = "" if cell.value is None else change(cell.change)
+    return ScoreCell(score(cell.value, decimals), interval(cell.low, cell.high, decimals), moved, _heat(cell.change))
 
 
 def _heat(percent: float | None) -> float:

@@ -143,7 +143,8 @@ def _cost(cost: pd.DataFrame) -> TextTable:
         )
         for row in cost.to_dict("records")
     ]
-    return TextTable("What each strategy cost.", ("Strategy", "Training tokens", "Time", "Disk"), tuple(rows))
+    caption = "Training tokens, time, and disk of the checkpoints that each strategy leaves."
+    return TextTable(caption, ("Strategy", "Training tokens", "Time", "Disk"), tuple(rows))
 
 
 def _commands(commands: pd.DataFrame, subjects: Mapping[str, Subject]) -> tuple[tuple[str, str], ...]:

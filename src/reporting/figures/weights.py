@@ -14,6 +14,7 @@ from src.reporting.subjects import Subject
 
 Subjects = Mapping[str, Subject]
 CORRELATIONS = {"pearson": "all updates", "pearson_thresholded": "large updates only (30 % rule)"}
+_OUTER = {"embeddings": "emb", "final norm": "norm", "lm_head": "head", "other": "other"}
 PAIR_COLOURS = ("blue", "red", "green", "gold", "cyan", "brown")
 
 
@@ -38,7 +39,14 @@ def correlation_picture(correlations: pd.DataFrame, subjects: Subjects) -> Pictu
             colour = light(PAIR_COLOURS[index % len(PAIR_COLOURS)])
             for (column, meaning), (marker, line) in zip(CORRELATIONS.items(), (("o", "-"), ("s", "--")), strict=True):
                 label = meaning if len(pairs) == 1 else f"{pair}: {meaning}"
-                axes.plot(range(len(rows)), rows[column], marker=marker, linestyle=line, color=colour, label=label)
+                axes.plot(
+                    _positions(list(rows["layer"])),
+                    rows[column],
+                    marker=marker,
+                    linestyle=line,
+                    color=colour,
+                    label=label,
+                )
             _layer_ticks(axes, list(rows["layer"]))
         axes.axhline(0, color=light("muted"), linewidth=1.0, zorder=1)
         axes.set_ylabel("Pearson correlation")
@@ -80,8 +88,8 @@ def _norms(layers: pd.DataFrame, subjects: Subjects, key: str, title: str, colum
         figure, axes = new_figure(5.6, 4.4)
         for name in variants_in_order(layers, subjects):
             rows, look, label = layer_rows(layers[layers["variant"] == name]), looks[name], subjects[name].label
-            values = scale * rows[column]
-            axes.plot(range(len(rows)), values, color=look.colour, marker=look.marker, linestyle=look.line, label=label)
+            values, places = scale * rows[column], _positions(list(rows["layer"]))
+            axes.plot(places, values, color=look.colour, marker=look.marker, linestyle=look.line, label=label)
             said.append(f"{label} {significant(values.min())} to {significant(values.max())}")
             _layer_ticks(axes, list(rows["layer"]))
         axes.set_ylim(bottom=0)
@@ -90,12 +98,23 @@ def _norms(layers: pd.DataFrame, subjects: Subjects, key: str, title: str, colum
     return Picture(key, title, caption, f"{caption} Over the layers: {'; '.join(said)}.", figure)
 
 
+def _positions(layers: list[str]) -> list[float]:
+    """Where each layer stands: numbers at their number, what comes before and after them a tick label's width away."""
+    numbers = [int(layer) for layer in layers if layer not in _OUTER]
+    last = max(numbers, default=-1)
+    gap = max(1.0, len(numbers) / 8)
+    before = {layer: -gap for layer in layers if layer == "embeddings"}
+    after = [layer for layer in layers if layer in _OUTER and layer not in before]
+    outside = before | {layer: last + gap * (1 + place) for place, layer in enumerate(after)}
+    return [outside[layer] if layer in outside else float(layer) for layer in layers]
+
+
 def _layer_ticks(axes: Axes, layers: list[str]) -> None:
-    short = {"embeddings": "emb", "final norm": "norm", "lm_head": "head"}
-    numbers = [index for index, layer in enumerate(layers) if layer not in short]
+    places = dict(zip(layers, _positions(layers), strict=True))
+    numbers = [layer for layer in layers if layer not in _OUTER]
     step = 1 + len(numbers) // 12
-    kept = [index for index in range(len(layers)) if layers[index] in short or numbers.index(index) % step == 0]
-    axes.set_xticks(kept, [short.get(layers[index], layers[index]) for index in kept])
+    kept = [layer for layer in layers if layer in _OUTER or numbers.index(layer) % step == 0]
+    axes.set_xticks([places[layer] for layer in kept], [_OUTER.get(layer, layer) for layer in kept])
     axes.set_xlabel("layer")
 
 
