@@ -11,7 +11,7 @@ from src.pocket.composition import Composition
 from src.pocket.inputs import edge_inputs, plain_inputs
 
 BASE_INPUTS = 3
-NEAR_MISSES = 30  # wrong programs that a problem's inputs are chosen against
+NEAR_MISSES = 60  # wrong programs that a problem's inputs are chosen against
 ATTEMPTS = 20
 
 Inputs = tuple[list[Any], ...]

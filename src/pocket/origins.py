@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from src.pocket.operators import Source
 
 SOURCES: tuple[Source, ...] = (
@@ -11,44 +9,12 @@ SOURCES: tuple[Source, ...] = (
     Source("upto", ("n",), "int", lambda n: list(range(1, n + 1)), "range(1, n + 1)", ("integers from 1 to n",), False),
     Source("digits", ("n",), "int", lambda n: [int(d) for d in str(n)], "[int(d) for d in str(n)]", ("digits of n",)),
     Source(
-        "divisors",
-        ("n",),
-        "int",
-        lambda n: [d for d in range(1, n + 1) if n % d == 0],
-        "[d for d in range(1, n + 1) if n % d == 0]",
-        ("divisors of n",),
-    ),
-    Source(
         "products",
         ("left", "right"),
         "int",
         lambda left, right: [a * b for a, b in zip(left, right, strict=False)],
         "[a * b for a, b in zip(left, right)]",
         ("products of left and right",),
-    ),
-    Source(
-        "sums",
-        ("left", "right"),
-        "int",
-        lambda left, right: [a + b for a, b in zip(left, right, strict=False)],
-        "[a + b for a, b in zip(left, right)]",
-        ("sums of left and right",),
-    ),
-    Source(
-        "larger",
-        ("left", "right"),
-        "int",
-        lambda left, right: [max(a, b) for a, b in zip(left, right, strict=False)],
-        "[max(a, b) for a, b in zip(left, right)]",
-        ("larger ones of left and right",),
-    ),
-    Source(
-        "steps",
-        ("numbers",),
-        "int",
-        lambda numbers: [b - a for a, b in pairwise(numbers)],
-        "[b - a for a, b in zip(numbers, numbers[1:])]",
-        ("steps between neighbours in numbers",),
     ),
     Source(
         "flat",

@@ -159,8 +159,8 @@ def _with_fold(
 ) -> list[str]:
     """The loop style: every pass is a loop, and the last one does the reducer's work where it has a loop form."""
     last = stages[-1] if stages else None
-    folds = reducer.fold is not None
-    keeps_last = folds and isinstance(last, Pass) and not (reducer.each and last.code)
+    once = reducer.fold is not None and reducer.fold.update.count("{arg}") + reducer.fold.update.count("{x}") <= 1
+    keeps_last = reducer.fold is not None and isinstance(last, Pass) and (once or not last.code)
     for stage in stages[:-1] if keeps_last else stages:
         if isinstance(stage, Arrangement):
             operand = writer.name(writer.apply(stage.code, operand, needs_list=False))

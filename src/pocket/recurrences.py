@@ -16,7 +16,7 @@ OUTCOMES = {
     "last": "the last value",
     "list": "the list of the values",
     "sum": "the sum of the values",
-    "largest": "the largest value, or 0 if there are none",
+    "largest": "the largest value, or 0 if none",
 }
 
 

@@ -49,7 +49,7 @@ def _extreme(name: str, default: int) -> Reducer:
         "int",
         lambda v: best(v, default=default),
         f"{name}({{arg}}, default={default})",
-        tuple(f"the {word} of *, or {default} if there are none" for word in adjectives),
+        tuple(f"the {word} of *, or {default} if none" for word in adjectives),
     )
 
 
@@ -59,7 +59,7 @@ def _end(name: str, index: int, default: int) -> Reducer:
         "int",
         lambda v: v[index] if v else default,
         f"{{x}}[{index}] if {{x}} else {default}",
-        (f"the {name} of *, or {default} if there are none",),
+        (f"the {name} of *, or {default} if none",),
         needs_list=True,
     )
 
@@ -77,7 +77,7 @@ def _extreme_word(name: str, adjective: str) -> Reducer:
         "word",
         lambda v: best(v, key=len, default=""),
         f"{name}({{arg}}, key=len, default='')",
-        (f"the {adjective} of *, or '' if there are none",),
+        (f"the {adjective} of *, or '' if none",),
     )
 
 
@@ -133,7 +133,7 @@ MEAN = Reducer(
     "int",
     lambda v: sum(v) / len(v) if v else 0,
     "sum({x}) / len({x}) if {x} else 0",
-    ("the mean of *, or 0 if there are none",),
+    ("the mean of *, or 0 if none",),
     needs_list=True,
 )
 

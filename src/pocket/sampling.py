@@ -21,13 +21,13 @@ from src.pocket.tables import PART_GROUPS, TableRecipe
 from src.pocket.transforms import INT_LINEAR, INT_TRANSFORMS, TRANSFORMS, WORD_CHANGES
 
 _Operator = TypeVar("_Operator")
-STEP_COUNTS = (0, 1, 1, 2, 2, 2, 3)  # steps of a pipeline, drawn evenly from these
-COMBINED = 0.12  # how often a predicate or transform is itself a combination of two
+STEP_COUNTS = (0, 1, 1, 1, 2, 2)  # steps of a pipeline, drawn evenly from these
+COMBINED = 0.05  # how often a predicate or transform is itself a combination of two
 
 
 def draw_composition(rng: random.Random) -> Composition:
     """Draw one composition; all sources and families are equally frequent."""
-    families: tuple[Callable[[random.Random], Composition], ...] = (_choice, _choice, _recurrence, _table)
+    families: tuple[Callable[[random.Random], Composition], ...] = (_choice, _recurrence, _table)
     index = rng.randrange(len(SOURCES) + len(families))
     return _pipeline(rng, index) if index < len(SOURCES) else families[index - len(SOURCES)](rng)
 
@@ -71,7 +71,7 @@ def _arrangement(rng: random.Random, kind: str) -> Step:
 def _choice(rng: random.Random) -> Choice:
     kind = rng.choice(("int", "word"))
     changes = INT_TRANSFORMS if kind == "int" else WORD_CHANGES
-    cases = tuple((_pick(rng, PREDICATES[kind]), _pick(rng, changes)) for _ in range(rng.choice((1, 1, 2))))
+    cases = tuple((_pick(rng, PREDICATES[kind]), _pick(rng, changes)) for _ in range(rng.choice((1, 1, 1, 2))))
     return Choice(cases, _pick(rng, changes))
 
 
@@ -84,5 +84,5 @@ def _recurrence(rng: random.Random) -> Recurrence:
 
 
 def _table(rng: random.Random) -> TableRecipe:
-    names = rng.sample(sorted(PART_GROUPS), rng.choice((1, 2, 2, 3)))
+    names = rng.sample(sorted(PART_GROUPS), rng.choice((1, 2, 2)))
     return TableRecipe(**{name: _pick(rng, PART_GROUPS[name]) for name in names})

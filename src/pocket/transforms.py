@@ -94,15 +94,15 @@ WORD_CHANGES: tuple[Group, ...] = (
     _one("word>word", "twice", lambda w: w * 2, "{x} * 2", "repeated twice", "repeat * twice"),
     _one("word>word", "strip", str.strip, "{x}.strip()", "stripped", "strip *"),
     _many(
-        "word>word", "start", SMALL[:3], lambda k: lambda w: w[:k], "{x}[:K]",
+        "word>word", "start", SMALL, lambda k: lambda w: w[:k], "{x}[:K]",
         ("cut to K letters",), "cut * to K letters",
     ),
     _many(
-        "word>word", "end", SMALL[:3], lambda k: lambda w: w[-k:], "{x}[-K:]",
+        "word>word", "end", SMALL, lambda k: lambda w: w[-k:], "{x}[-K:]",
         ("cut to the last K letters",), "cut * to the last K letters",
     ),
     _many(
-        "word>word", "drop", SMALL[:3], lambda k: lambda w: w[k:], "{x}[K:]",
+        "word>word", "drop", SMALL, lambda k: lambda w: w[k:], "{x}[K:]",
         ("without the first K letters",), "drop the first K letters of *",
     ),
     _many(
