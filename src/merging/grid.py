@@ -6,6 +6,7 @@ Arithmetic is float32 with one cast on write; nothing depends on the order of te
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,13 @@ from dataclasses import dataclass
 
 from src.checkpoints import Checkpoint
 from src.merging.kinship import check_kinship
-from src.merging.parents import Block, Stack, folded, read_stack
+from src.merging.ops import PlainOps
+from src.merging.parents import Block, Stack
 from src.merging.point_run import PointRun
 from src.merging.recipe import Recipe
 from src.merging.rule import BlockMerge
 from src.merging.sinks import Sink
+from src.merging.sources import open_stack
 from src.merging.strength import LayerStrength
 from src.merging.validate import check_excludes, check_parents
 from src.utils.errors import UserError
@@ -76,13 +79,14 @@ def merge_grid(
     check_parents(base, specialists)
     check_excludes([point.recipe for point in points], base.names)
     check_kinship(base, specialists)
+    ops = PlainOps()
     runs = [PointRun(point.recipe, point.sink, base, tuple(specialists), key) for point in points]
     try:
         with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
             for name in track(base.names, f"merging {len(points)} point{'s' * (len(points) > 1)}"):
                 wanting = [run for run in runs if run.wants(name)]
                 if wanting:
-                    merge_tensor(read_stack(name, base, specialists, pool), wanting)
+                    merge_tensor(open_stack(name, base, specialists, ops, pool), wanting)
     except BaseException as error:
         for run in runs:
             run.close(error)
@@ -94,7 +98,7 @@ def merge_grid(
 
 def merge_tensor(stack: Stack, runs: Sequence[PointRun]) -> None:
     """Emit one tensor of all points; one that holds no floating-point numbers is copied."""
-    if not stack.is_floating:
+    if not runs[0].is_floating(stack.name):
         for run in runs:
             run.copy(stack)
         return
@@ -119,16 +123,18 @@ def emit(
         factors: Factor on the merged delta, where a point has one.
         write: Hand the blocks over.
     """
+    emitters = stack.ops.emitters(merges, factors)
 
-    def work(block: Block) -> list[list[float]]:
+    def work(block: Block) -> list[tuple[PointRun, list[float]]]:
         sums = []
-        for run, merge in merges.items():
-            values, delta = run.values(merge(block), block, factors.get(run))
-            sums.append(folded(delta.square()))
-            if write:
-                run.write(stack.name, block.start, values)
+        for emitter in emitters:
+            for run, values, squares in emitter(block):
+                sums.append((run, squares))
+                if write:
+                    run.write(stack.name, block.start, values)
         return sums
 
-    parts = stack.map(work)
-    totals = [math.fsum(math.fsum(part[place]) for part in parts) for place in range(len(merges))]
-    return {run: math.sqrt(total) for run, total in zip(merges, totals, strict=True)}
+    totals: dict[PointRun, list[float]] = {run: [] for run in merges}
+    for run, squares in itertools.chain.from_iterable(stack.map(work)):
+        totals[run] += squares
+    return {run: math.sqrt(math.fsum(parts)) for run, parts in totals.items()}

@@ -5,57 +5,77 @@ Legend: K specialists, n elements of the tensor, r its row length (last dimensio
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 
-from src.checkpoints import Checkpoint, TensorInfo
+from src.merging.fold import UNIT
 from src.utils.errors import UserError
 
+if TYPE_CHECKING:
+    from src.merging.ops import Ops
+
 T = TypeVar("T")
-BLOCK = 1 << 16  # elements: a handful of float32 arrays of this length fit a core's cache
-FOLD = 1 << 12
+ROW_BLOCK = 1 << 16  # elements of a block of whole rows, or one row where that is longer
+Read = Callable[[int, int], torch.Tensor]
 
 
 class Block:
     """Elements [start, stop) of a tensor in base and specialists; float32 is made when asked for.
 
+    Its tensors may live in memory that the same thread's next block reuses: copy what must outlive the block.
+
     Args:
-        start: First element, in storage order; the beginning of a row.
+        start: First element, in storage order.
         base: Stored base values of the block, one-dimensional.
-        specialists: K stored values of the block.
+        specialists: K functions that give the stored values of the block.
+        ops: Provides memory.
     """
 
-    def __init__(self, start: int, base: torch.Tensor, specialists: Sequence[torch.Tensor]) -> None:
+    def __init__(
+        self, start: int, base: torch.Tensor, specialists: Sequence[Callable[[], torch.Tensor]], ops: Ops
+    ) -> None:
         self.start = start
         self.stop = start + base.numel()
         self._stored_base = base
         self._stored = specialists
+        self._ops = ops
         self._memo: dict[Any, torch.Tensor] = {}
 
-    @cached_property
+    @property
     def base(self) -> torch.Tensor:
         """Base values, float32."""
-        return self._stored_base.float()
+        return self.once("base", lambda out: out.copy_(self._stored_base))
 
-    @cached_property
-    def specialists(self) -> list[torch.Tensor]:
-        """K specialists' values, float32."""
-        return [stored.float() for stored in self._stored]
+    def specialist(self, index: int) -> torch.Tensor:
+        """Values of specialist `index`, float32."""
+        return self.once(("specialist", index), lambda out: out.copy_(self._stored[index]()))
 
     def delta(self, index: int) -> torch.Tensor:
         """Task vector of specialist `index`, float32."""
-        return self.once(("delta", index), lambda: self.specialists[index] - self.base)
+        return self.once(("delta", index), lambda out: torch.sub(self.specialist(index), self.base, out=out))
 
-    def once(self, key: Any, make: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """The tensor under `key`, made on the first call: points that share a sparsifier share its result."""
+    def once(self, key: Any, fill: Callable[[torch.Tensor], object]) -> torch.Tensor:
+        """The float32 tensor under `key`, filled on the first call: points that share a sparsifier share its result."""
         if key not in self._memo:
-            self._memo[key] = make()
+            out = self._ops.buffer(key, self.stop - self.start, self._stored_base.device)
+            fill(out)
+            self._memo[key] = out
         return self._memo[key]
+
+
+class Source(Protocol):
+    """Where a stack's values come from."""
+
+    path: Any
+
+    def flat(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """Stored elements [start, stop) of a tensor, one-dimensional."""
+        ...
 
 
 class Stack:
@@ -64,8 +84,9 @@ class Stack:
     Args:
         name: Tensor name.
         shape: Its shape.
-        base: Stored base values, one-dimensional.
-        specialists: Stored values by specialist, one-dimensional.
+        labels: Names of the specialists.
+        reads: K + 1 functions that read stored elements [start, stop): the base's first.
+        ops: The arithmetic: plain torch or compiled.
         pool: Threads that work on blocks.
     """
 
@@ -73,15 +94,16 @@ class Stack:
         self,
         name: str,
         shape: tuple[int, ...],
-        base: torch.Tensor,
-        specialists: Mapping[str, torch.Tensor],
+        labels: Sequence[str],
+        reads: Sequence[Read],
+        ops: Ops,
         pool: ThreadPoolExecutor,
     ) -> None:
         self.name = name
         self.shape = shape
-        self.labels = tuple(specialists)
-        self._base = base
-        self._specialists = list(specialists.values())
+        self.labels = tuple(labels)
+        self.ops = ops
+        self._reads = reads
         self._pool = pool
         self._memo: dict[Any, Any] = {}
 
@@ -91,39 +113,31 @@ class Stack:
         return math.prod(self.shape)
 
     @property
-    def is_floating(self) -> bool:
-        """Whether there is anything to merge: buffers of integers or flags are only copied."""
-        return self._base.is_floating_point()
-
-    def shared(self) -> torch.Tensor:
-        """The stored values, one-dimensional, of a tensor that all parents share.
-
-        Raises:
-            UserError: They differ.
-        """
-        for label, values in zip(self.labels, self._specialists, strict=True):
-            if not torch.equal(values, self._base):
-                raise UserError(f"{self.name} ({self._base.dtype}) differs between base and {label}: not mergeable")
-        return self._base
-
-    @property
     def row(self) -> int:
         """Row length: the last dimension of a matrix, all of a vector."""
         return self.shape[-1] if len(self.shape) > 1 else self.numel
 
-    @cached_property
-    def starts(self) -> range:
-        """First elements of the blocks: whole rows, and a partition that depends on nothing but the shape."""
-        return range(0, self.numel, max(1, BLOCK // max(self.row, 1)) * max(self.row, 1))
-
-    def block(self, start: int) -> Block:
-        """The block that begins at `start`."""
-        stop = min(start + self.starts.step, self.numel)
-        return Block(start, self._base[start:stop], [tensor[start:stop] for tensor in self._specialists])
-
     def map(self, work: Callable[[Block], T]) -> list[T]:
-        """`work` of every block, in order, on all threads."""
-        return list(self._pool.map(lambda start: work(self.block(start)), self.starts))
+        """`work` of every block, in order, on all threads. Blocks begin at multiples of 4,096 elements."""
+        assert self.ops.block % UNIT == 0
+        return self._map(work, self.ops.block)
+
+    def map_rows(self, work: Callable[[Block], T]) -> list[T]:
+        """`work` of blocks of whole rows, in order, on all threads; they begin at multiples of 8 elements."""
+        rows = 8 * max(1, ROW_BLOCK // max(8 * self.row, 1))
+        return self._map(work, max(rows * self.row, 1))
+
+    def _map(self, work: Callable[[Block], T], step: int) -> list[T]:
+        return list(self._pool.map(lambda start: work(self.block(start, start + step)), range(0, self.numel, step)))
+
+    def block(self, start: int, stop: int) -> Block:
+        """Elements [start, stop), or up to the end of the tensor."""
+        stop = min(stop, self.numel)
+
+        def reader(read: Read) -> Callable[[], torch.Tensor]:
+            return lambda: read(start, stop)
+
+        return Block(start, self._reads[0](start, stop), [reader(read) for read in self._reads[1:]], self.ops)
 
     def once(self, key: Any, make: Callable[[], T]) -> T:
         """The value under `key`, made on the first call."""
@@ -132,55 +146,43 @@ class Stack:
         value: T = self._memo[key]
         return value
 
-    def delta(self, index: int) -> torch.Tensor:
-        """The whole task vector of specialist `index`, float32, in the tensor's shape."""
-        return (self._specialists[index].float() - self._base.float()).reshape(self.shape)
+    def base(self) -> torch.Tensor:
+        """All base values, float32, in the tensor's shape."""
+        return self._reads[0](0, self.numel).float().reshape(self.shape)
 
     def weights(self, index: int) -> torch.Tensor:
-        """All weights of specialist `index`, float32, in the tensor's shape."""
-        return self._specialists[index].float().reshape(self.shape)
+        """All values of specialist `index`, float32, in the tensor's shape."""
+        return self._reads[index + 1](0, self.numel).float().reshape(self.shape)
+
+    def delta(self, index: int) -> torch.Tensor:
+        """The whole task vector of specialist `index`, float32, in the tensor's shape."""
+        return self.weights(index) - self.base()
+
+    def shared(self) -> torch.Tensor:
+        """The stored values, one-dimensional, of a tensor that all parents share.
+
+        Raises:
+            UserError: They differ.
+        """
+        base, *rest = (read(0, self.numel) for read in self._reads)
+        for label, values in zip(self.labels, rest, strict=True):
+            if not torch.equal(values, base):
+                raise UserError(f"{self.name} ({base.dtype}) differs between base and {label}: not mergeable")
+        return base
 
     def norms(self) -> list[float]:
         """Frobenius norms of the K task vectors."""
-        return self.once("norms", self._norms)
+        return [math.sqrt(square) for _, square in self._sums()]
 
-    def _norms(self) -> list[float]:
-        parts = self.map(lambda block: [folded(block.delta(i).square()) for i in range(len(self.labels))])
-        return [math.sqrt(math.fsum(math.fsum(part[i]) for part in parts)) for i in range(len(self.labels))]
+    def absolute_sums(self) -> list[float]:
+        """Sums of |D| of the K task vectors."""
+        return [absolute for absolute, _ in self._sums()]
 
+    def _sums(self) -> list[tuple[float, float]]:
+        return self.once("sums", lambda: [self._sum(index) for index in range(len(self.labels))])
 
-def read_stack(name: str, base: Checkpoint, specialists: Mapping[str, Checkpoint], pool: ThreadPoolExecutor) -> Stack:
-    """Read one tensor of all parents, each once.
-
-    Raises:
-        UserError: A parent holds NaN or infinite values.
-    """
-    info: TensorInfo = base.table[name]
-    stored = {label: _finite(label, name, parent) for label, parent in specialists.items()}
-    return Stack(name, info.shape, _finite("base", name, base), stored, pool)
-
-
-def _finite(label: str, name: str, parent: Checkpoint) -> torch.Tensor:
-    values = parent.flat(name, 0, parent.table[name].numel)
-    if not bool(
-        torch.isfinite(values.sum(dtype=torch.float64))
-    ):  # NaN and infinity survive a sum, and one pass is cheap
-        bad = int((~torch.isfinite(values)).sum())
-        raise UserError(
-            f"{parent.path} ({label}) holds {bad} NaN or infinite values in {name}; train or export it again"
-        )
-    return values
-
-
-def folded(values: torch.Tensor) -> list[float]:
-    """Sums of `values` (n,) over 4,096 elements each, in float64 and in one fixed order.
-
-    The order is a tree of halves that any vector unit, thread count or device reproduces to the last bit; add the
-    parts with `math.fsum`, which is exact, and the total depends on nothing but the values.
-    """
-    parts = torch.nn.functional.pad(values.double(), (0, -values.numel() % FOLD)).reshape(-1, FOLD)
-    while parts.shape[1] > 1:
-        half = parts.shape[1] // 2
-        parts = parts[:, :half] + parts[:, half:]
-    sums: list[float] = parts[:, 0].tolist()
-    return sums
+    def _sum(self, index: int) -> tuple[float, float]:
+        fold = self.ops.fold
+        parts = self.map(lambda block: (fold(block.delta(index), 1), fold(block.delta(index), 2)))
+        absolute, square = (math.fsum(itertools.chain.from_iterable(part[i] for part in parts)) for i in (0, 1))
+        return absolute, square

@@ -51,6 +51,10 @@ class PointRun:
         """Whether tensor `name` is still to be merged."""
         return self.error is None and name in self._wanted
 
+    def is_floating(self, name: str) -> bool:
+        """Whether there is anything to merge in a tensor: integers and flags are only copied."""
+        return self._table[name].dtype.is_floating_point
+
     def fit(self, stack: Stack) -> BlockMerge | None:
         """What to do with every block of a tensor; None where the method cannot, and the point fails."""
         if self.recipe.excludes(stack.name):
@@ -61,14 +65,6 @@ class PointRun:
             self.error = error
             self.close()
             return None
-
-    def values(self, merged: torch.Tensor, block: Block, factor: float | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """A block's merged weights and merged delta, float32, from what the rule returned."""
-        on_weights = self.recipe.rule.on_weights
-        delta = merged - block.base if on_weights else merged
-        if factor is not None:
-            delta = delta * factor
-        return (merged if on_weights and factor is None else block.base + delta), delta
 
     def _base_values(self, block: Block) -> torch.Tensor:
         return block.base if self.recipe.rule.on_weights else torch.zeros_like(block.base)

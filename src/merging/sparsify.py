@@ -2,28 +2,34 @@
 
 Magnitude (TIES, arXiv 2306.01708), outliers (Model Breadcrumbs, 2312.06795), Bernoulli (DARE, 2311.03099), MagPrune
 (DELLA, 2406.11617).
-
-Legend: n elements, r row length, u uniform draws.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 
 from src.merging.checks import choice, number
-from src.merging.draws import stream_seed, uniform
-from src.merging.parents import Block, Stack, folded
+from src.merging.draws import stream_seed
+from src.merging.ops import PlainOps
+from src.merging.parents import Block, Stack
+from src.merging.ranks import keep_probabilities
 from src.utils.errors import UserError
 
 KINDS = ("none", "magnitude", "outliers", "bernoulli", "magprune")
 RESCALES = ("none", "l1", "density")
 TINY = 1e-7  # a delta whose absolute sum is below this is not rescaled
 
-SparseBlock = Callable[[Block], torch.Tensor]
+Part = Callable[[Block], torch.Tensor]
+"""One specialist's sparsified task vector in a block, float32."""
+
+Keeper = Callable[[Block, float, torch.Tensor], object]
+"""Writes the kept elements of a block, times a factor, into a tensor."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +71,11 @@ class Sparsity:
             )
 
 
-def fit_sparsity(stack: Stack, index: int, sparsity: Sparsity) -> SparseBlock:
-    """Prepare the sparsifier for specialist `index` of a tensor.
-
-    Returns:
-        A function of a block that returns the specialist's sparsified task vector there, float32. It is computed once
-        a block, however many grid points ask.
-    """
+def fit_sparsity(stack: Stack, index: int, sparsity: Sparsity) -> Part:
+    """Prepare the sparsifier for specialist `index` of a tensor; all points that ask for it share one `Part`."""
     if sparsity.kind == "none" or sparsity.density >= 1:
-        return lambda block: block.delta(index)
-    sparse = stack.once(("sparse", index, sparsity), lambda: _fit(stack, index, sparsity))
-    return lambda block: block.once(("sparse", index, sparsity), lambda: sparse(block))
+        return stack.once(("dense", index), lambda: lambda block: block.delta(index))
+    return stack.once(("sparse", index, sparsity), lambda: _fit(stack, index, sparsity))
 
 
 def sparsify(delta: torch.Tensor, sparsity: Sparsity, tensor: str = "", specialist: str = "") -> torch.Tensor:
@@ -87,107 +87,78 @@ def sparsify(delta: torch.Tensor, sparsity: Sparsity, tensor: str = "", speciali
         tensor: Tensor name.
         specialist: Specialist name.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
+    flat = delta.float().reshape(-1)
+    reads = [lambda start, stop: torch.zeros(stop - start), lambda start, stop: flat[start:stop]]
     with ThreadPoolExecutor(1) as pool:
-        flat = delta.float().reshape(-1)
-        stack = Stack(tensor, tuple(delta.shape), torch.zeros_like(flat), {specialist: flat}, pool)
-        return torch.cat(stack.map(fit_sparsity(stack, 0, sparsity))).reshape(delta.shape)
+        stack = Stack(tensor, tuple(delta.shape), [specialist], reads, PlainOps(), pool)
+        part = fit_sparsity(stack, 0, sparsity)
+        return torch.cat(stack.map(lambda block: part(block).clone())).reshape(delta.shape)
 
 
-def _fit(stack: Stack, index: int, sparsity: Sparsity) -> SparseBlock:
+def _fit(stack: Stack, index: int, sparsity: Sparsity) -> Part:
     keep = _KEEPERS[sparsity.kind](stack, index, sparsity)
-    if sparsity.rescale == "density":
-        return lambda block: _inverse_probability(block, index, sparsity, keep(block), stack.row)
-    if sparsity.rescale == "none":
-        return lambda block: block.delta(index) * keep(block)
-    scale = _l1_scale(stack, index, keep)
-    if scale is None:
-        return lambda block: block.delta(index) * keep(block)
-    return lambda block: (block.delta(index) * keep(block)).mul_(scale)
+    scale = 1.0
+    if sparsity.rescale == "l1":
+        scale = _l1_scale(stack, index, keep)
+    elif sparsity.rescale == "density" and sparsity.kind != "magprune":
+        scale = 1.0 / sparsity.density
+    key = ("sparse", index, sparsity)
+    return lambda block: block.once(key, lambda out: keep(block, scale, out))
 
 
-def _largest(stack: Stack, index: int, sparsity: Sparsity) -> SparseBlock:
+def _l1_scale(stack: Stack, index: int, keep: Keeper) -> float:
+    """sum|D| / sum|kept D| of the tensor, or 1 where either is next to nothing."""
+
+    def kept_sum(block: Block) -> list[float]:
+        kept = block.once("kept", lambda out: keep(block, 1.0, out))
+        return stack.ops.fold(kept, 1)
+
+    before = stack.absolute_sums()[index]
+    after = math.fsum(itertools.chain.from_iterable(stack.map(kept_sum)))
+    return before / after if before >= TINY and after >= TINY else 1.0
+
+
+def _largest(stack: Stack, index: int, sparsity: Sparsity) -> Keeper:
     """Keep |D| at or above the k-th largest; elements that tie with it are all kept, as in the paper's own code."""
     kept = max(1, int(sparsity.density * stack.numel))
-    low = order_statistic(stack, index, stack.numel - kept)
-    return lambda block: block.delta(index).abs() >= low
+    [low] = stack.ops.order_statistics(stack, index, [stack.numel - kept])
+    return lambda block, scale, out: stack.ops.keep_between(block.delta(index), low, math.inf, scale, out)
 
 
-def _without_outliers(stack: Stack, index: int, sparsity: Sparsity) -> SparseBlock:
+def _without_outliers(stack: Stack, index: int, sparsity: Sparsity) -> Keeper:
     """Keep the k elements below the largest gamma n; where too few are left, fewer outliers go."""
     kept = int(sparsity.density * stack.numel)
     if kept == 0:
-        return lambda block: torch.zeros_like(block.delta(index), dtype=torch.bool)
+        return lambda block, scale, out: out.zero_()
     first = max(0, stack.numel - kept - int(sparsity.gamma * stack.numel))
-    low = order_statistic(stack, index, first)
-    high = order_statistic(stack, index, first + kept - 1)
-    return lambda block: (block.delta(index).abs() >= low) & (block.delta(index).abs() <= high)
+    low, high = stack.ops.order_statistics(stack, index, [first, first + kept - 1])
+    return lambda block, scale, out: stack.ops.keep_between(block.delta(index), low, high, scale, out)
 
 
-def _at_random(stack: Stack, index: int, sparsity: Sparsity) -> SparseBlock:
+def _at_random(stack: Stack, index: int, sparsity: Sparsity) -> Keeper:
     seed = stream_seed(sparsity.seed, stack.name, stack.labels[index])
-    density = torch.tensor(sparsity.density)  # float32, as the draws
-    return lambda block: uniform(seed, block.start, block.stop, block.base.device) < density
+    keep = stack.ops.keep_drawn
+    return lambda block, scale, out: keep(block.delta(index), seed, block.start, sparsity.density, scale, out)
 
 
-def _by_rank(stack: Stack, index: int, sparsity: Sparsity) -> SparseBlock:
-    """MagPrune's masks; they need ranks, so they are packed to bits instead of being found again for every point."""
+def _by_rank(stack: Stack, index: int, sparsity: Sparsity) -> Keeper:
+    """MagPrune. Its masks need ranks, so they are kept instead of being found again for every pass."""
     seed = stream_seed(sparsity.seed, stack.name, stack.labels[index])
+    mask = stack.ops.rank_mask(stack, index, seed, sparsity.density, sparsity.epsilon)
+    keep = stack.ops.keep_masked
+    if sparsity.rescale != "density":
+        return lambda block, scale, out: keep(block.delta(index), mask, block.start, scale, out)
+    probabilities = torch.cat(
+        stack.map_rows(
+            lambda rows: keep_probabilities(rows.delta(index), stack.row, sparsity.density, sparsity.epsilon)
+        )
+    )
 
-    def mask(block: Block) -> tuple[int, torch.Tensor]:
-        keep = keep_probabilities(block.delta(index), stack.row, sparsity.density, sparsity.epsilon)
-        return block.start, uniform(seed, block.start, block.stop, block.base.device) < keep
+    def divided(block: Block, scale: float, out: torch.Tensor) -> object:
+        keep(block.delta(index), mask, block.start, scale, out)
+        return out.div_(probabilities[block.start : block.stop])
 
-    masks = dict(stack.map(mask))
-    return lambda block: masks[block.start]
+    return divided
 
 
 _KEEPERS = {"magnitude": _largest, "outliers": _without_outliers, "bernoulli": _at_random, "magprune": _by_rank}
-
-
-def order_statistic(stack: Stack, index: int, position: int) -> torch.Tensor:
-    """The |D| of specialist `index` that has `position` smaller ones before it; found by selection, not by sorting."""
-    values = torch.cat(stack.map(lambda block: block.delta(index).abs()))
-    return values.kthvalue(position + 1).values
-
-
-def keep_probabilities(delta: torch.Tensor, row: int, density: float, epsilon: float) -> torch.Tensor:
-    """DELLA's probabilities (2406.11617): from density - epsilon for the smallest |D| of a row to density + epsilon.
-
-    Args:
-        delta: (m * row,), whole rows.
-        row: Row length r. Equal magnitudes are ranked in their order of storage.
-        density: Mean probability.
-        epsilon: Half their spread.
-
-    Returns:
-        Probabilities, float32, one-dimensional; a row of one element gets `density`.
-    """
-    if row == 1:
-        return torch.full_like(delta, density)
-    magnitudes = delta.abs().reshape(-1, row)
-    order = magnitudes.argsort(dim=1, stable=True)
-    places = torch.arange(row, dtype=torch.float32, device=delta.device).expand_as(magnitudes)
-    ranks = torch.empty_like(magnitudes).scatter_(1, order, places)
-    return ((density - epsilon) + ranks.div_(float(row - 1)).mul_(2).mul_(epsilon)).reshape(-1)
-
-
-def _inverse_probability(block: Block, index: int, sparsity: Sparsity, keep: torch.Tensor, row: int) -> torch.Tensor:
-    delta = block.delta(index)
-    if sparsity.kind != "magprune":
-        return delta * keep / torch.tensor(sparsity.density)
-    return delta * keep / keep_probabilities(delta, row, sparsity.density, sparsity.epsilon)
-
-
-def _l1_scale(stack: Stack, index: int, keep: SparseBlock) -> float | None:
-    """sum|D| / sum|kept D| of the tensor, or None where either is next to nothing."""
-
-    def sums(block: Block) -> tuple[list[float], list[float]]:
-        size = block.delta(index).abs()
-        return folded(size), folded(size * keep(block))
-
-    parts = stack.map(sums)
-    before = math.fsum(math.fsum(part[0]) for part in parts)
-    after = math.fsum(math.fsum(part[1]) for part in parts)
-    return before / after if before >= TINY and after >= TINY else None

@@ -11,7 +11,34 @@ from src.merging.checks import flag, number
 from src.merging.combine import combine, weighted_mean
 from src.merging.parents import Block, Stack
 from src.merging.rule import BlockMerge
-from src.merging.sparsify import Sparsity, fit_sparsity
+from src.merging.sparsify import Part, Sparsity, fit_sparsity
+
+
+@dataclass(frozen=True)
+class Combination:
+    """`combine` of K sparsified task vectors; the compiled engine takes all points with the same parts together."""
+
+    parts: tuple[Part, ...]
+    weights: tuple[float, ...]
+    consensus: bool
+    normalize: bool
+    lambda_: float
+
+    def __call__(self, block: Block) -> torch.Tensor:
+        """The merged task vector of a block."""
+        return combine([part(block) for part in self.parts], self.weights, self.consensus, self.normalize, self.lambda_)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """`weighted_mean` of K specialists; the compiled engine takes all points together."""
+
+    weights: tuple[float, ...]
+    normalize: bool
+
+    def __call__(self, block: Block) -> torch.Tensor:
+        """The merged weights of a block."""
+        return weighted_mean([block.specialist(k) for k in range(len(self.weights))], self.weights, self.normalize)
 
 
 @dataclass(frozen=True)
@@ -40,12 +67,8 @@ class TaskVectors:
 
     def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
         """See `Rule.fit`."""
-        sparse = [fit_sparsity(stack, index, self.sparsity) for index in range(len(weights))]
-
-        def merge(block: Block) -> torch.Tensor:
-            return combine([part(block) for part in sparse], weights, self.consensus, self.normalize, self.lambda_)
-
-        return merge
+        parts = tuple(fit_sparsity(stack, index, self.sparsity) for index in range(len(weights)))
+        return Combination(parts, tuple(weights), self.consensus, self.normalize, self.lambda_)
 
 
 @dataclass(frozen=True)
@@ -67,4 +90,4 @@ class WeightedMean:
 
     def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
         """See `Rule.fit`."""
-        return lambda block: weighted_mean(block.specialists, weights, self.normalize)
+        return Mean(tuple(weights), self.normalize)

@@ -87,7 +87,7 @@ def test_interrupted_and_resumed(family: Family, tmp_path: Path, monkeypatch: py
     from src.merging import grid as grid_module
 
     points = [Point(recipe(name), ToDirectory(tmp_path / name, shard_bytes=30_000)) for name in ("ties", "della")]
-    read, seen = grid_module.read_stack, []
+    read, seen = grid_module.open_stack, []
 
     def dies(name: str, *rest: object) -> object:
         seen.append(name)
@@ -95,7 +95,7 @@ def test_interrupted_and_resumed(family: Family, tmp_path: Path, monkeypatch: py
             raise KeyboardInterrupt
         return read(name, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(grid_module, "read_stack", dies)
+    monkeypatch.setattr(grid_module, "open_stack", dies)
     with pytest.raises(KeyboardInterrupt):
         merge_grid(*family, points)
     assert not list(tmp_path.glob("*/*.safetensors"))

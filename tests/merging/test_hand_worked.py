@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from src.merging import sparsify as sparsify_module
+from src.merging import ops as ops_module
 from src.merging.combine import combine
-from src.merging.sparsify import Sparsity, keep_probabilities, sparsify
+from src.merging.ranks import keep_probabilities
+from src.merging.sparsify import Sparsity, sparsify
 
 
 def test_ties() -> None:
@@ -48,7 +49,7 @@ def test_sum_and_its_normalisation() -> None:
 
 def draws(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
     drawn = torch.tensor(values)
-    monkeypatch.setattr(sparsify_module, "uniform", lambda seed, start, stop, device: drawn[start:stop])
+    monkeypatch.setattr(ops_module, "uniform", lambda seed, start, stop, device: drawn[start:stop])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from src.merging.draws import uniform
-from src.merging.sparsify import keep_probabilities
+from src.merging.ranks import keep_probabilities
 
 MASKS = 10_000
 

@@ -1,0 +1,110 @@
+"""The arithmetic that touches every element, in plain torch: it runs wherever torch does.
+
+`FusedOps` (fused.py) does the same compiled, with the same result to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from src.merging.draws import uniform
+from src.merging.emit import Emitter, PlainEmitter
+from src.merging.fold import folded
+from src.merging.ranks import keep_probabilities
+
+if TYPE_CHECKING:
+    from src.merging.parents import Block, Stack
+    from src.merging.point_run import PointRun
+    from src.merging.rule import BlockMerge
+
+
+class Ops(Protocol):
+    """Element-wise arithmetic on blocks. All tensors are one-dimensional and float32."""
+
+    block: int
+    """Elements of a block, a multiple of 4,096; results do not depend on it."""
+
+    def buffer(self, key: Any, size: int, device: torch.device) -> torch.Tensor:
+        """Memory for one result of a block."""
+        ...
+
+    def fold(self, values: torch.Tensor, power: int) -> list[float]:
+        """See `folded`."""
+        ...
+
+    def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> None:
+        """delta where low <= |delta| <= high, else 0; times scale."""
+        ...
+
+    def keep_drawn(
+        self, delta: torch.Tensor, seed: int, start: int, density: float, scale: float, out: torch.Tensor
+    ) -> None:
+        """delta where the draw of its position is below density, else 0; times scale."""
+        ...
+
+    def keep_masked(self, delta: torch.Tensor, mask: Any, start: int, scale: float, out: torch.Tensor) -> None:
+        """delta where `mask` (from `rank_mask`) is set, else 0; times scale."""
+        ...
+
+    def order_statistics(self, stack: Stack, index: int, positions: Sequence[int]) -> list[float]:
+        """The |D| of specialist `index` with so many smaller ones before them, by selection instead of sorting."""
+        ...
+
+    def rank_mask(self, stack: Stack, index: int, seed: int, density: float, epsilon: float) -> Any:
+        """MagPrune's mask of a whole tensor; undefined where the delta is 0."""
+        ...
+
+    def emitters(self, merges: Mapping[PointRun, BlockMerge], factors: Mapping[PointRun, float]) -> list[Emitter]:
+        """What turns a block into the values of all points."""
+        ...
+
+
+class PlainOps:
+    """Torch operations on blocks small enough that the allocator recycles their memory."""
+
+    block = 1 << 14
+
+    def buffer(self, key: Any, size: int, device: torch.device) -> torch.Tensor:
+        """See `Ops`."""
+        return torch.empty(size, device=device)
+
+    def fold(self, values: torch.Tensor, power: int) -> list[float]:
+        """See `Ops`."""
+        return folded(values, power)
+
+    def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> None:
+        """See `Ops`."""
+        size = delta.abs()
+        torch.mul(delta, (size >= low) & (size <= high), out=out).mul_(scale)
+
+    def keep_drawn(
+        self, delta: torch.Tensor, seed: int, start: int, density: float, scale: float, out: torch.Tensor
+    ) -> None:
+        """See `Ops`."""
+        drawn = uniform(seed, start, start + delta.numel(), delta.device)
+        torch.mul(delta, drawn < torch.tensor(density), out=out).mul_(scale)
+
+    def keep_masked(self, delta: torch.Tensor, mask: Any, start: int, scale: float, out: torch.Tensor) -> None:
+        """See `Ops`."""
+        torch.mul(delta, mask[start : start + delta.numel()], out=out).mul_(scale)
+
+    def order_statistics(self, stack: Stack, index: int, positions: Sequence[int]) -> list[float]:
+        """See `Ops`."""
+        sizes = torch.cat(stack.map(lambda block: block.delta(index).abs()))
+        return [float(sizes.kthvalue(position + 1).values) for position in positions]
+
+    def rank_mask(self, stack: Stack, index: int, seed: int, density: float, epsilon: float) -> Any:
+        """See `Ops`."""
+
+        def mask(block: Block) -> torch.Tensor:
+            drawn = uniform(seed, block.start, block.stop, block.base.device)
+            return drawn < keep_probabilities(block.delta(index), stack.row, density, epsilon)
+
+        return torch.cat(stack.map_rows(mask))
+
+    def emitters(self, merges: Mapping[PointRun, BlockMerge], factors: Mapping[PointRun, float]) -> list[Emitter]:
+        """See `Ops`."""
+        return [PlainEmitter(run, merge, factors.get(run, 1.0), self) for run, merge in merges.items()]
