@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
+from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
 
 from src.utils.errors import UserError, unknown_choice
 from src.utils.seeding import derive_seed
@@ -103,6 +104,17 @@ def torch_dtype(name: str) -> torch.dtype:
     return DTYPES[name]
 
 
+def fastest_attention() -> str:
+    """The fastest attention backend that is installed and works on this machine, by its transformers name."""
+    for name, available in (
+        ("flash_attention_3", is_flash_attn_3_available),
+        ("flash_attention_2", is_flash_attn_2_available),
+    ):
+        if torch.cuda.is_available() and available():
+            return name
+    return "sdpa"
+
+
 def load_tokenizer(
     path: str | Path, *, revision: str | None = None, chat_template: str | None = None, eos_token: str | None = None
 ) -> PreTrainedTokenizerBase:
@@ -135,7 +147,7 @@ def load_model(
     path: str | Path,
     *,
     dtype: torch.dtype = torch.float32,
-    attention: str = "sdpa",
+    attention: str = "auto",
     revision: str | None = None,
     init: str = "pretrained",
     shrink: bool = False,
@@ -146,7 +158,7 @@ def load_model(
     Args:
         path: Checkpoint directory or Hugging Face name; `config.json` is enough unless weights are read.
         dtype: Type of the weights in memory: float32 to train, since it holds the master weights.
-        attention: Backend by its transformers name: "sdpa", "eager", "flash_attention_2", ...
+        attention: Backend by its transformers name: "sdpa", "eager", "flash_attention_2", ..., or "auto".
         revision: Branch, tag or commit of a Hugging Face name.
         init: "pretrained" or "random".
         shrink: Two narrow layers of the same architecture, freshly drawn.
@@ -157,6 +169,7 @@ def load_model(
     """
     if init not in INITS:
         raise unknown_choice("model.init", init, list(INITS))
+    attention = fastest_attention() if attention == "auto" else attention
     try:
         if init == "pretrained" and not shrink:
             with _without_bars():

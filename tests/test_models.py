@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from src.models import ModelSpec, Recipe, load_model, load_tokenizer, torch_dtype
+from src.models import ModelSpec, Recipe, fastest_attention, load_model, load_tokenizer, torch_dtype
 from src.utils.errors import UserError
 from tests.lit_modules import tiny
 
@@ -40,6 +40,15 @@ def test_pretrained_weights(checkpoint: Path) -> None:
     model = load_model(checkpoint, dtype=torch.bfloat16)
     assert torch.equal(model.state_dict()["model.norm.weight"], tiny.network().model.norm.weight.bfloat16())
     assert model.config._attn_implementation == "sdpa"
+
+
+def test_auto_attention_takes_the_fastest_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("src.models.is_flash_attn_3_available", lambda: False)
+    monkeypatch.setattr("src.models.is_flash_attn_2_available", lambda: True)
+    assert fastest_attention() == "flash_attention_2"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert fastest_attention() == "sdpa"
 
 
 def test_random_weights_are_seeded_and_leave_the_global_stream_alone(checkpoint: Path) -> None:
