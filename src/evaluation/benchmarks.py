@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from src.evaluation.problems import benchmark_path
 from src.evaluation.samples import Decoding, Prompt, Sample
 from src.evaluation.scores import ItemScore
 from src.utils.errors import UserError
@@ -62,6 +63,33 @@ def read_rows(rows: Rows, split: str, key: str) -> list[dict[str, Any]]:
     if not found:
         raise UserError(f"{key} has no rows for split={split}")
     return found
+
+
+def evalplus_problems(
+    split: str,
+    dataset: str,
+    path: str | None = None,
+    numbers: Mapping[str, Sequence[Sequence[int]] | None] | None = None,
+) -> list[dict[str, Any]]:
+    """Problems of HumanEval+ or MBPP+ as their files have them.
+
+    Args:
+        split: One that `numbers` names.
+        dataset: `humaneval` or `mbpp`.
+        path: The file; None: where EvalPlus's environment variable points.
+        numbers: split -> ranges [first, last] of task numbers, None for all; by default all are the test split.
+
+    Raises:
+        UserError: The file is not there (the message says how to get it), or there is no such split.
+    """
+    ranges = numbers or {"test": None}
+    if split not in ranges:
+        raise UserError(f"benchmark {dataset} has no {split} split, only {', '.join(ranges)}; set split= or benchmark=")
+    rows, wanted = read_jsonl(benchmark_path(dataset, path)), ranges[split]
+    if wanted is None:
+        return rows
+    chosen = {number for first, last in wanted for number in range(first, last + 1)}
+    return [row for row in rows if int(row["task_id"].split("/")[1]) in chosen]
 
 
 def check_covered(items: Sequence[str], samples: Sequence[Sample], name: str) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from math import comb
 from typing import Any, Protocol
 
 from src.data.prompts import render_user_turn
 from src.evaluation.benchmarks import Rows, check_covered, read_rows
+from src.evaluation.pass_at_k import pass_at_k
 from src.evaluation.samples import Decoding, Prompt, Sample
 from src.evaluation.scores import ItemScore
 from src.utils.errors import UserError
@@ -112,7 +112,7 @@ class CodeBenchmark:
 def pass_scores(
     samples: Sequence[Sample], outcomes: Sequence[Outcome], passes: Sequence[int] = (1,)
 ) -> list[ItemScore]:
-    """Unbiased pass@k of each task (arXiv 2107.03374): 1 - C(n-c, k) / C(n, k) for c of n programs passing.
+    """Unbiased pass@k of each task; plus means base and plus inputs together.
 
     Args:
         samples: n answers a task.
@@ -129,13 +129,8 @@ def pass_scores(
     scores = []
     for k in passes:
         for mark, table in (("", base), ("+", plus)):
-            scores += [ItemScore(task, f"pass@{k}{mark}", pass_at_k(task, solved, k)) for task, solved in table.items()]
+            scores += [
+                ItemScore(task, f"pass@{k}{mark}", pass_at_k(len(solved), sum(solved), k))
+                for task, solved in table.items()
+            ]
     return scores
-
-
-def pass_at_k(task: str, solved: Sequence[bool], k: int) -> float:
-    """Unbiased estimate of the chance that one of k answers passes, from n answers."""
-    count, right = len(solved), sum(solved)
-    if count < k:
-        raise UserError(f"pass@{k} needs {k} samples of {task}, got {count}; raise benchmark.decoding.samples")
-    return 1 - comb(count - right, k) / comb(count, k)

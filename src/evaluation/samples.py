@@ -89,6 +89,7 @@ class Sample:
         index: Which of the prompt's samples.
         tokens: Tokens it generated, the end token included.
         finish: `"end"` (end token), `"stop"` (stop string) or `"length"`.
+        whole: The completion is a whole program, to be judged as it stands (`solution` of a file).
     """
 
     task_id: str
@@ -97,6 +98,7 @@ class Sample:
     index: int = 0
     tokens: int = 0
     finish: str = "end"
+    whole: bool = False
 
 
 class Generator(Protocol):
@@ -184,7 +186,7 @@ def read_samples(path: Path) -> list[Sample]:
             )
         index = seen.get(row["task_id"], 0)
         seen[row["task_id"]] = index + 1
-        samples.append(Sample(row["task_id"], str(row.get("prompt", "")), text, index))
+        samples.append(Sample(row["task_id"], str(row.get("prompt", "")), text, index, whole="solution" in row))
     return samples
 
 

@@ -78,18 +78,11 @@ class WordNet:
         ]
 
     def base_forms(self, word: str, part: str) -> list[str]:
-        """Dictionary forms of an inflected word: itself and its irregular or rule-made bases that have an entry."""
-        irregular = self._exceptions[part].get(word)
-        if irregular is not None:
-            return self._known([word, *irregular], part)
-        forms = _detach([word], part)
-        known = self._known([word, *forms], part)
-        while not known and (forms := _detach(forms, part)):
-            known = self._known(forms, part)
-        return known
-
-    def _known(self, forms: list[str], part: str) -> list[str]:
-        return [form for form in dict.fromkeys(forms) if self._offsets(form, part)]
+        """Forms of a word that have an entry: itself, and its irregular bases or those that the rules give."""
+        bases = self._exceptions[part].get(word)
+        if bases is None:
+            bases = [word[: -len(old)] + new for old, new in _rules(part) if word.endswith(old)]
+        return [form for form in dict.fromkeys([word, *bases]) if self._offsets(form, part)]
 
     def _offsets(self, form: str, part: str) -> list[int]:
         """Byte offsets of the form's synonym sets: the last `synset_cnt` fields of its index line."""
@@ -176,10 +169,6 @@ def _files() -> list[str]:
 @cache
 def _rules(part: str) -> tuple[tuple[str, str], ...]:
     return tuple((old, new) for old, _, new in (rule.partition(":") for rule in _SUFFIXES[part]))
-
-
-def _detach(forms: list[str], part: str) -> list[str]:
-    return [form[: -len(old)] + new for form in forms for old, new in _rules(part) if form.endswith(old)]
 
 
 def _find_line(index: mmap.mmap, form: str) -> str:

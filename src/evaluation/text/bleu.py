@@ -46,9 +46,12 @@ def bleu4_codexglue(prediction: str, reference: str) -> float:
     """Smoothed sentence BLEU-4 of CodeXGLUE's code-to-text evaluator (arXiv 2102.04664), as a fraction.
 
     Lower case, punctuation split off, mteval tokens; one is added to matches and totals of orders 2 to 4, and to both
-    lengths of the brevity penalty. The published figures are the mean over rows times 100.
+    lengths of the brevity penalty. The published figures are the mean over rows times 100. An empty prediction scores
+    0 here, exp(-len(reference)) in the evaluator.
     """
     hypothesis, wanted = codexglue_tokens(prediction), codexglue_tokens(reference)
+    if not hypothesis:
+        return 0.0
     tiny = sys.float_info.min
     logarithm = 0.0
     for order, count in enumerate(matches(wanted, hypothesis)):

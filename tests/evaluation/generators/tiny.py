@@ -26,7 +26,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def tiny_model(layers: int = 2, hidden: int = 32, vocabulary: int = 258, context: int = 256) -> Qwen2ForCausalLM:
-    """Weights large enough that logits are far apart and answers end at different lengths."""
+    """Weights large enough that logits are far apart; several end tokens, so that answers end at different lengths."""
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=vocabulary,
@@ -41,4 +41,6 @@ def tiny_model(layers: int = 2, hidden: int = 32, vocabulary: int = 258, context
         eos_token_id=256,
         pad_token_id=256,
     )
-    return Qwen2ForCausalLM(config).eval()
+    model = Qwen2ForCausalLM(config).eval()
+    model.generation_config.eos_token_id = [*range(0, vocabulary, 40), 256]
+    return model

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+
+from src.data.examples import Example
+from src.data.tokenise import chat_texts
+from src.evaluation.generators.encoding import encode, render
+from src.evaluation.samples import Prompt
+from src.utils.errors import UserError
+from tests.evaluation.generators.tiny import tiny_tokenizer
+
+
+def test_chat_prompt_ends_where_the_assistant_begins() -> None:
+    assert render(Prompt("a", "Hi"), tiny_tokenizer()) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_system_turn_and_prefill() -> None:
+    prompt = Prompt("a", "Hi", prefill="Here:\n```python\n", system="Be brief.")
+    assert render(prompt, tiny_tokenizer()) == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+        "<|im_start|>assistant\nHere:\n```python\n"
+    )
+
+
+def test_raw_prompt_is_left_alone() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = None
+    assert render(Prompt("a", "def f(", chat=False), tokenizer) == "def f("
+    with pytest.raises(UserError, match=r"no chat template.*benchmark\.chat=false"):
+        render(Prompt("a", "Hi"), tokenizer)
+
+
+def test_prompt_is_that_of_training_to_the_token() -> None:
+    tokenizer = tiny_tokenizer()
+    before, _ = chat_texts(Example("r", "codegen", "def f(x):\n", "    return x"), tokenizer)
+    assert render(Prompt("a", "def f(x):\n"), tokenizer) == before
+
+
+def test_special_tokens_of_a_template_are_single_ids_and_not_doubled() -> None:
+    tokenizer = tiny_tokenizer()
+    texts = [render(Prompt("a", "é"), tokenizer), "ab"]
+    chat, raw = encode(texts, [True, False], tokenizer)
+    assert chat.count(tokenizer.convert_tokens_to_ids("<|im_start|>")) == 2
+    assert tokenizer.decode(chat) == texts[0]
+    assert len(raw) == 2

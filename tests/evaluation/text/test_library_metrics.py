@@ -1,0 +1,80 @@
+"""chrF++, ROUGE-L and METEOR against the libraries that define them."""
+
+from __future__ import annotations
+
+import pytest
+import sacrebleu
+from nltk.translate.meteor_score import single_meteor_score
+from rouge_score.rouge_scorer import RougeScorer
+
+from src.evaluation.text.chrf import chrf_plus_plus, chrf_plus_plus_corpus
+from src.evaluation.text.meteor import CachedSynonyms, NoSynonyms, meteor, tokens
+from src.evaluation.text.rouge import rouge_l, rouge_l_stem
+from src.evaluation.wordnet import WordNet, find_wordnet
+from tests.evaluation.text.test_bleu import rows
+
+GUIDE = "It is a guide to action which ensures that the military always obeys the commands of the party"
+REFERENCE = "It is a guide to action that ensures that the military will forever heed Party commands"
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[tuple[str, str]]:
+    return rows("Python")[:200]
+
+
+def test_chrf_equals_sacrebleu(pairs: list[tuple[str, str]]) -> None:
+    for prediction, reference in pairs:
+        assert chrf_plus_plus(prediction, reference) == (
+            sacrebleu.sentence_chrf(prediction, [reference], word_order=2).score / 100
+        )
+    predictions, references = zip(*pairs, strict=True)
+    assert chrf_plus_plus_corpus(predictions, references) == (
+        sacrebleu.corpus_chrf(predictions, [references], word_order=2).score / 100
+    )
+
+
+def test_rouge_equals_rouge_score(pairs: list[tuple[str, str]]) -> None:
+    plain, stemming = (RougeScorer(["rougeL"], use_stemmer=stem) for stem in (False, True))
+    for prediction, reference in pairs:
+        assert rouge_l(prediction, reference) == plain.score(reference, prediction)["rougeL"].fmeasure
+        assert rouge_l_stem(prediction, reference) == stemming.score(reference, prediction)["rougeL"].fmeasure
+
+
+def test_rouge_hand_worked() -> None:
+    # longest common subsequence "a c d" of 4 and 5 tokens: p 3/4, r 3/5, F 2/3
+    assert rouge_l("a x c d", "a b c d e") == pytest.approx(2 / 3)
+
+
+def test_stemming_joins_inflected_words() -> None:
+    assert rouge_l("computes sums", "compute sum") == 0
+    assert rouge_l_stem("computes sums", "compute sum") == 1
+    assert rouge_l_stem("items its", "item it") == pytest.approx(0.5)  # words up to three letters stay
+
+
+def test_tokens_split_the_full_stop_of_every_sentence() -> None:
+    assert tokens("Adds x. Returns y.") == ["Adds", "x", ".", "Returns", "y", "."]
+    assert tokens("") == []
+
+
+def test_meteor_hand_worked() -> None:
+    # "a b c" in one chunk of three matches, p = r = 1: 1 - 0.5 (1/3)^3
+    assert meteor("a b c", "a b c", NoSynonyms()) == pytest.approx(1 - 0.5 / 27)
+    # stems match: "computes"/"computing"
+    assert meteor("computes", "computing", NoSynonyms()) == pytest.approx(0.5)
+    assert meteor("", "a", NoSynonyms()) == meteor("a", "", NoSynonyms()) == meteor("a", "b", NoSynonyms()) == 0
+
+
+def test_meteor_equals_nltk_on_the_same_tokens(pairs: list[tuple[str, str]]) -> None:
+    for prediction, reference in pairs:
+        expected = single_meteor_score(tokens(reference), tokens(prediction), wordnet=NoSynonyms())
+        assert meteor(prediction, reference, NoSynonyms()) == expected
+
+
+def test_meteor_with_wordnet_gives_nltks_documented_value() -> None:
+    place = find_wordnet()
+    if place is None:
+        pytest.skip("no WordNet on this machine (python -m src.evaluation.wordnet)")
+    wordnet = CachedSynonyms(WordNet(place))
+    assert meteor(GUIDE, REFERENCE, wordnet) == pytest.approx(0.6944, abs=5e-5)
+    assert meteor("a fast dog", "a quick dog", wordnet) > 0.9
+    assert meteor("a fast dog", "a quick dog", NoSynonyms()) < 0.7
