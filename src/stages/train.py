@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from src.stages.merge import merge
 from src.stages.places import base_checkpoint, trained_name
 from src.utils.errors import UserError
 
-OWN_KEYS = ("strategy", "task", "output", "merge", "trainer", "optimizer")  # not handed on to the runs that come first
+OWN_KEYS = {"strategy", "task", "output", "merge"}  # of a run; all others are handed on to the runs that come first
 
 
 def train(job: Job) -> Path:
@@ -116,12 +117,17 @@ def _untrained(cfg: DictConfig, rows: list[Example], directory: Path) -> Path:
 def _specialists_then_merge(job: Job) -> Path:
     for task in job.cfg.tasks:
         train(compose_job("train", ["strategy=specialist", f"task={task}", *_handed_on(job)]))
-    merging = [override for override in job.overrides if override.startswith(("merge", "model=", "seed=", "output"))]
-    return merge(compose_job("merge", merging))
+    shared = ("merge", "model", "seed", "output", "output_root")
+    return merge(compose_job("merge", [override for override in job.overrides if _root_key(override) in shared]))
 
 
 def _handed_on(job: Job) -> list[str]:
-    return [override for override in job.overrides if not override.lstrip("+~").startswith(OWN_KEYS)]
+    return [override for override in job.overrides if _root_key(override) not in OWN_KEYS]
+
+
+def _root_key(override: str) -> str:
+    """`merge` of `+merge.weight=0.3`."""
+    return re.split(r"[.=@]", override.lstrip("+~"), maxsplit=1)[0]
 
 
 def _name(job: Job) -> str:
