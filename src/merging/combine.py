@@ -73,7 +73,12 @@ def _sum(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     return total
 
 
-def _total(weights: Sequence[float], like: torch.Tensor) -> torch.Tensor:
-    """The float32 sum of the weights on the device of `like`, where division by it is a true division everywhere."""
-    total = _sum([torch.tensor(weight, dtype=torch.float32, device=like.device) for weight in weights])
+def total_weight(weights: Sequence[float]) -> torch.Tensor:
+    """Divisor of a plain sum: the float32 sum of the weights, or 1 where that is next to nothing."""
+    total = _sum([torch.tensor(weight, dtype=torch.float32) for weight in weights])
     return torch.where(total.abs() < 1e-8, torch.ones_like(total), total)
+
+
+def _total(weights: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    """The divisor on the device of `like`, where division by it is a true division everywhere."""
+    return total_weight(weights).to(like.device)

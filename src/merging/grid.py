@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from src.checkpoints import Checkpoint
 from src.merging.kinship import check_kinship
-from src.merging.ops import PlainOps
+from src.merging.ops import Ops, choose_ops
 from src.merging.parents import Block, Stack
 from src.merging.point_run import PointRun
 from src.merging.recipe import Recipe
@@ -57,6 +57,7 @@ def merge_grid(
     points: Sequence[Point],
     key: str = "",
     workers: int | None = None,
+    ops: Ops | None = None,
 ) -> list[Outcome]:
     """Merge all points in one pass; a point that fails leaves the others unharmed.
 
@@ -66,6 +67,7 @@ def merge_grid(
         points: Recipes and sinks.
         key: Hash of the parents (say, of their fingerprints): an interrupted merge is only resumed under the same key.
         workers: Threads; None takes all cores. The result does not depend on it.
+        ops: Arithmetic, plain or compiled; None takes what is faster. The result does not depend on it.
 
     Returns:
         One outcome a point, in order.
@@ -79,7 +81,7 @@ def merge_grid(
     check_parents(base, specialists)
     check_excludes([point.recipe for point in points], base.names)
     check_kinship(base, specialists)
-    ops = PlainOps()
+    ops = ops or choose_ops(sum(info.numel for info in base.table.values()) * len(points))
     runs = [PointRun(point.recipe, point.sink, base, tuple(specialists), key) for point in points]
     try:
         with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
@@ -123,7 +125,7 @@ def emit(
         factors: Factor on the merged delta, where a point has one.
         write: Hand the blocks over.
     """
-    emitters = stack.ops.emitters(merges, factors)
+    emitters = stack.ops.emitters(stack.name, merges, factors)
 
     def work(block: Block) -> list[tuple[PointRun, list[float]]]:
         sums = []

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from src.merging.parents import Block, Stack
     from src.merging.point_run import PointRun
     from src.merging.rule import BlockMerge
+
+WORTH_COMPILING = 300_000_000  # elements times points; below it loading the compiler takes longer than it saves
 
 
 class Ops(Protocol):
@@ -57,8 +60,10 @@ class Ops(Protocol):
         """MagPrune's mask of a whole tensor; undefined where the delta is 0."""
         ...
 
-    def emitters(self, merges: Mapping[PointRun, BlockMerge], factors: Mapping[PointRun, float]) -> list[Emitter]:
-        """What turns a block into the values of all points."""
+    def emitters(
+        self, name: str, merges: Mapping[PointRun, BlockMerge], factors: Mapping[PointRun, float]
+    ) -> list[Emitter]:
+        """What turns a block of tensor `name` into the values of all points."""
         ...
 
 
@@ -105,6 +110,20 @@ class PlainOps:
 
         return torch.cat(stack.map_rows(mask))
 
-    def emitters(self, merges: Mapping[PointRun, BlockMerge], factors: Mapping[PointRun, float]) -> list[Emitter]:
+    def emitters(
+        self, name: str, merges: Mapping[PointRun, BlockMerge], factors: Mapping[PointRun, float]
+    ) -> list[Emitter]:
         """See `Ops`."""
         return [PlainEmitter(run, merge, factors.get(run, 1.0), self) for run, merge in merges.items()]
+
+
+def choose_ops(work: int) -> Ops:
+    """The compiled arithmetic where numba is installed and `work` (elements times points) is worth loading it.
+
+    Results are the same to the last bit either way.
+    """
+    if work < WORTH_COMPILING or importlib.util.find_spec("numba") is None:
+        return PlainOps()
+    from src.merging.fused import FusedOps
+
+    return FusedOps()

@@ -53,7 +53,11 @@ class PointRun:
 
     def is_floating(self, name: str) -> bool:
         """Whether there is anything to merge in a tensor: integers and flags are only copied."""
-        return self._table[name].dtype.is_floating_point
+        return self.output_dtype(name).is_floating_point
+
+    def output_dtype(self, name: str) -> torch.dtype:
+        """Dtype in which a tensor is handed over."""
+        return self._table[name].dtype
 
     def fit(self, stack: Stack) -> BlockMerge | None:
         """What to do with every block of a tensor; None where the method cannot, and the point fails."""
@@ -82,7 +86,7 @@ class PointRun:
         if self.error is not None:
             return
         try:
-            self._receiver.write_part(name, start, values.to(self._table[name].dtype))
+            self._receiver.write_part(name, start, values.to(self.output_dtype(name)))
         except UserError as error:
             self.error = error
 

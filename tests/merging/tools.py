@@ -12,6 +12,7 @@ import yaml
 from src.checkpoints import Checkpoint, write_checkpoint
 from src.merging import methods
 from src.merging.grid import Outcome, Point, merge_grid
+from src.merging.ops import Ops
 from src.merging.recipe import Recipe
 from src.merging.sinks import ToFunction
 
@@ -58,12 +59,16 @@ def write_family(
 
 
 def merge_all(
-    base: Checkpoint, specialists: Mapping[str, Checkpoint], recipes: list[Recipe], workers: int = 2
+    base: Checkpoint,
+    specialists: Mapping[str, Checkpoint],
+    recipes: list[Recipe],
+    workers: int = 2,
+    ops: Ops | None = None,
 ) -> tuple[list[Tensors], list[Outcome]]:
     """All points in one pass, in memory."""
     results: list[Tensors] = [{} for _ in recipes]
     points = [Point(one, ToFunction(into.__setitem__)) for one, into in zip(recipes, results, strict=True)]
-    outcomes = merge_grid(base, specialists, points, workers=workers)
+    outcomes = merge_grid(base, specialists, points, workers=workers, ops=ops)
     for outcome in outcomes:
         if outcome.error:
             raise outcome.error
