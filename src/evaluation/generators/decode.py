@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from transformers import PreTrainedModel
@@ -14,6 +15,22 @@ from src.evaluation.samples import Decoding
 
 # Rows that have ended are dropped from the batch once they make up this share of it: dropping copies the cache.
 DROP_SHARE = 0.125
+ADDITIVE_MASKS = ("sdpa", "eager")
+
+
+class Stops(Protocol):
+    """What the loop asks of stop strings."""
+
+    strings: tuple[str, ...]
+
+    @property
+    def completing(self) -> torch.Tensor:
+        """Boolean over V: tokens that may complete a stop string."""
+        ...
+
+    def end(self, ids: Sequence[int], start: int) -> int | None:
+        """Tokens up to and with the one that completes a stop string, from `start` on, or None."""
+        ...
 
 
 @dataclass
@@ -44,8 +61,7 @@ def decode(
     decoding: Decoding,
     end_ids: Sequence[int],
     uniform_BT: torch.Tensor | None = None,
-    stops: Callable[[int, list[int]], bool] | None = None,
-    completing: torch.Tensor | None = None,
+    stops: Stops | None = None,
     check_every: int = 1,
 ) -> Iterator[tuple[int, list[int]]]:
     """Answer a batch of prompts.
@@ -60,8 +76,7 @@ def decode(
         decoding: Temperature, top-k, top-p and repetition penalty.
         end_ids: Tokens that end an answer.
         uniform_BT: Uniform numbers, for sampling.
-        stops: (row, ids so far) -> whether the answer has ended; asked when a `completing` token was drawn.
-        completing: Boolean over V.
+        stops: Stop strings, or None.
         check_every: Look for ended rows at every so many tokens: on a GPU each look waits for the device.
 
     Yields:
@@ -70,10 +85,12 @@ def decode(
     device = model.device
     rows, ids_BT = _start(prompts, limits, decoding, model.config.vocab_size, device, model.dtype, uniform_BT)
     ends = torch.tensor(list(end_ids), device=device)
-    completing = None if completing is None else completing.to(device)
+    completing_V = stops.completing.to(device) if stops is not None and stops.strings else None
     cache, feed, length = growing_cache(model.config), ids_BT, ids_BT.shape[1]
     positions = (torch.arange(length, device=device) - (length - 1 - rows.position_B)[:, None]).clamp(min=0)
-    mask = _prefill_mask(rows.bias_BT[:, :length])
+    # Backends of their own (flash attention) take the plain padding mask and find its shape themselves.
+    plain = model.config._attn_implementation not in ADDITIVE_MASKS
+    mask = rows.bias_BT[:, :length] == 0 if plain else _prefill_mask(rows.bias_BT[:, :length])
     for step in range(max(limits)):
         output = model(
             input_ids=feed,
@@ -87,7 +104,7 @@ def decode(
         rows.answer_BT[:, step] = token_B
         rows.position_B = rows.position_B + 1
         if (step + 1) % check_every == 0 or step + 1 == max(limits):
-            yield from _ended(rows, step, check_every, ends, stops, completing)
+            yield from _ended(rows, step, check_every, ends, stops, completing_V)
             kept = (~rows.ended_B).nonzero().squeeze(1)
             if len(kept) == 0:
                 return
@@ -95,7 +112,8 @@ def decode(
                 rows.keep(kept)
                 keep_rows(cache, kept)
         feed, positions = rows.answer_BT[:, step, None], rows.position_B[:, None]
-        mask = rows.bias_BT[:, None, None, : length + step + 1]
+        bias_BT = rows.bias_BT[:, : length + step + 1]
+        mask = bias_BT == 0 if plain else bias_BT[:, None, None]
 
 
 def _start(
@@ -156,19 +174,19 @@ def _ended(
     step: int,
     window: int,
     ends: torch.Tensor,
-    stops: Callable[[int, list[int]], bool] | None,
-    completing: torch.Tensor | None,
+    stops: Stops | None,
+    completing_V: torch.Tensor | None,
 ) -> Iterator[tuple[int, list[int]]]:
     """Report the rows that ended in the last `window` tokens, and mark them."""
     recent_BT = rows.answer_BT[:, max(0, step + 1 - window) : step + 1]
     over_B = torch.isin(recent_BT, ends).any(-1) | (rows.limit_B <= step + 1)
-    look_B = over_B if completing is None else over_B | completing[recent_BT].any(-1)
+    look_B = over_B if completing_V is None else over_B | completing_V[recent_BT].any(-1)
     for row in (look_B & ~rows.ended_B).nonzero().squeeze(1).tolist():
         ids = _answer(rows.answer_BT[row, : step + 1].tolist(), int(rows.limit_B[row]), set(ends.tolist()))
-        index = int(rows.index_B[row])
-        if bool(over_B[row]) or (stops is not None and stops(index, ids)):
+        stopped = stops.end(ids, len(ids) - window) if stops is not None else None
+        if stopped is not None or bool(over_B[row]):
             rows.ended_B[row] = True
-            yield index, ids
+            yield int(rows.index_B[row]), ids[:stopped]
 
 
 def _answer(ids: list[int], limit: int, ends: set[int]) -> list[int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,25 @@ from src.checkpoints import Checkpoint
 from src.evaluation.generators.batching import batches
 from src.evaluation.generators.decode import decode
 from src.evaluation.generators.encoding import encode, render
+from src.evaluation.generators.live_weights import shell, take_weights
 from src.evaluation.generators.sampling import uniforms
 from src.evaluation.generators.stopping import StopStrings
 from src.evaluation.samples import Decoding, Prompt, Sample
 from src.models import load_model, load_tokenizer, torch_dtype
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
+from src.utils.progress import say
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One answer to draw."""
+
+    prompt: Prompt
+    index: int
+    text: str
+    ids: list[int]
+    limit: int
 
 
 class HFGenerator:
@@ -27,13 +42,13 @@ class HFGenerator:
     Args:
         device: `"auto"` (a GPU if there is one), `"cpu"`, `"cuda"`, `"cuda:1"`...
         dtype: `"auto"` (float32 on the CPU, the checkpoint's own on a GPU), or a torch dtype's name.
-        attention: transformers' `attn_implementation`: `"sdpa"` or `"eager"`.
+        attention: transformers' `attn_implementation`, or `"auto"`: the fastest that is installed.
         token_budget: Most tokens (prompts and answers, padded) in one batch; bounds the key/value cache. No effect on
             the answers.
     """
 
     def __init__(
-        self, device: str = "auto", dtype: str = "auto", attention: str = "sdpa", token_budget: int = 65_536
+        self, device: str = "auto", dtype: str = "auto", attention: str = "auto", token_budget: int = 65_536
     ) -> None:
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         self.dtype = ("float32" if self.device.type == "cpu" else "auto") if dtype == "auto" else dtype
@@ -41,9 +56,10 @@ class HFGenerator:
         self.model: PreTrainedModel | None = None
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.weights = ""
+        self._shell: dict[str, Any] = {}
 
     def load(self, checkpoint: Path) -> None:
-        """Take a checkpoint's weights and tokenizer.
+        """Take a checkpoint's weights and tokenizer; where only weights differ from the last, they are copied in.
 
         Args:
             checkpoint: A Hugging Face directory.
@@ -52,20 +68,39 @@ class HFGenerator:
             UserError: The directory holds no checkpoint.
         """
         stored = Checkpoint(checkpoint)
+        around = shell(stored)
+        if self.model is not None and around == self._shell:
+            self.take(((name, stored.tensor(name)) for name in stored.names), stored.fingerprint())
+            return
         dtype = stored.dtype(stored.names[0]) if self.dtype == "auto" else torch_dtype(self.dtype)
         model = load_model(checkpoint, dtype=dtype, attention=self.attention)
         self.attach(model, load_tokenizer(checkpoint), stored.fingerprint())
+        self._shell = around
+
+    def take(self, tensors: Iterable[tuple[str, torch.Tensor]], fingerprint: str) -> None:
+        """Replace the loaded model's weights tensor by tensor, without a checkpoint on disk.
+
+        Args:
+            tensors: (name, values) of every tensor; tied ones once.
+            fingerprint: Names the new weights; equal weights must have equal fingerprints.
+
+        Raises:
+            UserError: The tensors do not fit the model.
+        """
+        take_weights(self._loaded()[0], tensors)
+        self.weights = fingerprint
 
     def attach(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fingerprint: str) -> None:
         """Use a model that is in memory already; it is moved to the device and put in evaluation mode."""
         self.model = model.to(self.device).eval()  # type: ignore[arg-type]
-        self.tokenizer, self.weights = tokenizer, fingerprint
+        self.tokenizer, self.weights, self._shell = tokenizer, fingerprint, {}
 
     def identity(self) -> dict[str, Any]:
         """Weights, arithmetic, and the tokenizer with its chat template."""
         model, tokenizer = self._loaded()
         template = {"chat": tokenizer.chat_template, "ends": self._end_ids(), "vocabulary": tokenizer.get_vocab()}
-        arithmetic = {"dtype": str(model.dtype), "attention": self.attention, "device": self.device.type}
+        attention = model.config._attn_implementation
+        arithmetic = {"dtype": str(model.dtype), "attention": attention, "device": self.device.type}
         return {"generator": "hf", "weights": self.weights, "tokenizer": sha256_json(template), **arithmetic}
 
     def generate(
@@ -79,35 +114,58 @@ class HFGenerator:
             skip: (prompt id, sample index) pairs to leave out.
 
         Raises:
-            UserError: A prompt fills the model's context, or a chat prompt meets a tokenizer without a template.
+            UserError: A prompt fills the model's context, a chat prompt meets a tokenizer without a template, or one
+                prompt alone is too much for the device's memory.
         """
-        model, tokenizer = self._loaded()
+        asked = self._ask(prompts, decoding, skip)
+        stops = StopStrings(decoding.stop, self._loaded()[1])
+        lengths = [len(one.ids) for one in asked]
+        groups = batches(lengths, decoding.max_new_tokens, self.token_budget)
+        waiting = deque([asked[place] for place in group] for group in groups)
+        while waiting:
+            batch, answered = waiting.popleft(), set[int]()
+            try:
+                for row, answer in self._answer(batch, decoding, stops):
+                    answered.add(row)
+                    yield self._sample(batch[row], answer, stops)
+            except torch.OutOfMemoryError as error:
+                rest = [one for row, one in enumerate(batch) if row not in answered]
+                if len(batch) == 1:
+                    raise UserError(f"prompt {rest[0].prompt.id} alone fills the memory of {self.device}") from error
+                say(f"{self.device} is out of memory: a batch of {len(batch)} goes on in halves")
+                torch.cuda.empty_cache()
+                waiting.extendleft([half for half in (rest[len(rest) // 2 :], rest[: len(rest) // 2]) if half])
+
+    def _ask(self, prompts: Sequence[Prompt], decoding: Decoding, skip: frozenset[tuple[str, int]]) -> list[Asked]:
+        tokenizer = self._loaded()[1]
         texts = [render(prompt, tokenizer) for prompt in prompts]
         ids = encode(texts, [prompt.chat for prompt in prompts], tokenizer)
         limits = self._limits(prompts, ids, decoding.max_new_tokens)
-        asked = [(row, index) for row in range(len(prompts)) for index in range(decoding.samples)]
-        asked = [(row, index) for row, index in asked if (prompts[row].id, index) not in skip]
-        stops = StopStrings(decoding.stop, tokenizer)
-        ends = self._end_ids()
-        for batch in batches([len(ids[row]) for row, _ in asked], decoding.max_new_tokens, self.token_budget):
-            chosen = [asked[place] for place in batch]
-            streams = [(prompts[row].id, index) for row, index in chosen]
-            answers = decode(
-                model,
-                [ids[row] for row, _ in chosen],
-                [limits[row] for row, _ in chosen],
-                decoding,
-                ends,
-                uniforms(decoding.seed, streams, decoding.max_new_tokens) if decoding.temperature else None,
-                (lambda _, answer: stops.found(answer)) if stops.strings else None,
-                stops.completing if stops.strings else None,
-                check_every=1 if self.device.type == "cpu" else 8,
-            )
-            for place, answer in answers:
-                row, index = chosen[place]
-                completion, stopped = stops.cut(stops.text(answer))
-                finish = "stop" if stopped else "end" if answer[-1] in ends else "length"
-                yield Sample(prompts[row].id, texts[row], completion, index, len(answer), finish)
+        rows = zip(prompts, texts, ids, limits, strict=True)
+        return [
+            Asked(prompt, index, text, row, limit)
+            for prompt, text, row, limit in rows
+            for index in range(decoding.samples)
+            if (prompt.id, index) not in skip
+        ]
+
+    def _answer(self, batch: list[Asked], decoding: Decoding, stops: StopStrings) -> Iterator[tuple[int, list[int]]]:
+        streams = [(one.prompt.id, one.index) for one in batch]
+        return decode(
+            self._loaded()[0],
+            [one.ids for one in batch],
+            [one.limit for one in batch],
+            decoding,
+            self._end_ids(),
+            uniforms(decoding.seed, streams, decoding.max_new_tokens) if decoding.temperature else None,
+            stops,
+            check_every=1 if self.device.type == "cpu" else 8,
+        )
+
+    def _sample(self, one: Asked, answer: list[int], stops: StopStrings) -> Sample:
+        completion, stopped = stops.cut(stops.text(answer))
+        finish = "stop" if stopped else "end" if answer[-1] in self._end_ids() else "length"
+        return Sample(one.prompt.id, one.text, completion, one.index, len(answer), finish)
 
     def _loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         assert self.model is not None, "load a checkpoint first"

@@ -31,7 +31,18 @@ class StopStrings:
         texts = self.tokenizer.batch_decode([[token] for token in range(len(self.tokenizer))])
         return torch.tensor([not last.isdisjoint(text) for text in texts])
 
-    def found(self, ids: Sequence[int]) -> bool:
+    def end(self, ids: Sequence[int], start: int = 0) -> int | None:
+        """Number of tokens up to and with the one that completes the first stop string, or None.
+
+        Args:
+            ids: The answer so far.
+            start: Tokens before this one are known to complete none.
+        """
+        if not self.holds(ids):
+            return None
+        return next(count for count in range(max(start, 0) + 1, len(ids) + 1) if self.holds(ids[:count]))
+
+    def holds(self, ids: Sequence[int]) -> bool:
         """Whether the answer with these ids holds a stop string."""
         text = self.text(ids)
         return any(string in text for string in self.strings)

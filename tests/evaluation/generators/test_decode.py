@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -116,17 +117,33 @@ def test_stops_are_asked_only_where_a_completing_token_was_drawn(model: Qwen2For
     whole = answers(model, [[1, 2, 3]], decoding)[0]
     assert len(whole) > 6
     token = whole[4]
-    completing = torch.zeros(258, dtype=torch.bool)
-    completing[token] = True
     asked: list[list[int]] = []
 
-    def stops(row: int, ids: list[int]) -> bool:
-        asked.append(ids)
-        return True
+    class Stops:
+        strings = ("x",)
+        completing = torch.nn.functional.one_hot(torch.tensor(token), 258).bool()
 
-    found = answers(model, [[1, 2, 3]], decoding, stops=stops, completing=completing)[0]
+        def end(self, ids: Sequence[int], start: int) -> int | None:
+            asked.append(list(ids))
+            return len(ids)
+
+    found = answers(model, [[1, 2, 3]], decoding, stops=Stops())[0]
     assert found == whole[: whole.index(token) + 1]
     assert asked == [found]
+
+
+def test_backends_with_masks_of_their_own_get_the_same_answers(
+    model: Qwen2ForCausalLM, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flash attention takes the plain padding mask; so can transformers' own paths."""
+    decoding = Decoding(max_new_tokens=30)
+    expected = answers(model, prompts, decoding)
+    monkeypatch.setattr("src.evaluation.generators.decode.ADDITIVE_MASKS", ())
+    assert answers(model, prompts, decoding) == expected
+    monkeypatch.undo()
+    eager = tiny_model()
+    eager.set_attn_implementation("eager")
+    assert answers(eager, prompts, decoding) == expected
 
 
 def test_growing_cache_equals_concatenation() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from src.evaluation.generators.decode import decode
 from src.evaluation.generators.hf import HFGenerator
 from src.evaluation.samples import Decoding, Prompt, Sample, generate_samples, samples_key
 from src.utils.errors import UserError
@@ -84,6 +85,28 @@ def test_checkpoint_is_read_and_fingerprinted(tmp_path: Path) -> None:
     assert {**before, "weights": ""} == {**after, "weights": ""}
     with pytest.raises(UserError, match="no checkpoint"):
         loaded.load(tmp_path / "absent")
+
+
+def test_full_memory_halves_the_batch_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = by_id(list(generator().generate(PROMPTS, GREEDY)))
+
+    def short_of_memory(model, prompts, *arguments, **options):  # type: ignore[no-untyped-def]
+        for number, answer in enumerate(decode(model, prompts, *arguments, **options)):
+            if number == 3 and len(prompts) > 4:
+                raise torch.OutOfMemoryError
+            yield answer
+
+    monkeypatch.setattr("src.evaluation.generators.hf.decode", short_of_memory)
+    assert by_id(list(generator().generate(PROMPTS, GREEDY))) == whole
+
+
+def test_a_prompt_that_alone_fills_the_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*arguments, **options):  # type: ignore[no-untyped-def]
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("src.evaluation.generators.hf.decode", no_memory)
+    with pytest.raises(UserError, match="prompt t0 alone fills the memory of cpu"):
+        list(generator().generate(PROMPTS[:1], GREEDY))
 
 
 def test_interrupted_generation_goes_on(tmp_path: Path) -> None:
