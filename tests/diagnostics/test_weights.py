@@ -181,3 +181,25 @@ def test_nothing_to_compare(checkpoints):
 def test_threshold_range(checkpoints, threshold):
     with pytest.raises(UserError, match="threshold must lie in 0-1"):
         diagnose(checkpoints["base"], {"codegen": checkpoints["codegen"]}, threshold=threshold)
+
+
+class Recorder(Checkpoint):
+    """Notes how many elements every read takes."""
+
+    reads: list[int]
+
+    def flat(self, name, start, stop):
+        self.reads.append(stop - start)
+        return super().flat(name, start, stop)
+
+    def tensor(self, name):
+        raise AssertionError("a whole tensor was read")
+
+
+def test_only_blocks_are_read(checkpoints):
+    base, variant = Recorder(checkpoints["base"].path), Recorder(checkpoints["codegen"].path)
+    base.reads, variant.reads = [], []
+    diagnose(base, {"codegen": variant}, block_elements=13)
+    assert max(base.reads + variant.reads) == 13
+    elements = sum(int(np.prod(shape)) for shape in NAMES.values())
+    assert sum(base.reads) == sum(variant.reads) == 2 * elements - 6  # twice, for the threshold; the bias of 6 once
