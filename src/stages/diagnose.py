@@ -7,7 +7,7 @@ from pathlib import Path
 from src.checkpoints import Checkpoint
 from src.diagnostics.weights import diagnose as diagnose_weights
 from src.reporting.records import fingerprint, open_run
-from src.reporting.weight_figures import write_weight_figures
+from src.reporting.write import write_weight_figures
 from src.stages.job import Job
 from src.stages.places import base_checkpoint, existing_checkpoint, specialist_checkpoints
 

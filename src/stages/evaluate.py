@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.config.checks import check_evaluate
 from src.evaluation.code_benchmark import CodeBenchmark
+from src.evaluation.judge import ProgramJudge
 from src.evaluation.samples import Sample, generate_samples, read_samples, sample_rows, samples_key
 from src.evaluation.scores import ItemScore, summarise
 from src.evaluation.summary_benchmark import SummaryBenchmark
@@ -87,7 +88,7 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> Scored:
 def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], run: Run) -> list[ItemScore]:
     if isinstance(benchmark, SummaryBenchmark):
         return benchmark.score(samples, job.cfg.split)
-    judge = build(job.cfg.sandbox)
+    judge = _judge(json.dumps(OmegaConf.to_container(job.cfg.sandbox, resolve=True)))
     scores = benchmark.score(samples, job.cfg.split, judge)
     write_jsonl(run.work / f"verdicts-{benchmark.name}.jsonl", judge.verdict_rows())
     return scores
@@ -133,6 +134,13 @@ def _benchmark(node: str) -> Benchmark:
     return benchmark
 
 
+@lru_cache
+def _judge(node: str) -> ProgramJudge:
+    """The sandbox of a node as JSON; its workers stay for the next checkpoint."""
+    judge: ProgramJudge = build(OmegaConf.create(json.loads(node)))
+    return judge
+
+
 def _subject(cfg: DictConfig) -> tuple[str, dict[str, str]]:
     """What is scored: its name, and the content hashes of its files."""
     if cfg.checkpoint is not None:
@@ -149,13 +157,14 @@ def _subject(cfg: DictConfig) -> tuple[str, dict[str, str]]:
 def _name(job: Job, subject: str) -> str:
     cfg = job.cfg
     benchmark = [] if cfg.benchmark is None else [cfg.benchmark.name]
-    extras = job.extras(("model", "seed", "benchmark", "split"))
+    extras = job.extras(("model", "seed", "benchmark", "split", *(f"sandbox.{key}" for key in cfg.sandbox)))
     return "-".join([subject, *benchmark, *extras, cfg.split])
 
 
 def _identity(job: Job, nodes: dict[str, Any]) -> dict[str, Any]:
     cfg = job.cfg
-    identity: dict[str, Any] = {"split": cfg.split, "benchmarks": nodes}
+    limits = {key: cfg.sandbox[key] for key in ("memory_mb", "min_seconds", "factor")}
+    identity: dict[str, Any] = {"split": cfg.split, "benchmarks": nodes, "limits": limits}
     if cfg.checkpoint is not None:
         identity["generator"] = OmegaConf.to_container(cfg.generator, resolve=True)
     return identity

@@ -11,6 +11,7 @@ from src.reporting.write import write_report
 from src.stages.build import build
 from src.stages.diagnose import diagnose
 from src.stages.job import Job
+from src.stages.study_jobs import StudyJobs
 from src.stages.study_plan import StudyPlan, Subject
 from src.stages.study_progress import StudyProgress
 from src.stages.study_runs import Evaluated, Made, StudyRuns, item_scores
@@ -32,21 +33,21 @@ def study(job: Job) -> Path:
     with open_run(directory, stage="study", config=job.identity(), argv=job.command) as run:
         if not run.finished:
             with StudyProgress(plan) as progress:
-                verdict = _carry_out(StudyRuns(plan, cfg.seed, cfg.output_root, progress), run.work)
+                verdict = _carry_out(StudyRuns(StudyJobs(plan, cfg.seed, cfg.output_root), progress), run.work)
             run.results |= {"winner": verdict.winner, "verdict": verdict.sentence}
     say(f"{run.results['verdict']}\nreport: {directory / 'report.html'}")
     return directory
 
 
 def _carry_out(runs: StudyRuns, place: Path) -> Verdict:
-    plan = runs.plan
+    jobs, plan = runs.jobs, runs.jobs.plan
     trained = runs.train_all()
     tasks = benchmark_tasks(trained[0].subject.job.cfg)
-    grid = runs.merge_points(plan.merged(runs.seed, runs.output_root))
+    grid = runs.merge_points(jobs.grid())
     specialists = {made.subject.task: made.subject.name for made in trained if made.subject.task is not None}
     validation = runs.evaluate_all([*trained, *grid], "validation")
     chosen = _choose(plan, grid, validation, specialists, tasks)
-    redrawn = runs.merge_points(_other_draws(runs, chosen)) if plan.random_methods else []
+    redrawn = runs.merge_points(_other_draws(jobs, chosen)) if plan.random_methods else []
     test = runs.evaluate_all([*trained, *chosen.values(), *redrawn], "test")
     verdict = decide(
         item_scores(test),
@@ -56,10 +57,8 @@ def _carry_out(runs: StudyRuns, place: Path) -> Verdict:
         tasks=tasks,
     )
     variants = {"mixture": trained[-1], **{made.subject.name: made for made in chosen.values()}}
-    diagnosis = diagnose(
-        plan.diagnosis({name: str(made.checkpoint) for name, made in variants.items()}, runs.seed, runs.output_root)
-    )
-    report = study_report(plan, runs.seed, [*trained, *grid], chosen, [*validation, *test], verdict, diagnosis, tasks)
+    diagnosis = diagnose(jobs.diagnosis({name: str(made.checkpoint) for name, made in variants.items()}))
+    report = study_report(jobs, [*trained, *grid], chosen, [*validation, *test], verdict, diagnosis, tasks)
     write_report(report, place)
     return verdict
 
@@ -80,13 +79,12 @@ def _choose(
     return chosen
 
 
-def _other_draws(runs: StudyRuns, chosen: Mapping[str, Made]) -> list[Subject]:
+def _other_draws(jobs: StudyJobs, chosen: Mapping[str, Made]) -> list[Subject]:
     """The chosen points of methods with random masks, under the other mask seeds."""
-    plan = runs.plan
-    points = [(method, chosen[method].subject.weight) for method in plan.random_methods]
+    points = [(method, chosen[method].subject.weight) for method in jobs.plan.random_methods]
     return [
-        plan.merge_point(method, weight, seed, runs.seed, runs.output_root)
+        jobs.merge_point(method, weight, mask_seed)
         for method, weight in points
-        for seed in plan.mask_seeds[1:]
+        for mask_seed in jobs.plan.mask_seeds[1:]
         if weight is not None
     ]

@@ -1,11 +1,11 @@
-"""What a study runs: every job, by the very command line that a user would type for it."""
+"""A study as written in conf/study, and the models that it compares."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from src.stages.job import Job, compose_job
+from src.stages.job import Job
 from src.utils.errors import UserError
 
 
@@ -74,50 +74,3 @@ class StudyPlan:
         problems += [f"study.headline lacks a metric for {task}" for task in self.tasks if task not in self.headline]
         if problems:
             raise UserError("; ".join(problems))
-
-    def trained(self, seed: int, output_root: str) -> list[Subject]:
-        """Base, one specialist a task, and the mixture, in the order in which they must be made."""
-        common = [*self._common(seed, output_root), *self.train_overrides]
-
-        def job(*overrides: str) -> Job:
-            return compose_job("train", [*overrides, *common])
-
-        return [
-            Subject("base", "base", job("strategy=base")),
-            *(
-                Subject(f"{task} specialist", "specialist", job("strategy=specialist", f"task={task}"), task=task)
-                for task in self.tasks
-            ),
-            Subject("mixture", "mix", job("strategy=mix")),
-        ]
-
-    def merged(self, seed: int, output_root: str) -> list[Subject]:
-        """Every method at every weight, with the first mask seed."""
-        return [
-            self.merge_point(method, weight, self.mask_seeds[0], seed, output_root)
-            for method in self.methods
-            for weight in self.weights
-        ]
-
-    def merge_point(self, method: str, weight: float, mask_seed: int, seed: int, output_root: str) -> Subject:
-        """One merge of the specialists."""
-        overrides = [f"merge={method}", f"merge.weight={weight:g}"]
-        if mask_seed != self.mask_seeds[0]:
-            overrides.append(f"merge.seed={mask_seed}")
-        job = compose_job("merge", [*overrides, *self._common(seed, output_root), *self.merge_overrides])
-        return Subject(f"{method} {weight:g}", "merge", job, method=method, weight=weight, mask_seed=mask_seed)
-
-    def evaluation(self, checkpoint: str, split: str, seed: int, output_root: str) -> Job:
-        """The evaluation of a checkpoint on a split."""
-        overrides = [f"checkpoint={checkpoint}", f"split={split}", *self._common(seed, output_root)]
-        return compose_job("evaluate", [*overrides, *self.evaluate_overrides])
-
-    def diagnosis(self, variants: Mapping[str, str], seed: int, output_root: str) -> Job:
-        """The weight diagnosis of the specialists and of further variants."""
-        named = ", ".join(f"{name}: {path}" for name, path in variants.items())
-        return compose_job("diagnose", [f"variants={{{named}}}", *self._common(seed, output_root)])
-
-    def _common(self, seed: int, output_root: str) -> list[str]:
-        common = [] if self.model == "pocket" else [f"model={self.model}"]
-        common += [f"seed={seed}"] if seed else []
-        return common + ([f"output_root={output_root}"] if output_root != "runs" else [])

@@ -13,7 +13,8 @@ from src.evaluation.scores import ItemScore
 from src.reporting.records import read_record
 from src.stages.evaluate import evaluate
 from src.stages.merge import merge_all
-from src.stages.study_plan import StudyPlan, Subject
+from src.stages.study_jobs import StudyJobs
+from src.stages.study_plan import Subject
 from src.stages.study_progress import StudyProgress
 from src.stages.train import train
 from src.utils.errors import UserError
@@ -65,19 +66,17 @@ class StudyRuns:
     """The runs of one study, each made once and found again on the next call.
 
     Args:
-        plan: What to run.
-        seed: Training seed.
-        output_root: Where the run directories stand.
+        jobs: What to run.
         progress: Told of every step.
     """
 
-    def __init__(self, plan: StudyPlan, seed: int, output_root: str, progress: StudyProgress) -> None:
-        self.plan, self.seed, self.output_root, self.progress = plan, seed, output_root, progress
+    def __init__(self, jobs: StudyJobs, progress: StudyProgress) -> None:
+        self.jobs, self.progress = jobs, progress
 
     def train_all(self) -> list[Made]:
         """Base, specialists and mixture."""
         made = []
-        for subject in self.plan.trained(self.seed, self.output_root):
+        for subject in self.jobs.trained:
             with self.progress.step(subject.kind, f"training the {subject.name}"):
                 made.append(Made(subject, train(subject.job)))
         return made
@@ -101,7 +100,7 @@ class StudyRuns:
         """Generate and score on `split`."""
         evaluated = []
         for item in made:
-            job = self.plan.evaluation(str(item.checkpoint), split, self.seed, self.output_root)
+            job = self.jobs.evaluation(str(item.checkpoint), split)
             with self.progress.step("evaluation", f"{split}: {item.subject.name}"):
                 evaluated.append(Evaluated(item, split, evaluate(job)))
         return evaluated

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from src.evaluation.decision import TIE, Verdict
 from src.reporting.records import environment
 from src.reporting.study_report import StudyReport
+from src.stages.study_jobs import StudyJobs
 from src.stages.study_plan import StudyPlan
 from src.stages.study_runs import Evaluated, Made, cost_of
 
@@ -29,8 +30,7 @@ def benchmark_tasks(cfg: DictConfig) -> dict[str, str]:
 
 
 def study_report(
-    plan: StudyPlan,
-    seed: int,
+    jobs: StudyJobs,
     made: Sequence[Made],
     chosen: Mapping[str, Made],
     evaluated: Sequence[Evaluated],
@@ -39,6 +39,7 @@ def study_report(
     tasks: Mapping[str, str],
 ) -> StudyReport:
     """Collect the report's input from the run directories of a study."""
+    plan = jobs.plan
     specialists = {item.subject.task: item.subject.name for item in made if item.subject.task is not None}
     found = environment()
     return StudyReport(
@@ -57,7 +58,7 @@ def study_report(
         cost=cost_of(made),
         commands=_commands(made, evaluated),
         environment={
-            "training seed": str(seed),
+            "training seed": str(jobs.seed),
             "mask seeds": ", ".join(map(str, plan.mask_seeds)),
             "commit": str(found["commit"]),
             "machine": f"{found['machine']['platform']}, {found['machine']['cpus']} cores",

@@ -36,7 +36,7 @@ def train(job: Job) -> Path:
         return _specialists_then_merge(job)
     model: ModelSpec = build(cfg.model)
     options = _options(cfg)  # before anything is opened: a mistake in them leaves nothing behind
-    directory = job.directory(_name(job))
+    directory = run_directory(job)
     start = _start(job, model)
     inputs = {} if start is None else {"base": fingerprint(start)}
     identity = _identity(job)
@@ -87,7 +87,7 @@ def _fit(job: Job, model: ModelSpec, start: Path | None, run: Run, logger: Logge
         checkpoints=options.checkpoints,
         seed=cfg.seed,
         on_record=logger.record,
-        description=_name(job),
+        description=run_directory(job).name,
     )
     export_checkpoint(network, tokenizer, run.work, torch_dtype(model.dtype))
     shutil.copy(run.scratch / "metrics.jsonl", run.work / "metrics.jsonl")
@@ -130,11 +130,12 @@ def _root_key(override: str) -> str:
     return re.split(r"[.=@]", override.lstrip("+~"), maxsplit=1)[0]
 
 
-def _name(job: Job) -> str:
+def run_directory(job: Job) -> Path:
+    """Where a training job leaves its checkpoint."""
     cfg = job.cfg
     task = cfg.task.name if cfg.strategy.name == "specialist" else None
     extras = job.extras(("model", "strategy", "task", "seed"))
-    return trained_name(cfg.model.name, cfg.strategy.name, task, cfg.seed, extras)
+    return job.directory(trained_name(cfg.model.name, cfg.strategy.name, task, cfg.seed, extras))
 
 
 def _identity(job: Job) -> dict[str, object]:

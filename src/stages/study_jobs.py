@@ -1,0 +1,77 @@
+"""The jobs of a study, each by the very command line that a user would type for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from src.stages.job import Job, compose_job
+from src.stages.study_plan import StudyPlan, Subject
+from src.stages.train import run_directory
+
+
+class StudyJobs:
+    """What a plan comes to for one training seed.
+
+    Args:
+        plan: The study.
+        seed: Of training and data order.
+        output_root: Where all run directories stand.
+    """
+
+    def __init__(self, plan: StudyPlan, seed: int, output_root: str) -> None:
+        self.plan, self.seed, self.output_root = plan, seed, output_root
+        self._common = [] if plan.model == "pocket" else [f"model={plan.model}"]
+        self._common += [f"seed={seed}"] if seed else []
+        self._common += [f"output_root={output_root}"] if output_root != "runs" else []
+
+    @cached_property
+    def trained(self) -> list[Subject]:
+        """Base, one specialist a task, and the mixture, in the order in which they must be made."""
+
+        def job(*overrides: str) -> Job:
+            return compose_job("train", [*overrides, *self._common, *self.plan.train_overrides])
+
+        return [
+            Subject("base", "base", job("strategy=base")),
+            *(
+                Subject(f"{task} specialist", "specialist", job("strategy=specialist", f"task={task}"), task=task)
+                for task in self.plan.tasks
+            ),
+            Subject("mixture", "mix", job("strategy=mix")),
+        ]
+
+    def grid(self) -> list[Subject]:
+        """Every method at every weight, with the first mask seed."""
+        return [
+            self.merge_point(method, weight, self.plan.mask_seeds[0])
+            for method in self.plan.methods
+            for weight in self.plan.weights
+        ]
+
+    def merge_point(self, method: str, weight: float, mask_seed: int) -> Subject:
+        """One merge of the specialists."""
+        overrides = [f"merge={method}", f"merge.weight={weight:g}"]
+        if mask_seed != self.plan.mask_seeds[0]:
+            overrides.append(f"merge.seed={mask_seed}")
+        job = compose_job("merge", [*overrides, *self._parents, *self._common, *self.plan.merge_overrides])
+        return Subject(f"{method} {weight:g}", "merge", job, method=method, weight=weight, mask_seed=mask_seed)
+
+    def evaluation(self, checkpoint: str, split: str) -> Job:
+        """The evaluation of a checkpoint on a split."""
+        overrides = [f"checkpoint={checkpoint}", f"split={split}"]
+        return compose_job("evaluate", [*overrides, *self._common, *self.plan.evaluate_overrides])
+
+    def diagnosis(self, variants: Mapping[str, str]) -> Job:
+        """The weight diagnosis of the specialists and of further variants."""
+        named = ", ".join(f"{name}: {path}" for name, path in variants.items())
+        return compose_job("diagnose", [f"variants={{{named}}}", *self._parents, *self._common])
+
+    @cached_property
+    def _parents(self) -> list[str]:
+        """Where the parents stand, if not in the places where a merge looks for them by itself."""
+        if not self.plan.train_overrides:
+            return []
+        places = {"base": run_directory(self.trained[0].job)}
+        places |= {f"specialists.{s.task}": run_directory(s.job) for s in self.trained if s.task is not None}
+        return [f"{key}={place}" for key, place in places.items()]
