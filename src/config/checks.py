@@ -9,6 +9,22 @@ from src.utils.errors import UserError
 SPLITS = ("test", "validation")
 
 
+def check_train(cfg: DictConfig) -> None:
+    """A strategy that the model and the tasks allow.
+
+    Raises:
+        UserError: With every problem found.
+    """
+    problems = []
+    name, path = cfg.strategy.name, cfg.model.path
+    if name == "base" and path is not None:
+        problems.append(f"strategy=base pretrains the pocket model; {cfg.model.name} has its base at {path}")
+    if name == "specialist" and cfg.task.name not in cfg.tasks:
+        problems.append(f"task={cfg.task.name} is not among tasks; add +task@tasks.{cfg.task.name}={cfg.task.name}")
+    if problems:
+        raise UserError("; ".join(problems))
+
+
 def check_evaluate(cfg: DictConfig) -> None:
     """One source of answers, and what it needs beside it.
 

@@ -55,6 +55,7 @@ def _carry_out(runs: StudyRuns, place: Path) -> Verdict:
         merges={method: made.subject.name for method, made in chosen.items()},
         specialists=specialists,
         tasks=tasks,
+        metrics=plan.metrics,
     )
     variants = {"mixture": trained[-1], **{made.subject.name: made for made in chosen.values()}}
     diagnosis = diagnose(jobs.diagnosis({name: str(made.checkpoint) for name, made in variants.items()}))
@@ -75,7 +76,7 @@ def _choose(
     chosen = {}
     for method in plan.methods:
         points = {made.subject.name: made for made in grid if made.subject.method == method}
-        chosen[method] = points[choose_point(scores, list(points), specialists, tasks)]
+        chosen[method] = points[choose_point(scores, list(points), specialists, tasks, plan.metrics)]
     return chosen
 
 

@@ -46,6 +46,7 @@ class StudyPlan:
         random_methods: Methods whose chosen point is merged again with every seed of `mask_seeds`.
         mask_seeds: The first is that of the grid.
         headline: Task to the metric that stands for it in figures.
+        metrics: Those that enter the average by which points are chosen and the winner is called; None: all.
         train_overrides: Further overrides of every `train.py` line, likewise the other two.
     """
 
@@ -58,6 +59,7 @@ class StudyPlan:
     random_methods: Sequence[str]
     mask_seeds: Sequence[int]
     headline: Mapping[str, str]
+    metrics: Sequence[str] | None
     train_overrides: Sequence[str]
     merge_overrides: Sequence[str]
     evaluate_overrides: Sequence[str]

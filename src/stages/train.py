@@ -9,6 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from src.config.checks import check_train
 from src.data.examples import Example
 from src.lit_modules.export import export_checkpoint
 from src.lit_modules.fit import FitResult, fit
@@ -20,7 +21,6 @@ from src.stages.build import build
 from src.stages.job import Job, compose_job
 from src.stages.merge import merge
 from src.stages.places import base_checkpoint, trained_name
-from src.utils.errors import UserError
 
 OWN_KEYS = {"strategy", "task", "output", "merge"}  # of a run; all others are handed on to the runs that come first
 
@@ -32,6 +32,7 @@ def train(job: Job) -> Path:
         The run directory, which is the exported checkpoint.
     """
     cfg = job.cfg
+    check_train(cfg)
     if cfg.strategy.name == "merge":
         return _specialists_then_merge(job)
     model: ModelSpec = build(cfg.model)
@@ -98,12 +99,16 @@ def _start(job: Job, model: ModelSpec) -> Path | None:
     """The checkpoint to start from; a base that this repository makes itself is made first where it is missing."""
     cfg = job.cfg
     if cfg.strategy.name == "base":
-        if model.path is not None:
-            raise UserError(f"strategy=base pretrains the pocket model; {model.name} has its base at {model.path}")
         return None
     if model.path is None and cfg.base is None:
-        train(compose_job("train", ["strategy=base", *_handed_on(job)]))
+        _make_missing(compose_job("train", ["strategy=base", *_handed_on(job)]))
     return base_checkpoint(cfg)
+
+
+def _make_missing(job: Job) -> None:
+    """Train what does not stand in its place yet; what stands there is taken as it is."""
+    if not run_directory(job).is_dir():
+        train(job)
 
 
 def _untrained(cfg: DictConfig, rows: list[Example], directory: Path) -> Path:
@@ -116,7 +121,7 @@ def _untrained(cfg: DictConfig, rows: list[Example], directory: Path) -> Path:
 
 def _specialists_then_merge(job: Job) -> Path:
     for task in job.cfg.tasks:
-        train(compose_job("train", ["strategy=specialist", f"task={task}", *_handed_on(job)]))
+        _make_missing(compose_job("train", ["strategy=specialist", f"task={task}", *_handed_on(job)]))
     shared = ("merge", "model", "seed", "output", "output_root")
     return merge(compose_job("merge", [override for override in job.overrides if _root_key(override) in shared]))
 

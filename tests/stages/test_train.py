@@ -1,0 +1,90 @@
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from src.checkpoints import Checkpoint
+from src.stages.job import compose_job
+from src.stages.train import run_directory, train
+from src.utils.errors import UserError
+from src.utils.jsonl import read_jsonl
+from tests.stages.conftest import SHORT, train_tiny
+
+
+def test_a_trained_run_is_a_checkpoint_that_any_tool_loads(world):
+    place = world / "train" / "pocket-specialist-codegen-s0"
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    model = AutoModelForCausalLM.from_pretrained(place)
+    assert model.config.num_hidden_layers == 2
+    assert model.config.tie_word_embeddings
+    ids = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], return_tensors="pt", return_dict=True)
+    assert torch.isfinite(model(**ids).logits).all()
+
+
+def test_the_record_says_what_was_run(world):
+    record = json.loads((world / "train" / "pocket-mix-s0" / "run.json").read_text())
+    assert record["state"] == "finished"
+    assert record["config"]["strategy"]["name"] == "mix"
+    assert record["results"]["cost"]["steps"] == 4
+    assert set(record["results"]["losses"]) == {"codegen", "codesum", "all"}
+    assert set(record["inputs"]) == {"base"}
+    steps = [row for row in read_jsonl(world / "train" / "pocket-mix-s0" / "metrics.jsonl") if "loss" in row]
+    assert len(steps) >= 4
+
+
+def test_training_moves_the_weights_of_the_base(world):
+    base = Checkpoint(world / "train" / "pocket-base-s0")
+    tuned = Checkpoint(world / "train" / "pocket-mix-s0")
+    assert base.names == tuned.names
+    moved = [name for name in base.names if not torch.equal(base.tensor(name), tuned.tensor(name))]
+    assert moved == list(base.names)
+
+
+def test_the_same_seed_gives_the_same_weights(world, tmp_path):
+    again = train(compose_job("train", ["strategy=mix", *SHORT, f"output_root={world}", f"output={tmp_path}/again"]))
+    assert Checkpoint(again).fingerprint() == Checkpoint(world / "train" / "pocket-mix-s0").fingerprint()
+
+
+def test_strategy_merge_trains_what_is_missing_and_nothing_else(world):
+    merged = train(
+        compose_job("train", ["strategy=merge", "merge=linear", "merge.weight=0.35", f"output_root={world}"])
+    )
+    assert merged == world / "merge" / "pocket-linear-w0.35-s0"
+    record = json.loads((world / "train" / "pocket-specialist-codegen-s0" / "run.json").read_text())
+    assert record["results"]["cost"]["steps"] == 4
+    expected = 0.35 * _weight(world, "specialist-codegen") + 0.65 * _weight(world, "specialist-codesum")
+    assert torch.allclose(Checkpoint(merged).tensor("model.norm.weight"), expected, atol=1e-7)
+
+
+def _weight(world, name):
+    return Checkpoint(world / "train" / f"pocket-{name}-s0").tensor("model.norm.weight")
+
+
+def test_standard_names():
+    names = {
+        ("strategy=base",): "pocket-base-s0",
+        ("strategy=specialist", "task=codesum", "seed=3"): "pocket-specialist-codesum-s3",
+        ("strategy=mix", "strategy.steps=50"): "pocket-mix-steps50-s0",
+        ("model=qwen7b", "strategy=mix"): "qwen7b-mix-s0",
+    }
+    for overrides, name in names.items():
+        assert run_directory(compose_job("train", list(overrides))).name == name
+
+
+def test_another_run_in_the_same_place_is_refused(world):
+    with pytest.raises(UserError, match=r"strategy.learning_rate: 0.\d+ there, 0.5 here"):
+        train_tiny(world, "pocket-mix-s0", "strategy=mix", "strategy.learning_rate=0.5")
+
+
+def test_a_real_model_is_not_pretrained_here():
+    with pytest.raises(UserError, match="strategy=base pretrains the pocket model"):
+        train(compose_job("train", ["model=qwen7b", "strategy=base"]))
+
+
+def test_bad_settings_leave_nothing_behind(tmp_path, world):
+    with pytest.raises(Exception, match="warmup"):
+        train(
+            compose_job("train", ["strategy=mix", "optimizer.warmup=2", f"output={tmp_path}/x", f"output_root={world}"])
+        )
+    assert list(tmp_path.iterdir()) == []
