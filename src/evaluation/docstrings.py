@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 
+from src.evaluation.parsing import parse
+
 _TRIPLE_QUOTED = re.compile(r'""".*?"""|\'\'\'.*?\'\'\'', re.DOTALL)
 
 
@@ -29,9 +31,8 @@ def without_docstring(code: str) -> str:
 
 def _docstring_lines(code: str) -> tuple[int, int] | None:
     """First and last line (1-based) of the first function's docstring, if it has lines of its own; (0, 0) if none."""
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError):
+    tree = parse(code)
+    if tree is None:
         return None
     function = next((node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)), None)
     if function is None or ast.get_docstring(function) is None:

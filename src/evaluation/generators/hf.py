@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from src.checkpoints import Checkpoint
+from src.evaluation.generators.asked import Asked, ask
 from src.evaluation.generators.batching import batches
 from src.evaluation.generators.decode import decode
-from src.evaluation.generators.encoding import encode, render
 from src.evaluation.generators.live_weights import shell, take_weights
 from src.evaluation.generators.sampling import uniforms
 from src.evaluation.generators.stopping import StopStrings
@@ -23,17 +22,6 @@ from src.models import load_model, load_tokenizer, torch_dtype
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 from src.utils.progress import say
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One answer to draw."""
-
-    prompt: Prompt
-    index: int
-    text: str
-    ids: list[int]
-    limit: int
 
 
 class HFGenerator:
@@ -117,8 +105,9 @@ class HFGenerator:
             UserError: A prompt fills the model's context, a chat prompt meets a tokenizer without a template, or one
                 prompt alone is too much for the device's memory.
         """
-        asked = self._ask(prompts, decoding, skip)
-        stops = StopStrings(decoding.stop, self._loaded()[1])
+        model, tokenizer = self._loaded()
+        asked = ask(prompts, decoding, skip, tokenizer, int(model.config.max_position_embeddings))
+        stops = StopStrings(decoding.stop, tokenizer)
         lengths = [len(one.ids) for one in asked]
         groups = batches(lengths, decoding.max_new_tokens, self.token_budget)
         waiting = deque([asked[place] for place in group] for group in groups)
@@ -135,19 +124,6 @@ class HFGenerator:
                 say(f"{self.device} is out of memory: a batch of {len(batch)} goes on in halves")
                 torch.cuda.empty_cache()
                 waiting.extendleft([half for half in (rest[len(rest) // 2 :], rest[: len(rest) // 2]) if half])
-
-    def _ask(self, prompts: Sequence[Prompt], decoding: Decoding, skip: frozenset[tuple[str, int]]) -> list[Asked]:
-        tokenizer = self._loaded()[1]
-        texts = [render(prompt, tokenizer) for prompt in prompts]
-        ids = encode(texts, [prompt.chat for prompt in prompts], tokenizer)
-        limits = self._limits(prompts, ids, decoding.max_new_tokens)
-        rows = zip(prompts, texts, ids, limits, strict=True)
-        return [
-            Asked(prompt, index, text, row, limit)
-            for prompt, text, row, limit in rows
-            for index in range(decoding.samples)
-            if (prompt.id, index) not in skip
-        ]
 
     def _answer(self, batch: list[Asked], decoding: Decoding, stops: StopStrings) -> Iterator[tuple[int, list[int]]]:
         streams = [(one.prompt.id, one.index) for one in batch]
@@ -171,17 +147,6 @@ class HFGenerator:
         assert self.model is not None, "load a checkpoint first"
         assert self.tokenizer is not None
         return self.model, self.tokenizer
-
-    def _limits(self, prompts: Sequence[Prompt], ids: list[list[int]], new_tokens: int) -> list[int]:
-        """New tokens that fit into the context behind each prompt."""
-        context = int(self._loaded()[0].config.max_position_embeddings)
-        for prompt, row in zip(prompts, ids, strict=True):
-            if len(row) >= context:
-                raise UserError(
-                    f"prompt {prompt.id} has {len(row)} tokens and the model a context of {context}: nothing is left "
-                    "for an answer; drop the row or use a model with a longer context"
-                )
-        return [min(new_tokens, context - len(row)) for row in ids]
 
     def _end_ids(self) -> list[int]:
         model, tokenizer = self._loaded()

@@ -1,0 +1,145 @@
+"""Generation with vLLM: tensor parallel, one engine for all checkpoints of a grid.
+
+Not yet run on a GPU by this project: its tests drive it with a stand-in for vLLM (>= 0.12).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedTokenizerBase
+
+from src.checkpoints import Checkpoint
+from src.evaluation.generators.asked import Asked, ask
+from src.evaluation.generators.live_weights import shell
+from src.evaluation.samples import Decoding, Prompt, Sample
+from src.models import load_tokenizer
+from src.utils.errors import UserError
+from src.utils.files import sha256_json
+from src.utils.seeding import derive_seed
+
+
+class VLLMGenerator:
+    """Answers prompts with a vLLM engine.
+
+    vLLM schedules rows itself, and its kernels depend on what else runs: unlike with `HFGenerator`, logits may change in
+    the last bits, and so rare tokens of an answer, with the batch.
+
+    Args:
+        tensor_parallel: GPUs that share the model.
+        dtype: `"auto"` (the checkpoint's own) or a torch dtype's name.
+        gpu_memory: Share of each GPU's memory that vLLM takes, above 0, up to 1.
+        max_length: Longest prompt with answer, in tokens; None: the model's context.
+        chunk: Answers asked for at once; those of a finished chunk survive an interruption.
+    """
+
+    def __init__(
+        self,
+        tensor_parallel: int = 1,
+        dtype: str = "auto",
+        gpu_memory: float = 0.9,
+        max_length: int | None = None,
+        chunk: int = 1024,
+    ) -> None:
+        self.tensor_parallel, self.dtype, self.gpu_memory = tensor_parallel, dtype, gpu_memory
+        self.max_length, self.chunk = max_length, chunk
+        self.engine: Any = None
+        self.tokenizer: PreTrainedTokenizerBase | None = None
+        self.weights, self.context = "", 0
+        self._shell: dict[str, Any] = {}
+
+    def load(self, checkpoint: Path) -> None:
+        """Take a checkpoint; where only its weights differ from the last, they are loaded into the running engine.
+
+        Args:
+            checkpoint: A Hugging Face directory, readable by every GPU's process.
+
+        Raises:
+            UserError: vLLM is not installed, the directory holds no checkpoint, or its shape differs from the last.
+        """
+        stored = Checkpoint(checkpoint)
+        around = shell(stored)
+        if self.engine is None:
+            self._start(checkpoint)
+            self._shell = around
+        elif around == self._shell:
+            self.engine.collective_rpc("take_checkpoint", args=(str(checkpoint.resolve()),))
+            self.engine.reset_prefix_cache()  # keys and values of the old weights
+        else:
+            raise UserError(
+                f"{checkpoint} has another config or tokenizer than the engine; evaluate it in a run of its own"
+            )
+        self.weights = stored.fingerprint()
+
+    def identity(self) -> dict[str, Any]:
+        """Weights, engine, arithmetic, and the tokenizer with its chat template."""
+        import vllm
+
+        tokenizer = self._loaded()
+        template = {"chat": tokenizer.chat_template, "vocabulary": tokenizer.get_vocab()}
+        engine = {"generator": f"vllm {vllm.__version__}", "dtype": self.dtype, "tensor_parallel": self.tensor_parallel}
+        return {"weights": self.weights, "tokenizer": sha256_json(template), **engine}
+
+    def generate(
+        self, prompts: Sequence[Prompt], decoding: Decoding, skip: frozenset[tuple[str, int]] = frozenset()
+    ) -> Iterator[Sample]:
+        """Yield the answers, chunk by chunk.
+
+        Args:
+            prompts: Any number.
+            decoding: How answers are drawn.
+            skip: (prompt id, sample index) pairs to leave out.
+
+        Raises:
+            UserError: A prompt fills the model's context, or a chat prompt meets a tokenizer without a template.
+        """
+        asked = ask(prompts, decoding, skip, self._loaded(), self.context)
+        for start in range(0, len(asked), self.chunk):
+            chunk = asked[start : start + self.chunk]
+            inputs = [{"prompt_token_ids": one.ids} for one in chunk]
+            parameters = [self._parameters(one, decoding) for one in chunk]
+            outputs = self.engine.generate(inputs, parameters, use_tqdm=False)
+            for one, output in zip(chunk, outputs, strict=True):
+                yield _sample(one, output.outputs[0])
+
+    def _start(self, checkpoint: Path) -> None:
+        try:
+            from vllm import LLM
+        except ImportError as error:
+            raise UserError("generator=vllm needs vLLM: pip install '.[gpu]', or use generator=hf") from error
+        self.engine = LLM(
+            model=str(checkpoint),
+            tensor_parallel_size=self.tensor_parallel,
+            dtype=self.dtype,
+            gpu_memory_utilization=self.gpu_memory,
+            max_model_len=self.max_length,
+            seed=0,
+            worker_extension_cls="src.evaluation.generators.vllm_worker.TakesCheckpoints",
+        )
+        self.tokenizer = load_tokenizer(checkpoint)
+        self.context = self.max_length or int(AutoConfig.from_pretrained(checkpoint).max_position_embeddings)
+
+    def _parameters(self, one: Asked, decoding: Decoding) -> Any:
+        from vllm import SamplingParams
+
+        return SamplingParams(
+            max_tokens=one.limit,
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
+            top_k=decoding.top_k or -1,
+            repetition_penalty=decoding.repetition_penalty,
+            stop=list(decoding.stop) or None,
+            seed=derive_seed(decoding.seed, "sample", one.prompt.id, one.index) if decoding.temperature else None,
+        )
+
+    def _loaded(self) -> PreTrainedTokenizerBase:
+        assert self.tokenizer is not None, "load a checkpoint first"
+        return self.tokenizer
+
+
+def _sample(one: Asked, answer: Any) -> Sample:
+    """vLLM says `length` or `stop`, and with `stop` a stop string, or no string where an end token came."""
+    finish = "length" if answer.finish_reason == "length" else "stop" if isinstance(answer.stop_reason, str) else "end"
+    return Sample(one.prompt.id, one.text, answer.text, one.index, len(answer.token_ids), finish)
