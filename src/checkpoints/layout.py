@@ -95,28 +95,32 @@ def pack_header(table: Mapping[str, TensorInfo]) -> tuple[bytes, dict[str, int]]
     return len(text).to_bytes(8, "little") + text, offsets
 
 
-def read_bytes(entry: Entry, start: int, stop: int) -> torch.Tensor:
-    """Elements [start, stop) of a tensor in storage order, read into memory of its own.
+def read_into(entry: Entry, start: int, out: torch.Tensor) -> None:
+    """Read elements [start, start + len(out)) of a tensor, in storage order.
+
+    Args:
+        entry: The tensor.
+        start: First element.
+        out: One-dimensional, on the CPU, in the stored dtype.
 
     Raises:
         UserError: The file ends early.
     """
-    item = entry.info.dtype.itemsize
-    values = torch.empty(stop - start, dtype=entry.info.dtype)
-    if stop == start:
-        return values
-    view = memoryview(values.view(torch.uint8).numpy())
+    assert out.dtype == entry.info.dtype
+    if out.numel() == 0:
+        return
+    view = memoryview(out.view(torch.uint8).numpy())
+    position = entry.offset + start * out.itemsize
     descriptor = os.open(entry.file, os.O_RDONLY)
     try:
         done = 0
         while done < len(view):
-            count = os.preadv(descriptor, [view[done:]], entry.offset + start * item + done)
+            count = os.preadv(descriptor, [view[done:]], position + done)
             if count == 0:
                 raise UserError(f"{entry.file} is truncated: it ended {len(view) - done} bytes early")
             done += count
     finally:
         os.close(descriptor)
-    return values
 
 
 def _parse(path: Path, text: bytes) -> dict[str, object]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from src.checkpoints.layout import INDEX_FILE, NAMES, SINGLE_FILE, Entry, TensorInfo, read_bytes, read_header
+from src.checkpoints.layout import INDEX_FILE, NAMES, SINGLE_FILE, Entry, TensorInfo, read_header, read_into
 from src.checkpoints.pickled import PickledWeights, pickle_files
 from src.utils.errors import UserError, first_differences
 
@@ -81,10 +81,17 @@ class Checkpoint:
 
     def flat(self, name: str, start: int, stop: int) -> torch.Tensor:
         """Read elements [start, stop) of a tensor in storage order, as a one-dimensional tensor."""
+        out = torch.empty(stop - start, dtype=self._info(name).dtype)
+        self.read_into(name, start, out)
+        return out
+
+    def read_into(self, name: str, start: int, out: torch.Tensor) -> None:
+        """Read elements [start, start + len(out)) of a tensor into memory that is there, in the stored dtype."""
         self._info(name)
         if self._pickled:
-            return self._pickled.tensor(name).reshape(-1)[start:stop].clone()
-        return read_bytes(self._entries[name], start, stop)
+            out.copy_(self._pickled.tensor(name).reshape(-1)[start : start + out.numel()])
+        else:
+            read_into(self._entries[name], start, out)
 
     @cached_property
     def config(self) -> dict[str, Any]:

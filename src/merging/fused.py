@@ -31,9 +31,21 @@ class FusedOps:
     def __init__(self) -> None:
         self._local = threading.local()
 
-    def buffer(self, key: Any, size: int, device: torch.device) -> torch.Tensor:
+    def buffer(self, key: Any, size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         """See `Ops`."""
-        return torch.from_numpy(self.array(key, (size,), np.float32))
+        raw = self.array((key, dtype), (size * dtype.itemsize,), np.uint8)
+        return torch.from_numpy(raw).view(dtype)
+
+    def widen(self, stored: torch.Tensor, out: torch.Tensor) -> None:
+        """See `Ops`."""
+        if stored.dtype is torch.bfloat16:
+            kernels.widen_bfloat16(stored.view(torch.uint16).numpy(), out.numpy().view(np.uint32))
+        else:
+            out.copy_(stored)
+
+    def subtract(self, left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
+        """See `Ops`."""
+        kernels.subtract(left.numpy(), right.numpy(), out.numpy())
 
     def array(self, key: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """This thread's array under `key`; its contents last until the key is asked for again."""
@@ -144,24 +156,21 @@ class FusedEmitter:
         size = block.stop - block.start
         out = self._ops.array("out", (len(self._runs), size), np.float32)
         sums = self._ops.array("sums", (len(self._runs), -(-size // UNIT)), np.float64)
-        scratch = self._ops.array("fold", (UNIT,), np.float64)
-        self._merge(block, out, sums, scratch)
+        self._merge(block, out, sums)
         for run, values, squares in zip(self._runs, out, sums, strict=True):
             yield run, self._cast(run, values), squares.tolist()
 
-    def _merge(self, block: Block, out: np.ndarray, sums: np.ndarray, scratch: np.ndarray) -> None:
+    def _merge(self, block: Block, out: np.ndarray, sums: np.ndarray) -> None:
         merge = self._merges[0]
         base = block.base.numpy()
         if isinstance(merge, Mean):
             values = self._stack([block.specialist(k) for k in range(len(merge.weights))])
-            kernels.mean(values, base, self._weights, self._totals, self._factors, out, sums, scratch)
+            kernels.mean(values, base, self._weights, self._totals, self._factors, out, sums)
             return
         parts = self._stack([part(block) for part in merge.parts])
         lambdas = np.array([one.lambda_ for one in self._merges], np.float32)
         factors = np.stack([lambdas, self._factors], axis=1)
-        kernels.combine(
-            parts, base, self._weights, factors, merge.consensus, self._normalize, self._totals, out, sums, scratch
-        )
+        kernels.combine(parts, base, self._weights, factors, merge.consensus, self._normalize, self._totals, out, sums)
 
     def _stack(self, parts: Sequence[torch.Tensor]) -> np.ndarray:
         stacked = self._ops.array("parts", (len(parts), parts[0].numel()), np.float32)

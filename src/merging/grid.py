@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import torch
+
 from src.checkpoints import Checkpoint
 from src.merging.kinship import check_kinship
 from src.merging.ops import Ops, choose_ops
@@ -58,6 +60,7 @@ def merge_grid(
     key: str = "",
     workers: int | None = None,
     ops: Ops | None = None,
+    device: str = "cpu",
 ) -> list[Outcome]:
     """Merge all points in one pass; a point that fails leaves the others unharmed.
 
@@ -68,6 +71,7 @@ def merge_grid(
         key: Hash of the parents (say, of their fingerprints): an interrupted merge is only resumed under the same key.
         workers: Threads; None takes all cores. The result does not depend on it.
         ops: Arithmetic, plain or compiled; None takes what is faster. The result does not depend on it.
+        device: Where the arithmetic is done; the result does not depend on it.
 
     Returns:
         One outcome a point, in order.
@@ -81,14 +85,15 @@ def merge_grid(
     check_parents(base, specialists)
     check_excludes([point.recipe for point in points], base.names)
     check_kinship(base, specialists)
-    ops = ops or choose_ops(sum(info.numel for info in base.table.values()) * len(points))
+    where = torch.device(device)
+    ops = ops or choose_ops(sum(info.numel for info in base.table.values()) * len(points), where)
     runs = [PointRun(point.recipe, point.sink, base, tuple(specialists), key) for point in points]
     try:
         with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
             for name in track(base.names, f"merging {len(points)} point{'s' * (len(points) > 1)}"):
                 wanting = [run for run in runs if run.wants(name)]
                 if wanting:
-                    merge_tensor(open_stack(name, base, specialists, ops, pool), wanting)
+                    merge_tensor(open_stack(name, base, specialists, ops, pool, where), wanting)
     except BaseException as error:
         for run in runs:
             run.close(error)

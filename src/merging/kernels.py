@@ -38,13 +38,14 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def fold(values: Floats, power: int, scratch: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
     """sums[u] = sum of |x| (power 1) or x^2 (power 2) over unit u, added as a tree of halves; scratch (U,)."""
     for unit in range(sums.size):
-        first = unit * UNIT
-        count = min(UNIT, values.size - first)
-        for i in range(count):
-            wide = np.float64(values[first + i])
-            scratch[i] = wide * wide if power == 2 else abs(wide)
-        for i in range(count, UNIT):
-            scratch[i] = 0.0
+        part = values[unit * UNIT : (unit + 1) * UNIT]
+        if power == 2:
+            for i in range(part.size):
+                scratch[i] = np.float64(part[i]) * np.float64(part[i])
+        else:
+            for i in range(part.size):
+                scratch[i] = abs(np.float64(part[i]))
+        scratch[part.size :] = 0.0
         half = UNIT // 2
         while half > 0:
             for i in range(half):
@@ -170,67 +171,133 @@ def _settle(
 @compiled
 def combine(
     parts: Floats, base: Floats, weights: Floats, factors: Floats, consensus: bool, normalize: Any, totals: Floats,
-    out: Floats, sums: NDArray[np.float64], scratch: NDArray[np.float64],
+    out: Floats, sums: NDArray[np.float64],
 ) -> None:  # fmt: skip
     """All points that combine the same parts, one unit after the other, so that a unit's values stay in the cache.
 
     parts (K, n), base (n,), weights (P, K), factors (P, 2: lambda, norm matching), normalize (P,), totals (P,: divisor
-    of a plain sum), out (P, n) merged weights, sums (P, n / U) of squared merged deltas, scratch (U,).
+    of a plain sum), out (P, n) merged weights, sums (P, n / U) of squared merged deltas.
     """
-    specialists, size = parts.shape
-    mixed, divisor, elected = np.empty(UNIT, np.float32), np.empty(UNIT, np.float32), np.empty(UNIT, np.float32)
-    for first in range(0, size, UNIT):
-        count = min(UNIT, size - first)
+    mixed, divisor, signs = np.zeros(UNIT, np.float32), np.zeros(UNIT, np.float32), np.zeros(UNIT, np.float32)
+    scratch = np.empty(UNIT, np.float64)
+    for first in range(0, base.size, UNIT):
+        unit = slice(first, min(first + UNIT, base.size))
         for p in range(weights.shape[0]):
-            for k in range(specialists):
-                weight = weights[p, k]
-                if k == 0:
-                    for i in range(count):
-                        mixed[i] = parts[k, first + i] * weight
-                else:
-                    for i in range(count):
-                        mixed[i] += parts[k, first + i] * weight
+            _scale(parts[0, unit], weights[p, 0], mixed)
+            for k in range(1, parts.shape[0]):
+                _add_scaled(parts[k, unit], weights[p, k], mixed)
             if consensus:
-                for i in range(count):
-                    elected[i] = ONE if mixed[i] >= ZERO else -ONE
-                for k in range(specialists):
-                    weight = weights[p, k]
-                    for i in range(count):
-                        part = parts[k, first + i] * weight
-                        agrees = ONE if part * elected[i] > ZERO else ZERO
-                        mixed[i] = part * agrees if k == 0 else mixed[i] + part * agrees
-                        divisor[i] = weight * agrees if k == 0 else divisor[i] + weight * agrees
+                _elect(mixed, signs)
+                for k in range(parts.shape[0]):
+                    _vote(parts[k, unit], weights[p, k], signs, mixed, divisor, k == 0)
                 if normalize[p]:
-                    for i in range(count):
-                        mixed[i] /= ONE if divisor[i] == ZERO else divisor[i]
+                    _divide(mixed, divisor)
             elif normalize[p]:
-                for i in range(count):
-                    mixed[i] /= totals[p]
-            for i in range(count):
-                mixed[i] = (mixed[i] * factors[p, 0]) * factors[p, 1]
-                out[p, first + i] = base[first + i] + mixed[i]
-            fold(mixed[:count], 2, scratch, sums[p, first // UNIT : first // UNIT + 1])
+                _divide_all(mixed, totals[p])
+            _finish(mixed, factors[p, 0], factors[p, 1], base[unit], out[p, unit])
+            mixed[unit.stop - unit.start :] = ZERO
+            fold(mixed, 2, scratch, sums[p, first // UNIT : first // UNIT + 1])
+
+
+@compiled
+def _scale(part: Floats, weight: float, mixed: Floats) -> None:
+    for i in range(part.size):
+        mixed[i] = part[i] * weight
+
+
+@compiled
+def _add_scaled(part: Floats, weight: float, mixed: Floats) -> None:
+    for i in range(part.size):
+        mixed[i] += part[i] * weight
+
+
+@compiled
+def _elect(mixed: Floats, signs: Floats) -> None:
+    for i in range(mixed.size):
+        signs[i] = ONE if mixed[i] >= ZERO else -ONE
+
+
+@compiled
+def _vote(part: Floats, weight: float, signs: Floats, mixed: Floats, divisor: Floats, is_first: bool) -> None:
+    if is_first:
+        for i in range(part.size):
+            scaled = part[i] * weight
+            agrees = ONE if scaled * signs[i] > ZERO else ZERO
+            mixed[i] = scaled * agrees
+            divisor[i] = weight * agrees
+    else:
+        for i in range(part.size):
+            scaled = part[i] * weight
+            agrees = ONE if scaled * signs[i] > ZERO else ZERO
+            mixed[i] += scaled * agrees
+            divisor[i] += weight * agrees
+
+
+@compiled
+def _divide(mixed: Floats, divisor: Floats) -> None:
+    for i in range(mixed.size):
+        mixed[i] = mixed[i] / (ONE if divisor[i] == ZERO else divisor[i])
+
+
+@compiled
+def _divide_all(mixed: Floats, divisor: float) -> None:
+    for i in range(mixed.size):
+        mixed[i] = mixed[i] / divisor
+
+
+@compiled
+def _finish(mixed: Floats, lambda_: float, factor: float, base: Floats, out: Floats) -> None:
+    for i in range(base.size):
+        delta = (mixed[i] * lambda_) * factor
+        mixed[i] = delta
+        out[i] = base[i] + delta
 
 
 @compiled
 def mean(
     values: Floats, base: Floats, weights: Floats, totals: Floats, factors: Floats,
-    out: Floats, sums: NDArray[np.float64], scratch: NDArray[np.float64],
+    out: Floats, sums: NDArray[np.float64],
 ) -> None:  # fmt: skip
     """Weighted means of all points; shapes as in `combine`, totals (P,: divisor), factors (P,: norm matching)."""
-    specialists, size = values.shape
-    delta = np.empty(UNIT, np.float32)
-    for first in range(0, size, UNIT):
-        count = min(UNIT, size - first)
+    total, delta = np.zeros(UNIT, np.float32), np.zeros(UNIT, np.float32)
+    scratch = np.empty(UNIT, np.float64)
+    for first in range(0, base.size, UNIT):
+        unit = slice(first, min(first + UNIT, base.size))
         for p in range(weights.shape[0]):
-            for i in range(count):
-                total = ZERO
-                for k in range(specialists):  # exact in float64, so each step rounds once: a fused multiply-add
-                    total = np.float32(np.float64(total) + np.float64(values[k, first + i]) * np.float64(weights[p, k]))
-                total /= totals[p]
-                delta[i] = (total - base[first + i]) * factors[p]
-                out[p, first + i] = total if factors[p] == ONE else base[first + i] + delta[i]
-            fold(delta[:count], 2, scratch, sums[p, first // UNIT : first // UNIT + 1])
+            total[:] = ZERO
+            for k in range(values.shape[0]):
+                _fused_add(values[k, unit], np.float64(weights[p, k]), total)
+            _finish_mean(total, totals[p], factors[p], base[unit], delta, out[p, unit])
+            delta[unit.stop - unit.start :] = ZERO
+            fold(delta, 2, scratch, sums[p, first // UNIT : first // UNIT + 1])
+
+
+@compiled
+def _fused_add(values: Floats, weight: float, total: Floats) -> None:
+    for i in range(values.size):  # the product is exact in float64, so this rounds once: a fused multiply-add
+        total[i] = np.float32(np.float64(total[i]) + np.float64(values[i]) * weight)
+
+
+@compiled
+def _finish_mean(total: Floats, divisor: float, factor: float, base: Floats, delta: Floats, out: Floats) -> None:
+    for i in range(base.size):
+        merged = total[i] / divisor
+        delta[i] = (merged - base[i]) * factor
+        out[i] = merged if factor == ONE else base[i] + delta[i]
+
+
+@compiled
+def widen_bfloat16(stored: NDArray[np.uint16], out: Bits) -> None:
+    """bfloat16 to float32, bit patterns in and out."""
+    for i in range(stored.size):
+        out[i] = np.uint32(stored[i]) << np.uint32(16)
+
+
+@compiled
+def subtract(left: Floats, right: Floats, out: Floats) -> None:
+    """out = left - right."""
+    for i in range(left.size):
+        out[i] = left[i] - right[i]
 
 
 @compiled

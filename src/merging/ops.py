@@ -30,8 +30,16 @@ class Ops(Protocol):
     block: int
     """Elements of a block, a multiple of 4,096; results do not depend on it."""
 
-    def buffer(self, key: Any, size: int, device: torch.device) -> torch.Tensor:
+    def buffer(self, key: Any, size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         """Memory for one result of a block."""
+        ...
+
+    def widen(self, stored: torch.Tensor, out: torch.Tensor) -> None:
+        """out = stored, in float32."""
+        ...
+
+    def subtract(self, left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
+        """out = left - right."""
         ...
 
     def fold(self, values: torch.Tensor, power: int) -> list[float]:
@@ -68,13 +76,26 @@ class Ops(Protocol):
 
 
 class PlainOps:
-    """Torch operations on blocks small enough that the allocator recycles their memory."""
+    """Torch operations on blocks, by default so small that the allocator recycles their memory.
 
-    block = 1 << 14
+    Args:
+        block: Elements of a block, a multiple of 4,096.
+    """
 
-    def buffer(self, key: Any, size: int, device: torch.device) -> torch.Tensor:
+    def __init__(self, block: int = 1 << 14) -> None:
+        self.block = block
+
+    def buffer(self, key: Any, size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         """See `Ops`."""
-        return torch.empty(size, device=device)
+        return torch.empty(size, dtype=dtype, device=device)
+
+    def widen(self, stored: torch.Tensor, out: torch.Tensor) -> None:
+        """See `Ops`."""
+        out.copy_(stored)
+
+    def subtract(self, left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
+        """See `Ops`."""
+        torch.sub(left, right, out=out)
 
     def fold(self, values: torch.Tensor, power: int) -> list[float]:
         """See `Ops`."""
@@ -117,11 +138,13 @@ class PlainOps:
         return [PlainEmitter(run, merge, factors.get(run, 1.0), self) for run, merge in merges.items()]
 
 
-def choose_ops(work: int) -> Ops:
-    """The compiled arithmetic where numba is installed and `work` (elements times points) is worth loading it.
+def choose_ops(work: int, device: torch.device) -> Ops:
+    """The arithmetic for `work` (elements times points): compiled where numba is installed and worth loading.
 
     Results are the same to the last bit either way.
     """
+    if device.type != "cpu":
+        return PlainOps(block=1 << 24)  # few large kernels, as a GPU likes them
     if work < WORTH_COMPILING or importlib.util.find_spec("numba") is None:
         return PlainOps()
     from src.merging.fused import FusedOps

@@ -9,7 +9,8 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -20,62 +21,64 @@ if TYPE_CHECKING:
     from src.merging.ops import Ops
 
 T = TypeVar("T")
-ROW_BLOCK = 1 << 16  # elements of a block of whole rows, or one row where that is longer
-Read = Callable[[int, int], torch.Tensor]
+ROW_BLOCK = 1 << 16  # elements of a block of whole rows, or eight rows where those are longer
+
+Memory = Callable[[int, torch.dtype], torch.Tensor]
+Read = Callable[[int, int, Memory], torch.Tensor]
+"""Stored elements [start, stop) of a parent's tensor: a view of what is held, or read into the memory given."""
 
 
 class Block:
-    """Elements [start, stop) of a tensor in base and specialists; float32 is made when asked for.
+    """Elements [start, stop) of a tensor in base and specialists; read and made float32 when asked for.
 
     Its tensors may live in memory that the same thread's next block reuses: copy what must outlive the block.
 
     Args:
         start: First element, in storage order.
-        base: Stored base values of the block, one-dimensional.
-        specialists: K functions that give the stored values of the block.
-        ops: Provides memory.
+        stop: Element after the last.
+        stack: The whole tensor.
     """
 
-    def __init__(
-        self, start: int, base: torch.Tensor, specialists: Sequence[Callable[[], torch.Tensor]], ops: Ops
-    ) -> None:
+    def __init__(self, start: int, stop: int, stack: Stack) -> None:
         self.start = start
-        self.stop = start + base.numel()
-        self._stored_base = base
-        self._stored = specialists
-        self._ops = ops
+        self.stop = stop
+        self._stack = stack
         self._memo: dict[Any, torch.Tensor] = {}
 
     @property
     def base(self) -> torch.Tensor:
         """Base values, float32."""
-        return self.once("base", lambda out: out.copy_(self._stored_base))
+        return self._values(0)
 
     def specialist(self, index: int) -> torch.Tensor:
         """Values of specialist `index`, float32."""
-        return self.once(("specialist", index), lambda out: out.copy_(self._stored[index]()))
+        return self._values(index + 1)
 
     def delta(self, index: int) -> torch.Tensor:
         """Task vector of specialist `index`, float32."""
-        return self.once(("delta", index), lambda out: torch.sub(self.specialist(index), self.base, out=out))
+        subtract = self._stack.ops.subtract
+        return self.once(("delta", index), lambda out: subtract(self.specialist(index), self.base, out))
 
     def once(self, key: Any, fill: Callable[[torch.Tensor], object]) -> torch.Tensor:
         """The float32 tensor under `key`, filled on the first call: points that share a sparsifier share its result."""
         if key not in self._memo:
-            out = self._ops.buffer(key, self.stop - self.start, self._stored_base.device)
+            out = self._memory(key, self.stop - self.start, torch.float32)
             fill(out)
             self._memo[key] = out
         return self._memo[key]
 
+    def _values(self, parent: int) -> torch.Tensor:
+        key = ("values", parent)
+        if key not in self._memo:
+            stored = self._stack.reads[parent](self.start, self.stop, partial(self._memory, ("stored", parent)))
+            if stored.dtype is torch.float32:
+                self._memo[key] = stored
+            else:
+                self.once(key, lambda out: self._stack.ops.widen(stored, out))
+        return self._memo[key]
 
-class Source(Protocol):
-    """Where a stack's values come from."""
-
-    path: Any
-
-    def flat(self, name: str, start: int, stop: int) -> torch.Tensor:
-        """Stored elements [start, stop) of a tensor, one-dimensional."""
-        ...
+    def _memory(self, key: Any, size: int, dtype: torch.dtype) -> torch.Tensor:
+        return self._stack.ops.buffer(key, size, dtype, self._stack.device)
 
 
 class Stack:
@@ -84,10 +87,11 @@ class Stack:
     Args:
         name: Tensor name.
         shape: Its shape.
-        labels: Names of the specialists.
-        reads: K + 1 functions that read stored elements [start, stop): the base's first.
+        labels: Names of the K specialists.
+        reads: How to read the base and the specialists, K + 1 functions.
         ops: The arithmetic: plain torch or compiled.
         pool: Threads that work on blocks.
+        device: Where the values are.
     """
 
     def __init__(
@@ -98,12 +102,14 @@ class Stack:
         reads: Sequence[Read],
         ops: Ops,
         pool: ThreadPoolExecutor,
+        device: torch.device,
     ) -> None:
         self.name = name
         self.shape = shape
         self.labels = tuple(labels)
+        self.reads = reads
         self.ops = ops
-        self._reads = reads
+        self.device = device
         self._pool = pool
         self._memo: dict[Any, Any] = {}
 
@@ -127,18 +133,6 @@ class Stack:
         rows = 8 * max(1, ROW_BLOCK // max(8 * self.row, 1))
         return self._map(work, max(rows * self.row, 1))
 
-    def _map(self, work: Callable[[Block], T], step: int) -> list[T]:
-        return list(self._pool.map(lambda start: work(self.block(start, start + step)), range(0, self.numel, step)))
-
-    def block(self, start: int, stop: int) -> Block:
-        """Elements [start, stop), or up to the end of the tensor."""
-        stop = min(stop, self.numel)
-
-        def reader(read: Read) -> Callable[[], torch.Tensor]:
-            return lambda: read(start, stop)
-
-        return Block(start, self._reads[0](start, stop), [reader(read) for read in self._reads[1:]], self.ops)
-
     def once(self, key: Any, make: Callable[[], T]) -> T:
         """The value under `key`, made on the first call."""
         if key not in self._memo:
@@ -148,11 +142,11 @@ class Stack:
 
     def base(self) -> torch.Tensor:
         """All base values, float32, in the tensor's shape."""
-        return self._reads[0](0, self.numel).float().reshape(self.shape)
+        return self._whole(0).float().reshape(self.shape)
 
     def weights(self, index: int) -> torch.Tensor:
         """All values of specialist `index`, float32, in the tensor's shape."""
-        return self._reads[index + 1](0, self.numel).float().reshape(self.shape)
+        return self._whole(index + 1).float().reshape(self.shape)
 
     def delta(self, index: int) -> torch.Tensor:
         """The whole task vector of specialist `index`, float32, in the tensor's shape."""
@@ -164,9 +158,9 @@ class Stack:
         Raises:
             UserError: They differ.
         """
-        base, *rest = (read(0, self.numel) for read in self._reads)
-        for label, values in zip(self.labels, rest, strict=True):
-            if not torch.equal(values, base):
+        base = self._whole(0)
+        for index, label in enumerate(self.labels):
+            if not torch.equal(self._whole(index + 1), base):
                 raise UserError(f"{self.name} ({base.dtype}) differs between base and {label}: not mergeable")
         return base
 
@@ -179,10 +173,23 @@ class Stack:
         return [absolute for absolute, _ in self._sums()]
 
     def _sums(self) -> list[tuple[float, float]]:
-        return self.once("sums", lambda: [self._sum(index) for index in range(len(self.labels))])
+        return self.once("sums", self._survey)
 
-    def _sum(self, index: int) -> tuple[float, float]:
-        fold = self.ops.fold
-        parts = self.map(lambda block: (fold(block.delta(index), 1), fold(block.delta(index), 2)))
-        absolute, square = (math.fsum(itertools.chain.from_iterable(part[i] for part in parts)) for i in (0, 1))
-        return absolute, square
+    def _survey(self) -> list[tuple[float, float]]:
+        fold, specialists = self.ops.fold, range(len(self.labels))
+        parts = self.map(lambda block: [(fold(block.delta(k), 1), fold(block.delta(k), 2)) for k in specialists])
+
+        def total(index: int, power: int) -> float:
+            return math.fsum(itertools.chain.from_iterable(part[index][power] for part in parts))
+
+        return [(total(index, 0), total(index, 1)) for index in specialists]
+
+    def _map(self, work: Callable[[Block], T], step: int) -> list[T]:
+        blocks = [Block(start, min(start + step, self.numel), self) for start in range(0, self.numel, step)]
+        return list(self._pool.map(work, blocks))
+
+    def _whole(self, parent: int) -> torch.Tensor:
+        def memory(size: int, dtype: torch.dtype) -> torch.Tensor:
+            return torch.empty(size, dtype=dtype, device=self.device)
+
+        return self.reads[parent](0, self.numel, memory)

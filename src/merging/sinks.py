@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from src.checkpoints import CheckpointWriter, TensorInfo
@@ -119,7 +120,12 @@ class _Buffers(AbstractContextManager[Receiver]):
         self._made: dict[str, torch.Tensor] = {}
 
     def write_part(self, name: str, start: int, values: torch.Tensor) -> None:
-        self._buffer(name).view(-1)[start : start + values.numel()] = values
+        place = self._buffer(name).view(-1)[start : start + values.numel()]
+        if place.dtype == values.dtype and place.device == values.device == torch.device("cpu"):
+            # as bytes: torch would wake its own threads for a copy of this size, and ours are all busy
+            np.copyto(place.view(torch.uint8).numpy(), values.view(torch.uint8).numpy())
+        else:
+            place.copy_(values)
 
     def done(self, name: str, note: Any = None) -> None:
         self.notes[name] = note

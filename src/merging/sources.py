@@ -9,7 +9,7 @@ import torch
 
 from src.checkpoints import Checkpoint
 from src.merging.ops import Ops
-from src.merging.parents import Read, Stack
+from src.merging.parents import Memory, Read, Stack
 from src.utils.errors import UserError
 
 HELD_BYTES = 1 << 27  # of all parents together; a larger tensor is read again, from the page cache, for each pass
@@ -21,7 +21,7 @@ def open_stack(
     specialists: Mapping[str, Checkpoint],
     ops: Ops,
     pool: ThreadPoolExecutor,
-    device: torch.device | str = "cpu",
+    device: torch.device,
 ) -> Stack:
     """One tensor of all parents, ready to be merged.
 
@@ -30,19 +30,28 @@ def open_stack(
     """
     parents = {"base": base, **specialists}
     info = base.table[name]
-    hold = sum(parent.table[name].nbytes for parent in parents.values()) <= HELD_BYTES or str(device) != "cpu"
-    reads = [_reader(parent, name, hold, device) for parent in parents.values()]
-    stack = Stack(name, info.shape, list(specialists), reads, ops, pool)
+    hold = sum(parent.table[name].nbytes for parent in parents.values()) <= HELD_BYTES or device.type != "cpu"
+    reads = [_held(parent, name, device) if hold else _unheld(parent, name) for parent in parents.values()]
+    stack = Stack(name, info.shape, list(specialists), reads, ops, pool, device)
     if info.dtype.is_floating_point and not all(norm < float("inf") for norm in stack.norms()):
         raise _not_finite(name, parents)
     return stack
 
 
-def _reader(parent: Checkpoint, name: str, hold: bool, device: torch.device | str) -> Read:
-    if not hold:
-        return lambda start, stop: parent.flat(name, start, stop)
-    whole = parent.flat(name, 0, parent.table[name].numel).to(device)
-    return lambda start, stop: whole[start:stop]
+def _held(parent: Checkpoint, name: str, device: torch.device) -> Read:
+    values = parent.flat(name, 0, parent.table[name].numel).to(device)
+    return lambda start, stop, memory: values[start:stop]
+
+
+def _unheld(parent: Checkpoint, name: str) -> Read:
+    dtype = parent.table[name].dtype
+
+    def read(start: int, stop: int, memory: Memory) -> torch.Tensor:
+        out = memory(stop - start, dtype)
+        parent.read_into(name, start, out)
+        return out
+
+    return read
 
 
 def _not_finite(name: str, parents: Mapping[str, Checkpoint]) -> UserError:

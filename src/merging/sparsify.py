@@ -88,9 +88,10 @@ def sparsify(delta: torch.Tensor, sparsity: Sparsity, tensor: str = "", speciali
         specialist: Specialist name.
     """
     flat = delta.float().reshape(-1)
-    reads = [lambda start, stop: torch.zeros(stop - start), lambda start, stop: flat[start:stop]]
+    zeros = torch.zeros_like(flat)
+    reads = [lambda start, stop, _: zeros[start:stop], lambda start, stop, _: flat[start:stop]]
     with ThreadPoolExecutor(1) as pool:
-        stack = Stack(tensor, tuple(delta.shape), [specialist], reads, PlainOps(), pool)
+        stack = Stack(tensor, tuple(delta.shape), [specialist], reads, PlainOps(), pool, flat.device)
         part = fit_sparsity(stack, 0, sparsity)
         return torch.cat(stack.map(lambda block: part(block).clone())).reshape(delta.shape)
 

@@ -18,6 +18,7 @@ from src.merging.ranks import keep_probabilities
 from tests.merging.tools import identical, merge_all, random_family, recipe, write_family
 
 FUSED = FusedOps()
+CPU = torch.device("cpu")
 SIZES = (1, 5, UNIT - 1, UNIT, UNIT + 1, 3 * UNIT + 17)
 
 
@@ -43,8 +44,9 @@ KINDS = ("normal", "ties", "heavy", "constant")
 
 
 def stack_of(delta: torch.Tensor, shape: tuple[int, ...], pool: ThreadPoolExecutor, ops: PlainOps | FusedOps) -> Stack:
-    reads = [lambda start, stop: torch.zeros(stop - start), lambda start, stop: delta[start:stop]]
-    return Stack("x", shape, ["codegen"], reads, ops, pool)
+    zeros = torch.zeros_like(delta)
+    reads = [lambda start, stop, _: zeros[start:stop], lambda start, stop, _: delta[start:stop]]
+    return Stack("x", shape, ["codegen"], reads, ops, pool, delta.device)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -127,7 +129,7 @@ def test_whole_merges(tmp_path: Path, dtype: torch.dtype, count: int) -> None:
 
 
 def test_small_work_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(choose_ops(10**6), PlainOps)
-    assert isinstance(choose_ops(10**10), FusedOps)
+    assert isinstance(choose_ops(10**6, CPU), PlainOps)
+    assert isinstance(choose_ops(10**10, CPU), FusedOps)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert isinstance(choose_ops(10**10), PlainOps)
+    assert isinstance(choose_ops(10**10, CPU), PlainOps)
