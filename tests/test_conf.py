@@ -1,0 +1,75 @@
+"""Every YAML of conf/ composes, and every node with a `_target_` takes exactly the keys that its YAML gives."""
+
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+from hydra.errors import ConfigCompositionException
+from omegaconf import DictConfig, OmegaConf
+
+from src.stages.job import CONF, compose_job
+
+SCRIPTS = ("train", "merge", "evaluate", "diagnose", "study")
+GROUP_OF_SCRIPT = {
+    "model": "train", "strategy": "train", "task": "train", "trainer": "train", "optimizer": "train", "logger": "train",
+    "merge": "merge", "benchmark": "evaluate", "generator": "evaluate", "sandbox": "evaluate", "study": "study",
+}  # fmt: skip
+ABSTRACT = {("model", "qwen"), ("model", "deepseek")}  # families: name and path are set by the files built on them
+
+
+def choices():
+    found = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
+    return [choice for choice in found if choice not in ABSTRACT and choice[0] != "experiment"]
+
+
+def nodes(cfg, path=""):
+    if isinstance(cfg, DictConfig):
+        if "_target_" in cfg:
+            yield path, cfg
+        for key in cfg:
+            if not OmegaConf.is_missing(cfg, key) and isinstance(cfg._get_node(key), DictConfig):
+                yield from nodes(cfg[key], f"{path}.{key}")
+
+
+def test_every_group_is_used_by_a_script():
+    assert {group for group, _ in choices()} <= set(GROUP_OF_SCRIPT)
+
+
+@pytest.mark.parametrize(("group", "choice"), choices())
+def test_every_choice_composes(group, choice):
+    cfg = compose_job(GROUP_OF_SCRIPT[group], [f"{group}={choice}"]).cfg
+    assert cfg[group] is not None
+
+
+@pytest.mark.parametrize(("group", "choice"), choices())
+def test_every_node_fits_its_callable(group, choice):
+    cfg = compose_job(GROUP_OF_SCRIPT[group], [f"{group}={choice}"]).cfg
+    if group == "strategy" and choice == "base":
+        assert cfg.strategy.architecture._target_ == "src.pocket.model.build_pocket"
+    for path, node in nodes(cfg):
+        module, _, name = node._target_.rpartition(".")
+        target = getattr(importlib.import_module(module), name)
+        if not inspect.isclass(target) and not inspect.isfunction(target):
+            continue  # merge methods check their own keys when they are called; tests/merging does
+        parameters = inspect.signature(target).parameters
+        unknown = {str(key) for key in node if not str(key).startswith("_")} - set(parameters)
+        assert not unknown, f"{path}: {node._target_} does not take {unknown}"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_root_configs_reject_unknown_keys(name):
+    with pytest.raises(ConfigCompositionException, match="no_such_key"):
+        compose_job(name, ["no_such_key=1"])
+
+
+def test_open_fields_take_new_names():
+    cfg = compose_job("merge", ["specialists.bugfix=/x", "+task@tasks.bugfix=codegen"]).cfg
+    assert cfg.specialists.bugfix == "/x"
+    assert Path(str(cfg.specialists.bugfix)).name == "x"
+
+
+def test_unknown_choices_list_the_known():
+    with pytest.raises(Exception, match="Could not find 'merge/tise'") as caught:
+        compose_job("merge", ["merge=tise"])
+    assert "ties" in str(caught.value)
