@@ -24,8 +24,8 @@ from src.utils.seeding import derive_seed
 class VLLMGenerator:
     """Answers prompts with a vLLM engine.
 
-    vLLM schedules rows itself, and its kernels depend on what else runs: unlike with `HFGenerator`, logits may change in
-    the last bits, and so rare tokens of an answer, with the batch.
+    vLLM schedules rows itself, and its kernels depend on what else runs: unlike with `HFGenerator`, logits may change
+    in the last bits, and so rare tokens of an answer, with the batch.
 
     Args:
         tensor_parallel: GPUs that share the model.
