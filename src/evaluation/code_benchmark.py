@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from math import comb
 from typing import Any, Protocol
 
 from src.data.prompts import render_user_turn
 from src.evaluation.benchmarks import Rows, check_covered, read_rows
-from src.evaluation.pass_at_k import pass_at_k
 from src.evaluation.samples import Decoding, Prompt, Sample
 from src.evaluation.scores import ItemScore
 from src.utils.errors import UserError
@@ -134,3 +134,22 @@ def pass_scores(
                 for task, solved in table.items()
             ]
     return scores
+
+
+def pass_at_k(samples: int, correct: int, k: int) -> float:
+    """Unbiased estimate of the chance that at least one of `k` samples is right (arXiv 2107.03374, equation 1).
+
+    Args:
+        samples: Number n of a problem's samples.
+        correct: Number c of them that are right.
+        k: Size of the draw.
+
+    Returns:
+        1 - C(n - c, k) / C(n, k).
+
+    Raises:
+        UserError: `k` is below 1 or above n.
+    """
+    if not 1 <= k <= samples:
+        raise UserError(f"pass@{k} needs at least {max(k, 1)} samples of every problem, got {samples}")
+    return 1 - comb(samples - correct, k) / comb(samples, k)
