@@ -33,7 +33,7 @@ class StudyJobs:
             return compose_job("train", [*overrides, *self._common, *self.plan.train_overrides])
 
         return [
-            Subject("base", "base", job("strategy=base")),
+            Subject("base", "base", job("strategy=base", *self.plan.base_overrides)),
             *(
                 Subject(f"{task} specialist", "specialist", job("strategy=specialist", f"task={task}"), task=task)
                 for task in self.plan.tasks
@@ -70,7 +70,7 @@ class StudyJobs:
     @cached_property
     def _parents(self) -> list[str]:
         """Where the parents stand, if not in the places where a merge looks for them by itself."""
-        if not self.plan.train_overrides:
+        if not self.plan.train_overrides and not self.plan.base_overrides:
             return []
         places = {"base": run_directory(self.trained[0].job)}
         places |= {f"specialists.{s.task}": run_directory(s.job) for s in self.trained if s.task is not None}

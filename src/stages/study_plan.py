@@ -47,6 +47,7 @@ class StudyPlan:
         mask_seeds: The first is that of the grid.
         headline: Task to the metric that stands for it in figures.
         metrics: Those that enter the average by which points are chosen and the winner is called; None: all.
+        base_overrides: Further overrides of the line that pretrains the base.
         train_overrides: Further overrides of every `train.py` line, likewise the other two.
     """
 
@@ -60,6 +61,7 @@ class StudyPlan:
     mask_seeds: Sequence[int]
     headline: Mapping[str, str]
     metrics: Sequence[str] | None
+    base_overrides: Sequence[str]
     train_overrides: Sequence[str]
     merge_overrides: Sequence[str]
     evaluate_overrides: Sequence[str]

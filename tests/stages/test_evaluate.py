@@ -1,0 +1,86 @@
+import json
+
+import pandas as pd
+import pytest
+
+from src.evaluation.statistics import bootstrap_interval
+from src.pocket.benchmarks import problems, summary_rows
+from src.stages.evaluate import evaluate
+from src.stages.job import compose_job
+from src.utils.errors import UserError
+from src.utils.jsonl import read_jsonl, write_jsonl
+
+FEW = ["benchmarks.pocket_codegen.problems.count=6", "+benchmarks.pocket_codegen.limit=6"]
+FEW += ["benchmarks.pocket_codesum.rows.count=6", "+benchmarks.pocket_codesum.limit=6", "sandbox.min_seconds=0.1"]
+
+
+def table(directory, name="scores"):
+    return pd.read_csv(directory / f"{name}.csv").set_index(["benchmark", "metric"])
+
+
+def test_a_checkpoint_is_scored_on_the_benchmarks_of_its_tasks(world, tmp_path):
+    checkpoint = world / "train" / "pocket-mix-s0"
+    overrides = [f"checkpoint={checkpoint}", "split=validation", *FEW, f"output_root={tmp_path}"]
+    directory = evaluate(compose_job("evaluate", overrides))
+    scores = table(directory)
+    assert set(scores.index.get_level_values("benchmark")) == {"pocket_codegen", "pocket_codesum"}
+    assert (scores["n"] == 6).all()
+    assert len(read_jsonl(directory / "samples-pocket_codegen.jsonl")) == 6
+    items = pd.read_csv(directory / "items.csv")
+    means = items.groupby(["benchmark", "metric"])["value"].mean()
+    assert means.to_dict() == pytest.approx(scores["value"].to_dict())
+
+
+def test_existing_samples_are_scored_by_running_them(tmp_path):
+    chosen = problems("test", 4)
+    rows = [{"task_id": p["task_id"], "solution": p["prompt"] + p["canonical_solution"]} for p in chosen[:3]] + [
+        {"task_id": chosen[3]["task_id"], "solution": chosen[3]["prompt"] + "    return None\n"}
+    ]
+    write_jsonl(tmp_path / "samples.jsonl", rows)
+    overrides = ["benchmark=pocket_codegen", "benchmark.problems.count=4", f"samples={tmp_path}/samples.jsonl"]
+    directory = evaluate(compose_job("evaluate", [*overrides, f"output_root={tmp_path}", "sandbox.min_seconds=0.1"]))
+    scores = table(directory).loc["pocket_codegen"]
+    assert scores.loc["pass@1", "value"] == 0.75
+    expected = bootstrap_interval([1.0, 1.0, 1.0, 0.0])
+    assert scores.loc["pass@1", "low"] == expected.low
+    verdicts = read_jsonl(directory / "verdicts-pocket_codegen.jsonl")
+    assert [row["base"] for row in verdicts] == ["pass", "pass", "pass", "fail"]
+
+
+def test_existing_summaries_are_scored(tmp_path):
+    rows = summary_rows("test", 3)
+    (tmp_path / "references.txt").write_text("".join(f"{i}\t{row['docstring']}\n" for i, row in enumerate(rows)))
+    (tmp_path / "predictions.txt").write_text("".join(f"{i}\t{row['docstring']}\n" for i, row in enumerate(rows)))
+    overrides = [
+        "benchmark=codexglue",
+        f"predictions={tmp_path}/predictions.txt",
+        f"references={tmp_path}/references.txt",
+    ]
+    scores = table(evaluate(compose_job("evaluate", [*overrides, f"output_root={tmp_path}"]))).loc["codexglue"]
+    assert scores.loc["rouge_l", "value"] == 1.0
+    assert scores.loc["bleu4_codexglue", "value"] == pytest.approx(1.0)
+
+
+def test_the_record_defines_the_metrics(tmp_path):
+    (tmp_path / "a.txt").write_text("0\tadd two numbers\n")
+    overrides = ["benchmark=codexglue", f"predictions={tmp_path}/a.txt", f"references={tmp_path}/a.txt"]
+    directory = evaluate(compose_job("evaluate", [*overrides, f"output_root={tmp_path}"]))
+    definitions = json.loads((directory / "run.json").read_text())["results"]["definitions"]
+    assert "bleu4_paper" in definitions
+    assert all(len(text) > 20 for text in definitions.values())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ([], "give one of checkpoint=DIR, samples=FILE or predictions=FILE"),
+        (["checkpoint=/nowhere"], "checkpoint=/nowhere: no such directory"),
+        (["samples=/nowhere.jsonl", "benchmark=pocket_codegen"], "no such file: samples=/nowhere.jsonl"),
+        (["samples=a.jsonl"], "existing answers need benchmark=NAME"),
+        (["predictions=a.txt", "benchmark=codexglue"], "go together"),
+        (["checkpoint=x", "split=train"], "split=train: expected one of test, validation"),
+    ],
+)
+def test_bad_input_is_said_in_one_line(overrides, words):
+    with pytest.raises(UserError, match=words):
+        evaluate(compose_job("evaluate", overrides))
