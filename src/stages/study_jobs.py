@@ -32,13 +32,17 @@ class StudyJobs:
         def job(*overrides: str) -> Job:
             return compose_job("train", [*overrides, *self._common, *self.plan.train_overrides])
 
+        base = job("strategy=base", *self.plan.base_overrides)
+        start = [f"base={run_directory(base)}"] if self._named_anew else []
         return [
-            Subject("base", "base", job("strategy=base", *self.plan.base_overrides)),
+            Subject("base", "base", base),
             *(
-                Subject(f"{task} specialist", "specialist", job("strategy=specialist", f"task={task}"), task=task)
+                Subject(
+                    f"{task} specialist", "specialist", job("strategy=specialist", f"task={task}", *start), task=task
+                )
                 for task in self.plan.tasks
             ),
-            Subject("mixture", "mix", job("strategy=mix")),
+            Subject("mixture", "mix", job("strategy=mix", *start)),
         ]
 
     def grid(self) -> list[Subject]:
@@ -67,10 +71,15 @@ class StudyJobs:
         named = ", ".join(f"{name}: {path}" for name, path in variants.items())
         return compose_job("diagnose", [f"variants={{{named}}}", *self._parents, *self._common])
 
+    @property
+    def _named_anew(self) -> bool:
+        """Whether overrides give the trained checkpoints other names than the standard ones."""
+        return bool(self.plan.train_overrides or self.plan.base_overrides)
+
     @cached_property
     def _parents(self) -> list[str]:
         """Where the parents stand, if not in the places where a merge looks for them by itself."""
-        if not self.plan.train_overrides and not self.plan.base_overrides:
+        if not self._named_anew:
             return []
         places = {"base": run_directory(self.trained[0].job)}
         places |= {f"specialists.{s.task}": run_directory(s.job) for s in self.trained if s.task is not None}
