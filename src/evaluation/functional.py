@@ -18,11 +18,13 @@ from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.decode import Undecodable, decode
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import End, Frame, Job, Worker, WorkerDied
+from src.evaluation.sandboxed_sanitise import sanitise_in_sandbox
 from src.utils.errors import UserError, first_differences
 from src.utils.progress import progress_bar
 
 PASS, FAIL, TIMEOUT = "pass", "fail", "timeout"
 LOAD_SECONDS = 10.0  # CPU, for a program's top level with its imports
+LONGEST_REASON = 300
 SUITE_SECONDS = 60.0  # CPU, for a whole suite (EvalPlus's cap), more where the reference solution itself is slow
 
 
@@ -67,6 +69,7 @@ def score_programs(
     sandbox: Sandbox,
     cache: Path | None = None,
     base_only: bool = False,
+    sanitise: bool = False,
 ) -> list[Verdict]:
     """Run programs on their problems' tests and judge their outputs by EvalPlus's rules.
 
@@ -77,6 +80,8 @@ def score_programs(
         sandbox: Where they run.
         cache: Directory of expected outputs; None is the user's cache directory.
         base_only: Leave out the added tests; `plus` then equals `base`.
+        sanitise: First reduce each text to what its entry point needs, as EvalPlus does with what it generates (but not
+            with files of samples).
 
     Returns:
         One verdict a sample, in the order of `samples`.
@@ -97,7 +102,7 @@ def score_programs(
             _Program(problem, truths[problem.task_id], counter[problem.task_id], candidate_programs(row, problem))
         )
         counter[problem.task_id] += 1
-    return _judge_all(programs, sandbox, base_only)
+    return _judge_all(_sanitised(programs, sandbox) if sanitise else programs, sandbox, base_only)
 
 
 def flaky_tasks(verdicts: Iterable[Verdict]) -> list[str]:
@@ -116,9 +121,18 @@ def _check(rows: list[dict[str, Any]], by_id: dict[str, Problem]) -> None:
         raise UserError(first_differences("samples and benchmark do not fit", wrong))
 
 
+def _sanitised(programs: list[_Program], sandbox: Sandbox) -> list[_Program]:
+    texts = [(program.candidates[0], program.problem.entry_point) for program in programs]
+    clean = sanitise_in_sandbox(texts, sandbox)
+    return [dataclasses.replace(program, candidates=(text,)) for program, text in zip(programs, clean, strict=True)]
+
+
 def _judge_all(programs: list[_Program], sandbox: Sandbox, base_only: bool) -> list[Verdict]:
-    # The longest first, so that no core is left with a long one when the others are done.
-    order = sorted(range(len(programs)), key=lambda index: -programs[index].truth.seconds)
+    # Equal answers are judged once. The longest first: no core is left with a long one when the others are done.
+    firsts = {
+        (program.problem.task_id, program.candidates): index for index, program in reversed(list(enumerate(programs)))
+    }
+    order = sorted(firsts.values(), key=lambda index: -programs[index].truth.seconds)
     modules = {"numpy"} if any("numpy" in text for program in programs for text in program.candidates) else set()
 
     def judge(worker: Worker, index: int) -> Verdict:
@@ -132,7 +146,10 @@ def _judge_all(programs: list[_Program], sandbox: Sandbox, base_only: bool) -> l
         for index, again in zip(late, sandbox.map(judge, late, modules, workers=1), strict=True):
             same = (again.base, again.plus) == (verdicts[index].base, verdicts[index].plus)
             verdicts[index] = dataclasses.replace(again, flaky=not same)
-    return [verdicts[index] for index in range(len(programs))]
+    return [
+        dataclasses.replace(verdicts[firsts[program.problem.task_id, program.candidates]], sample=program.sample)
+        for program in programs
+    ]
 
 
 def _judge(worker: Worker, program: _Program, sandbox: Sandbox, base_only: bool) -> Verdict:
@@ -192,7 +209,7 @@ class _Judge:
     def __call__(self, frame: Frame) -> bool:
         if frame.kind in (protocol.RAISED, protocol.UNUSABLE):
             where = f"input {self.right}: " if frame.kind == protocol.RAISED else ""
-            self.why = where + frame.body.decode("utf-8", "replace")
+            self.why = where + frame.body[:LONGEST_REASON].decode("utf-8", "replace")
             return False
         if frame.index != self.right or self.right >= len(self.inputs):
             self.why = "output that no input asked for"

@@ -38,18 +38,25 @@ class ProgramJudge:
         self.cache = None if cache is None else Path(cache)
         self.verdicts: list[Verdict] = []
 
-    def __call__(self, problems: Sequence[dict[str, Any]], samples: Sequence[Sample]) -> list[Verdict]:
+    def __call__(
+        self, problems: Sequence[dict[str, Any]], samples: Sequence[Sample], sanitise: bool = False
+    ) -> list[Verdict]:
         """One verdict a sample, in the order of `samples`.
 
         Args:
             problems: In EvalPlus's format.
             samples: Answers to them.
+            sanitise: Reduce them first as EvalPlus does with what it generates.
 
         Raises:
             UserError: A sample belongs to no problem, or programs cannot be isolated on this machine.
         """
-        rows = [{"task_id": sample.task_id, "completion": sample.completion} for sample in samples]
-        self.verdicts = score_programs(problems_from_rows(problems), rows, self.sandbox, self.cache)
+        rows = [
+            {"task_id": sample.task_id, "solution" if sample.whole else "completion": sample.completion}
+            for sample in samples
+        ]
+        known = problems_from_rows(problems)
+        self.verdicts = score_programs(known, rows, self.sandbox, self.cache, sanitise=sanitise)
         return self.verdicts
 
     def verdict_rows(self) -> list[dict[str, Any]]:

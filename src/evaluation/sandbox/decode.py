@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import decimal
 import fractions
+import re
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,9 @@ _INT32 = struct.Struct("<i")
 _FLOAT = struct.Struct("<d")
 _COMPLEX = struct.Struct("<dd")
 _COLLISION_FACTOR = 8  # in an honest set hardly any two hashes are equal
+_DTYPE = re.compile(r"[<>|=][biufcUS][1-9][0-9]{0,5}")
+LARGEST_NUMBER = 100_000  # bits or digits, where arithmetic on more would take quadratic time
+LARGEST_RANGE = 1_000_000
 
 
 class Undecodable(Exception):
@@ -195,15 +199,29 @@ def _untag_mapping(tag: str, pairs: list[Any]) -> dict[Any, Any]:
 
 
 def _numpy(dtype: str, shape: list[int], data: bytes, scalar: bool) -> Any:
-    kind = np.dtype(dtype)
-    if kind.kind not in "biufcUS" or (kind.itemsize == 0 and data):
+    if not _DTYPE.fullmatch(dtype):
         raise Undecodable(f"numpy type {dtype!r}")
-    array = np.frombuffer(data, kind).reshape([int(side) for side in shape]) if kind.itemsize else np.zeros(0, kind)
+    array = np.frombuffer(data, np.dtype(dtype)).reshape([int(side) for side in shape])
     return array[()] if scalar else array.copy()
 
 
 def _fraction(numerator: int, denominator: int) -> fractions.Fraction:
+    if max(numerator.bit_length(), denominator.bit_length()) > LARGEST_NUMBER:
+        raise Undecodable("a fraction too long to reduce")
     return fractions.Fraction(numerator, denominator)
+
+
+def _decimal(digits: str) -> decimal.Decimal:
+    if len(digits) > LARGEST_NUMBER:
+        raise Undecodable("a decimal too long to compare")
+    return decimal.Decimal(digits)
+
+
+def _range(start: int, stop: int, step: int) -> range:
+    value = range(start, stop, step)
+    if (stop - start) // step > LARGEST_RANGE:
+        raise Undecodable("a range too long to walk")
+    return value
 
 
 _BUILD_FROM_ITEMS: dict[str, Callable[[list[Any]], Any]] = {
@@ -215,10 +233,10 @@ _BUILD_FROM_ITEMS: dict[str, Callable[[list[Any]], Any]] = {
     "view": _hashed(set),  # the keys or items of a dict: equal to a set, never to a list
 }
 _BUILD_FROM_PARTS: dict[str, Callable[..., Any]] = {
-    "range": range,
+    "range": _range,
     "bytearray": bytearray,
     "Fraction": _fraction,
-    "Decimal": decimal.Decimal,
+    "Decimal": _decimal,
     "ndarray": lambda dtype, shape, data: _numpy(dtype, shape, data, scalar=False),
     "generic": lambda dtype, shape, data: _numpy(dtype, shape, data, scalar=True),
 }

@@ -15,6 +15,7 @@ from src.utils.errors import UserError, unknown_choice
 
 ISOLATIONS = ("auto", "bubblewrap", "unshare", "unsafe")
 SCRATCH_BYTES = 64 << 20
+_FIRST_USER = 1 << 30  # far from numbers that anybody has; one a worker
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives", "/nix/store")
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from src.evaluation.sandbox.guest.serve import main; main()"
 
@@ -28,12 +29,14 @@ class Launch:
         command: Program and arguments.
         jail: The server builds its own root directory (it has the right to mount).
         alone: The server is process 1 of a namespace of its own.
+        drop: The server is root outside too, and must become somebody else, for whom the kernel counts processes.
     """
 
     name: str
     command: tuple[str, ...]
     jail: bool
     alone: bool
+    drop: bool = False
 
     def settings(self, directory: str, data: int) -> dict[str, object]:
         """The first message to the server.
@@ -51,6 +54,7 @@ class Launch:
             "packages": _package_directories(),
             "code": _code_directory(),
             "data": data,
+            "user": _FIRST_USER + data + (os.getpid() << 8) % (1 << 28) if self.drop else 0,
         }
 
 
@@ -58,7 +62,7 @@ def find_launches(isolation: str) -> list[Launch]:
     """The ways to try on this machine, best first.
 
     Args:
-        isolation: One of `ISOLATIONS`; `auto` is bubblewrap where installed, then `unshare`.
+        isolation: One of `ISOLATIONS`; `auto` is bubblewrap where installed, else `unshare` (for root the reverse).
 
     Raises:
         UserError: An unknown name, or nothing on this machine can isolate a program.
@@ -66,10 +70,13 @@ def find_launches(isolation: str) -> list[Launch]:
     if isolation not in ISOLATIONS:
         raise unknown_choice("isolation", isolation, list(ISOLATIONS))
     found = []
+    unshare = shutil.which("unshare") if isolation in ("auto", "unshare") else None
+    if unshare and os.geteuid() == 0:  # better for root than any user namespace, in which it would stay itself
+        found.append(Launch("unshare", _unshare(unshare, user=False), jail=True, alone=True, drop=True))
     if isolation in ("auto", "bubblewrap") and (path := shutil.which("bwrap")):
         found.append(Launch("bubblewrap", _bubblewrap(path), jail=False, alone=True))
-    if isolation in ("auto", "unshare") and (path := shutil.which("unshare")):
-        found += [Launch("unshare", _unshare(path, user), jail=True, alone=True) for user in _user_namespaces()]
+    if unshare:
+        found.append(Launch("unshare", _unshare(unshare, user=True), jail=True, alone=True))
     if isolation == "unsafe":
         found.append(Launch("unsafe", _python(), jail=False, alone=False))
     if not found:
@@ -115,11 +122,6 @@ def _unshare(path: str, user: bool) -> tuple[str, ...]:
     own_user = ("--user", "--map-root-user") if user else ()
     spaces = ("--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup")
     return (path, *own_user, *spaces, "--fork", "--kill-child", "--propagation", "private", "--", *_python())
-
-
-def _user_namespaces() -> tuple[bool, ...]:
-    """With a user namespace, and for root also without one, where the machine forbids them."""
-    return (True, False) if os.geteuid() == 0 else (True,)
 
 
 def _python() -> tuple[str, ...]:

@@ -25,6 +25,12 @@ LENGTH = struct.Struct("<Q")
 MESSAGE = b"m"  # before every message to the server
 STOP = b"s"  # a single byte while a program runs: its verdict is known, end it
 
+
+def wall_limit(cpu_limit: float) -> float:
+    """Seconds that a program may take where it uses less CPU than it may: it sleeps, or the machine is busy."""
+    return 4 * cpu_limit + 2
+
+
 # What ended a program, as control out reports it.
 EXITED = "exited"
 STOPPED = "stopped"

@@ -21,6 +21,8 @@ from src.evaluation.sandbox.launch import Launch, environment
 
 PIPE_BYTES = 1 << 20
 START_SECONDS = 60.0
+GRACE_SECONDS = 60.0  # for a server to notice and to clear up after its program; then it is given up
+CHUNKS = 16  # read at a time, so that a program which never stops writing does not keep us from stopping it
 MAX_BODY_BYTES = 64 << 20
 _F_SETPIPE_SZ = 1031
 
@@ -88,7 +90,13 @@ class Worker:
         self.launch = launch
         self._process: subprocess.Popen[bytes] | None = None
         self._finish: Callable[[], object] = _nothing
-        self._warm: set[str] = set()
+        self._modules: set[str] = set()
+        self._imported: set[str] = set()
+
+    @property
+    def pid(self) -> int | None:
+        """Process number of the sandbox, where it runs."""
+        return None if self._process is None else self._process.pid
 
     def start(self) -> None:
         """Start the sandbox and wait until its server is ready.
@@ -113,18 +121,22 @@ class Worker:
             env=environment(),
             cwd="/",
             bufsize=0,
+            start_new_session=True,  # Ctrl-C is for us: we end the sandboxes in order
         )
         os.close(data_out)
         # Also when nobody calls `close`: a forgotten worker ends with its last reference, at the latest with Python.
         self._finish = weakref.finalize(self, _finish, self._process, self._errors, data_in, self._scratch)
         self._tell(self.launch.settings(self._scratch or "/tmp", data_out))
         self._hear(START_SECONDS)
+        self.warm(set())
 
     def warm(self, modules: set[str]) -> None:
         """Have the server import `modules` once, so that no program pays for them."""
-        if new := sorted(modules - self._warm):
-            self._tell({"import": new})
-            self._warm |= modules
+        self._modules |= modules
+        new = self._modules - self._imported
+        if new and self._process is not None:
+            self._tell({"import": sorted(new)})
+            self._imported |= new
 
     def run(self, job: Job, judge: Callable[[Frame], bool]) -> End:
         """Run one program.
@@ -136,9 +148,12 @@ class Worker:
         Raises:
             WorkerDied: The sandbox ended under the program.
         """
-        self._ensure_started()
+        if self._process is None:
+            self.start()
         self._tell(_message(job))
-        message = self._follow(_FrameReader(judge))
+        message = self._follow(
+            _FrameReader(judge), time.monotonic() + protocol.wall_limit(job.cpu_total) + GRACE_SECONDS
+        )
         if not message.pop("clean"):
             self.close()  # the program left something behind: the next one gets a new sandbox
         del message["index"]
@@ -146,16 +161,10 @@ class Worker:
 
     def close(self) -> None:
         """End the sandbox and everything in it."""
-        self._process, self._warm = None, set()
+        self._process, self._imported = None, set()
         self._finish()
 
-    def _ensure_started(self) -> None:
-        if self._process is None:
-            warm = self._warm
-            self.start()
-            self.warm(warm)
-
-    def _follow(self, reader: _FrameReader) -> dict[str, Any]:
+    def _follow(self, reader: _FrameReader, deadline: float) -> dict[str, Any]:
         """Feed frames to `reader` until the server says how the program ended, and what is left in the pipe after."""
         process = self._process
         assert process is not None
@@ -166,19 +175,27 @@ class Worker:
         watched.register(process.stdout, select.POLLIN)
         stopped = False
         while True:
-            events = dict(watched.poll())
+            events = dict(watched.poll(max(0.0, 1000 * (deadline - time.monotonic()))))
             if self._data in events:
                 self._drain(reader)
                 if reader.settled and not stopped:
                     stopped = True
-                    process.stdin.write(protocol.STOP)
+                    self._stop()
             if process.stdout.fileno() in events:
                 message = self._hear(START_SECONDS)
-                self._drain(reader)
+                self._drain(reader, PIPE_BYTES)
                 return message
+            if time.monotonic() > deadline:
+                raise self._dead()
 
-    def _drain(self, reader: _FrameReader) -> None:
-        while True:
+    def _stop(self) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # what became of the server is heard on its other pipe
+            self._process.stdin.write(protocol.STOP)
+
+    def _drain(self, reader: _FrameReader, chunks: int = CHUNKS) -> None:
+        for _ in range(chunks):
             try:
                 part = os.read(self._data, PIPE_BYTES)
             except BlockingIOError:

@@ -15,12 +15,13 @@ DEVICES = ("null", "zero", "full", "random", "urandom")
 _STAGE = "/tmp"  # exists everywhere; only this mount namespace sees what is mounted over it
 
 
-def enter_jail(visible: Sequence[str], scratch_bytes: int) -> None:
+def enter_jail(visible: Sequence[str], scratch_bytes: int, user: int) -> None:
     """Replace the root directory; needs a private mount namespace and the right to mount in it.
 
     Args:
         visible: Absolute paths of files and directories to show read-only at the same place; symbolic links are copied.
         scratch_bytes: Size of `/tmp`, the one place that can be written.
+        user: Who owns `/tmp`.
 
     Raises:
         OSError: A mount was refused.
@@ -36,10 +37,10 @@ def enter_jail(visible: Sequence[str], scratch_bytes: int) -> None:
         _bind_read_only(handle, _STAGE + path, devices=path.startswith("/dev/"))
         os.close(handle)
     os.makedirs(f"{_STAGE}/tmp", exist_ok=True)
-    _mount(
-        "tmpfs", f"{_STAGE}/tmp", "tmpfs", _NOSUID | _NODEV | _NOEXEC, f"size={scratch_bytes},nr_inodes=4096,mode=777"
-    )
+    options = f"size={scratch_bytes},nr_inodes=4096,mode=700,uid={user},gid={user}"
+    _mount("tmpfs", f"{_STAGE}/tmp", "tmpfs", _NOSUID | _NODEV | _NOEXEC, options)
     _switch_root(_STAGE)
+    call("sethostname", b"sandbox", 7)
 
 
 def _mount(source: str, target: str, kind: str, flags: int, options: str) -> None:

@@ -67,12 +67,13 @@ def _load(candidates: list[str], entry_point: str) -> Any:
 
 
 def _compile(candidates: list[str]) -> Any:
-    for text in candidates[:-1]:
+    """The first candidate that compiles; where none does, what is wrong with the first."""
+    for text in candidates:
         try:
             return compile(text, "<string>", "exec", dont_inherit=True)
         except (SyntaxError, ValueError, MemoryError, RecursionError):
             continue
-    return compile(candidates[-1], "<string>", "exec", dont_inherit=True)
+    return compile(candidates[0], "<string>", "exec", dont_inherit=True)
 
 
 def _confine(job: dict[str, Any], data: int, syscall_filter: bytes | None) -> None:

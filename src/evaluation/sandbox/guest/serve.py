@@ -37,7 +37,7 @@ def main() -> None:
     assert settings is not None
     sys.path[:] = [path for path in sys.path if path != settings["code"]]
     if settings["jail"]:
-        jail.enter_jail(settings["visible"], settings["scratch"])
+        jail.enter_jail(settings["visible"], settings["scratch"], settings["user"])
     _shed(settings)
     sys.path += settings["packages"]
     for name in COMMON.split():
@@ -52,11 +52,9 @@ def main() -> None:
 
 
 def _shed(settings: dict[str, Any]) -> None:
-    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)  # process 1 ignores what it has no handler for
-    if sys.platform == "linux":
-        libc.forgo_privileges()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 ignores what it has no handler for
     os.chdir(settings["directory"])
+    libc.forgo_privileges(settings["user"])
 
 
 def _import_all(names: list[str]) -> None:
@@ -74,6 +72,9 @@ def _serve(job: dict[str, Any], settings: dict[str, Any], syscall_filter: bytes 
     if child == 0:
         run_program(job, settings["data"], page, syscall_filter)
     reason = _watch(child, job, page)
+    if reason is None:  # the trusted side is gone; the namespace, and all in it, ends with process 1
+        _kill(child, settings["alone"])
+        os._exit(0)
     _kill(child, settings["alone"])
     _, status, usage = os.wait4(child, 0)
     clean = _reap_orphans() if settings["alone"] else True
@@ -89,8 +90,8 @@ def _serve(job: dict[str, Any], settings: dict[str, Any], syscall_filter: bytes 
     }
 
 
-def _watch(child: int, job: dict[str, Any], page: memoryview) -> str:
-    """Wait for the end of `child`, or for the moment at which it must end."""
+def _watch(child: int, job: dict[str, Any], page: memoryview) -> str | None:
+    """Wait for the end of `child`, or for the moment at which it must end; None where nobody waits for it any more."""
     watched = select.poll()
     handle = os.pidfd_open(child)
     try:
@@ -102,9 +103,7 @@ def _watch(child: int, job: dict[str, Any], page: memoryview) -> str:
             if handle in events:
                 return protocol.EXITED
             if CONTROL_IN in events:
-                if not os.read(CONTROL_IN, 1):
-                    os._exit(0)  # the trusted side is gone; the namespace, and all in it, ends with process 1
-                return protocol.STOPPED
+                return protocol.STOPPED if os.read(CONTROL_IN, 1) else None
             if reason := limits.broken(page[0]):
                 return reason
     finally:
@@ -132,14 +131,10 @@ class _Limits:
         limit = self.cpu_limits[min(index, len(self.cpu_limits) - 1)]
         if cpu - self.cpu_mark > limit or cpu > self.cpu_total:
             return protocol.CPU_LIMIT
-        if wall - self.wall_mark > _wall_limit(limit) or wall - self.wall_start > _wall_limit(self.cpu_total):
+        whole = protocol.wall_limit(self.cpu_total)
+        if wall - self.wall_mark > protocol.wall_limit(limit) or wall - self.wall_start > whole:
             return protocol.WALL_LIMIT
         return None
-
-
-def _wall_limit(cpu_limit: float) -> float:
-    """Seconds that a program may take where it uses less CPU than it may: it sleeps, or the machine is busy."""
-    return 4 * cpu_limit + 2
 
 
 def _kill(child: int, alone: bool) -> None:

@@ -1,0 +1,67 @@
+"""Sanitising texts that nobody has vetted: the parsers run in the sandbox, where a text that breaks them breaks little.
+
+EvalPlus's definition is quadratic in lines, and a long answer of mere prose shows it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import marshal
+from collections.abc import Sequence
+from pathlib import Path
+
+from src.evaluation.sandbox import protocol
+from src.evaluation.sandbox.decode import Undecodable, decode
+from src.evaluation.sandbox.pool import Sandbox
+from src.evaluation.sandbox.worker import Frame, Job, Worker, WorkerDied
+
+SECONDS = 10.0  # CPU, for one text
+LONGEST = 1 << 20  # bytes of a result
+CHUNK = 16  # texts a process
+PARSERS = {"tree_sitter", "tree_sitter_python"}
+
+
+def sanitise_in_sandbox(texts: Sequence[tuple[str, str]], sandbox: Sandbox) -> list[str]:
+    """`sanitise` of every (text, entry point); a text on which it fails or takes too long stays as it is.
+
+    Args:
+        texts: Pairs.
+        sandbox: Where the sanitiser runs.
+    """
+    program = Path(__file__).with_name("sanitise.py").read_text(encoding="utf-8")
+    chunks = [list(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
+
+    def clean(worker: Worker, chunk: list[tuple[str, str]]) -> list[str]:
+        done: list[str] = []
+        while len(done) < len(chunk):
+            done += _sanitised_until_failure(worker, program, chunk[len(done) :])
+            done += [text for text, _ in chunk[len(done) : len(done) + 1]]
+        return done
+
+    return [text for chunk in sandbox.map(clean, chunks, PARSERS) for text in chunk]
+
+
+def _sanitised_until_failure(worker: Worker, program: str, texts: list[tuple[str, str]]) -> list[str]:
+    done: list[str] = []
+
+    def take(frame: Frame) -> bool:
+        value = None
+        if frame.kind == protocol.PLAIN and frame.index == len(done):
+            with contextlib.suppress(Undecodable):
+                value = decode(frame.kind, frame.body)
+        if isinstance(value, str):
+            done.append(value)
+        return isinstance(value, str)
+
+    job = Job(
+        candidates=(program,),
+        entry_point="sanitise",
+        inputs=marshal.dumps([list(pair) for pair in texts], protocol.MARSHAL_VERSION),
+        cpu_limits=(SECONDS,),
+        cpu_total=SECONDS * len(texts),
+        memory=2 << 30,
+        inline=LONGEST,
+    )
+    with contextlib.suppress(WorkerDied):
+        worker.run(job, take)
+    return done
