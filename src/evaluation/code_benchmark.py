@@ -72,6 +72,14 @@ class CodeBenchmark:
         self.user_prompt, self.prefill, self.passes, self.limit = user_prompt, prefill, tuple(passes), limit
         self._source, self._problems = problems, dict[str, list[dict[str, Any]]]()
 
+    @property
+    def definitions(self) -> dict[str, str]:
+        """metric -> what it is, to print beside its values."""
+        words = {"": "all base inputs", "+": "all base and plus inputs"}
+        return {
+            f"pass@{k}{mark}": f"{_share(k)} passes {inputs}" for k in self.passes for mark, inputs in words.items()
+        }
+
     def problems(self, split: str) -> list[dict[str, Any]]:
         """The problems of a split, read once.
 
@@ -153,3 +161,7 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
     if not 1 <= k <= samples:
         raise UserError(f"pass@{k} needs at least {max(k, 1)} samples of every problem, got {samples}")
     return 1 - comb(samples - correct, k) / comb(samples, k)
+
+
+def _share(k: int) -> str:
+    return "share of problems whose program" if k == 1 else f"unbiased estimate of the chance that one of {k} programs"

@@ -88,7 +88,7 @@ class Sample:
         completion: What it wrote after that, without end token and stop string.
         index: Which of the prompt's samples.
         tokens: Tokens it generated, the end token included.
-        finish: `"end"` (end token), `"stop"` (stop string) or `"length"`.
+        finish: `"end"` (end token), `"stop"` (stop string), `"length"`, or `"context"` (the prompt left no room).
         whole: The completion is a whole program, to be judged as it stands (`solution` of a file).
     """
 

@@ -57,7 +57,8 @@ class SummaryBenchmark:
     @property
     def definitions(self) -> dict[str, str]:
         """metric -> what it is, to print beside its values."""
-        return {metric.name: metric.definition for metric in self.metrics}
+        scales = {1: "0 to 1", 100: "0 to 1; papers print 100 times as much"}
+        return {metric.name: f"{metric.definition} ({scales[metric.published_scale]})" for metric in self.metrics}
 
     def rows(self, split: str) -> list[dict[str, Any]]:
         """The rows of a split, read once.

@@ -80,3 +80,12 @@ def test_content_hash_follows_the_tests() -> None:
 
     assert hashed() == hashed()
     assert len({hashed(), hashed(plus_input=[[1]]), hashed(plus_input=[[2]]), hashed(prompt="x")}) == 4
+
+
+def test_definitions_name_every_metric() -> None:
+    several = benchmark(decoding=Decoding(temperature=1.0, samples=10), passes=(1, 10)).definitions
+    assert list(several) == ["pass@1", "pass@1+", "pass@10", "pass@10+"]
+    assert several["pass@10+"] == (
+        "unbiased estimate of the chance that one of 10 programs passes all base and plus inputs"
+    )
+    assert benchmark().definitions["pass@1"] == "share of problems whose program passes all base inputs"

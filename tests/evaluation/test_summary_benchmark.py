@@ -60,7 +60,9 @@ def test_scores_come_by_item_and_the_first_sample_counts() -> None:
 
 
 def test_definitions_name_every_metric() -> None:
-    assert set(benchmark(metrics=("bleu4_paper", "meteor")).definitions) == {"bleu4_paper", "meteor_nosyn"}
+    definitions = benchmark(metrics=("bleu4_codexglue", "meteor")).definitions
+    assert set(definitions) == {"bleu4_codexglue", "meteor_nosyn"}
+    assert definitions["bleu4_codexglue"].endswith("(0 to 1; papers print 100 times as much)")
 
 
 def test_content_hash_follows_prompts_and_references() -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
 from src.evaluation.generators.encoding import encode, render
-from src.evaluation.samples import Decoding, Prompt
-from src.utils.errors import UserError
+from src.evaluation.samples import Decoding, Prompt, Sample
+from src.utils.progress import say
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Asked:
         index: Which of the prompt's samples.
         text: The prompt as the model sees it.
         ids: Its tokens.
-        limit: New tokens at most: what `Decoding` allows and the context holds.
+        limit: New tokens at most: what `Decoding` allows and the context holds; 0 where the prompt fills it.
     """
 
     prompt: Prompt
@@ -48,19 +48,22 @@ def ask(
         context: Longest input of the model, in tokens.
 
     Raises:
-        UserError: A prompt fills the context, or a chat prompt meets a tokenizer without a template.
+        UserError: A chat prompt meets a tokenizer without a template.
     """
     texts = [render(prompt, tokenizer) for prompt in prompts]
     ids = encode(texts, [prompt.chat for prompt in prompts], tokenizer)
-    for prompt, row in zip(prompts, ids, strict=True):
-        if len(row) >= context:
-            raise UserError(
-                f"prompt {prompt.id} has {len(row)} tokens and the model a context of {context}: nothing is left for "
-                "an answer; drop the row or use a model with a longer context"
-            )
     return [
-        Asked(prompt, index, text, row, min(decoding.max_new_tokens, context - len(row)))
+        Asked(prompt, index, text, row, max(0, min(decoding.max_new_tokens, context - len(row))))
         for prompt, text, row in zip(prompts, texts, ids, strict=True)
         for index in range(decoding.samples)
         if (prompt.id, index) not in skip
     ]
+
+
+def without_room(asked: Sequence[Asked], context: int) -> Iterator[Sample]:
+    """Empty answers to the prompts that fill the model's context, with a line that says so."""
+    full = [one for one in asked if one.limit == 0]
+    if full:
+        say(f"{len(full)} prompts fill the context of {context} tokens, first {full[0].prompt.id}: they go unanswered")
+    for one in full:
+        yield Sample(one.prompt.id, one.text, "", one.index, 0, "context")

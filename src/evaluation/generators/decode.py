@@ -44,7 +44,7 @@ class Rows:
     answer_BT: torch.Tensor  # tokens drawn so far
     ended_B: torch.Tensor  # boolean, reported already
     seen_BV: torch.Tensor | None  # for the repetition penalty
-    uniform_BT: torch.Tensor | None  # for sampling
+    key_BT: torch.Tensor | None  # for sampling
 
     def keep(self, rows: torch.Tensor) -> None:
         """Keep these rows (indices into B)."""
@@ -60,7 +60,7 @@ def decode(
     limits: Sequence[int],
     decoding: Decoding,
     end_ids: Sequence[int],
-    uniform_BT: torch.Tensor | None = None,
+    key_BT: torch.Tensor | None = None,
     stops: Stops | None = None,
     check_every: int = 1,
 ) -> Iterator[tuple[int, list[int]]]:
@@ -75,7 +75,7 @@ def decode(
         limits: B numbers of new tokens, each 1 or more.
         decoding: Temperature, top-k, top-p and repetition penalty.
         end_ids: Tokens that end an answer.
-        uniform_BT: Uniform numbers, for sampling.
+        key_BT: Keys of the tokens' randomness, for sampling.
         stops: Stop strings, or None.
         check_every: Look for ended rows at every so many tokens: on a GPU each look waits for the device.
 
@@ -83,7 +83,7 @@ def decode(
         (row, ids), each row once, as it ends; ids end with the end token where one was drawn.
     """
     device = model.device
-    rows, ids_BT = _start(prompts, limits, decoding, model.config.vocab_size, device, model.dtype, uniform_BT)
+    rows, ids_BT = _start(prompts, limits, decoding, model.config.vocab_size, device, model.dtype, key_BT)
     ends = torch.tensor(list(end_ids), device=device)
     completing_V = stops.completing.to(device) if stops is not None and stops.strings else None
     cache, feed, length = growing_cache(model.config), ids_BT, ids_BT.shape[1]
@@ -123,7 +123,7 @@ def _start(
     vocabulary: int,
     device: torch.device,
     dtype: torch.dtype,
-    uniform_BT: torch.Tensor | None,
+    key_BT: torch.Tensor | None,
 ) -> tuple[Rows, torch.Tensor]:
     count, longest, new = len(prompts), max(map(len, prompts)), max(limits)
     ids_BT = torch.zeros(count, longest, dtype=torch.long)
@@ -142,7 +142,7 @@ def _start(
         answer_BT=torch.zeros(count, new, dtype=torch.long, device=device),
         ended_B=torch.zeros(count, dtype=torch.bool, device=device),
         seen_BV=None if seen_BV is None else seen_BV.to(device),
-        uniform_BT=None if uniform_BT is None else uniform_BT.to(device),
+        key_BT=None if key_BT is None else key_BT.to(device),
     )
     return rows, ids_BT.to(device)
 
@@ -162,8 +162,8 @@ def _choose(logits_BV: torch.Tensor, rows: Rows, decoding: Decoding, step: int) 
     if decoding.temperature == 0:
         token_B = logits_BV.argmax(-1)
     else:
-        assert rows.uniform_BT is not None, "sampling needs a stream of uniform numbers a row"
-        token_B = draw(logits_BV, rows.uniform_BT[:, step], decoding.temperature, decoding.top_k, decoding.top_p)
+        assert rows.key_BT is not None, "sampling needs a stream of keys a row"
+        token_B = draw(logits_BV, rows.key_BT[:, step], decoding.temperature, decoding.top_k, decoding.top_p)
     if rows.seen_BV is not None:
         rows.seen_BV.scatter_(1, token_B[:, None], True)
     return token_B

@@ -11,11 +11,11 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from src.checkpoints import Checkpoint
-from src.evaluation.generators.asked import Asked, ask
+from src.evaluation.generators.asked import Asked, ask, without_room
 from src.evaluation.generators.batching import batches
 from src.evaluation.generators.decode import decode
 from src.evaluation.generators.live_weights import shell, take_weights
-from src.evaluation.generators.sampling import uniforms
+from src.evaluation.generators.sampling import keys
 from src.evaluation.generators.stopping import StopStrings
 from src.evaluation.samples import Decoding, Prompt, Sample
 from src.models import load_model, load_tokenizer, torch_dtype
@@ -32,7 +32,7 @@ class HFGenerator:
         dtype: `"auto"` (float32 on the CPU, the checkpoint's own on a GPU), or a torch dtype's name.
         attention: transformers' `attn_implementation`, or `"auto"`: the fastest that is installed.
         token_budget: Most tokens (prompts and answers, padded) in one batch; bounds the key/value cache. No effect on
-            the answers.
+            the answers in float32; in bfloat16 another rounding may change rare tokens.
     """
 
     def __init__(
@@ -102,11 +102,14 @@ class HFGenerator:
             skip: (prompt id, sample index) pairs to leave out.
 
         Raises:
-            UserError: A prompt fills the model's context, a chat prompt meets a tokenizer without a template, or one
-                prompt alone is too much for the device's memory.
+            UserError: A chat prompt meets a tokenizer without a template, or one prompt alone is too much for the
+                device's memory.
         """
         model, tokenizer = self._loaded()
-        asked = ask(prompts, decoding, skip, tokenizer, int(model.config.max_position_embeddings))
+        context = int(model.config.max_position_embeddings)
+        asked = ask(prompts, decoding, skip, tokenizer, context)
+        yield from without_room(asked, context)
+        asked = [one for one in asked if one.limit > 0]
         stops = StopStrings(decoding.stop, tokenizer)
         lengths = [len(one.ids) for one in asked]
         groups = batches(lengths, decoding.max_new_tokens, self.token_budget)
@@ -133,7 +136,7 @@ class HFGenerator:
             [one.limit for one in batch],
             decoding,
             self._end_ids(),
-            uniforms(decoding.seed, streams, decoding.max_new_tokens) if decoding.temperature else None,
+            keys(decoding.seed, streams, decoding.max_new_tokens) if decoding.temperature else None,
             stops,
             check_every=1 if self.device.type == "cpu" else 8,
         )

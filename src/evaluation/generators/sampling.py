@@ -1,10 +1,17 @@
-"""Choosing the next token. Shapes: B rows, V vocabulary, T new tokens."""
+"""Choosing the next token. Shapes: B rows, V vocabulary, T new tokens.
+
+Sampling adds Gumbel noise to the logits and takes the largest. Unlike inverting the cumulative distribution, that is
+insensitive to the last bits of the logits, which depend on a batch's make-up: a token changes only where the two best
+sums are within rounding of each other.
+"""
 
 from __future__ import annotations
 
 import torch
 
 from src.utils.seeding import derive_seed
+
+WORD = 1 << 32
 
 
 def penalise(logits_BV: torch.Tensor, seen_BV: torch.Tensor, penalty: float) -> torch.Tensor:
@@ -23,15 +30,13 @@ def penalise(logits_BV: torch.Tensor, seen_BV: torch.Tensor, penalty: float) -> 
 
 
 def draw(
-    logits_BV: torch.Tensor, uniform_B: torch.Tensor, temperature: float, top_k: int = 0, top_p: float = 1.0
+    logits_BV: torch.Tensor, key_B: torch.Tensor, temperature: float, top_k: int = 0, top_p: float = 1.0
 ) -> torch.Tensor:
-    """Draw one token a row by inverting its cumulative distribution at that row's own uniform number.
-
-    A row's token depends on its own logits and number alone, so a batch's make-up cannot change it.
+    """Draw one token a row from softmax(logits / temperature), cut to its head.
 
     Args:
         logits_BV: Scores.
-        uniform_B: Numbers in [0, 1).
+        key_B: Each row's key for this token: all its randomness.
         temperature: Above 0.
         top_k: Keep this many most probable tokens; 0 keeps all.
         top_p: Of those, renormalised, keep the fewest that reach this mass.
@@ -39,30 +44,59 @@ def draw(
     Returns:
         Token ids, B.
     """
-    ordered, tokens = torch.sort(logits_BV.double() / temperature, dim=-1, descending=True, stable=True)
+    scores_BV = logits_BV.double() / temperature
     if top_k:
-        ordered, tokens = ordered[:, :top_k], tokens[:, :top_k]
+        last_B1 = scores_BV.topk(min(top_k, scores_BV.shape[-1])).values[:, -1:]
+        scores_BV = scores_BV.masked_fill(scores_BV < last_B1, -torch.inf)
+    if top_p < 1:
+        scores_BV = scores_BV.masked_fill(~_nucleus(scores_BV, top_p), -torch.inf)
+    return (scores_BV + gumbel(key_B, scores_BV.shape[-1])).argmax(-1)
+
+
+def _nucleus(scores_BV: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Boolean: the fewest most probable tokens whose mass reaches `top_p` (arXiv 1904.09751)."""
+    ordered, tokens = scores_BV.sort(dim=-1, descending=True, stable=True)
     probabilities = torch.softmax(ordered, dim=-1)
-    before = probabilities.cumsum(-1) - probabilities
-    probabilities = torch.where(before < top_p, probabilities, 0.0)
-    cumulative = probabilities.cumsum(-1)
-    picked = (cumulative <= uniform_B[:, None].double() * cumulative[:, -1:]).sum(-1, keepdim=True)
-    return tokens.gather(-1, picked.clamp(max=tokens.shape[-1] - 1)).squeeze(-1)
+    kept = probabilities.cumsum(-1) - probabilities < top_p
+    return torch.zeros_like(kept).scatter_(-1, tokens, kept)
 
 
-def uniforms(seed: int, rows: list[tuple[str, int]], length: int) -> torch.Tensor:
-    """Each row's stream of uniform numbers.
+def gumbel(key_B: torch.Tensor, vocabulary: int) -> torch.Tensor:
+    """Standard Gumbel noise as a function of key and token, the same on any device.
+
+    Args:
+        key_B: Integers in [0, 2^32).
+        vocabulary: V.
+
+    Returns:
+        B x V float64.
+    """
+    token_V = _mix(torch.arange(vocabulary, device=key_B.device))
+    word_BV = _mix(token_V ^ key_B[:, None])
+    uniform_BV = (word_BV.double() + 0.5) / WORD
+    return -torch.log(-torch.log(uniform_BV))
+
+
+def keys(seed: int, rows: list[tuple[str, int]], length: int) -> torch.Tensor:
+    """Each row's stream of keys.
 
     Args:
         seed: Of the run.
         rows: (prompt id, sample index) of each row.
-        length: Numbers a row.
+        length: Keys a row.
 
     Returns:
-        B x T float64 in [0, 1), on the CPU; row i depends on the seed and `rows[i]` alone.
+        B x T integers in [0, 2^32), on the CPU; row i depends on the seed and `rows[i]` alone.
     """
     streams = []
     for row in rows:
         generator = torch.Generator().manual_seed(derive_seed(seed, "sample", *row))
-        streams.append(torch.rand(length, generator=generator, dtype=torch.float64))
+        streams.append(torch.randint(0, WORD, (length,), generator=generator))
     return torch.stack(streams)
+
+
+def _mix(word: torch.Tensor) -> torch.Tensor:
+    """A bijection of 32-bit words that scatters them; constants from nullprogram.com/blog/2018/07/31."""
+    word = (word ^ (word >> 16)) * 0x7FEB352D & (WORD - 1)
+    word = (word ^ (word >> 15)) * 0x846CA68B & (WORD - 1)
+    return word ^ (word >> 16)

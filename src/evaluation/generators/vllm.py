@@ -12,7 +12,7 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from src.checkpoints import Checkpoint
-from src.evaluation.generators.asked import Asked, ask
+from src.evaluation.generators.asked import Asked, ask, without_room
 from src.evaluation.generators.live_weights import shell
 from src.evaluation.samples import Decoding, Prompt, Sample
 from src.models import load_tokenizer
@@ -93,9 +93,11 @@ class VLLMGenerator:
             skip: (prompt id, sample index) pairs to leave out.
 
         Raises:
-            UserError: A prompt fills the model's context, or a chat prompt meets a tokenizer without a template.
+            UserError: A chat prompt meets a tokenizer without a template.
         """
         asked = ask(prompts, decoding, skip, self._loaded(), self.context)
+        yield from without_room(asked, self.context)
+        asked = [one for one in asked if one.limit > 0]
         for start in range(0, len(asked), self.chunk):
             chunk = asked[start : start + self.chunk]
             inputs = [{"prompt_token_ids": one.ids} for one in chunk]

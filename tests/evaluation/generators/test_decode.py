@@ -11,7 +11,7 @@ from transformers import Qwen2ForCausalLM
 
 from src.evaluation.generators.cache import GROWTH, GrowingLayer
 from src.evaluation.generators.decode import decode
-from src.evaluation.generators.sampling import uniforms
+from src.evaluation.generators.sampling import keys
 from src.evaluation.samples import Decoding
 from tests.evaluation.generators.tiny import tiny_model
 
@@ -74,8 +74,8 @@ def test_padding_order_and_dropping_rows_change_nothing(
     decoding = Decoding(max_new_tokens=40, temperature=temperature)
 
     def drawn(order: list[int]) -> list[list[int]]:
-        uniform = uniforms(0, [(f"p{row}", 0) for row in order], 40) if temperature else None
-        found = answers(model, [prompts[row] for row in order], decoding, uniform_BT=uniform)
+        key = keys(0, [(f"p{row}", 0) for row in order], 40) if temperature else None
+        found = answers(model, [prompts[row] for row in order], decoding, key_BT=key)
         return [found[order.index(row)] for row in range(len(order))] if len(order) == len(prompts) else found
 
     together = drawn(list(range(len(prompts))))

@@ -64,8 +64,12 @@ def test_answers_shrink_to_what_the_context_holds() -> None:
     samples = list(generator().generate([Prompt("long", "x" * 200)], Decoding(max_new_tokens=200)))
     ids = tiny_tokenizer()(samples[0].prompt, add_special_tokens=False)["input_ids"]
     assert samples[0].tokens <= 256 - len(ids)
-    with pytest.raises(UserError, match=r"prompt long has \d+ tokens and the model a context of 256"):
-        list(generator().generate([Prompt("long", "x" * 300)], GREEDY))
+
+
+def test_a_prompt_that_fills_the_context_gets_an_empty_answer() -> None:
+    samples = list(generator().generate([Prompt("short", "x"), Prompt("long", "x" * 300)], GREEDY))
+    assert [(sample.task_id, sample.completion, sample.finish) for sample in samples][:1] == [("long", "", "context")]
+    assert [sample.task_id for sample in samples] == ["long", "short"]
 
 
 def test_checkpoint_is_read_and_fingerprinted(tmp_path: Path) -> None:
