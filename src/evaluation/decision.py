@@ -299,10 +299,11 @@ def _table(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """benchmark -> metric -> item -> value, benchmarks in the order of `tasks`."""
     tables = {benchmark: by_metric(scores[benchmark]) for benchmark in tasks if benchmark in scores}
-    return {
+    kept = {
         benchmark: {metric: items for metric, items in table.items() if metrics is None or metric in metrics}
         for benchmark, table in tables.items()
     }
+    return {benchmark: table for benchmark, table in kept.items() if table}
 
 
 def _check_alike(tables: Mapping[str, dict[str, dict[str, dict[str, float]]]]) -> None:
