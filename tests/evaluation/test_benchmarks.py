@@ -15,9 +15,9 @@ from src.evaluation.code_benchmark import CodeBenchmark
 from src.evaluation.generators.encoding import render
 from src.evaluation.samples import Sample
 from src.evaluation.summary_benchmark import SummaryBenchmark
+from src.models import load_tokenizer
 from src.utils.errors import UserError
 from src.utils.jsonl import write_jsonl
-from tests.evaluation.generators.tiny import tiny_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / ".." / "shared" / "data"
@@ -42,12 +42,13 @@ def test_every_node_instantiates_under_its_own_name(path: Path) -> None:
     assert benchmark.task in ("codegen", "codesum")
 
 
+@pytest.mark.parametrize("family", ["qwen2.5-7b-instruct", "deepseek-coder-6.7b-instruct"])
 @pytest.mark.parametrize("dataset", ["humaneval", "mbpp"])
-def test_prompts_equal_evalplus_to_the_byte(dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompts_equal_evalplus_to_the_byte(dataset: str, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from evalplus.provider.utility import EOS, make_raw_chat_prompt
 
     monkeypatch.setenv(f"{dataset.upper()}_OVERRIDE_PATH", shared(HUMANEVAL if dataset == "humaneval" else MBPP))
-    benchmark, tokenizer = node(dataset), tiny_tokenizer()
+    benchmark, tokenizer = node(dataset), load_tokenizer(DATA / "tokenizers" / family)
     instruction = (
         "Please provide a self-contained Python script that solves the following problem in a markdown code block:"
     )
