@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from src.checkpoints.layout import INDEX_FILE, NAMES, SINGLE_FILE, Entry, TensorInfo, read_header, read_into
+from src.checkpoints.layout import INDEX_FILE, NAMES, SINGLE_FILE, Entry, TensorInfo, prefetch, read_header, read_into
 from src.checkpoints.pickled import PickledWeights, pickle_files
 from src.utils.errors import UserError, first_differences
 
@@ -92,6 +92,11 @@ class Checkpoint:
             out.copy_(self._pickled.tensor(name).reshape(-1)[start : start + out.numel()])
         else:
             read_into(self._entries[name], start, out)
+
+    def prefetch(self, name: str) -> None:
+        """Ask the operating system to read a tensor ahead; returns at once."""
+        if name in self._entries:
+            prefetch(self._entries[name])
 
     @cached_property
     def config(self) -> dict[str, Any]:

@@ -90,10 +90,15 @@ def merge_grid(
     runs = [PointRun(point.recipe, point.sink, base, tuple(specialists), key) for point in points]
     try:
         with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+            following = dict(itertools.pairwise(base.names))
             for name in track(base.names, f"merging {len(points)} point{'s' * (len(points) > 1)}"):
                 wanting = [run for run in runs if run.wants(name)]
                 if wanting:
-                    merge_tensor(open_stack(name, base, specialists, ops, pool, where), wanting)
+                    for parent in (base, *specialists.values()):
+                        parent.prefetch(following.get(name, name))
+                    stack = open_stack(name, base, specialists, ops, pool, where)
+                    merge_tensor(stack, wanting)
+                    stack.release()
     except BaseException as error:
         for run in runs:
             run.close(error)

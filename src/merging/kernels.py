@@ -113,7 +113,7 @@ def rank_masks(delta: Bits, by_rank: Floats, seed: int, start: int, mask: NDArra
     shift = np.uint32(23 - detail)
     first, count = np.empty(buckets, np.int32), np.empty(buckets, np.int32)
     lowest, highest = np.empty(buckets, np.float32), np.empty(buckets, np.float32)
-    place, drawn, members = np.empty(row, np.int32), np.empty(row, np.float32), np.empty(row, np.int64)
+    place, drawn, members = np.empty(row, np.int32), np.empty(row, np.float32), np.empty(row, np.int32)
     magnitude = np.empty(row, np.uint32)
     for begin in range(0, delta.size, row):
         keep = mask[begin : begin + row]
@@ -133,39 +133,47 @@ def rank_masks(delta: Bits, by_rank: Floats, seed: int, start: int, mask: NDArra
                 lowest[b], highest[b] = by_rank[rank], by_rank[rank + count[b] - 1]
             rank += count[b]
         uniform(seed, start + begin, drawn)
-        seen = np.uint8(0)
+        open_draws = np.uint8(0)
         for i in range(row):
             sure = np.uint8(drawn[i] < lowest[place[i]])
             keep[i] = sure | ((sure ^ np.uint8(drawn[i] < highest[place[i]])) << np.uint8(1))
-            seen |= keep[i]
-        if seen & 2:
-            for i in range(row):
-                if keep[i] & 2:
-                    _settle(magnitude, place, place[i], first[place[i]], by_rank, drawn, members, keep)
+            open_draws |= keep[i]
+        if open_draws & 2:
+            _settle(magnitude, place, first, count, by_rank, drawn, members, keep)
         for i in range(row):
             keep[i] = keep[i] if magnitude[i] else np.uint8(0)
 
 
 @compiled
 def _settle(
-    magnitude: Bits, place: Any, bucket: int, rank: int, by_rank: Floats, drawn: Floats, members: Any, keep: Any
+    magnitude: Bits, place: Any, after: Any, count: Any, by_rank: Floats, drawn: Floats, members: Any, keep: Any
 ) -> None:
-    """Decide a bucket's draws by exact ranks; equal magnitudes are ranked in their order of storage."""
-    size = 0
-    equal = True
-    for i in range(magnitude.size):
-        if place[i] == bucket:
-            members[size] = i
-            size += 1
-            equal &= magnitude[i] == magnitude[members[0]]
-    if equal:
-        for i in range(size):
-            keep[members[i]] = drawn[members[i]] < by_rank[rank + i]
-        return
-    order = np.argsort(magnitude[members[:size]], kind="mergesort")
+    """Decide all draws of the buckets that hold an open one (keep is 2 or 3) by exact ranks.
+
+    Equal magnitudes are ranked in their order of storage. after (buckets,) comes in as the first rank of each bucket
+    and ends behind its last.
+    """
+    size = magnitude.size
     for i in range(size):
-        member = members[order[i]]
-        keep[member] = drawn[member] < by_rank[rank + i]
+        members[after[place[i]]] = i  # no branch: with many ties half the row is in open buckets
+        after[place[i]] += 1
+    for i in range(size):
+        bucket = place[i]
+        if keep[i] & 2:
+            first = after[bucket] - count[bucket]
+            part = members[first : after[bucket]]
+            if not _all_equal(magnitude, part):
+                part[:] = part[np.argsort(magnitude[part], kind="mergesort")]
+            for rank in range(first, after[bucket]):
+                keep[members[rank]] = drawn[members[rank]] < by_rank[rank]
+
+
+@compiled
+def _all_equal(magnitude: Bits, members: Any) -> bool:
+    differing = np.uint32(0)
+    for i in range(1, members.size):
+        differing |= magnitude[members[i]] ^ magnitude[members[0]]
+    return differing == 0
 
 
 @compiled

@@ -13,7 +13,7 @@ from src.utils.errors import UserError
 from src.utils.progress import say
 
 TENSORS = 8
-ELEMENTS = 1 << 20  # of each sampled tensor
+ELEMENTS = 1 << 17  # of each sampled tensor
 UNRELATED = 0.9
 TWINS = 0.9
 

@@ -172,6 +172,11 @@ class Stack:
         """Sums of |D| of the K task vectors."""
         return [absolute for absolute, _ in self._sums()]
 
+    def release(self) -> None:
+        """Forget what is held: parts refer back to the stack, so its memory would otherwise wait for the collector."""
+        self._memo.clear()
+        self.reads = ()
+
     def _sums(self) -> list[tuple[float, float]]:
         return self.once("sums", self._survey)
 
