@@ -62,7 +62,7 @@ def test_every_row_has_the_command_that_makes_it(finished):
     directory, root = finished
     page = (directory / "report.md").read_text()
     assert "python merge.py merge=linear merge.weight=0.3 base=" in page
-    assert f"python train.py strategy=mix output_root={root}" in page
+    assert f"python train.py strategy=mix base={root}" in page
 
 
 def test_a_finished_study_is_not_run_again(finished):

@@ -26,11 +26,11 @@ def test_the_record_says_what_was_run(world):
     record = json.loads((world / "train" / "pocket-mix-s0" / "run.json").read_text())
     assert record["state"] == "finished"
     assert record["config"]["strategy"]["name"] == "mix"
-    assert record["results"]["cost"]["steps"] == 4
+    assert record["results"]["cost"]["steps"] == 30
     assert set(record["results"]["losses"]) == {"codegen", "codesum", "all"}
     assert set(record["inputs"]) == {"base"}
     steps = [row for row in read_jsonl(world / "train" / "pocket-mix-s0" / "metrics.jsonl") if "loss" in row]
-    assert len(steps) >= 4
+    assert len(steps) >= 30
 
 
 def test_training_moves_the_weights_of_the_base(world):
@@ -52,7 +52,7 @@ def test_strategy_merge_trains_what_is_missing_and_nothing_else(world):
     )
     assert merged == world / "merge" / "pocket-linear-w0.35-s0"
     record = json.loads((world / "train" / "pocket-specialist-codegen-s0" / "run.json").read_text())
-    assert record["results"]["cost"]["steps"] == 4
+    assert record["results"]["cost"]["steps"] == 30
     expected = 0.35 * _weight(world, "specialist-codegen") + 0.65 * _weight(world, "specialist-codesum")
     assert torch.allclose(Checkpoint(merged).tensor("model.norm.weight"), expected, atol=1e-7)
 
@@ -77,9 +77,30 @@ def test_another_run_in_the_same_place_is_refused(world):
         train_tiny(world, "pocket-mix-s0", "strategy=mix", "strategy.learning_rate=0.5")
 
 
-def test_a_real_model_is_not_pretrained_here():
-    with pytest.raises(UserError, match="strategy=base pretrains the pocket model"):
-        train(compose_job("train", ["model=qwen7b", "strategy=base"]))
+def test_a_shrunken_family_runs_offline_from_base_to_mixture(tmp_path):
+    options = ["model=deepseek1.3b", "debug=shrink", f"output_root={tmp_path}", "logger=none"]
+    mixture = train(compose_job("train", [*options, "strategy=mix", "strategy.steps=2", "strategy.batch_size=4"]))
+    assert mixture == tmp_path / "train" / "deepseek1.3b-shrunk-mix-steps2-batch_size4-s0"
+    base = Checkpoint(tmp_path / "train" / "deepseek1.3b-shrunk-base-s0")
+    assert base.config["model_type"] == "llama"
+    assert base.config["num_hidden_layers"] == 2
+    assert base.shape("lm_head.weight")[0] == base.config["vocab_size"] == len(AutoTokenizer.from_pretrained(mixture))
+    assert Checkpoint(mixture).names == base.names
+    assert train(compose_job("train", [*options, "strategy=base"])) == base.path
+
+
+def test_a_published_base_is_where_it_lies(world):
+    place = world / "train" / "pocket-base-s0"
+    assert train(compose_job("train", ["model=qwen7b", "strategy=base", f"model.path={place}"])) == place
+
+
+def test_a_name_that_cannot_be_fetched_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(
+        UserError, match=r"(?s)model.path=Qwen/.*hf download .*model.path=DIR, or debug=shrink.*init=random"
+    ):
+        train(compose_job("train", ["model=qwen7b", "strategy=mix", f"output_root={tmp_path}"]))
 
 
 def test_bad_settings_leave_nothing_behind(tmp_path, world):
