@@ -182,17 +182,24 @@ def test_a_specialist_without_scores_is_refused() -> None:
         study_averages(broken(), {"codegen": "gen"}, TASKS)
 
 
-def test_a_specialist_at_zero_is_refused() -> None:
-    scores = broken(gen=subject([0, 0], [0.1]), ties=subject([1, 1], [0.1]))
-    with pytest.raises(UserError, match="gen in pass@1 on humaneval"):
-        decide(scores, "mix", {"ties": "ties"}, SPECIALISTS, TASKS)
+def test_a_metric_in_which_the_specialist_scores_zero_is_left_out_and_said_so() -> None:
+    scores = broken(gen=subject([0, 0], [0.1]), ties=subject([1, 1], [0.2]))
+    found = decide(scores, "mix", {"ties": "ties"}, SPECIALISTS, TASKS)
+    assert found.left_out == (("humaneval", "pass@1"),)
+    assert found.averages["mix"].changes == pytest.approx({("codexglue", "bleu4_paper"): -0.4})
+    assert found.sentence.endswith("the specialist itself scores 0 there: pass@1 on humaneval.")
+    assert "over 1 problems" in found.sentence
 
 
-def test_a_specialist_near_zero_is_refused() -> None:
-    code = [1.0] + [0.0] * 1
-    scores = broken(gen=subject(code, [0.1]), ties=subject([1, 1], [0.1]))
-    with pytest.raises(UserError, match="scores 0 on most items"):
-        decide(scores, "mix", {"ties": "ties"}, SPECIALISTS, TASKS)
+def test_specialists_at_zero_throughout_are_refused() -> None:
+    with pytest.raises(UserError, match="score 0 in every metric"):
+        study_averages(broken(gen=subject([0, 0], [0.1]), sum=subject([1, 1], [0.0])), SPECIALISTS, TASKS)
+
+
+def test_a_specialist_that_solves_one_problem_still_gives_an_interval() -> None:
+    scores = broken(gen=subject([1, 0], [0.1]), ties=subject([1, 1], [0.1]))
+    found = decide(scores, "mix", {"ties": "ties"}, SPECIALISTS, TASKS, resamples=500)
+    assert found.low <= found.difference <= found.high
 
 
 def test_no_merge_and_no_points_are_refused() -> None:
