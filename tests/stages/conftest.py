@@ -17,7 +17,7 @@ SHORT = ["strategy.steps=30", "strategy.micro_batch=4", "strategy.accumulation=1
 def train_tiny(root: Path, name: str, *overrides: str) -> Path:
     """Train a few steps into the standard place `root/train/<name>`."""
     places = [f"output_root={root}", f"output={root}/train/{name}"]
-    return train(compose_job("train", [*overrides, *SHORT, *places]))
+    return train(compose_job("train", [*SHORT, *overrides, *places]))
 
 
 @pytest.fixture(scope="session")
