@@ -65,7 +65,7 @@ class StudyReport:
     environment: Mapping[str, str] = field(default_factory=dict)
     caveats: tuple[str, ...] = ()
     setup: str = ""
-    difference_label: str = "mixture minus merge, points of the mean score"
+    difference_label: str = "mixture minus merge, points of the average change"
 
     def __post_init__(self) -> None:
         """Refuse tables without their columns and names that no table knows.

@@ -27,6 +27,8 @@ METRICS = {
     "pass@1": "pass@1",
     "pass@1+": "pass@1+",
     "bleu4": "BLEU-4",
+    "bleu4_paper": "BLEU-4",
+    "bleu4_codexglue": "BLEU-4 (CodeXGLUE)",
     "chrf++": "chrF++",
     "rouge_l": "ROUGE-L",
     "meteor": "METEOR",
