@@ -42,6 +42,7 @@ def encode(texts: list[str], chat: list[bool], tokenizer: PreTrainedTokenizerBas
     for special in (False, True):
         rows = [row for row, is_chat in enumerate(chat) if is_chat is not special]
         if rows:
-            ids = tokenizer([texts[row] for row in rows], add_special_tokens=special)["input_ids"]
+            # verbose=False: whoever asks checks lengths, the tokenizer need not warn about them
+            ids = tokenizer([texts[row] for row in rows], add_special_tokens=special, verbose=False)["input_ids"]
             encoded.update(zip(rows, ids, strict=True))
     return [encoded[row] for row in range(len(texts))]

@@ -139,3 +139,11 @@ def test_interrupted_generation_goes_on(tmp_path: Path) -> None:
         generate_samples(killed, PROMPTS, decoding, tmp_path / "parts", key)
     assert generate_samples(killed, PROMPTS, decoding, tmp_path / "parts", key) == whole
     assert killed.asked == 40, "nothing may be generated twice"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("decoding", [GREEDY, Decoding(max_new_tokens=24, temperature=0.9, repetition_penalty=1.1)])
+def test_answers_on_a_gpu_equal_those_on_the_cpu_in_float32(decoding: Decoding) -> None:
+    gpu = HFGenerator(device="cuda", dtype="float32")
+    gpu.attach(tiny_model(), tiny_tokenizer(), "weights")
+    assert by_id(list(gpu.generate(PROMPTS, decoding))) == by_id(list(generator().generate(PROMPTS, decoding)))

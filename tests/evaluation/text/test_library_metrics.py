@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import sacrebleu
+from nltk.translate.bleu_score import sentence_bleu
 from nltk.translate.meteor_score import single_meteor_score
 from rouge_score.rouge_scorer import RougeScorer
 
+from src.evaluation.text.bleu import bleu4_paper
 from src.evaluation.text.chrf import chrf_plus_plus, chrf_plus_plus_corpus
 from src.evaluation.text.meteor import CachedSynonyms, NoSynonyms, meteor, tokens
 from src.evaluation.text.rouge import rouge_l, rouge_l_stem
@@ -38,6 +42,23 @@ def test_rouge_equals_rouge_score(pairs: list[tuple[str, str]]) -> None:
     for prediction, reference in pairs:
         assert rouge_l(prediction, reference) == plain.score(reference, prediction)["rougeL"].fmeasure
         assert rouge_l_stem(prediction, reference) == stemming.score(reference, prediction)["rougeL"].fmeasure
+
+
+@pytest.mark.parametrize("language", ["Java", "Go", "JS", "PHP", "Ruby"])
+def test_every_metric_equals_its_library_in_the_other_languages(language: str) -> None:
+    plain = RougeScorer(["rougeL"], use_stemmer=False)
+    for prediction, reference in rows(language)[::8]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # nltk warns about zero counts
+            bleu = sentence_bleu([reference.split()], prediction.split())
+        assert bleu4_paper(prediction, reference) == pytest.approx(bleu, abs=1e-12)
+        assert chrf_plus_plus(prediction, reference) == (
+            sacrebleu.sentence_chrf(prediction, [reference], word_order=2).score / 100
+        )
+        assert rouge_l(prediction, reference) == plain.score(reference, prediction)["rougeL"].fmeasure
+        assert meteor(prediction, reference, NoSynonyms()) == (
+            single_meteor_score(tokens(reference), tokens(prediction), wordnet=NoSynonyms())
+        )
 
 
 def test_rouge_hand_worked() -> None:
