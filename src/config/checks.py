@@ -16,9 +16,7 @@ def check_train(cfg: DictConfig) -> None:
         UserError: With every problem found.
     """
     problems = []
-    name, path = cfg.strategy.name, cfg.model.path
-    if name == "base" and path is not None:
-        problems.append(f"strategy=base pretrains the pocket model; {cfg.model.name} has its base at {path}")
+    name = cfg.strategy.name
     if name == "specialist" and cfg.task.name not in cfg.tasks:
         problems.append(f"task={cfg.task.name} is not among tasks; add +task@tasks.{cfg.task.name}={cfg.task.name}")
     if problems:

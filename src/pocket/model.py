@@ -9,6 +9,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from src.data.examples import Example
+from src.models import without_bars
 from src.pocket.sources import PocketSource
 from src.pocket.tokenizer import train_tokenizer
 from src.utils.seeding import derive_seed
@@ -67,7 +68,8 @@ def build_pocket(
     )
     model = _random_model(config, seed)
     model.generation_config = _generation_config(tokenizer)
-    model.save_pretrained(directory)
+    with without_bars():
+        model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
 

@@ -21,6 +21,7 @@ PLACES = {
     *("output", "output_root", "logger", "base", "specialists", "variants", "checkpoint", "samples"),
     *("predictions", "references"),
 }
+LABELLED = {"debug", "model.init", "model.shrink"}  # these show in the name as part of the model's
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Job:
         extras = []
         for override in self.overrides:
             key, _, value = override.lstrip("+~").partition("=")
-            if key.split(".")[0] in PLACES or key in named or key.startswith("hydra"):
+            if key.split(".")[0] in PLACES or key in {*named, *LABELLED} or key.startswith("hydra"):
                 continue
             extras.append(_slug(key.rsplit(".", 1)[-1] + value))
         return extras

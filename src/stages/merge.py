@@ -16,7 +16,7 @@ from src.merging.sinks import ToDirectory
 from src.reporting.records import Run, begin_run, fingerprint
 from src.stages.build import build
 from src.stages.job import Job
-from src.stages.places import base_checkpoint, specialist_checkpoints
+from src.stages.places import base_checkpoint, model_label, specialist_checkpoints
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 
@@ -141,7 +141,7 @@ def _begin(job: Job, recipe: Recipe, parents: Parents, inputs: dict[str, str]) -
     one_says_all = recipe.weights is None and len(names) == 2
     shown = list(coefficients.values())[: 1 if one_says_all else None]
     weights = "w" + "-".join(f"{value:g}" for value in shown)
-    owner = job.cfg.model.name if job.cfg.base is None else parents.base.name
+    owner = model_label(job.cfg.model) if job.cfg.base is None else parents.base.name
     named = ("merge", "merge.weight", "merge.weights", "model", "seed")
     words = [owner, recipe.method, *job.extras(named), weights, f"s{job.cfg.seed}"]
     config = {"recipe": recipe.describe(names)}

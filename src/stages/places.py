@@ -8,6 +8,11 @@ from omegaconf import DictConfig
 
 from src.utils.errors import UserError
 
+WAYS_OUT = (
+    ", or debug=shrink: two layers of the architecture on generated rows"
+    ", or model.init=random model.tokenizer=DIR: the full architecture without weights"
+)
+
 
 def trained_name(model: str, strategy: str, task: str | None, seed: int, extras: list[str]) -> str:
     """Name of a training run, e.g. `pocket-specialist-codegen-s0`."""
@@ -15,17 +20,31 @@ def trained_name(model: str, strategy: str, task: str | None, seed: int, extras:
     return "-".join(words)
 
 
+def model_label(model: DictConfig) -> str:
+    """The model in names of run directories: `qwen7b`, or `qwen7b-shrunk`, `qwen7b-random` for drawn weights."""
+    if model.get("shrink"):
+        return f"{model.name}-shrunk"
+    return f"{model.name}-random" if model.get("init") == "random" else str(model.name)
+
+
 def base_checkpoint(cfg: DictConfig) -> Path:
-    """The checkpoint that fine-tuning starts from and merging subtracts: `base=`, the model's own, or its pretraining.
+    """The checkpoint that fine-tuning starts from and merging subtracts.
+
+    It is `base=`, the published checkpoint of the model (from the Hugging Face cache or the Hub), or the run that made
+    the base here (the pocket model's pretraining, or the random weights of `model.init=random`).
 
     Raises:
         UserError: It is not there; the message says how to make or fetch it.
     """
     if cfg.base is not None:
         return existing_checkpoint(str(cfg.base), "base")
-    if cfg.model.path is not None:
-        return existing_checkpoint(str(cfg.model.path), "model.path")
-    place = Path(cfg.output_root) / "train" / trained_name(cfg.model.name, "base", None, cfg.seed, [])
+    label = model_label(cfg.model)
+    if cfg.model.path is not None and label == cfg.model.name:
+        from src.models import local_directory  # transformers takes seconds to import, and most runs never come here
+
+        place = local_directory(str(cfg.model.path), "model.path", cfg.model.get("revision"), WAYS_OUT)
+        return existing_checkpoint(str(place), "model.path")
+    place = Path(cfg.output_root) / "train" / trained_name(label, "base", None, cfg.seed, [])
     if not place.is_dir():
         raise UserError(f"{place} is missing. Make it with: {_train_line(cfg, 'strategy=base')}")
     return place
@@ -43,7 +62,8 @@ def specialist_checkpoints(cfg: DictConfig) -> dict[str, Path]:
         }
     root = Path(cfg.output_root) / "train"
     places = {
-        str(task): root / trained_name(cfg.model.name, "specialist", str(task), cfg.seed, []) for task in cfg.tasks
+        str(task): root / trained_name(model_label(cfg.model), "specialist", str(task), cfg.seed, [])
+        for task in cfg.tasks
     }
     missing = {task: place for task, place in places.items() if not place.is_dir()}
     if missing:
@@ -69,6 +89,8 @@ def existing_checkpoint(path: str, key: str) -> Path:
 
 def _train_line(cfg: DictConfig, *overrides: str) -> str:
     words = [] if cfg.model.name == "pocket" else [f"model={cfg.model.name}"]
+    words += ["debug=shrink"] if cfg.model.get("shrink") else []
+    words += ["model.init=random"] if model_label(cfg.model).endswith("-random") else []
     words += [*overrides]
     words += [f"seed={cfg.seed}"] if cfg.seed else []
     words += [f"output_root={cfg.output_root}"] if cfg.output_root != "runs" else []

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from src.config.checks import check_train
 from src.data.examples import Example
@@ -20,7 +20,8 @@ from src.reporting.records import Run, fingerprint, open_run
 from src.stages.build import build
 from src.stages.job import Job, compose_job
 from src.stages.merge import merge
-from src.stages.places import base_checkpoint, trained_name
+from src.stages.places import base_checkpoint, model_label, trained_name
+from src.stages.random_base import write_random_base
 
 OWN_KEYS = {"strategy", "task", "output", "merge"}  # of a run; all others are handed on to the runs that come first
 
@@ -36,6 +37,8 @@ def train(job: Job) -> Path:
     if cfg.strategy.name == "merge":
         return _specialists_then_merge(job)
     model: ModelSpec = build(cfg.model)
+    if cfg.strategy.name == "base" and model.path is not None:
+        return _published_base(job, model)
     options = _options(cfg)  # before anything is opened: a mistake in them leaves nothing behind
     directory = run_directory(job)
     start = _start(job, model)
@@ -75,7 +78,7 @@ def _fit(job: Job, model: ModelSpec, start: Path | None, run: Run, logger: Logge
     train_rows = _rows(cfg, model.world, "train")
     origin = start or _untrained(cfg, train_rows["base"], run.scratch / "untrained")
     tokenizer = load_tokenizer(origin, chat_template=model.chat_template, eos_token=model.eos_token)
-    network = load_model(origin, attention=model.attention, init=model.init, shrink=model.shrink, seed=cfg.seed)
+    network = load_model(origin, attention=model.attention)
     result = fit(
         network,
         tokenizer,
@@ -100,9 +103,22 @@ def _start(job: Job, model: ModelSpec) -> Path | None:
     cfg = job.cfg
     if cfg.strategy.name == "base":
         return None
-    if model.path is None and cfg.base is None:
+    if cfg.base is None and (model.path is None or model.is_drawn):
         _make_missing(compose_job("train", ["strategy=base", *_handed_on(job)]))
     return base_checkpoint(cfg)
+
+
+def _published_base(job: Job, model: ModelSpec) -> Path:
+    """A base that is not pretrained here: where it lies, or random weights in its place."""
+    if not model.is_drawn:
+        return base_checkpoint(job.cfg)
+    directory = run_directory(job)
+    identity = {"model": OmegaConf.to_container(job.cfg.model, resolve=True), "seed": job.cfg.seed}
+    with open_run(directory, stage="train", config=identity, argv=job.command) as run:
+        if not run.finished:
+            rows = build(job.cfg.strategy.source).examples("train") if model.world == "pocket" else []
+            write_random_base(model, rows, job.cfg.seed, run.work)
+    return directory
 
 
 def _make_missing(job: Job) -> None:
@@ -140,7 +156,7 @@ def run_directory(job: Job) -> Path:
     cfg = job.cfg
     task = cfg.task.name if cfg.strategy.name == "specialist" else None
     extras = job.extras(("model", "strategy", "task", "seed"))
-    return job.directory(trained_name(cfg.model.name, cfg.strategy.name, task, cfg.seed, extras))
+    return job.directory(trained_name(model_label(cfg.model), cfg.strategy.name, task, cfg.seed, extras))
 
 
 def _identity(job: Job) -> dict[str, object]:
@@ -170,7 +186,7 @@ def _task_rows(task: DictConfig, world: str, split: str) -> list[Example]:
 def _batches(strategy: DictConfig) -> BatchOptions:
     return BatchOptions(
         micro_batch=strategy.micro_batch,
-        accumulation=strategy.accumulation,
+        accumulation=-(-strategy.batch_size // strategy.micro_batch),
         max_length=strategy.max_length,
         steps=strategy.steps,
         epochs=None if strategy.steps is not None else strategy.epochs,

@@ -12,7 +12,7 @@ from src.data.examples import Example
 from src.lit_modules.export import export_checkpoint
 from src.lit_modules.fit import fit
 from src.lit_modules.options import BatchOptions, OptimizerOptions
-from src.models import load_model, load_tokenizer
+from src.models import draw_model, load_tokenizer, model_config
 from tests.data.shared import needs_shared, shared
 from tests.lit_modules import tiny
 
@@ -61,7 +61,8 @@ def test_dtype_and_end_token(tmp_path: Path) -> None:
 def test_shrunken_real_families(tmp_path: Path, family: str) -> None:
     """Real tokenizer, template and architecture: trained, exported, reopened by plain transformers, logits equal."""
     folder = shared("data", "tokenizers", family)
-    tokenizer, network = load_tokenizer(folder), load_model(folder, shrink=True)
+    tokenizer = load_tokenizer(folder)
+    network = draw_model(model_config(folder, None, shrink=True), seed=0)
     rows = {"codegen": [Example(str(i), "codegen", f"Return {i}.", f"def f():\n    return {i}\n") for i in range(4)]}
     batches = BatchOptions(4, 1, 256, steps=20)
     result = fit(

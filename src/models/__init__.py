@@ -1,0 +1,24 @@
+"""conf/model -> tokenizer and network."""
+
+from src.models.architecture import draw_model, model_config
+from src.models.attention import choose_attention
+from src.models.hub import local_directory
+from src.models.kernels import apply_kernels, decoder_layers
+from src.models.load import load_model, load_tokenizer, without_bars
+from src.models.spec import LoraSettings, ModelSpec, Recipe, torch_dtype
+
+__all__ = [
+    "LoraSettings",
+    "ModelSpec",
+    "Recipe",
+    "apply_kernels",
+    "choose_attention",
+    "decoder_layers",
+    "draw_model",
+    "load_model",
+    "load_tokenizer",
+    "local_directory",
+    "model_config",
+    "torch_dtype",
+    "without_bars",
+]

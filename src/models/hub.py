@@ -1,0 +1,55 @@
+"""A Hugging Face name -> a directory on this disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from src.utils.errors import UserError
+
+FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+TOKENIZER_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
+
+
+def local_directory(
+    path: str, key: str, revision: str | None = None, ways_out: str = "", *, weights: bool = True
+) -> Path:
+    """The directory that a path or Hugging Face name stands for; a name is looked up in the cache, then downloaded.
+
+    Args:
+        path: A directory, or a name such as `Qwen/Qwen2.5-Coder-7B-Instruct`.
+        key: Config key that `path` comes from.
+        revision: Branch, tag or commit of a name.
+        ways_out: What the message offers besides, where a name can be had neither here nor there.
+        weights: Whether the weights are wanted too, or only tokenizer and configs.
+
+    Raises:
+        UserError: No such directory, or the name is neither in the cache nor on the Hub; what to do is said.
+    """
+    if Path(path).is_dir():
+        return Path(path)
+    if not is_hub_name(path):
+        raise UserError(f"{key}={path}: no such directory; a checkpoint is a Hugging Face directory")
+    patterns = list(FILES if weights else TOKENIZER_FILES)
+    try:
+        return Path(snapshot_download(path, revision=revision, allow_patterns=patterns, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return _download(path, key, revision, patterns, ways_out)
+
+
+def is_hub_name(path: str) -> bool:
+    """Whether a path can only be meant as `owner/name`."""
+    return path.count("/") == 1 and not path.startswith(("/", ".", "~"))
+
+
+def _download(name: str, key: str, revision: str | None, patterns: list[str], ways_out: str) -> Path:
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise UserError(
+            f"{key}={name} is not in the local Hugging Face cache and cannot be downloaded ({reason}). "
+            f"Where there is a network: hf download {name}; else give {key}=DIR{ways_out}"
+        ) from error

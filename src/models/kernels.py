@@ -1,0 +1,57 @@
+"""Faster kernels for a loaded network: Liger's fused layers and torch.compile."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import torch
+from transformers import PreTrainedModel
+
+from src.utils.errors import UserError
+
+
+def apply_kernels(network: PreTrainedModel, *, liger: bool | None = None, compiled: bool = False) -> list[str]:
+    """Patch the layers of a network in place.
+
+    Args:
+        network: On any device.
+        liger: Liger's RMSNorm, rotary embedding and SwiGLU; None: where it is installed and there is a GPU.
+        compiled: Compile every decoder layer on its first call.
+
+    Returns:
+        What was applied, for the log.
+
+    Raises:
+        UserError: Liger is wanted and not installed, or there is no GPU for it.
+    """
+    applied = []
+    if _wants_liger(liger):
+        from liger_kernel.transformers import _apply_liger_kernel_to_instance
+
+        _apply_liger_kernel_to_instance(network, cross_entropy=False, fused_linear_cross_entropy=False)
+        applied.append("Liger kernels")
+    if compiled:
+        for layer in decoder_layers(network):
+            layer.compile(dynamic=True)
+        applied.append("torch.compile")
+    return applied
+
+
+def decoder_layers(network: torch.nn.Module) -> torch.nn.ModuleList:
+    """The repeated blocks of a network: the one list of modules in it that is named `layers`."""
+    found = [
+        module
+        for name, module in network.named_modules()
+        if name.rsplit(".", 1)[-1] == "layers" and isinstance(module, torch.nn.ModuleList)
+    ]
+    assert len(found) == 1, f"{type(network).__name__} has {len(found)} lists of layers"
+    return found[0]
+
+
+def _wants_liger(liger: bool | None) -> bool:
+    installed, gpu = importlib.util.find_spec("liger_kernel") is not None, torch.cuda.is_available()
+    if liger and not installed:
+        raise UserError("model.liger=true is not installed: pip install liger-kernel, or set model.liger=null")
+    if liger and not gpu:
+        raise UserError("model.liger=true needs a CUDA GPU; set model.liger=null")
+    return installed and gpu if liger is None else liger

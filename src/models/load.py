@@ -1,0 +1,91 @@
+"""A checkpoint on disk -> tokenizer and network."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from src.models.attention import choose_attention
+from src.models.hub import local_directory
+from src.utils.errors import UserError
+
+
+def load_tokenizer(
+    path: str | Path, *, revision: str | None = None, chat_template: str | None = None, eos_token: str | None = None
+) -> PreTrainedTokenizerBase:
+    """Load a tokenizer.
+
+    Args:
+        path: Checkpoint directory or Hugging Face name.
+        revision: Branch, tag or commit of a Hugging Face name.
+        chat_template: Jinja template that replaces its own.
+        eos_token: End token that replaces its own, for base checkpoints that end a document, not a turn.
+
+    Raises:
+        UserError: Nothing can be loaded from `path`, or `eos_token` is no token of it.
+    """
+    directory = local_directory(str(path), "model.tokenizer", revision, weights=False)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+    except (OSError, ValueError) as error:
+        raise _not_loadable("tokenizer", path, error) from error
+    if chat_template is not None:
+        tokenizer.chat_template = chat_template
+    if eos_token is not None:
+        if eos_token not in tokenizer.get_vocab():
+            raise UserError(f"model.eos_token={eos_token!r} is not in the vocabulary of {path}")
+        tokenizer.eos_token = eos_token
+    loaded: PreTrainedTokenizerBase = tokenizer
+    return loaded
+
+
+def load_model(
+    path: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    attention: str = "auto",
+    revision: str | None = None,
+    **more: Any,
+) -> PreTrainedModel:
+    """Load a causal language model.
+
+    Args:
+        path: Checkpoint directory or Hugging Face name.
+        dtype: Type of the weights in memory: float32 to train, since it holds the master weights.
+        attention: A backend of `src.models.attention`, or "auto": the fastest that is installed.
+        revision: Branch, tag or commit of a Hugging Face name.
+        **more: Further arguments of `from_pretrained`, e.g. a quantisation.
+
+    Raises:
+        UserError: Nothing can be loaded from `path`, or the attention backend is not there.
+    """
+    backend = choose_attention(attention)
+    directory = local_directory(str(path), "model.path", revision)
+    try:
+        with without_bars():
+            return AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, attn_implementation=backend, **more)
+    except (OSError, ValueError) as error:
+        raise _not_loadable("model", path, error) from error
+
+
+@contextlib.contextmanager
+def without_bars() -> Iterator[None]:
+    """Loading and saving take seconds and have bars of their own that would tear ours."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _not_loadable(what: str, path: str | Path, error: Exception) -> UserError:
+    reason = str(error).strip().splitlines()[0]
+    return UserError(f"cannot load a {what} from {path}: {reason} (expected a Hugging Face directory)")

@@ -1,0 +1,145 @@
+"""A base model as conf/model describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from src.utils.errors import UserError, unknown_choice
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+INITS = ("pretrained", "random")
+WORLDS = ("pocket", "study")
+ADAPTERS = ("lora", "qlora")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained unless the command line says otherwise.
+
+    Args:
+        learning_rate: Peak learning rate.
+        max_length: Longest training row in tokens.
+        micro_batch: Rows of one forward pass.
+        batch_size: Rows of an optimiser step, over all ranks.
+        epochs: Passes over the training rows; this or `steps`.
+        steps: Optimiser steps; this or `epochs`.
+        accelerator: "cpu", "gpu" or "auto": what it trains on with `trainer=auto`.
+    """
+
+    learning_rate: float
+    max_length: int
+    micro_batch: int
+    batch_size: int
+    epochs: float | None = None
+    steps: int | None = None
+    accelerator: str = "gpu"
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank adapters (arXiv 2106.09685), over 4-bit weights with `model.adapter=qlora` (arXiv 2305.14314).
+
+    Args:
+        rank: Inner dimension of an adapter.
+        alpha: Its output is scaled by alpha / rank.
+        dropout: On its input while training, 0-1.
+        targets: Names of the linear layers that get one, or "all-linear".
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    targets: tuple[str, ...] | str = "all-linear"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A base model: the node of conf/model.
+
+    Args:
+        name: Used in the names of run directories.
+        world: "pocket" or "study": which sources and benchmarks of a task belong to it.
+        path: Directory or Hugging Face name; None: the base is made by this repository (the pocket model).
+        recipe: Defaults of its fine-tuning.
+        tokenizer: Directory or Hugging Face name of its tokenizer; None: it lies with the weights.
+        pretraining: How its base is made, where this repository makes it.
+        revision: Branch, tag or commit of a Hugging Face name.
+        context_length: Most tokens the model can attend to.
+        dtype: Type of exported weights: "float32", "bfloat16" or "float16".
+        attention: Attention backend (see `src.models.attention`), or "auto".
+        gradient_checkpointing: Recompute activations in the backward pass.
+        compile: Compile every decoder layer with torch.compile.
+        liger: Liger kernels: True, False, or None: where they are installed and there is a GPU.
+        init: "pretrained" reads weights, "random" draws them in the size of `architecture`.
+        shrink: Keep only two narrow layers, freshly drawn: a fast stand-in of the same architecture.
+        architecture: Fields of `config.json` with `model_type`, so that drawing weights needs no files.
+        chat_template: Jinja template that replaces the tokenizer's own; None keeps that.
+        eos_token: End token that replaces the tokenizer's own; None keeps that.
+        adapter: None trains all weights, "lora" or "qlora" low-rank adapters that are merged into the export.
+        lora: Sizes of the adapters.
+    """
+
+    name: str
+    world: str
+    path: str | None
+    recipe: Recipe
+    context_length: int
+    tokenizer: str | None = None
+    pretraining: Recipe | None = None
+    revision: str | None = None
+    dtype: str = "bfloat16"
+    attention: str = "auto"
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    liger: bool | None = None
+    init: str = "pretrained"
+    shrink: bool = False
+    architecture: Mapping[str, Any] | None = None
+    chat_template: str | None = None
+    eos_token: str | None = None
+    adapter: str | None = None
+    lora: LoraSettings = field(default_factory=LoraSettings)
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (
+            ("model.world", self.world, WORLDS),
+            ("model.dtype", self.dtype, DTYPES),
+            ("model.init", self.init, INITS),
+            ("model.adapter", self.adapter, (*ADAPTERS, None)),
+        ):
+            if value not in choices:
+                raise unknown_choice(name, str(value), [str(choice) for choice in choices])
+        if self.path is None and (self.shrink or self.init == "random"):
+            raise UserError(f"debug=shrink and model.init=random are for published models; {self.name} is made here")
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether its base is random weights in a known architecture instead of a published checkpoint."""
+        return self.path is not None and (self.init == "random" or self.shrink)
+
+    def require_fitting(self, max_length: int) -> None:
+        """Check rows of a run against the context.
+
+        Raises:
+            UserError: Rows of `max_length` tokens are longer than the model can attend to.
+        """
+        if max_length > self.context_length:
+            raise UserError(
+                f"strategy.max_length={max_length} is longer than the context of {self.name}, "
+                f"model.context_length={self.context_length}; lower strategy.max_length"
+            )
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """The torch type of a config name.
+
+    Raises:
+        UserError: An unknown name; the choices are listed.
+    """
+    if name not in DTYPES:
+        raise unknown_choice("dtype", name, list(DTYPES))
+    return DTYPES[name]

@@ -1,0 +1,60 @@
+"""A base checkpoint of random weights in a published architecture: what runs offline instead of a download."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from src.data.examples import Example
+from src.lit_modules.export import export_checkpoint
+from src.models import ModelSpec, draw_model, load_tokenizer, local_directory, model_config, torch_dtype
+from src.pocket.tokenizer import train_tokenizer
+from src.stages.places import WAYS_OUT
+from src.utils.errors import UserError
+
+POCKET_VOCABULARY = 1024
+
+
+def write_random_base(model: ModelSpec, rows: Sequence[Example], seed: int, directory: Path) -> None:
+    """Write config, random weights and tokenizer of a model as a Hugging Face directory.
+
+    Args:
+        model: With `init` "random" or `shrink`.
+        rows: In the pocket world the tokenizer is trained on them, unless `model.tokenizer` names one.
+        seed: Of the weights.
+        directory: Where.
+
+    Raises:
+        UserError: No tokenizer or no architecture can be had.
+    """
+    tokenizer = _tokenizer(model, rows)
+    if model.eos_token is not None:
+        tokenizer.eos_token = model.eos_token
+    config = model_config(_local(model), model.architecture, shrink=model.shrink, tokenizer=tokenizer)
+    dtype = torch_dtype(model.dtype)
+    export_checkpoint(draw_model(config, seed, dtype), tokenizer, directory, dtype)
+
+
+def _tokenizer(model: ModelSpec, rows: Sequence[Example]) -> PreTrainedTokenizerBase:
+    if model.tokenizer is None and model.world == "pocket":
+        texts = (text for row in rows for text in (row.prompt, row.answer) if text)
+        return train_tokenizer(texts, POCKET_VOCABULARY, model.context_length)
+    assert model.path is not None
+    path = model.tokenizer or model.path
+    try:
+        place = local_directory(path, "model.tokenizer", model.revision, WAYS_OUT, weights=False)
+    except UserError:
+        if model.tokenizer is not None:
+            raise
+        raise UserError(
+            f"random weights need a tokenizer, and {path} is neither in the local Hugging Face cache nor to be "
+            f"downloaded: set model.tokenizer=DIR, or model.world=pocket to train one on generated rows"
+        ) from None
+    return load_tokenizer(place)
+
+
+def _local(model: ModelSpec) -> Path | None:
+    """The model's own directory, where it is one."""
+    return Path(model.path) if model.path is not None and Path(model.path).is_dir() else None
