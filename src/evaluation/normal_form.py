@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from src.evaluation.parsing import parse
+from src.utils.parsing import parse
 
 # Functions smaller than this many syntax nodes are equal by chance: `return a + b` has 12.
 SMALLEST = 20

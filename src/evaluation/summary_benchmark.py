@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from src.data.docstrings import without_docstring
 from src.data.prompts import render_user_turn
 from src.evaluation.benchmarks import Rows, check_covered, read_rows
-from src.evaluation.docstrings import without_docstring
 from src.evaluation.samples import Decoding, Prompt, Sample
 from src.evaluation.scores import ItemScore
 from src.evaluation.text_metrics import STUDY_METRICS, score_corpus, score_texts, text_metrics

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import ast
 
-from src.evaluation.parsing import parse
+from src.utils.parsing import parse
 
 
 def test_python_becomes_a_tree_and_anything_else_nothing() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.evaluation.docstrings import without_docstring
+from src.data.docstrings import without_docstring
 from src.pocket.benchmarks import summary_rows
 from src.pocket.sources import PocketSource
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-from src.evaluation.parsing import parse
+from src.utils.parsing import parse
 
 _TRIPLE_QUOTED = re.compile(r'""".*?"""|\'\'\'.*?\'\'\'', re.DOTALL)
 
