@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from src.config.schemas import register_schemas
+from src.utils.files import sha256_json
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 # Keys that say where and how loudly, not what: two runs that differ in these alone are equal.
@@ -22,6 +23,9 @@ PLACES = {
     *("predictions", "references"),
 }
 LABELLED = {"debug", "model.init", "model.shrink"}  # these show in the name as part of the model's
+
+
+LONGEST_EXTRAS = 100
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,9 @@ class Job:
             if key.split(".")[0] in PLACES or key in {*named, *LABELLED} or key.startswith("hydra"):
                 continue
             extras.append(_slug(key.rsplit(".", 1)[-1] + value))
+        together = "-".join(extras)
+        if len(together) > LONGEST_EXTRAS:  # file systems allow names of 255 bytes
+            return [f"custom{sha256_json(extras)[:10]}"]
         return extras
 
     def directory(self, name: str) -> Path:
