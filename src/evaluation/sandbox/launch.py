@@ -14,6 +14,7 @@ import src
 from src.utils.errors import UserError, unknown_choice
 
 ISOLATIONS = ("auto", "bubblewrap", "unshare", "unsafe")
+SCRATCH = "/scratch"  # not /tmp, where a checkout and its packages may be
 SCRATCH_BYTES = 64 << 20
 _FIRST_USER = 1 << 30  # far from numbers that anybody has; one a worker
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives", "/nix/store")
@@ -49,7 +50,7 @@ class Launch:
             "jail": self.jail,
             "alone": self.alone,
             "visible": visible_paths(),
-            "scratch": SCRATCH_BYTES,
+            "scratch_bytes": SCRATCH_BYTES,
             "directory": directory,
             "packages": _package_directories(),
             "code": _code_directory(),
@@ -101,12 +102,21 @@ def visible_paths() -> list[str]:
 def environment() -> dict[str, str]:
     """The whole environment of a program; nothing of the user's."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", **threads}
+    return {
+        "PATH": "/usr/bin:/bin",
+        "HOME": SCRATCH,
+        "TMPDIR": SCRATCH,
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+        **threads,
+    }
 
 
 def _bubblewrap(path: str) -> tuple[str, ...]:
-    arguments = [path, "--unshare-user", "--unshare-all", "--die-with-parent", "--as-pid-1", "--new-session"]
-    arguments += ["--cap-drop", "ALL", "--hostname", "sandbox"]
+    # Not --die-with-parent: the kernel means the thread that started it, and ours come and go. The server ends when its
+    # input does.
+    arguments = [path, "--unshare-user", "--unshare-all", "--as-pid-1", "--new-session", "--cap-drop", "ALL"]
+    arguments += ["--hostname", "sandbox"]
     for shown in visible_paths():
         link = os.path.islink(shown)
         arguments += ["--symlink", os.readlink(shown), shown] if link else ["--ro-bind", shown, shown]
@@ -114,7 +124,7 @@ def _bubblewrap(path: str) -> tuple[str, ...]:
         arguments += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
     for part in ("src/__init__.py", "src/evaluation/__init__.py", "src/evaluation/sandbox"):
         arguments += ["--ro-bind", *[os.path.join(_code_directory(), part)] * 2]
-    arguments += ["--size", str(SCRATCH_BYTES), "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir", "/tmp", "--"]
+    arguments += ["--size", str(SCRATCH_BYTES), "--tmpfs", SCRATCH, "--remount-ro", "/", "--chdir", SCRATCH, "--"]
     return (*arguments, *_python())
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from src.evaluation.sandbox import protocol
-from src.evaluation.sandbox.launch import Launch, environment
+from src.evaluation.sandbox.launch import SCRATCH, Launch, environment
 
 PIPE_BYTES = 1 << 20
 START_SECONDS = 60.0
@@ -126,7 +126,7 @@ class Worker:
         os.close(data_out)
         # Also when nobody calls `close`: a forgotten worker ends with its last reference, at the latest with Python.
         self._finish = weakref.finalize(self, _finish, self._process, self._errors, data_in, self._scratch)
-        self._tell(self.launch.settings(self._scratch or "/tmp", data_out))
+        self._tell(self.launch.settings(self._scratch or SCRATCH, data_out))
         self._hear(START_SECONDS)
         self.warm(set())
 
@@ -148,7 +148,7 @@ class Worker:
         Raises:
             WorkerDied: The sandbox ended under the program.
         """
-        if self._process is None:
+        if self._process is None or self._process.poll() is not None:
             self.start()
         self._tell(_message(job))
         message = self._follow(

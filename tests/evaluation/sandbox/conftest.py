@@ -52,12 +52,23 @@ def run_job(worker: Worker, job: Job) -> tuple[list[Frame], End]:
     return frames, end
 
 
-@pytest.fixture(scope="package")
-def sandbox() -> Iterator[Sandbox]:
-    """A sandbox of one worker with short limits; skips where the machine cannot isolate."""
-    if not launches():
-        pytest.skip("neither bubblewrap nor unshare is installed")
-    with Sandbox(workers=1, min_seconds=0.3, memory_mb=MEMORY >> 20) as opened:
+EACH_WAY = [pytest.param(number, marks=[pytest.mark.slow] if number else []) for number in range(3)]
+
+
+def launch_number(number: int) -> Launch:
+    """The machine's first, second or third way to isolate; the caller's test is skipped where it has fewer."""
+    found = launches()
+    if number >= len(found):
+        pytest.skip("no further way to isolate programs on this machine: install bubblewrap or util-linux")
+    return found[number]
+
+
+@pytest.fixture(scope="package", params=EACH_WAY)
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """One worker with short limits, by each way of isolation; those beyond the machine's first make slow tests."""
+    launch = launch_number(request.param)
+    with Sandbox(isolation="unsafe", workers=1, min_seconds=0.3, memory_mb=MEMORY >> 20) as opened:
+        opened.isolation, opened._launches = launch.name, [launch]
         try:
             opened.map(lambda worker, _: run_job(worker, make_job("def f(): return 1")), [0])
         except UserError as error:
@@ -83,13 +94,10 @@ def probe(sandbox: Sandbox) -> Callable[..., Any]:
     return ask
 
 
-@pytest.fixture(params=[pytest.param(n, marks=[pytest.mark.slow] if n else []) for n in range(3)])
+@pytest.fixture(params=EACH_WAY)
 def each_worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
-    """A worker by each way of isolation in turn; those beyond the machine's first are slow tests."""
-    found = launches()
-    if request.param >= len(found):
-        pytest.skip("no further way to isolate programs on this machine")
-    worker = Worker(found[request.param])
+    """A worker by each way of isolation."""
+    worker = Worker(launch_number(request.param))
     try:
         worker.start()
     except WorkerDied as death:

@@ -82,10 +82,10 @@ while True:
 n = 0
 while True:
     n += 1
-    with open(f'/tmp/{n}', 'wb') as file: file.write(b'x' * (1 << 20))
+    with open(f'/scratch/{n}', 'wb') as file: file.write(b'x' * (1 << 20))
 """,
     "many_files": """
-for n in range(10**6): open(f'/tmp/{n}', 'w').close()
+for n in range(10**6): open(f'/scratch/{n}', 'w').close()
 """,
     "many_descriptors": """
 import os

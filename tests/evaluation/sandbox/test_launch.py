@@ -38,10 +38,10 @@ def test_root_becomes_nobody_first(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, third = find_launches("auto")
     assert (first.name, first.drop, "--user" in first.command) == ("unshare", True, False)
     assert (second.name, third.name, third.drop) == ("bubblewrap", "unshare", False)
-    user = first.settings("/tmp", 5)["user"]
+    user = first.settings("/scratch", 5)["user"]
     assert isinstance(user, int)
     assert 1 << 30 <= user < 1 << 31
-    assert third.settings("/tmp", 5)["user"] == 0
+    assert third.settings("/scratch", 5)["user"] == 0
 
 
 def test_nothing_installed_names_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Inside fresh namespaces: a root directory that holds nothing but read-only system files and an empty `/tmp`."""
+"""Inside fresh namespaces: a root directory that holds nothing but read-only system files and an empty scratch."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ DEVICES = ("null", "zero", "full", "random", "urandom")
 _STAGE = "/tmp"  # exists everywhere; only this mount namespace sees what is mounted over it
 
 
-def enter_jail(visible: Sequence[str], scratch_bytes: int, user: int) -> None:
+def enter_jail(visible: Sequence[str], scratch: str, scratch_bytes: int, user: int) -> None:
     """Replace the root directory; needs a private mount namespace and the right to mount in it.
 
     Args:
         visible: Absolute paths of files and directories to show read-only at the same place; symbolic links are copied.
-        scratch_bytes: Size of `/tmp`, the one place that can be written.
-        user: Who owns `/tmp`.
+        scratch: The one place that can be written.
+        scratch_bytes: Its size.
+        user: Its owner.
 
     Raises:
         OSError: A mount was refused.
     """
+    os.umask(0o022)  # directories made here must be passable for another user
     links = {path: os.readlink(path) for path in visible if os.path.islink(path)}
     sources = {path: os.open(path, os.O_PATH) for path in visible if path not in links and os.path.exists(path)}
     sources |= {f"/dev/{name}": os.open(f"/dev/{name}", os.O_PATH) for name in DEVICES}
@@ -36,9 +38,9 @@ def enter_jail(visible: Sequence[str], scratch_bytes: int, user: int) -> None:
     for path, handle in sources.items():
         _bind_read_only(handle, _STAGE + path, devices=path.startswith("/dev/"))
         os.close(handle)
-    os.makedirs(f"{_STAGE}/tmp", exist_ok=True)
+    os.makedirs(_STAGE + scratch, exist_ok=True)
     options = f"size={scratch_bytes},nr_inodes=4096,mode=700,uid={user},gid={user}"
-    _mount("tmpfs", f"{_STAGE}/tmp", "tmpfs", _NOSUID | _NODEV | _NOEXEC, options)
+    _mount("tmpfs", _STAGE + scratch, "tmpfs", _NOSUID | _NODEV | _NOEXEC, options)
     _switch_root(_STAGE)
     call("sethostname", b"sandbox", 7)
 
@@ -67,4 +69,3 @@ def _switch_root(root: str) -> None:
     call("umount2", b".", _DETACH)
     os.chdir("/")
     call("mount", None, b"/", None, ctypes.c_ulong(_REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV), None)
-    os.chdir("/tmp")

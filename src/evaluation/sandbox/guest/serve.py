@@ -37,7 +37,7 @@ def main() -> None:
     assert settings is not None
     sys.path[:] = [path for path in sys.path if path != settings["code"]]
     if settings["jail"]:
-        jail.enter_jail(settings["visible"], settings["scratch"], settings["user"])
+        jail.enter_jail(settings["visible"], settings["directory"], settings["scratch_bytes"], settings["user"])
     _shed(settings)
     sys.path += settings["packages"]
     for name in COMMON.split():
