@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from src.evaluation.scores import ItemScore, summarise
 from src.evaluation.summary_benchmark import SummaryBenchmark
 from src.reporting.console import print_scores
 from src.reporting.records import Run, fingerprint, open_run, read_record
-from src.stages.build import build
+from src.stages.build import build_once
 from src.stages.job import Job
 from src.stages.places import existing_checkpoint
 from src.utils.errors import UserError, unknown_choice
@@ -45,12 +43,13 @@ def evaluate(job: Job) -> Path:
     with open_run(directory, stage="evaluate", config=identity, inputs=inputs, argv=job.command) as run:
         if run.finished:
             return directory
-        benchmarks = {name: _benchmark(json.dumps(node)) for name, node in nodes.items()}
+        benchmarks: dict[str, Benchmark] = {name: build_once(node) for name, node in nodes.items()}
         scored = _score(job, benchmarks, run)
         _write_items(run, subject, scored)
         means = _means(subject, cfg.seed, scored)
         pd.DataFrame(means).to_csv(run.work / "scores.csv", index=False)
-        run.results |= {"scores": means, "definitions": _definitions(benchmarks)}
+        definitions = {name: benchmark.definitions for name, benchmark in benchmarks.items()}
+        run.results |= {"scores": means, "definitions": definitions}
     return directory
 
 
@@ -71,7 +70,7 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> Scored:
     if cfg.samples is not None:
         [(name, benchmark)] = benchmarks.items()
         return {name: _score_samples(job, benchmark, read_samples(Path(cfg.samples)), run)}
-    generator = build(cfg.generator)
+    generator = build_once(cfg.generator)
     generator.load(Path(cfg.checkpoint))
     scored = {}
     for name, benchmark in benchmarks.items():
@@ -87,8 +86,9 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> Scored:
 
 def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], run: Run) -> list[ItemScore]:
     if isinstance(benchmark, SummaryBenchmark):
+        run.results.setdefault("corpus", {})[benchmark.name] = benchmark.corpus_scores(samples, job.cfg.split)
         return benchmark.score(samples, job.cfg.split)
-    judge = _judge(json.dumps(OmegaConf.to_container(job.cfg.sandbox, resolve=True)))
+    judge: ProgramJudge = build_once(job.cfg.sandbox)
     scores = benchmark.score(samples, job.cfg.split, judge)
     write_jsonl(run.work / f"verdicts-{benchmark.name}.jsonl", judge.verdict_rows())
     return scores
@@ -114,7 +114,7 @@ def _means(subject: str, seed: int, scored: Scored) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _benchmark_nodes(cfg: DictConfig) -> dict[str, Any]:
+def _benchmark_nodes(cfg: DictConfig) -> dict[str, DictConfig]:
     """The nodes of the benchmarks to run, by name: `benchmark=`, else those of the tasks."""
     if cfg.benchmark is not None:
         chosen = [cfg.benchmark]
@@ -124,21 +124,7 @@ def _benchmark_nodes(cfg: DictConfig) -> dict[str, Any]:
         if missing:
             raise unknown_choice("benchmark", missing[0], [str(name) for name in cfg.benchmarks])
         chosen = [cfg.benchmarks[name] for name in names]
-    return {str(node.name): OmegaConf.to_container(node, resolve=True) for node in chosen}
-
-
-@lru_cache
-def _benchmark(node: str) -> Benchmark:
-    """A benchmark from its node as JSON; a study scores dozens of checkpoints on one."""
-    benchmark: Benchmark = build(OmegaConf.create(json.loads(node)))
-    return benchmark
-
-
-@lru_cache
-def _judge(node: str) -> ProgramJudge:
-    """The sandbox of a node as JSON; its workers stay for the next checkpoint."""
-    judge: ProgramJudge = build(OmegaConf.create(json.loads(node)))
-    return judge
+    return {str(node.name): node for node in chosen}
 
 
 def _subject(cfg: DictConfig) -> tuple[str, dict[str, str]]:
@@ -161,19 +147,11 @@ def _name(job: Job, subject: str) -> str:
     return "-".join([subject, *benchmark, *extras, cfg.split])
 
 
-def _identity(job: Job, nodes: dict[str, Any]) -> dict[str, Any]:
+def _identity(job: Job, nodes: dict[str, DictConfig]) -> dict[str, Any]:
     cfg = job.cfg
+    plain = {name: OmegaConf.to_container(node, resolve=True) for name, node in nodes.items()}
     limits = {key: cfg.sandbox[key] for key in ("memory_mb", "min_seconds", "factor")}
-    identity: dict[str, Any] = {"split": cfg.split, "benchmarks": nodes, "limits": limits}
+    identity: dict[str, Any] = {"split": cfg.split, "benchmarks": plain, "limits": limits}
     if cfg.checkpoint is not None:
         identity["generator"] = OmegaConf.to_container(cfg.generator, resolve=True)
     return identity
-
-
-def _definitions(benchmarks: dict[str, Benchmark]) -> dict[str, str]:
-    return {
-        metric: text
-        for benchmark in benchmarks.values()
-        if isinstance(benchmark, SummaryBenchmark)
-        for metric, text in benchmark.definitions.items()
-    }

@@ -65,7 +65,7 @@ def test_the_record_defines_the_metrics(tmp_path):
     (tmp_path / "a.txt").write_text("0\tadd two numbers\n")
     overrides = ["benchmark=codexglue", f"predictions={tmp_path}/a.txt", f"references={tmp_path}/a.txt"]
     directory = evaluate(compose_job("evaluate", [*overrides, f"output_root={tmp_path}"]))
-    definitions = json.loads((directory / "run.json").read_text())["results"]["definitions"]
+    definitions = json.loads((directory / "run.json").read_text())["results"]["definitions"]["codexglue"]
     assert "bleu4_paper" in definitions
     assert all(len(text) > 20 for text in definitions.values())
 
