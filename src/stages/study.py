@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from src.evaluation.decision import Verdict, choose_point, decide
+from src.evaluation.decision import Verdict, choose_point, decide, study_averages
+from src.evaluation.statistics import Spread, spread
 from src.reporting.records import open_run
 from src.reporting.write import write_report
 from src.stages.build import build
@@ -14,7 +15,7 @@ from src.stages.job import Job
 from src.stages.study_jobs import StudyJobs
 from src.stages.study_plan import StudyPlan, Subject
 from src.stages.study_progress import StudyProgress
-from src.stages.study_runs import Evaluated, Made, StudyRuns, item_scores
+from src.stages.study_runs import Evaluated, Made, StudyRuns, drawn_scores, item_scores
 from src.stages.study_tables import benchmark_tasks, study_report
 from src.utils.progress import say
 
@@ -59,7 +60,8 @@ def _carry_out(runs: StudyRuns, place: Path) -> Verdict:
     )
     variants = {"mixture": trained[-1], **{made.subject.name: made for made in chosen.values()}}
     diagnosis = diagnose(jobs.diagnosis({name: str(made.checkpoint) for name, made in variants.items()}))
-    report = study_report(jobs, [*trained, *grid], chosen, [*validation, *test], verdict, diagnosis, tasks)
+    spreads = {method: _mask_spread(method, test, specialists, tasks, plan) for method in plan.random_methods}
+    report = study_report(jobs, [*trained, *grid], chosen, [*validation, *test], verdict, diagnosis, tasks, spreads)
     write_report(report, place)
     return verdict
 
@@ -78,6 +80,15 @@ def _choose(
         points = {made.subject.name: made for made in grid if made.subject.method == method}
         chosen[method] = points[choose_point(scores, list(points), specialists, tasks, plan.metrics)]
     return chosen
+
+
+def _mask_spread(
+    method: str, test: Sequence[Evaluated], specialists: Mapping[str, str], tasks: Mapping[str, str], plan: StudyPlan
+) -> Spread:
+    """How the chosen point's average on test data moves with the seed of its masks."""
+    draws = drawn_scores(test, method)
+    averages = study_averages({**item_scores(test), **draws}, specialists, tasks, plan.metrics)
+    return spread([averages[name].mean for name in draws])
 
 
 def _other_draws(jobs: StudyJobs, chosen: Mapping[str, Made]) -> list[Subject]:

@@ -114,6 +114,12 @@ def item_scores(evaluated: Iterable[Evaluated]) -> dict[str, Scores]:
     return scores
 
 
+def drawn_scores(evaluated: Iterable[Evaluated], method: str) -> dict[str, Scores]:
+    """`method #seed` -> benchmark -> item scores, for the point of a method that was merged with several mask seeds."""
+    points = [item for item in evaluated if item.made.subject.method == method]
+    return {f"{method} #{item.made.subject.mask_seed}": item.items() for item in points}
+
+
 def cost_of(made: Sequence[Made]) -> pd.DataFrame:
     """What each strategy takes beyond the base: training tokens, seconds and disk."""
     rows = []

@@ -10,6 +10,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from src.evaluation.decision import TIE, Verdict
+from src.evaluation.statistics import Spread
 from src.reporting.records import environment
 from src.reporting.study_report import StudyReport
 from src.stages.study_jobs import StudyJobs
@@ -37,6 +38,7 @@ def study_report(
     verdict: Verdict,
     diagnosis: Path,
     tasks: Mapping[str, str],
+    spreads: Mapping[str, Spread],
 ) -> StudyReport:
     """Collect the report's input from the run directories of a study."""
     plan = jobs.plan
@@ -64,7 +66,7 @@ def study_report(
             "machine": f"{found['machine']['platform']}, {found['machine']['cpus']} cores",
             **found["versions"],
         },
-        caveats=CAVEATS,
+        caveats=(*CAVEATS, *_spread_sentences(spreads)),
         setup=_setup(plan),
     )
 
@@ -84,6 +86,14 @@ def _comparisons(verdict: Verdict) -> pd.DataFrame:
             for item in verdict.comparisons
         ]
     )
+
+
+def _spread_sentences(spreads: Mapping[str, Spread]) -> list[str]:
+    return [
+        f"{method}: over {found.n} mask seeds the average on test data has mean {100 * found.mean:+.2f} % and standard "
+        f"deviation {100 * found.deviation:.2f} points ({100 * found.lowest:+.2f} to {100 * found.highest:+.2f})."
+        for method, found in spreads.items()
+    ]
 
 
 def _commands(made: Sequence[Made], evaluated: Sequence[Evaluated]) -> pd.DataFrame:
