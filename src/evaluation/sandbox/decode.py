@@ -38,6 +38,9 @@ class Opaque:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def __repr__(self) -> str:
+        return f"Opaque({self.name!r})"
+
     def __eq__(self, other: object) -> bool:
         return False
 
