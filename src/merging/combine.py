@@ -30,7 +30,7 @@ def combine(
     if consensus:
         mixed, divisor = _elected(weighted, weights)
     else:
-        mixed, divisor = _sum(weighted), _total(weights, like=deltas[0])
+        mixed, divisor = add_up(weighted), _total(weights, like=deltas[0])
     if normalize:
         mixed = mixed / divisor
     return mixed * lambda_ if lambda_ != 1 else mixed
@@ -58,15 +58,15 @@ def weighted_mean(values: Sequence[torch.Tensor], weights: Sequence[float], norm
 
 
 def _elected(weighted: Sequence[torch.Tensor], weights: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
-    positive = _sum(weighted) >= 0
+    positive = add_up(weighted) >= 0
     agree = [torch.where(positive, part > 0, part < 0) for part in weighted]
-    mixed = _sum([part * keep for part, keep in zip(weighted, agree, strict=True)])
-    divisor = _sum([keep * torch.full_like(mixed, weight) for weight, keep in zip(weights, agree, strict=True)])
+    mixed = add_up([part * keep for part, keep in zip(weighted, agree, strict=True)])
+    divisor = add_up([keep * torch.full_like(mixed, weight) for weight, keep in zip(weights, agree, strict=True)])
     return mixed, torch.where(divisor == 0, torch.ones_like(divisor), divisor)
 
 
-def _sum(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Sum in the order of the specialists, which is the order of the reference implementation."""
+def add_up(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Sum one after the other, which is the order of the reference implementation and the same on every device."""
     total = parts[0]
     for part in parts[1:]:
         total = total + part
@@ -75,7 +75,7 @@ def _sum(parts: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def total_weight(weights: Sequence[float]) -> torch.Tensor:
     """Divisor of a plain sum: the float32 sum of the weights, or 1 where that is next to nothing."""
-    total = _sum([torch.tensor(weight, dtype=torch.float32) for weight in weights])
+    total = add_up([torch.tensor(weight, dtype=torch.float32) for weight in weights])
     return torch.where(total.abs() < 1e-8, torch.ones_like(total), total)
 
 

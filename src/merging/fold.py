@@ -1,4 +1,8 @@
-"""Sums that depend on nothing but the values: the same on any number of threads, with or without a compiler."""
+"""Sums that depend on nothing but the values: the same on any number of threads, with or without a compiler.
+
+The order of additions is a tree of halves over 4,096 elements, which any vector unit or device reproduces to the last
+bit. Add the parts with `math.fsum`, which is exact: a total then does not depend on how a tensor was cut into blocks.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +12,35 @@ UNIT = 1 << 12  # elements; blocks begin at multiples of it
 
 
 def folded(values: torch.Tensor, power: int) -> list[float]:
-    """Sums of |values| (power 1) or values^2 (power 2) over 4,096 elements each, float64, in one fixed order.
-
-    The order is a tree of halves, which any vector unit or device reproduces to the last bit. Add the parts with
-    `math.fsum`, which is exact: the total then does not depend on how a tensor was cut into blocks.
+    """Sums of |values| (power 1) or values^2 (power 2) over 4,096 elements each, in float64.
 
     Args:
         values: (n,), float32; the first of them is at a multiple of 4,096 in its tensor.
         power: 1 or 2.
     """
     wide = values.double()
-    wide = wide.abs() if power == 1 else wide.square()
-    parts = torch.nn.functional.pad(wide, (0, -values.numel() % UNIT)).reshape(-1, UNIT)
-    while parts.shape[1] > 1:
-        half = parts.shape[1] // 2
-        parts = parts[:, :half] + parts[:, half:]
-    sums: list[float] = parts[:, 0].tolist()
+    return _parts(wide.abs() if power == 1 else wide.square())
+
+
+def folded_product(*factors: torch.Tensor) -> list[float]:
+    """Sums of the element-wise product of float32 tensors (n,) over 4,096 elements each, in float64."""
+    product = factors[0].double()
+    for factor in factors[1:]:
+        product = product * factor.double()
+    return _parts(product)
+
+
+def tree_sum(values: torch.Tensor) -> torch.Tensor:
+    """Sum over the last dimension by halves; its length is padded with zeros to a power of two."""
+    length = values.shape[-1]
+    values = torch.nn.functional.pad(values, (0, (1 << max(length - 1, 0).bit_length()) - length))
+    while values.shape[-1] > 1:
+        half = values.shape[-1] // 2
+        values = values[..., :half] + values[..., half:]
+    return values[..., 0]
+
+
+def _parts(wide: torch.Tensor) -> list[float]:
+    padded = torch.nn.functional.pad(wide, (0, -wide.numel() % UNIT))
+    sums: list[float] = tree_sum(padded.reshape(-1, UNIT)).tolist()
     return sums

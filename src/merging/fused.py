@@ -14,6 +14,7 @@ from src.merging import kernels
 from src.merging.combine import total_weight
 from src.merging.emit import Emission, Emitter, PlainEmitter
 from src.merging.fold import UNIT
+from src.merging.ops import Values
 from src.merging.parents import Block, Stack
 from src.merging.point_run import PointRun
 from src.merging.ranks import rank_probabilities
@@ -77,25 +78,25 @@ class FusedOps:
         """See `Ops`."""
         kernels.keep_masked(delta.numpy(), mask[start // 8 :], np.float32(scale), out.numpy())
 
-    def order_statistics(self, stack: Stack, index: int, positions: Sequence[int]) -> list[float]:
+    def order_statistics(self, stack: Stack, key: Any, values: Values, positions: Sequence[int]) -> list[float]:
         """See `Ops`: three passes that each narrow the place of a position down to one bucket of a histogram."""
-        return [self._select(stack, index, position) for position in positions]
+        return [self._select(stack, key, values, position) for position in positions]
 
-    def _select(self, stack: Stack, index: int, position: int) -> float:
+    def _select(self, stack: Stack, key: Any, values: Values, position: int) -> float:
         prefix = 0
         for shift, width in LEVELS:
-            make = partial(self._histogram, stack, index, shift, width, prefix)
-            counts = stack.once(("histogram", index, shift, prefix), make)
+            make = partial(self._histogram, stack, values, shift, width, prefix)
+            counts = stack.once(("histogram", key, shift, prefix), make)
             upto = np.cumsum(counts)
             bucket = int(np.searchsorted(upto, position, side="right"))
             position -= int(upto[bucket] - counts[bucket])
             prefix = (prefix << width) | bucket
         return float(np.array(prefix, np.uint32).view(np.float32))
 
-    def _histogram(self, stack: Stack, index: int, shift: int, width: int, prefix: int) -> np.ndarray:
+    def _histogram(self, stack: Stack, values: Values, shift: int, width: int, prefix: int) -> np.ndarray:
         def count(block: Block) -> np.ndarray:
             counts = np.zeros(1 << width, np.int64)
-            bits = block.delta(index).numpy().view(np.uint32)
+            bits = values(block).numpy().view(np.uint32)
             kernels.count_bits(bits, np.uint32(shift), np.uint32(prefix), np.uint32(shift + width), counts)
             return counts
 

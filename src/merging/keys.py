@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from src.merging.recipe import Recipe
+from src.merging.mergekit_engine import as_mergekit
+from src.merging.recipe import COMMON, Recipe
 from src.merging.rule import Rule
 from src.utils.errors import UserError
 
-COMMON = ("match_norm", "exclude", "dtype", "engine")
 WEIGHTS = ("weight", "weights")
 
 
@@ -46,11 +46,15 @@ class Method:
                 f"merge={self.name}: {_list('unknown keys', unknown)}{_list('missing keys', missing)}"
                 f"it takes {', '.join(self.keys)}"
             )
-        rule = self._build(**{argument: keys[key] for key, argument in self._own.items()})
+        settings = {key: _plain(keys[key]) for key in self._own}
+        rule = self._build(**{argument: settings[key] for key, argument in self._own.items()})
+        if keys["engine"] == "mergekit":
+            rule = as_mergekit(self.name, settings)
         weights = keys.get("weights")
         return Recipe(
             method=self.name,
             rule=rule,
+            settings=tuple(settings.items()),
             weight=keys.get("weight"),
             weights=None if weights is None else _pairs(weights),
             **{key: keys[key] for key in COMMON},
@@ -71,6 +75,10 @@ def _pairs(weights: object) -> tuple[tuple[str, float], ...]:
     if not isinstance(weights, Mapping):
         raise UserError(f"merge.weights must map specialists to numbers, as in {{codegen: 0.3}}, got {weights!r}")
     return tuple((str(name), cast(float, value)) for name, value in weights.items())
+
+
+def _plain(value: Any) -> Any:
+    return {str(key): _plain(entry) for key, entry in value.items()} if isinstance(value, Mapping) else value
 
 
 def _list(label: str, names: list[str]) -> str:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from src.merging.point_run import PointRun
     from src.merging.rule import BlockMerge
 
+Values = Callable[["Block"], torch.Tensor]
 WORTH_COMPILING = 300_000_000  # elements times points; below it loading the compiler takes longer than it saves
 
 
@@ -60,8 +61,15 @@ class Ops(Protocol):
         """delta where `mask` (from `rank_mask`) is set, else 0; times scale."""
         ...
 
-    def order_statistics(self, stack: Stack, index: int, positions: Sequence[int]) -> list[float]:
-        """The |D| of specialist `index` with so many smaller ones before them, by selection instead of sorting."""
+    def order_statistics(self, stack: Stack, key: Any, values: Values, positions: Sequence[int]) -> list[float]:
+        """The magnitudes of `values` with so many smaller ones before them, by selection instead of sorting.
+
+        Args:
+            stack: The tensor.
+            key: Names the values; what is counted under a key is counted once.
+            values: Of a block.
+            positions: Places in ascending order.
+        """
         ...
 
     def rank_mask(self, stack: Stack, index: int, seed: int, density: float, epsilon: float) -> Any:
@@ -117,9 +125,9 @@ class PlainOps:
         """See `Ops`."""
         torch.mul(delta, mask[start : start + delta.numel()], out=out).mul_(scale)
 
-    def order_statistics(self, stack: Stack, index: int, positions: Sequence[int]) -> list[float]:
+    def order_statistics(self, stack: Stack, key: Any, values: Values, positions: Sequence[int]) -> list[float]:
         """See `Ops`."""
-        sizes = torch.cat(stack.map(lambda block: block.delta(index).abs()))
+        sizes = torch.cat(stack.map(lambda block: values(block).abs()))
         return [float(sizes.kthvalue(position + 1).values) for position in positions]
 
     def rank_mask(self, stack: Stack, index: int, seed: int, density: float, epsilon: float) -> Any:

@@ -152,6 +152,10 @@ class Stack:
         """The whole task vector of specialist `index`, float32, in the tensor's shape."""
         return self.weights(index) - self.base()
 
+    def stored(self, parent: int) -> torch.Tensor:
+        """All values of the base (0) or of specialist `parent` - 1 in the stored dtype, in the tensor's shape."""
+        return self._whole(parent).reshape(self.shape)
+
     def shared(self) -> torch.Tensor:
         """The stored values, one-dimensional, of a tensor that all parents share.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from src.utils.errors import UserError
 
 OUTPUT_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ENGINES = ("own", "mergekit")
+COMMON = ("match_norm", "exclude", "dtype", "engine")  # keys of every method
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Recipe:
 
     Args:
         method: Name of the method, as in conf/merge.
-        rule: The mathematics with its parameters.
+        rule: The mathematics.
+        settings: The method's own keys, as in its YAML.
         weight: Coefficient of the first specialist; the others share 1 - weight.
         weights: Coefficients by specialist; goes before `weight`.
         match_norm: Scale every tensor's merged delta to the weighted mean norm of its parents' deltas.
@@ -38,6 +39,7 @@ class Recipe:
 
     method: str
     rule: Rule
+    settings: tuple[tuple[str, Any], ...] = ()
     weight: float | None = None
     weights: tuple[tuple[str, float], ...] | None = None
     match_norm: bool = False
@@ -72,10 +74,11 @@ class Recipe:
         return self.exclude is not None and re.search(self.exclude, name) is not None
 
     def describe(self, specialists: Sequence[str]) -> dict[str, Any]:
-        """The point as JSON, coefficients resolved: what goes into a run record and identifies the merge."""
-        fields = dataclasses.asdict(self) | {"weights": self.coefficients(specialists)}
-        fields.pop("weight")
-        return fields
+        """The point as JSON: method, its keys and all coefficients. It goes into a run record, and
+        `methods.recipe_from` makes the recipe from it again.
+        """
+        common = {key: getattr(self, key) for key in COMMON}
+        return {"method": self.method, "weights": self.coefficients(specialists)} | dict(self.settings) | common
 
 
 def coefficients(

@@ -122,7 +122,7 @@ def _l1_scale(stack: Stack, index: int, keep: Keeper) -> float:
 def _largest(stack: Stack, index: int, sparsity: Sparsity) -> Keeper:
     """Keep |D| at or above the k-th largest; elements that tie with it are all kept, as in the paper's own code."""
     kept = max(1, int(sparsity.density * stack.numel))
-    [low] = stack.ops.order_statistics(stack, index, [stack.numel - kept])
+    [low] = _order_statistics(stack, index, [stack.numel - kept])
     return lambda block, scale, out: stack.ops.keep_between(block.delta(index), low, math.inf, scale, out)
 
 
@@ -132,8 +132,12 @@ def _without_outliers(stack: Stack, index: int, sparsity: Sparsity) -> Keeper:
     if kept == 0:
         return lambda block, scale, out: out.zero_()
     first = max(0, stack.numel - kept - int(sparsity.gamma * stack.numel))
-    low, high = stack.ops.order_statistics(stack, index, [first, first + kept - 1])
+    low, high = _order_statistics(stack, index, [first, first + kept - 1])
     return lambda block, scale, out: stack.ops.keep_between(block.delta(index), low, high, scale, out)
+
+
+def _order_statistics(stack: Stack, index: int, positions: list[int]) -> list[float]:
+    return stack.ops.order_statistics(stack, ("delta", index), lambda block: block.delta(index), positions)
 
 
 def _at_random(stack: Stack, index: int, sparsity: Sparsity) -> Keeper:

@@ -86,7 +86,9 @@ def test_order_statistics(kind: str, size: int) -> None:
     delta = values(size, kind)
     positions = sorted({0, size // 2, size - 1, (size * 9) // 10})
     with ThreadPoolExecutor(2) as pool:
-        found = FUSED.order_statistics(stack_of(delta, (size,), pool, FUSED), 0, positions)
+        found = FUSED.order_statistics(
+            stack_of(delta, (size,), pool, FUSED), "delta", lambda block: block.delta(0), positions
+        )
     assert found == [float(x) for x in delta.abs().sort().values[positions]]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -84,9 +85,19 @@ def test_missing_keys() -> None:
         methods.linear(weight=0.5, weights=None)
 
 
-def test_description_holds_everything_that_matters() -> None:
-    described = recipe("della", weight=0.3, lambda_=0.5).describe(["codegen", "codesum"])
-    assert described["weights"] == {"codegen": 0.3, "codesum": 0.7}
-    assert described["method"] == "della"
-    assert described["rule"]["lambda_"] == 0.5
-    assert described["rule"]["sparsity"]["epsilon"] == 0.1
+@pytest.mark.parametrize("name", NAMES)
+def test_description_makes_the_recipe_again(name: str) -> None:
+    keys = {"weight": 0.3} if "weight" in getattr(methods, name).keys else {}
+    one = recipe(name, match_norm=True, **keys)
+    described = json.loads(json.dumps(one.describe(["codegen", "codesum"])))
+    again = methods.recipe_from(described)
+    assert described["method"] == name
+    assert described["weights"] == ({"codegen": 0.3, "codesum": 0.7} if keys else {"codegen": 0.5, "codesum": 0.5})
+    assert again.rule == one.rule
+    assert again.describe(["codegen", "codesum"]) == described
+
+
+@pytest.mark.parametrize("description", [{}, {"method": "tiess"}, {"method": "recipe_from"}])
+def test_descriptions_of_no_method(description: dict[str, str]) -> None:
+    with pytest.raises(UserError, match="no merge method"):
+        methods.recipe_from(description)

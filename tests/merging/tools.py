@@ -27,7 +27,7 @@ SHAPES = {
 Tensors = dict[str, torch.Tensor]
 
 
-def recipe(name: str, **keys: Any) -> Recipe:
+def recipe(name: str, /, **keys: Any) -> Recipe:
     """The method of conf/merge/<name>.yaml with some keys changed; `lambda_` is the key `lambda`."""
     content = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     target = content.pop("_target_").rpartition(".")[2]
