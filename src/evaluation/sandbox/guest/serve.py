@@ -40,8 +40,7 @@ def main() -> None:
         jail.enter_jail(settings["visible"], settings["directory"], settings["scratch_bytes"], settings["user"])
     _shed(settings)
     sys.path += settings["packages"]
-    for name in COMMON.split():
-        importlib.import_module(name)
+    _import_all(COMMON.split())
     syscall_filter = seccomp.build_filter() if seccomp.is_supported() else None
     _send({"ready": True})
     while (message := _receive()) is not None:
