@@ -11,14 +11,16 @@ from src.pocket.composition import Composition
 from src.pocket.inputs import edge_inputs, plain_inputs
 
 BASE_INPUTS = 3
-NEAR_MISSES = 60  # wrong programs that a problem's inputs are chosen against
-ATTEMPTS = 20
+NEAR_MISSES = 40  # wrong programs that a problem's inputs are chosen against
+DRAWS = 20  # sets of base inputs to choose from
 
 Inputs = tuple[list[Any], ...]
 
 
 def choose_inputs(composition: Composition, rng: random.Random) -> tuple[Inputs, Inputs] | None:
-    """Draw base inputs that each catch some near miss and together let one through that the plus inputs catch.
+    """Choose base inputs that each catch some near miss and together let one through that the plus inputs catch.
+
+    Of some draws, the one that lets the fewest through.
 
     Returns:
         Base and plus argument lists, or None where the composition has no such inputs.
@@ -26,14 +28,17 @@ def choose_inputs(composition: Composition, rng: random.Random) -> tuple[Inputs,
     pool, plus = plain_inputs(composition.parameters), edge_inputs(composition.parameters)
     wrong = [_fails(composition, near, (*pool, *plus)) for near in islice(composition.variants(), NEAR_MISSES)]
     caught_late = [fails for fails in wrong if any(fails[len(pool) :])]
-    for _ in range(ATTEMPTS):
-        chosen = rng.sample(range(len(pool)), BASE_INPUTS)
-        each_catches = all(any(fails[index] for fails in wrong) for index in chosen)
-        one_passes = any(not any(fails[index] for index in chosen) for fails in caught_late)
-        if each_catches and one_passes:
-            rest = [arguments for index, arguments in enumerate(pool) if index not in chosen]
-            return tuple(pool[index] for index in chosen), (*plus, *rest[:8])
-    return None
+    draws = [rng.sample(range(len(pool)), BASE_INPUTS) for _ in range(DRAWS)]
+    passing = {
+        tuple(draw): sum(not any(fails[index] for index in draw) for fails in caught_late)
+        for draw in draws
+        if all(any(fails[index] for fails in wrong) for index in draw)
+    }
+    chosen = min((draw for draw, count in passing.items() if count), key=passing.__getitem__, default=None)
+    if chosen is None:
+        return None
+    rest = [arguments for index, arguments in enumerate(pool) if index not in chosen]
+    return tuple(pool[index] for index in chosen), (*plus, *rest[:8])
 
 
 def tolerance(composition: Composition, inputs: Iterable[list[Any]]) -> float:
@@ -42,8 +47,4 @@ def tolerance(composition: Composition, inputs: Iterable[list[Any]]) -> float:
 
 
 def _fails(right: Composition, wrong: Composition, inputs: Iterable[list[Any]]) -> list[bool]:
-    return [_result(right, arguments) != _result(wrong, arguments) for arguments in inputs]
-
-
-def _result(composition: Composition, arguments: list[Any]) -> Any:
-    return composition.run(*arguments)
+    return [right.run(*arguments) != wrong.run(*arguments) for arguments in inputs]

@@ -43,7 +43,7 @@ class Composition(Protocol):
         ...
 
     def simpler(self) -> Iterator[Composition]:
-        """The compositions with one operator left out."""
+        """The compositions with one operator left out, or one combined operator replaced by a part of it."""
         ...
 
     def variants(self) -> Iterator[Composition]:

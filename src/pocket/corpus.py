@@ -51,7 +51,7 @@ class PocketCorpus:
 
     seed: int = 0
     train: int = 4000
-    held_out: int = 260
+    held_out: int = 300
 
     @cached_property
     def _drawn(self) -> tuple[Composition, ...]:

@@ -67,7 +67,7 @@ def _plain(name: str, rng: random.Random) -> Any:
 
 
 @cache
-def plain_inputs(parameters: tuple[str, ...], count: int = 24) -> tuple[list[Any], ...]:
+def plain_inputs(parameters: tuple[str, ...], count: int = 16) -> tuple[list[Any], ...]:
     """`count` everyday argument lists, always the same ones."""
     rng = random.Random(derive_seed("pocket inputs", *parameters))
     return tuple([_plain(name, rng) for name in parameters] for _ in range(count))

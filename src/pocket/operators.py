@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+NUMBER_WORDS = {-1: "minus one", 0: "zero", 1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 VARIABLES = {"int": "x", "char": "c", "word": "w", "row": "row"}  # element kind -> loop variable
 
 _SLOT = re.compile(r"\{(?:x|arg)\}")
@@ -32,6 +33,11 @@ def _is_atom(expression: str) -> bool:
     return True
 
 
+def spoken(constant: object) -> str:
+    """A constant in words where it has some: 3 is "three"."""
+    return NUMBER_WORDS.get(constant, str(constant)) if isinstance(constant, int) else str(constant)
+
+
 def speak(template: str, noun: str) -> str:
     """Put a noun phrase into a word template."""
     return template.replace("*", noun)
@@ -39,7 +45,10 @@ def speak(template: str, noun: str) -> str:
 
 @dataclass(frozen=True)
 class Predicate:
-    """A yes/no question about one element: `short` is "even *", `plural` is "are even", `singular` is "is even"."""
+    """A yes/no question about one element: `short` is "even *", `plural` is "are even", `singular` is "is even".
+
+    A combined one holds the questions that it is made of in `parts`.
+    """
 
     key: str
     takes: str
@@ -48,11 +57,15 @@ class Predicate:
     short: tuple[str, ...]
     plural: tuple[str, ...]
     singular: tuple[str, ...]
+    parts: tuple[Predicate, ...] = ()
 
 
 @dataclass(frozen=True)
 class Transform:
-    """A function of one element: `says` is "* squared", `does` is "square *", `once` is `does` for a single thing."""
+    """A function of one element: `says` is "* squared", `does` is "square *", `once` is `does` for a single thing.
+
+    A combined one holds the functions that it is made of in `parts`.
+    """
 
     key: str
     takes: str
@@ -62,6 +75,7 @@ class Transform:
     says: tuple[str, ...]
     does: tuple[str, ...]
     once: tuple[str, ...] = ()
+    parts: tuple[Transform, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +139,7 @@ def both(first: Predicate, second: Predicate) -> Predicate:
         short=(f"* that {first.plural[0]} and {second.plural[0]}",),
         plural=(f"{first.plural[0]} and {second.plural[0]}",),
         singular=(f"{first.singular[0]} and {second.singular[0]}",),
+        parts=(first, second),
     )
 
 
@@ -138,6 +153,7 @@ def either(first: Predicate, second: Predicate) -> Predicate:
         short=(f"* that {first.plural[0]} or {second.plural[0]}",),
         plural=(f"{first.plural[0]} or {second.plural[0]}",),
         singular=(f"{first.singular[0]} or {second.singular[0]}",),
+        parts=(first, second),
     )
 
 
@@ -151,6 +167,7 @@ def chain(first: Transform, second: Transform) -> Transform:
         code=fill(second.code, first.code) if first.code != "{x}" else second.code,
         says=(f"{first.says[0]} and then {speak(second.says[0], '').strip()}",),
         does=(f"{first.does[0]} and then {speak(second.does[0], 'the result')}",),
+        parts=(first, second),
     )
 
 
@@ -166,4 +183,5 @@ def branch(test: Predicate, then: Transform, other: Transform) -> Transform:
         says=(f"* with {speak(then.says[0], ones)} and {speak(other.says[0], 'the others')}",),
         does=(f"{speak(then.does[0], ones)} and {speak(other.does[0], 'the others')}",),
         once=(f"{speak(then.does[0], 'it')} if it {test.singular[0]} and otherwise {speak(other.does[0], 'it')}",),
+        parts=(then, other),
     )

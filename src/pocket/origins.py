@@ -6,7 +6,9 @@ from src.pocket.operators import Source
 
 SOURCES: tuple[Source, ...] = (
     Source("numbers", ("numbers",), "int", list, "numbers", ("numbers",)),
-    Source("upto", ("n",), "int", lambda n: list(range(1, n + 1)), "range(1, n + 1)", ("integers from 1 to n",), False),
+    Source(
+        "upto", ("n",), "int", lambda n: list(range(1, n + 1)), "range(1, n + 1)", ("integers from one to n",), False
+    ),
     Source("digits", ("n",), "int", lambda n: [int(d) for d in str(n)], "[int(d) for d in str(n)]", ("digits of n",)),
     Source(
         "products",

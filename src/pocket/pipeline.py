@@ -85,8 +85,11 @@ class Pipeline:
 
     def simpler(self) -> Iterator[Pipeline]:
         for index, (step, kind) in enumerate(zip(self.steps, self.kinds(), strict=False)):
+            before, after = self.steps[:index], self.steps[index + 1 :]
             if not isinstance(step, Transform) or step.gives == kind:
-                yield replace(self, steps=self.steps[:index] + self.steps[index + 1 :])
+                yield replace(self, steps=before + after)
+            if not isinstance(step, Arrangement):
+                yield from (replace(self, steps=(*before, part, *after)) for part in step.parts)
 
     def variants(self) -> Iterator[Pipeline]:
         kinds = self.kinds()

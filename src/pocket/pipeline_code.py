@@ -119,7 +119,7 @@ def pipeline_body(source: Source, steps: tuple[Step, ...], reducer: Reducer, sty
     """The function body of a pipeline, lines indented from column 0."""
     writer = Writer(style)
     operand = Sequence(source.code, "list" if source.is_list else "lazy")
-    if style in ("steps", "loop") and source.code.startswith("["):
+    if source.code.startswith("["):  # a comprehension in a comprehension reads badly
         operand = writer.name(source.code)
     stages = passes(source.gives, steps)
     if style == "loop" or reducer.code is None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from src.pocket.composition import INDENT, STYLES, Composition
+from src.pocket.composition import INDENT, Composition
 
 # Names say nothing, so that a summary must come from the code and a program from its description.
 NAMES = ("solve", "compute", "process", "evaluate", "answer", "handle", "convert", "work")
+# One style is the house style: greedy decoding then has a style to settle on.
+STYLE_DRAWS = ("comprehension",) * 6 + ("steps",) * 2 + ("loop",) + ("functional",)
 
 
 @dataclass(frozen=True)
@@ -41,5 +43,5 @@ class Program:
 
 def render(composition: Composition, rng: random.Random) -> Program:
     """Draw a name, a style and a phrasing for a composition."""
-    body = composition.body(rng.choice(STYLES))
+    body = composition.body(rng.choice(STYLE_DRAWS))
     return Program(composition, rng.choice(NAMES), composition.sentence(rng), tuple(body))

@@ -16,7 +16,7 @@ OUTCOMES = {
     "last": "the last value",
     "list": "the list of the values",
     "sum": "the sum of the values",
-    "largest": "the largest value, or 0 if none",
+    "largest": "the largest value, or zero if none",
 }
 
 
@@ -77,6 +77,7 @@ class Recurrence:
         return f"Return {outcome} after so many rounds of this to x: {change}."
 
     def simpler(self) -> Iterator[Recurrence]:
+        yield from (replace(self, change=part) for part in self.change.parts)
         if self.test:
             yield replace(self, test=None)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from math import prod
 
-from src.pocket.operators import Fold, Predicate, Reducer, Transform, speak
+from src.pocket.operators import Fold, Predicate, Reducer, Transform, speak, spoken
 from src.pocket.predicates import PREDICATES
 from src.pocket.transforms import TRANSFORMS
 
@@ -49,17 +48,17 @@ def _extreme(name: str, default: int) -> Reducer:
         "int",
         lambda v: best(v, default=default),
         f"{name}({{arg}}, default={default})",
-        tuple(f"the {word} of *, or {default} if none" for word in adjectives),
+        tuple(f"the {word} of *, or {spoken(default)} if none" for word in adjectives),
     )
 
 
-def _end(name: str, index: int, default: int) -> Reducer:
+def _end(name: str, index: int) -> Reducer:
     return Reducer(
-        f"{name}({default})",
+        name,
         "int",
-        lambda v: v[index] if v else default,
-        f"{{x}}[{index}] if {{x}} else {default}",
-        (f"the {name} of *, or {default} if none",),
+        lambda v: v[index] if v else 0,
+        f"{{x}}[{index}] if {{x}} else 0",
+        (f"the {name} of *, or zero if none",),
         needs_list=True,
     )
 
@@ -99,18 +98,6 @@ LIST = Reducer(
     Fold("result = []", "result.append({arg})", "result"),
     needs_list=True,
 )
-TALLY = Reducer(
-    "tally",
-    "any",
-    lambda v: dict(Counter(v)),
-    "{e: {x}.count(e) for e in {x}}",
-    ("how often each of * occurs",),
-    Fold("counts = {}", "counts[{arg}] = counts.get({arg}, 0) + 1", "counts"),
-    needs_list=True,
-)
-DIFFERENT = Reducer(
-    "different", "any", lambda v: len(set(v)), "len(set({arg}))", ("the number of different ones of *",)
-)
 STRING = Reducer(
     "string", "char", "".join, "''.join({arg})", ("the string of *",), Fold("result = ''", "result += {x}", "result")
 )
@@ -120,20 +107,12 @@ SUM = Reducer(
 PRODUCT = Reducer(
     "product", "int", prod, None, ("the product of *",), Fold("product = 1", "product *= {arg}", "product")
 )
-SPREAD = Reducer(
-    "spread",
-    "int",
-    lambda v: max(v) - min(v) if v else 0,
-    "max({x}) - min({x}) if {x} else 0",
-    ("the range of *",),
-    needs_list=True,
-)
 MEAN = Reducer(
     "mean",
     "int",
     lambda v: sum(v) / len(v) if v else 0,
     "sum({x}) / len({x}) if {x} else 0",
-    ("the mean of *, or 0 if none",),
+    ("the mean of *, or zero if none",),
     needs_list=True,
 )
 
@@ -143,19 +122,18 @@ MIN = tuple(_extreme("min", default) for default in (0, -1))
 _OF_INTS: tuple[tuple[Reducer, ...], ...] = (
     (SUM,),
     (PRODUCT,),
-    (SPREAD,),
     (MEAN,),
     MAX,
     MIN,
-    tuple(_end("first", 0, default) for default in (0, -1)),
-    tuple(_end("last", -1, default) for default in (0, -1)),
+    (_end("first", 0),),
+    (_end("last", -1),),
 )
 _OF_WORDS: tuple[tuple[Reducer, ...], ...] = (
-    tuple(_joined(separator, name) for separator, name in ((" ", "spaces"), ("-", "dashes"), ("", "nothing between"))),
+    tuple(_joined(separator, name) for separator, name in ((" ", "spaces"), ("-", "dashes"))),
     (_extreme_word("max", "longest"),),
     (_extreme_word("min", "shortest"),),
 )
-_OF_ANY: tuple[tuple[Reducer, ...], ...] = ((LIST,), (COUNT,), (DIFFERENT,), (TALLY,))
+_OF_ANY: tuple[tuple[Reducer, ...], ...] = ((LIST,), (COUNT,))
 
 
 def _questions(kind: str) -> tuple[tuple[Reducer, ...], ...]:
@@ -169,6 +147,6 @@ def _tables(kind: str) -> tuple[tuple[Reducer, ...], ...]:
 
 REDUCERS: dict[str, tuple[tuple[Reducer, ...], ...]] = {
     "int": (*_OF_INTS, *_OF_ANY, *_questions("int"), *_tables("int")),
-    "char": ((STRING,), (STRING,), (COUNT,), (DIFFERENT,), (TALLY,), *_questions("char")),
+    "char": ((STRING,), (STRING,), (COUNT,), *_questions("char")),
     "word": (*_OF_WORDS, *_OF_ANY, *_questions("word"), *_tables("word")),
 }

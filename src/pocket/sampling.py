@@ -21,7 +21,7 @@ from src.pocket.tables import PART_GROUPS, TableRecipe
 from src.pocket.transforms import INT_LINEAR, INT_TRANSFORMS, TRANSFORMS, WORD_CHANGES
 
 _Operator = TypeVar("_Operator")
-STEP_COUNTS = (0, 1, 1, 1, 2, 2)  # steps of a pipeline, drawn evenly from these
+STEP_COUNTS = (0, 1, 1, 1, 2)  # steps of a pipeline, drawn evenly from these
 COMBINED = 0.05  # how often a predicate or transform is itself a combination of two
 
 
@@ -60,7 +60,7 @@ def _predicate(rng: random.Random, kind: str) -> Step:
 def _transform(rng: random.Random, kind: str) -> Step:
     if kind != "int" or rng.random() >= COMBINED:
         return _pick(rng, TRANSFORMS[kind])
-    first, second = _pick(rng, INT_TRANSFORMS), _pick(rng, INT_TRANSFORMS)
+    first, second = (rng.choice(group) for group in rng.sample(INT_TRANSFORMS, 2))
     return chain(first, second) if rng.random() < 0.5 else branch(_pick(rng, INT_PREDICATES), first, second)
 
 
@@ -71,15 +71,15 @@ def _arrangement(rng: random.Random, kind: str) -> Step:
 def _choice(rng: random.Random) -> Choice:
     kind = rng.choice(("int", "word"))
     changes = INT_TRANSFORMS if kind == "int" else WORD_CHANGES
-    cases = tuple((_pick(rng, PREDICATES[kind]), _pick(rng, changes)) for _ in range(rng.choice((1, 1, 1, 2))))
+    cases = tuple((_pick(rng, PREDICATES[kind]), _pick(rng, changes)) for _ in range(rng.choice((1, 1, 1, 1, 2))))
     return Choice(cases, _pick(rng, changes))
 
 
 def _recurrence(rng: random.Random) -> Recurrence:
-    first, second = _pick(rng, INT_LINEAR), _pick(rng, INT_LINEAR)  # powers of powers grow too fast
-    change = rng.choice((first, chain(first, second), branch(_pick(rng, INT_PREDICATES), first, second)))
+    first, second = (rng.choice(group) for group in rng.sample(INT_LINEAR, 2))  # powers of powers grow too fast
+    change = rng.choice((first, first, chain(first, second), branch(_pick(rng, INT_PREDICATES), first, second)))
     outcome = rng.choice(tuple(OUTCOMES))
-    test = _pick(rng, INT_PREDICATES) if outcome != "last" and rng.random() < 0.5 else None
+    test = _pick(rng, INT_PREDICATES) if outcome != "last" and rng.random() < 0.3 else None
     return Recurrence(change, outcome, test)
 
 

@@ -1,13 +1,14 @@
-"""Running generated code in tests: the code is our own, from our own generator."""
+"""What the tests of generated programs share: running them (the code is our own), and operators by name."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
+Operator = TypeVar("Operator")
 Run = Callable[[str, str, Sequence[list[Any]]], list[Any]]
 
 
@@ -28,3 +29,9 @@ def _outcome(function: Callable[..., Any], arguments: list[Any]) -> Any:
         return function(*copy.deepcopy(arguments))
     except Exception as error:
         return type(error).__name__
+
+
+def named(groups: Sequence[Sequence[Operator]], key: str) -> Operator:
+    """The operator of a catalogue with this key."""
+    (found,) = [operator for group in groups for operator in group if operator.key == key]  # type: ignore[attr-defined]
+    return found

@@ -8,13 +8,15 @@ from src.pocket.arrangements import ARRANGEMENTS
 from src.pocket.operators import Predicate, Transform, both, branch, chain, either, fill, speak
 from src.pocket.predicates import INT_PREDICATES, PREDICATES
 from src.pocket.transforms import INT_TRANSFORMS, TRANSFORMS
+from tests.pocket.conftest import named
 
 VALUES = {
     "int": [*range(-12, 13), 100, -77],
     "char": list("aZ3 .eiz"),
     "word": ["", "a", "noon", "Anna", "tea", "banana", " x "],
 }
-EVEN, PLUS, SQUARE = INT_PREDICATES[0][0], INT_TRANSFORMS[6][2], INT_TRANSFORMS[0][0]
+EVEN, OVER = named(INT_PREDICATES, "even"), named(INT_PREDICATES, "over(2)")
+PLUS, SQUARE = named(INT_TRANSFORMS, "plus(5)"), named(INT_TRANSFORMS, "square")
 
 
 @pytest.mark.parametrize(
@@ -51,17 +53,15 @@ def test_code_of_arrangements_means_what_they_do(kind: str) -> None:
 
 
 def test_combined_operators_by_hand() -> None:
-    over = next(group[0] for group in INT_PREDICATES if group[0].key == "over(2)")
-    assert PLUS.key == "plus(5)"
     values = [-2, 3, 4, 5]
-    assert [both(EVEN, over).apply(x) for x in values] == [False, False, True, False]
-    assert [either(EVEN, over).apply(x) for x in values] == [True, True, True, True]
+    assert [both(EVEN, OVER).apply(x) for x in values] == [False, False, True, False]
+    assert [either(EVEN, OVER).apply(x) for x in values] == [True, True, True, True]
     assert [chain(PLUS, SQUARE).apply(x) for x in values] == [9, 64, 81, 100]
     assert [branch(EVEN, SQUARE, PLUS).apply(x) for x in values] == [4, 8, 16, 10]
     assert fill(chain(PLUS, SQUARE).code, "x") == "(x + 5) ** 2"
     assert fill(branch(EVEN, SQUARE, PLUS).code, "x") == "x ** 2 if x % 2 == 0 else x + 5"
-    assert both(EVEN, over).short == ("* that are even and are greater than 2",)
-    assert speak(branch(EVEN, SQUARE, PLUS).once[0], "it") == "square it if it is even and otherwise add 5 to it"
+    assert both(EVEN, OVER).short == ("* that are even and are greater than two",)
+    assert speak(branch(EVEN, SQUARE, PLUS).once[0], "it") == "square it if it is even and otherwise add five to it"
 
 
 def test_code_of_combined_operators_means_what_they_do() -> None:

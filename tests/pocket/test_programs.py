@@ -21,10 +21,10 @@ from src.pocket.recurrences import Recurrence
 from src.pocket.reducers import LIST, SUM
 from src.pocket.tables import TableRecipe
 from src.pocket.transforms import INT_TRANSFORMS, WORD_CHANGES
-from tests.pocket.conftest import Run
+from tests.pocket.conftest import Run, named
 
-EVEN, SQUARE, DOUBLE = INT_PREDICATES[0][0], INT_TRANSFORMS[0][0], INT_TRANSFORMS[2][0]
-FIRST_TWO = next(group[0] for group in ARRANGEMENTS["int"] if group[0].key == "first(2)")
+EVEN, FIRST_TWO = named(INT_PREDICATES, "even"), named(ARRANGEMENTS["int"], "first(2)")
+SQUARE, DOUBLE = named(INT_TRANSFORMS, "square"), named(INT_TRANSFORMS, "double")
 SQUARES = Pipeline(SOURCES[0], (EVEN, SQUARE), SUM)
 
 
@@ -70,7 +70,7 @@ def test_the_four_styles_of_one_pipeline(style: str, code: list[str]) -> None:
         (Choice(((EVEN, SQUARE),), DOUBLE), [4], 16),
         (Recurrence(DOUBLE, "list"), [3, 3], [6, 12, 24]),
         (Recurrence(DOUBLE, "last"), [3, 0], 3),
-        (TableRecipe(value_test=EVEN, key_change=WORD_CHANGES[0][0]), [{"a": 2, "b": 3}], {"A": 2}),
+        (TableRecipe(value_test=EVEN, key_change=named(WORD_CHANGES, "upper")), [{"a": 2, "b": 3}], {"A": 2}),
     ],
 )
 def test_meanings_by_hand(composition: Composition, arguments: list[Any], result: Any) -> None:
@@ -93,7 +93,7 @@ def test_sentences_are_plain_and_programs_parse() -> None:
 
 def test_one_composition_has_many_renderings() -> None:
     rng = random.Random(0)
-    programs = [render(SQUARES, rng) for _ in range(60)]
+    programs = [render(SQUARES, rng) for _ in range(150)]
     assert {program.body for program in programs} == {tuple(SQUARES.body(style)) for style in STYLES}
     sentences = {program.docstring for program in programs}
     assert len(sentences) >= 10
