@@ -107,6 +107,7 @@ def read_into(entry: Entry, start: int, out: torch.Tensor) -> None:
         UserError: The file ends early.
     """
     assert out.dtype == entry.info.dtype
+    assert 0 <= start <= start + out.numel() <= entry.info.numel
     if out.numel() == 0:
         return
     view = memoryview(out.view(torch.uint8).numpy())

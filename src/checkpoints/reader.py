@@ -29,6 +29,7 @@ class Checkpoint:
     Args:
         path: The directory.
         allow_pickle: Read `pytorch_model*.bin` where there are no safetensors (with `weights_only`).
+        weights: Name of the safetensors file where there is no index.
 
     Raises:
         UserError: No such directory, no weights in it, absent shards, truncated or corrupt files.
@@ -38,18 +39,20 @@ class Checkpoint:
         >>> checkpoint.tensor("model.norm.weight")  # doctest: +SKIP
     """
 
-    def __init__(self, path: Path, allow_pickle: bool = False) -> None:
+    computed: frozenset[str] = frozenset()  # every tensor is stored; see `src.merging.parent`
+
+    def __init__(self, path: Path, allow_pickle: bool = False, weights: str = SINGLE_FILE) -> None:
         self.path = Path(path)
         if not self.path.is_dir():
-            raise UserError(f"no checkpoint at {self.path}: expected a Hugging Face directory with {SINGLE_FILE}")
+            raise UserError(f"no checkpoint at {self.path}: expected a Hugging Face directory with {weights}")
         self._pickled: PickledWeights | None = None
         self._entries: dict[str, Entry] = {}
         if (self.path / INDEX_FILE).is_file():
             self._entries = _indexed(self.path)
-        elif (self.path / SINGLE_FILE).is_file():
-            self._entries = read_header(self.path / SINGLE_FILE)
+        elif (self.path / weights).is_file():
+            self._entries = read_header(self.path / weights)
         elif not pickle_files(self.path):
-            raise UserError(f"no weights in {self.path}: expected {SINGLE_FILE} or {INDEX_FILE}")
+            raise UserError(f"no weights in {self.path}: expected {weights} or {INDEX_FILE}")
         elif not allow_pickle:
             raise UserError(f"{self.path} holds only pickled weights; convert them, or pass allow_pickle=true")
         else:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 
-from src.checkpoints import Checkpoint
 from src.merging.kinship import check_kinship
 from src.merging.ops import Ops, choose_ops
+from src.merging.parent import Parent
 from src.merging.parents import Block, Stack
 from src.merging.point_run import PointRun
 from src.merging.recipe import Recipe
@@ -26,6 +26,7 @@ from src.merging.sinks import Sink
 from src.merging.sources import open_stack
 from src.merging.strength import LayerStrength
 from src.merging.validate import check_excludes, check_parents
+from src.merging.vocabulary import align_vocabulary
 from src.utils.errors import UserError
 from src.utils.progress import track
 
@@ -54,10 +55,11 @@ class Outcome:
 
 
 def merge_grid(
-    base: Checkpoint,
-    specialists: Mapping[str, Checkpoint],
+    base: Parent,
+    specialists: Mapping[str, Parent],
     points: Sequence[Point],
     key: str = "",
+    names: Collection[str] | None = None,
     workers: int | None = None,
     ops: Ops | None = None,
     device: str = "cpu",
@@ -69,6 +71,7 @@ def merge_grid(
         specialists: K parents by name; their order is that of the coefficients.
         points: Recipes and sinks.
         key: Hash of the parents (say, of their fingerprints): an interrupted merge is only resumed under the same key.
+        names: Only these tensors (for a sink that takes some of a merge); None takes all.
         workers: Threads; None takes all cores. The result does not depend on it.
         ops: Arithmetic, plain or compiled; None takes what is faster. The result does not depend on it.
         device: Where the arithmetic is done; the result does not depend on it.
@@ -82,21 +85,43 @@ def merge_grid(
     Example:
         >>> [outcome] = merge_grid(base, specialists, [Point(recipe, ToDirectory(path))])  # doctest: +SKIP
     """
-    check_parents(base, specialists)
+    families = {}
+    for mode in sorted({point.recipe.tokenizer for point in points} or {"equal"}):
+        family = align_vocabulary(base, specialists, mode)
+        check_parents(family.base, family.specialists, same_tokens=mode == "equal")
+        check_kinship(family.base, family.specialists)
+        families[mode] = family
     check_excludes([point.recipe for point in points], base.names)
-    check_kinship(base, specialists)
-    where = torch.device(device)
-    ops = ops or choose_ops(sum(info.numel for info in base.table.values()) * len(points), where)
-    runs = [PointRun(point.recipe, point.sink, base, tuple(specialists), key) for point in points]
+    runs: dict[int, PointRun] = {}
+    for mode, family in families.items():
+        chosen = [index for index, point in enumerate(points) if point.recipe.tokenizer == mode]
+        opened = [PointRun(points[i].recipe, points[i].sink, family.base, tuple(specialists), key) for i in chosen]
+        one_pass(family.base, family.specialists, opened, names, workers, ops, torch.device(device))
+        runs |= dict(zip(chosen, opened, strict=True))
+    return [Outcome(run.recipe, run.strength(), run.error) for _, run in sorted(runs.items())]
+
+
+def one_pass(
+    base: Parent,
+    specialists: Mapping[str, Parent],
+    runs: Sequence[PointRun],
+    names: Collection[str] | None,
+    workers: int | None,
+    ops: Ops | None,
+    device: torch.device,
+) -> None:
+    """Merge all points whose receivers are open, and close them; see `merge_grid`."""
+    wanted = [name for name in base.names if names is None or name in names]
+    ops = ops or choose_ops(sum(base.table[name].numel for name in wanted) * len(runs), device)
+    following = dict(itertools.pairwise(wanted))
     try:
         with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-            following = dict(itertools.pairwise(base.names))
-            for name in track(base.names, f"merging {len(points)} point{'s' * (len(points) > 1)}"):
+            for name in track(wanted, f"merging {len(runs)} point{'s' * (len(runs) > 1)}"):
                 wanting = [run for run in runs if run.wants(name)]
                 if wanting:
                     for parent in (base, *specialists.values()):
                         parent.prefetch(following.get(name, name))
-                    stack = open_stack(name, base, specialists, ops, pool, where)
+                    stack = open_stack(name, base, specialists, ops, pool, device)
                     merge_tensor(stack, wanting)
                     stack.release()
     except BaseException as error:
@@ -105,7 +130,6 @@ def merge_grid(
         raise
     for run in runs:
         run.close()
-    return [Outcome(run.recipe, run.strength(), run.error) for run in runs]
 
 
 def merge_tensor(stack: Stack, runs: Sequence[PointRun]) -> None:

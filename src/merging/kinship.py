@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import torch
 
-from src.checkpoints import Checkpoint
+from src.merging.parent import Parent
 from src.utils.errors import UserError
 from src.utils.progress import say
 
@@ -18,7 +18,7 @@ UNRELATED = 0.9
 TWINS = 0.9
 
 
-def check_kinship(base: Checkpoint, specialists: Mapping[str, Checkpoint]) -> None:
+def check_kinship(base: Parent, specialists: Mapping[str, Parent]) -> None:
     """Refuse a specialist that is as far from the base as unrelated weights; warn of a base they all left behind.
 
     Unrelated weights A, B are nearly orthogonal: |A - B|^2 is |A|^2 + |B|^2. A fine-tune stays well below, however
@@ -53,12 +53,12 @@ def check_kinship(base: Checkpoint, specialists: Mapping[str, Checkpoint]) -> No
             )
 
 
-def _sample(base: Checkpoint) -> list[str]:
+def _sample(base: Parent) -> list[str]:
     matrices = [name for name, info in base.table.items() if len(info.shape) > 1 and info.dtype.is_floating_point]
     return matrices[:: max(1, math.ceil(len(matrices) / TENSORS))]
 
 
-def _read(checkpoint: Checkpoint, names: list[str]) -> torch.Tensor:
+def _read(checkpoint: Parent, names: list[str]) -> torch.Tensor:
     return torch.cat([checkpoint.flat(name, 0, min(ELEMENTS, checkpoint.table[name].numel)).double() for name in names])
 
 

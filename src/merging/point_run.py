@@ -8,7 +8,8 @@ from contextlib import ExitStack
 
 import torch
 
-from src.checkpoints import Checkpoint, TensorInfo
+from src.checkpoints import TensorInfo
+from src.merging.parent import Parent
 from src.merging.parents import Block, Stack
 from src.merging.recipe import Recipe
 from src.merging.rule import BlockMerge
@@ -29,7 +30,7 @@ class PointRun:
         key: Hash of the parents.
     """
 
-    def __init__(self, recipe: Recipe, sink: Sink, base: Checkpoint, labels: tuple[str, ...], key: str) -> None:
+    def __init__(self, recipe: Recipe, sink: Sink, base: Parent, labels: tuple[str, ...], key: str) -> None:
         self.recipe = recipe
         self.error: UserError | None = None
         self._weights = list(recipe.coefficients(labels).values())
@@ -121,6 +122,6 @@ class PointRun:
         return [] if self.error else strength_by_layer(self._norms)
 
 
-def merged_table(base: Checkpoint, recipe: Recipe) -> dict[str, TensorInfo]:
+def merged_table(base: Parent, recipe: Recipe) -> dict[str, TensorInfo]:
     """Shapes and dtypes of a merge's tensors."""
     return {name: TensorInfo(info.shape, recipe.output_dtype(info.dtype)) for name, info in base.table.items()}

@@ -15,7 +15,8 @@ from src.utils.errors import UserError
 
 OUTPUT_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ENGINES = ("own", "mergekit")
-COMMON = ("match_norm", "exclude", "dtype", "engine")  # keys of every method
+TOKENIZERS = ("equal", "shared", "base", "union")
+COMMON = ("match_norm", "exclude", "dtype", "tokenizer", "engine")  # keys of every method
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Recipe:
         match_norm: Scale every tensor's merged delta to the weighted mean norm of its parents' deltas.
         exclude: Regular expression; tensors whose name it finds keep the base's values.
         dtype: Dtype of the merged weights; None keeps that of the base.
+        tokenizer: How vocabularies are brought together, see `align_vocabulary`.
         engine: `own`, or `mergekit` to have the reference implementation do the same merge.
 
     Raises:
@@ -45,6 +47,7 @@ class Recipe:
     match_norm: bool = False
     exclude: str | None = None
     dtype: str | None = None
+    tokenizer: str = "equal"
     engine: str = "own"
 
     def __post_init__(self) -> None:
@@ -55,6 +58,7 @@ class Recipe:
         flag("match_norm", self.match_norm)
         if self.dtype is not None:
             choice("dtype", self.dtype, OUTPUT_DTYPES)
+        choice("tokenizer", self.tokenizer, TOKENIZERS)
         choice("engine", self.engine, ENGINES)
         try:
             re.compile(self.exclude or "")

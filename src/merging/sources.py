@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from src.checkpoints import Checkpoint
 from src.merging.ops import Ops
+from src.merging.parent import Parent
 from src.merging.parents import Memory, Read, Stack
 from src.utils.errors import UserError
 
@@ -17,8 +17,8 @@ HELD_BYTES = 1 << 27  # of all parents together; a larger tensor is read again, 
 
 def open_stack(
     name: str,
-    base: Checkpoint,
-    specialists: Mapping[str, Checkpoint],
+    base: Parent,
+    specialists: Mapping[str, Parent],
     ops: Ops,
     pool: ThreadPoolExecutor,
     device: torch.device,
@@ -31,19 +31,22 @@ def open_stack(
     parents = {"base": base, **specialists}
     info = base.table[name]
     hold = sum(parent.table[name].nbytes for parent in parents.values()) <= HELD_BYTES or device.type != "cpu"
-    reads = [_held(parent, name, device) if hold else _unheld(parent, name) for parent in parents.values()]
+    reads = [
+        _held(parent, name, device) if hold or name in parent.computed else _unheld(parent, name)
+        for parent in parents.values()
+    ]
     stack = Stack(name, info.shape, list(specialists), reads, ops, pool, device)
     if info.dtype.is_floating_point and not all(norm < float("inf") for norm in stack.norms()):
         raise _not_finite(name, parents)
     return stack
 
 
-def _held(parent: Checkpoint, name: str, device: torch.device) -> Read:
+def _held(parent: Parent, name: str, device: torch.device) -> Read:
     values = parent.flat(name, 0, parent.table[name].numel).to(device)
     return lambda start, stop, memory: values[start:stop]
 
 
-def _unheld(parent: Checkpoint, name: str) -> Read:
+def _unheld(parent: Parent, name: str) -> Read:
     dtype = parent.table[name].dtype
 
     def read(start: int, stop: int, memory: Memory) -> torch.Tensor:
@@ -54,7 +57,7 @@ def _unheld(parent: Checkpoint, name: str) -> Read:
     return read
 
 
-def _not_finite(name: str, parents: Mapping[str, Checkpoint]) -> UserError:
+def _not_finite(name: str, parents: Mapping[str, Parent]) -> UserError:
     for label, parent in parents.items():
         bad = int((~torch.isfinite(parent.tensor(name))).sum())
         if bad:

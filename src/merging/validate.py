@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 
-from src.checkpoints import Checkpoint
+from src.merging.parent import Parent
 from src.merging.recipe import Recipe
+from src.merging.tokens import read_vocabulary, vocabulary_differences
+from src.merging.vocabulary import ROWS
 from src.utils.errors import UserError, first_differences
 
 
-def check_parents(base: Checkpoint, specialists: Mapping[str, Checkpoint]) -> None:
-    """All parents have the same tensors, shapes, dtypes, tied weights and tokenizer.
+def check_parents(base: Parent, specialists: Mapping[str, Parent], same_tokens: bool = True) -> None:
+    """All parents have the same tensors, shapes, dtypes and tied weights, and the same tokenizer if `same_tokens`.
 
     Raises:
         UserError: They differ; the first five differences are listed.
@@ -24,16 +24,18 @@ def check_parents(base: Checkpoint, specialists: Mapping[str, Checkpoint]) -> No
     for label, parent in specialists.items():
         differences = table_differences(base, parent)
         if differences:
-            raise UserError(first_differences(f"{parent.path} ({label}) does not fit {base.path} (base)", differences))
+            message = f"{parent.path} ({label}) does not fit {base.path} (base)"
+            raise UserError(first_differences(message, differences) + _way_out(base, parent))
         if parent.tied != base.tied:
             raise UserError(
                 f"{parent.path} ({label}) has tie_word_embeddings={parent.tied}, {base.path} (base) {base.tied}: "
                 "export both the same way"
             )
-        _check_tokenizer(base, label, parent)
+        if same_tokens:
+            _check_tokenizer(base, label, parent)
 
 
-def table_differences(base: Checkpoint, parent: Checkpoint) -> list[str]:
+def table_differences(base: Parent, parent: Parent) -> list[str]:
     """Missing, extra, misshapen and differently typed tensors of `parent`, in the order of their names."""
     found = []
     for name in sorted({*base.table, *parent.table}):
@@ -44,37 +46,9 @@ def table_differences(base: Checkpoint, parent: Checkpoint) -> list[str]:
             found.append(f"{name} is not in the base")
         elif got.shape != expected.shape:
             found.append(f"{name} has shape {list(got.shape)}, expected {list(expected.shape)}")
-        elif got.dtype != expected.dtype:
+        elif got.dtype != expected.dtype and name not in parent.computed:
             found.append(f"{name} has dtype {_short(got.dtype)}, expected {_short(expected.dtype)}")
     return found
-
-
-def tokenizer_vocabulary(checkpoint: Checkpoint) -> dict[str, int] | None:
-    """Token -> id from `tokenizer.json`, added tokens included; None where there is no such file.
-
-    Raises:
-        UserError: The file is corrupt.
-    """
-    path = checkpoint.path / "tokenizer.json"
-    if not path.is_file():
-        return None
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        stored = content["model"]["vocab"]
-        # a unigram model lists [token, score] in the order of the ids
-        vocabulary = dict(stored) if isinstance(stored, dict) else {entry[0]: i for i, entry in enumerate(stored)}
-        return vocabulary | {token["content"]: token["id"] for token in content.get("added_tokens", [])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is corrupt: expected a tokenizer with a vocabulary ({error})") from error
-
-
-def vocabulary_differences(base: Mapping[str, int], other: Mapping[str, int]) -> list[str]:
-    """Tokens whose ids differ or that only one side has, in the order of their ids."""
-    tokens = {token for token, _ in {*base.items()} ^ {*other.items()}}
-    ordered = sorted(tokens, key=lambda token: (min(base.get(token, 1 << 40), other.get(token, 1 << 40)), token))
-    return [
-        f"{token!r} is {base.get(token, 'absent')} in the base, {other.get(token, 'absent')} here" for token in ordered
-    ]
 
 
 def check_excludes(recipes: Sequence[Recipe], names: Sequence[str]) -> None:
@@ -90,15 +64,22 @@ def check_excludes(recipes: Sequence[Recipe], names: Sequence[str]) -> None:
             )
 
 
-def _check_tokenizer(base: Checkpoint, label: str, parent: Checkpoint) -> None:
-    ours, theirs = tokenizer_vocabulary(base), tokenizer_vocabulary(parent)
+def _check_tokenizer(base: Parent, label: str, parent: Parent) -> None:
+    ours, theirs = read_vocabulary(base.path), read_vocabulary(parent.path)
     if ours is None or theirs is None:
         return  # weights without a tokenizer (an adapter, a bare export) are merged as they are
-    differences = vocabulary_differences(ours, theirs)
+    differences = vocabulary_differences(ours.ids, theirs.ids)
     if differences:
-        raise UserError(
-            first_differences(f"the tokenizer of {parent.path} ({label}) differs from the base's", differences)
-        )
+        message = f"the tokenizer of {parent.path} ({label}) differs from the base's"
+        raise UserError(first_differences(message, differences) + "; merge.tokenizer=union or base merges by token")
+
+
+def _way_out(base: Parent, parent: Parent) -> str:
+    """Embeddings padded to different heights are common among sizes of one family."""
+    common = [name for name in base.table if name in parent.table and base.table[name] != parent.table[name]]
+    if common and all(ROWS.search(name) for name in common):
+        return "; merge.tokenizer=shared merges the rows that all have"
+    return ""
 
 
 def _short(dtype: torch.dtype) -> str:

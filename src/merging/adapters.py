@@ -1,0 +1,163 @@
+"""LoRA adapters as parents: W + scale * B A (arXiv 2106.09685), read from a PEFT directory without PEFT."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.checkpoints import Checkpoint, TensorInfo
+from src.utils.errors import UserError, first_differences
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+PREFIX = "base_model.model."
+PARTS = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a directory is a PEFT adapter."""
+    return (path / CONFIG).is_file()
+
+
+class LoraParent:
+    """A LoRA adapter, seen as the checkpoint it makes of its base. Adapted tensors are computed in float32.
+
+    Args:
+        path: PEFT directory.
+        base: The checkpoint it adapts.
+
+    Raises:
+        UserError: The adapter is of another kind (DoRA, another PEFT method), or does not fit the base.
+    """
+
+    def __init__(self, path: Path, base: Checkpoint) -> None:
+        self.path = Path(path)
+        self._base = base
+        self._settings = _read_settings(self.path)
+        self._weights = Checkpoint(self.path, weights=WEIGHTS)
+        self._factors, self._replaced = self._sort()
+        self._check()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of the base."""
+        return self._base.names
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """That of the base."""
+        return self._base.config
+
+    @property
+    def tied(self) -> bool:
+        """That of the base."""
+        return self._base.tied
+
+    @property
+    def computed(self) -> frozenset[str]:
+        """The adapted tensors."""
+        return frozenset({*self._factors, *self._replaced})
+
+    @cached_property
+    def table(self) -> Mapping[str, TensorInfo]:
+        """That of the base, adapted tensors as float32."""
+        return {
+            name: TensorInfo(info.shape, torch.float32) if name in self.computed else info
+            for name, info in self._base.table.items()
+        }
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """One tensor of the adapted model."""
+        if name in self._replaced:
+            return self._weights.tensor(self._replaced[name]).float()
+        weight = self._base.tensor(name)
+        return weight.float() + self._delta(name) if name in self._factors else weight
+
+    def flat(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """Elements [start, stop) of a tensor, one-dimensional."""
+        if name in self.computed:
+            return self.tensor(name).reshape(-1)[start:stop]
+        return self._base.flat(name, start, stop)
+
+    def read_into(self, name: str, start: int, out: torch.Tensor) -> None:
+        """Elements [start, start + len(out)) into memory that is there."""
+        out.copy_(self.flat(name, start, start + out.numel()))
+
+    def prefetch(self, name: str) -> None:
+        """The base's part is announced by the base."""
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the adapter's weights and settings; the base has its own."""
+        settings = json.dumps(self._settings, sort_keys=True)
+        return hashlib.sha256((self._weights.fingerprint() + settings).encode()).hexdigest()
+
+    def _delta(self, name: str) -> torch.Tensor:
+        """scale * B A in float64, rounded once: the same on any number of threads."""
+        down_name, up_name = self._factors[name]
+        down, up = (self._weights.tensor(part).double() for part in (down_name, up_name))
+        module = name.removesuffix(".weight")
+        product = up @ down * self._scale(module, down.shape[0])
+        is_embedding = down_name.endswith(PARTS[2])
+        return (product.T if is_embedding or self._settings.get("fan_in_fan_out") else product).float()
+
+    def _scale(self, module: str, rank: int) -> float:
+        alpha = self._settings["lora_alpha"]
+        for pattern, value in (self._settings.get("alpha_pattern") or {}).items():
+            if re.match(rf"(.*\.)?({pattern})$", module):
+                alpha = value
+                break
+        return float(alpha) / (math.sqrt(rank) if self._settings.get("use_rslora") else rank)
+
+    def _sort(self) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
+        """Adapted tensor -> names of its factors A and B; replaced tensor -> name of its values."""
+        found: dict[str, dict[int, str]] = {}
+        replaced = {}
+        for stored in self._weights.names:
+            name = stored.removeprefix(PREFIX)
+            part = next((index for index, end in enumerate(PARTS) if name.endswith(end)), None)
+            if part is None:
+                replaced[name.replace(".base_layer.", ".")] = stored
+            else:
+                found.setdefault(name.removesuffix(PARTS[part]) + ".weight", {})[part % 2] = stored
+        alone = [name for name, parts in found.items() if len(parts) != 2]
+        if alone:
+            raise UserError(first_differences(f"{self.path}: only one factor of", alone))
+        factors = {name: (parts[0], parts[1]) for name, parts in found.items()}
+        # beside an adapted embedding PEFT saves the frozen weight, which is the base's own
+        return factors, {name: stored for name, stored in replaced.items() if name not in factors}
+
+    def _check(self) -> None:
+        absent = sorted(name for name in self.computed if name not in self._base.table)
+        if absent:
+            hint = "; the base ties its head to the embedding" if "lm_head.weight" in absent and self._base.tied else ""
+            raise UserError(first_differences(f"{self.path} adapts tensors that {self._base.path} lacks{hint}", absent))
+        for name in sorted(self.computed):
+            expected = self._base.shape(name)
+            got = tuple(self.tensor(name).shape) if name in self._replaced else self._factor_shape(name)
+            if got != expected:
+                raise UserError(f"{self.path}: {name} has shape {list(got)}, expected {list(expected)}: another base?")
+
+    def _factor_shape(self, name: str) -> tuple[int, ...]:
+        down, up = self._factors[name]
+        shape = (self._weights.shape(up)[0], self._weights.shape(down)[1])
+        flipped = down.endswith(PARTS[2]) or bool(self._settings.get("fan_in_fan_out"))
+        return shape[::-1] if flipped else shape
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        kind, _ = settings["peft_type"], settings["lora_alpha"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path / CONFIG} is no LoRA configuration: {error!r}") from error
+    if kind != "LORA" or settings.get("use_dora"):
+        raise UserError(f"{path}: only plain LoRA adapters merge, this is {'DoRA' if kind == 'LORA' else kind}")
+    return dict(settings)
