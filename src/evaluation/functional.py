@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import marshal
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.evaluation.groundtruth import FULL_BYTES, SMALL_BYTES, Expected, Suite, Truth, ground_truths
-from src.evaluation.oracles import Oracle
+from src.evaluation.groundtruth import Truth, ground_truths
 from src.evaluation.problems import Problem
 from src.evaluation.programs import candidate_programs
-from src.evaluation.sandbox import protocol
-from src.evaluation.sandbox.decode import Undecodable, decode
 from src.evaluation.sandbox.pool import Sandbox
-from src.evaluation.sandbox.worker import End, Frame, Job, Worker, WorkerDied
+from src.evaluation.sandbox.worker import Worker
 from src.evaluation.sandboxed_sanitise import sanitise_in_sandbox
+from src.evaluation.suites import PASS, run_suite
 from src.utils.errors import UserError, first_differences
 from src.utils.progress import progress_bar
-
-PASS, FAIL, TIMEOUT = "pass", "fail", "timeout"
-LOAD_SECONDS = 10.0  # CPU, for a program's top level with its imports
-LONGEST_REASON = 300
-SUITE_SECONDS = 60.0  # CPU, for a whole suite (EvalPlus's cap), more where the reference solution itself is slow
 
 
 @dataclass(frozen=True)
@@ -38,7 +30,7 @@ class Verdict:
         base: `pass`, `fail` or `timeout` on the original tests.
         plus: The same on original and added tests together.
         detail: Why it did not pass; empty where it did.
-        flaky: It ran out of time among other programs, and did not when run again alone.
+        flaky: Among other programs it ran out of time (or was killed), and run again alone it got another verdict.
     """
 
     task_id: str
@@ -106,7 +98,7 @@ def score_programs(
 
 
 def flaky_tasks(verdicts: Iterable[Verdict]) -> list[str]:
-    """Tasks with a program whose time ran out among others but not alone."""
+    """Tasks with a program that got another verdict alone than among others."""
     return sorted({verdict.task_id for verdict in verdicts if verdict.flaky})
 
 
@@ -135,15 +127,15 @@ def _judge_all(programs: list[_Program], sandbox: Sandbox, base_only: bool) -> l
     order = sorted(firsts.values(), key=lambda index: -programs[index].truth.seconds)
     modules = {"numpy"} if any("numpy" in text for program in programs for text in program.candidates) else set()
 
-    def judge(worker: Worker, index: int) -> Verdict:
+    def judge(worker: Worker, index: int) -> tuple[Verdict, bool]:
         return _judge(worker, programs[index], sandbox, base_only)
 
-    verdicts: dict[int, Verdict] = {}
     with progress_bar() as bar:
         task = bar.add_task("programs", total=len(order))
-        verdicts.update(zip(order, sandbox.map(judge, order, modules, on_done=lambda: bar.advance(task)), strict=True))
-        late = [index for index in order if TIMEOUT in (verdicts[index].base, verdicts[index].plus)]
-        for index, again in zip(late, sandbox.map(judge, late, modules, workers=1), strict=True):
+        judged = sandbox.map(judge, order, modules, on_done=lambda: bar.advance(task))
+        verdicts = {index: verdict for index, (verdict, _) in zip(order, judged, strict=True)}
+        doubtful = [index for index, (_, doubt) in zip(order, judged, strict=True) if doubt]
+        for index, (again, _) in zip(doubtful, sandbox.map(judge, doubtful, modules, workers=1), strict=True):
             same = (again.base, again.plus) == (verdicts[index].base, verdicts[index].plus)
             verdicts[index] = dataclasses.replace(again, flaky=not same)
     return [
@@ -152,107 +144,13 @@ def _judge_all(programs: list[_Program], sandbox: Sandbox, base_only: bool) -> l
     ]
 
 
-def _judge(worker: Worker, program: _Program, sandbox: Sandbox, base_only: bool) -> Verdict:
+def _judge(worker: Worker, program: _Program, sandbox: Sandbox, base_only: bool) -> tuple[Verdict, bool]:
+    """The verdict, and whether it needs a second look, alone."""
     problem, truth = program.problem, program.truth
-    base, why = _run_suite(worker, program, problem.base_input, truth.base, sandbox)
-    detail = f"base: {why}" if base != PASS else ""
-    plus = base
+    last = run_suite(worker, program.candidates, problem, problem.base_input, truth.base, sandbox)
+    base, name = last.status, "base"
     if base == PASS and not base_only:
-        plus, why = _run_suite(worker, program, problem.plus_input, truth.plus, sandbox)
-        detail = f"plus: {why}" if plus != PASS else ""
-    return Verdict(problem.task_id, program.sample, base, plus, detail)
-
-
-def _run_suite(worker: Worker, program: _Program, inputs: list[Any], suite: Suite, sandbox: Sandbox) -> tuple[str, str]:
-    """Status and reason; large outputs that differ bit by bit are asked for again in full."""
-    status, why = FAIL, "the sandbox ended twice"
-    inline, deaths = SMALL_BYTES, 0
-    while deaths < 2:
-        judge = _Judge(Oracle(program.problem), inputs, suite)
-        try:
-            end = worker.run(_job(program, inputs, suite, sandbox, inline), judge)
-        except WorkerDied:
-            deaths += 1
-            continue
-        if judge.wants_full and inline < FULL_BYTES:
-            inline = FULL_BYTES
-            continue
-        return judge.conclude(end)
-    return status, why
-
-
-def _job(program: _Program, inputs: list[Any], suite: Suite, sandbox: Sandbox, inline: int) -> Job:
-    limits = [max(sandbox.min_seconds, sandbox.factor * seconds) for seconds in suite.seconds]
-    longest = max(SUITE_SECONDS, sandbox.factor * sum(suite.seconds))
-    return Job(
-        candidates=program.candidates,
-        entry_point=program.problem.entry_point,
-        inputs=marshal.dumps(inputs, protocol.MARSHAL_VERSION),
-        cpu_limits=(LOAD_SECONDS, *limits),
-        cpu_total=LOAD_SECONDS + min(longest, sum(limits)),
-        memory=sandbox.memory_mb << 20,
-        inline=inline,
-    )
-
-
-class _Judge:
-    """Compares a program's outputs with the expected ones as they arrive; false ends the program."""
-
-    def __init__(self, oracle: Oracle, inputs: list[Any], suite: Suite) -> None:
-        self.oracle = oracle
-        self.inputs = inputs
-        self.suite = suite
-        self.right = 0
-        self.wants_full = False
-        self.why = ""
-
-    def __call__(self, frame: Frame) -> bool:
-        if frame.kind in (protocol.RAISED, protocol.UNUSABLE):
-            where = f"input {self.right}: " if frame.kind == protocol.RAISED else ""
-            self.why = where + frame.body[:LONGEST_REASON].decode("utf-8", "replace")
-            return False
-        if frame.index != self.right or self.right >= len(self.inputs):
-            self.why = "output that no input asked for"
-            return False
-        if not self._is_right(frame, self.suite.expected[self.right]):
-            self.why = f"input {self.right}: wrong output"
-            return False
-        self.right += 1
-        return True
-
-    def conclude(self, end: End) -> tuple[str, str]:
-        """Status and reason once the program has ended."""
-        if self.why:
-            return FAIL, self.why
-        if end.reason in (protocol.CPU_LIMIT, protocol.WALL_LIMIT):
-            return TIMEOUT, f"input {self.right}: {end.reason}"
-        if self.right == len(self.inputs):
-            return PASS, ""
-        return FAIL, f"input {self.right}: the program's process ended (wait status {end.status})"
-
-    def _is_right(self, frame: Frame, expected: Expected) -> bool:
-        if frame.kind == protocol.DIGEST:
-            return self._is_right_by_digest(frame, expected)
-        body = expected.body()
-        if expected.exact and self.oracle.equal_is_right and frame.kind == expected.kind and frame.body == body:
-            return True
-        if body is None:
-            return False
-        try:
-            output, wanted = decode(frame.kind, frame.body), decode(expected.kind, body)
-        except Undecodable:
-            return False
-        first = self.suite.first_float
-        return self.oracle.is_right(self.inputs[self.right], output, wanted, self.right > first, self.right >= first)
-
-    def _is_right_by_digest(self, frame: Frame, expected: Expected) -> bool:
-        if len(frame.body) != protocol.DIGEST_BODY.size:
-            return False
-        kind, size, digest = protocol.DIGEST_BODY.unpack(frame.body)
-        if expected.exact and self.oracle.equal_is_right:
-            if (kind, size, digest) == (expected.kind, expected.size, expected.digest):
-                return True
-        elif self.oracle.only_not_none:
-            return expected.body() == b"T"
-        self.wants_full = size <= FULL_BYTES and expected.packed is not None
-        return False
+        last = run_suite(worker, program.candidates, problem, problem.plus_input, truth.plus, sandbox)
+        name = "plus"
+    detail = f"{name}: {last.why}" if last.why else ""
+    return Verdict(problem.task_id, program.sample, base, last.status, detail), last.doubtful

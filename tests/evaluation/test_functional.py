@@ -14,6 +14,7 @@ from src.evaluation.groundtruth import ground_truths
 from src.evaluation.problems import Problem
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker, WorkerDied
+from src.evaluation.suites import Outcome
 from src.utils.errors import UserError
 from tests.evaluation.sandbox.conftest import sandbox  # noqa: F401 (a fixture)
 
@@ -171,19 +172,21 @@ def test_limits_follow_the_reference_solution(tmp_path: Path) -> None:
     assert [v.base for v in verdicts] == ["pass", "timeout"]
 
 
-def test_late_only_among_others_is_flaky(
+@pytest.mark.parametrize("status", ["timeout", "fail"])
+def test_late_or_killed_only_among_others_is_flaky(
+    status: str,
     sandbox: Sandbox,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A program that runs out of time is run again alone; that verdict counts, and the task is listed."""
-    real, attempts = functional._run_suite, []
+    real, attempts = functional.run_suite, []
 
-    def late_at_first(*rest: Any) -> tuple[str, str]:
+    def late_at_first(*rest: Any) -> Outcome:
         attempts.append(rest)
-        return ("timeout", "input 0: cpu limit") if len(attempts) == 1 else real(*rest)
+        return Outcome(status, "input 0", doubtful=True) if len(attempts) == 1 else real(*rest)
 
-    monkeypatch.setattr(functional, "_run_suite", late_at_first)
+    monkeypatch.setattr(functional, "run_suite", late_at_first)
     rows = [{"task_id": "T/add", "completion": "    return a + b\n"}]
     [result] = score_programs([ADD], rows, sandbox, tmp_path)
     assert (result.base, result.plus, result.flaky) == ("pass", "pass", True)

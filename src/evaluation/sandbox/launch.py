@@ -16,6 +16,8 @@ from src.utils.errors import UserError, unknown_choice
 ISOLATIONS = ("auto", "bubblewrap", "unshare", "unsafe")
 SCRATCH = "/scratch"  # not /tmp, where a checkout and its packages may be
 SCRATCH_BYTES = 64 << 20
+# Where memory runs out, the kernel shall end a generated program, not the user's work or another's worker.
+_VICTIM = ("/bin/sh", "-c", 'echo 800 2>/dev/null >/proc/self/oom_score_adj; exec "$@"', "sh")
 _FIRST_USER = 1 << 30  # far from numbers that anybody has; one a worker
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives", "/nix/store")
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from src.evaluation.sandbox.guest.serve import main; main()"
@@ -79,7 +81,7 @@ def find_launches(isolation: str) -> list[Launch]:
     if unshare:
         found.append(Launch("unshare", _unshare(unshare, user=True), jail=True, alone=True))
     if isolation == "unsafe":
-        found.append(Launch("unsafe", _python(), jail=False, alone=False))
+        found.append(Launch("unsafe", (*_VICTIM, *_python()), jail=False, alone=False))
     if not found:
         raise refusal([f"no {'bwrap or unshare' if isolation == 'auto' else isolation} on the PATH"])
     return found
@@ -95,8 +97,10 @@ def refusal(reasons: list[str]) -> UserError:
 
 def visible_paths() -> list[str]:
     """What of the file system a program sees, read-only: the system's libraries, this Python, its packages."""
-    own = sorted({os.path.realpath(sys.base_prefix), *_package_directories()} - set(_SYSTEM))
-    return [path for path in (*_SYSTEM, *own) if os.path.lexists(path)]
+    prefix = os.path.realpath(sys.base_prefix)  # not the whole of it: it may be somebody's ~/.local
+    python = {f"{prefix}/lib", f"{prefix}/lib64", os.path.realpath(sys.executable)}
+    own = {path for path in python | set(_package_directories()) if not path.startswith("/usr/")}
+    return [path for path in (*_SYSTEM, *sorted(own)) if os.path.lexists(path)]
 
 
 def environment() -> dict[str, str]:
@@ -125,13 +129,13 @@ def _bubblewrap(path: str) -> tuple[str, ...]:
     for part in ("src/__init__.py", "src/evaluation/__init__.py", "src/evaluation/sandbox"):
         arguments += ["--ro-bind", *[os.path.join(_code_directory(), part)] * 2]
     arguments += ["--size", str(SCRATCH_BYTES), "--tmpfs", SCRATCH, "--remount-ro", "/", "--chdir", SCRATCH, "--"]
-    return (*arguments, *_python())
+    return (*_VICTIM, *arguments, *_python())
 
 
 def _unshare(path: str, user: bool) -> tuple[str, ...]:
     own_user = ("--user", "--map-root-user") if user else ()
     spaces = ("--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup")
-    return (path, *own_user, *spaces, "--fork", "--kill-child", "--propagation", "private", "--", *_python())
+    return (*_VICTIM, path, *own_user, *spaces, "--fork", "--kill-child", "--propagation", "private", "--", *_python())
 
 
 def _python() -> tuple[str, ...]:

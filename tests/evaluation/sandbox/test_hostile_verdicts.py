@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src.evaluation import functional
+from src.evaluation import suites
 from src.evaluation.functional import Verdict, score_programs
 from src.evaluation.problems import Problem
 from src.evaluation.sandbox.pool import Sandbox
@@ -278,7 +278,7 @@ while True: pass
 
 @pytest.fixture(autouse=True)
 def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functional, "LOAD_SECONDS", 0.5)
+    monkeypatch.setattr(suites, "LOAD_SECONDS", 0.5)
 
 
 def judge(body: str, sandbox: Sandbox, cache: Path) -> list[Verdict]:

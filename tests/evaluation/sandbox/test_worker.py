@@ -51,6 +51,11 @@ def test_every_way_ends_a_program_that_does_not(each_worker: Worker) -> None:
     assert time.monotonic() - started < 20
 
 
+def test_programs_are_the_first_to_go_when_memory_runs_out(each_worker: Worker) -> None:
+    [server] = psutil.Process(each_worker.pid).children(recursive=True)
+    assert Path(f"/proc/{server.pid}/oom_score_adj").read_text().strip() == "800"
+
+
 def test_unsafe_runs_programs_too() -> None:
     [launch] = find_launches("unsafe")
     worker = Worker(launch)
