@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.merging import kernels
+from src.merging import kernels, rank_kernels
 from src.merging.combine import total_weight
 from src.merging.emit import Emission, Emitter, PlainEmitter
 from src.merging.fold import UNIT
@@ -97,7 +97,7 @@ class FusedOps:
         def count(block: Block) -> np.ndarray:
             counts = np.zeros(1 << width, np.int64)
             bits = values(block).numpy().view(np.uint32)
-            kernels.count_bits(bits, np.uint32(shift), np.uint32(prefix), np.uint32(shift + width), counts)
+            rank_kernels.count_bits(bits, np.uint32(shift), np.uint32(prefix), np.uint32(shift + width), counts)
             return counts
 
         return np.sum(stack.map(count), axis=0)
@@ -110,7 +110,7 @@ class FusedOps:
         def draw(block: Block) -> None:
             mask = self.array("mask", (block.stop - block.start,), np.uint8)
             bits = block.delta(index).numpy().view(np.uint32)
-            kernels.rank_masks(bits, by_rank, np.uint64(seed), block.start, mask)
+            rank_kernels.rank_masks(bits, by_rank, np.uint64(seed), block.start, mask)
             packed[block.start // 8 : -(-block.stop // 8)] = np.packbits(mask, bitorder="little")
 
         stack.map_rows(draw)
