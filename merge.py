@@ -3,11 +3,14 @@
 python merge.py merge=ties merge.weight=0.3
 python merge.py -m merge=ties,dare,della merge.weight=0.1,0.2,...,0.9
 python merge.py merge=linear base=DIR specialists.codegen=DIR specialists.codesum=DIR output=DIR
+python merge.py verify=runs/merge/pocket-ties-w0.3-s0
 merge.weight is the coefficient of the first task, the others share 1 - weight;
 merge.weights={codegen: .3, codesum: .5, bugfix: .2} names them.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
@@ -25,8 +28,13 @@ script = Script()
 def main(cfg: DictConfig) -> None:
     with script.job():  # torch is imported here, so that --help and mistyped keys answer at once
         from src.stages.merge import merge
+        from src.stages.verify import verify
 
-        say(f"merged {merge(Job.current('merge', cfg))}")
+        if cfg.verify is None:
+            say(f"merged {merge(Job.current('merge', cfg))}")
+        else:
+            found = verify(Path(cfg.verify), cfg.allow_pickle)
+            say(f"{cfg.verify} holds what its record says: {len(found.sampled)} sampled tensors are equal bit for bit")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,10 @@ class TrainConfig(Common):
     task: Any = None  # conf/task: the specialist's task
     tasks: dict[str, Any] = field(default_factory=dict)  # all tasks: of the mixture, the merge and the validation
     merge: Any = None  # conf/merge, for strategy=merge
+    data: Any = None  # part of the rows, and the cache of their tokens
+    mix: Any = None  # proportions of the tasks
+    checkpoint: Any = None  # when to save and validate
+    watch: Any = None  # what is measured beside the loss
     trainer: Any = None  # conf/trainer
     optimizer: Any = None  # conf/optimizer
     logger: Any = None  # conf/logger
@@ -52,6 +56,9 @@ class MergeConfig(Common, Parents):
     model: Any = None  # conf/model
     tasks: dict[str, Any] = field(default_factory=dict)  # their order is the order of the coefficients
     merge: Any = None  # conf/merge
+    device: str = "cpu"  # where the arithmetic is done: cpu, cuda; the result does not depend on it
+    allow_pickle: bool = False  # also read pytorch_model.bin (weights only); safetensors alone are read otherwise
+    verify: str | None = None  # an existing merge: recompute sampled tensors and compare, instead of merging
 
 
 @dataclass

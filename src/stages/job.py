@@ -20,7 +20,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 # Keys that say where and how loudly, not what: two runs that differ in these alone are equal.
 PLACES = {
     *("output", "output_root", "logger", "base", "specialists", "variants", "checkpoint", "samples"),
-    *("predictions", "references"),
+    *("predictions", "references", "device", "verify"),
 }
 LABELLED = {"debug", "model.init", "model.shrink"}  # these show in the name as part of the model's
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from src.checkpoints import Checkpoint, copy_side_files
 from src.merging.grid import Outcome, Point, merge_grid
-from src.merging.recipe import OUTPUT_DTYPES, Recipe
+from src.merging.parent import open_parents
+from src.merging.recipe import Recipe
+from src.merging.rounds import Round, resolve_round
+from src.merging.side_files import write_side_files
 from src.merging.sinks import ToDirectory
-from src.reporting.records import Run, begin_run, fingerprint
+from src.reporting.records import Run, begin_run, fingerprint, read_record
 from src.stages.build import build
 from src.stages.job import Job
 from src.stages.places import base_checkpoint, model_label, specialist_checkpoints
@@ -25,15 +27,18 @@ Result = Path | UserError
 
 @dataclass(frozen=True)
 class Parents:
-    """The checkpoints that jobs of one sweep may share."""
+    """The checkpoints that jobs of one sweep may share, and how they are read."""
 
     base: Path
     specialists: tuple[tuple[str, Path], ...]
+    allow_pickle: bool
+    device: str
 
     @classmethod
     def of(cls, cfg: DictConfig) -> Parents:
         """Those that `base=` and `specialists.*=` name, else the standard run directories."""
-        return cls(base_checkpoint(cfg), tuple(specialist_checkpoints(cfg).items()))
+        specialists = tuple(specialist_checkpoints(cfg).items())
+        return cls(base_checkpoint(cfg), specialists, cfg.allow_pickle, cfg.device)
 
     def fingerprints(self) -> dict[str, str]:
         """Content hash of each, by name."""
@@ -106,11 +111,11 @@ def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
 
 def _merge_opened(parents: Parents, opened: list[Opened], key: str) -> dict[int, Result]:
     """One pass; a point that fails leaves the others unharmed."""
-    specialists = {name: Checkpoint(place) for name, place in parents.specialists}
+    base, specialists = open_parents(parents.base, dict(parents.specialists), parents.allow_pickle)
     points = [Point(item.recipe, ToDirectory(item.run.work)) for item in opened]
     started = time.monotonic()
     try:
-        outcomes = merge_grid(Checkpoint(parents.base), specialists, points, key)
+        outcomes = merge_grid(base, specialists, points, key, device=parents.device)
     except UserError as error:
         for item in opened:
             item.run.abandon()
@@ -123,16 +128,25 @@ def _close(item: Opened, outcome: Outcome, parents: Parents, seconds: float) -> 
     if outcome.error is not None:
         item.run.abandon()
         return outcome.error
-    tuned = parents.specialists[0][1]  # its end token and chat template are those of the fine-tuning
-    dtype = item.recipe.dtype
-    copy_side_files(tuned, item.run.work, OUTPUT_DTYPES[dtype] if dtype else None)
+    specialists = dict(parents.specialists)
+    write_side_files(item.run.work, parents.base, specialists, item.recipe)
+    recipe = item.recipe.describe(list(specialists))
     item.run.results |= {
-        "recipe": item.recipe.describe([name for name, _ in parents.specialists]),
-        "parents": {"base": str(parents.base)} | {name: str(place) for name, place in parents.specialists},
+        "recipe": recipe,
+        "round": asdict(resolve_round(recipe, earlier_rounds(specialists))),
+        "parents": {name: str(place) for name, place in {"base": parents.base, **specialists}.items()},
         "strength": [asdict(layer) for layer in outcome.strength],
     }
     item.run.finish(seconds)
     return item.run.directory
+
+
+def earlier_rounds(specialists: Mapping[str, Path]) -> dict[str, Round]:
+    """What those parents resolve to that are merges themselves, by their records."""
+    records = {name: read_record(place) or {} for name, place in specialists.items()}
+    return {
+        name: Round(**record["results"]["round"]) for name, record in records.items() if record.get("stage") == "merge"
+    }
 
 
 def _begin(job: Job, recipe: Recipe, parents: Parents, inputs: dict[str, str]) -> Run:

@@ -82,7 +82,7 @@ def existing_checkpoint(path: str, key: str) -> Path:
     directory = Path(path)
     if not directory.is_dir():
         raise UserError(f"{key}={path}: no such directory; a checkpoint is a Hugging Face directory")
-    if not (directory / "config.json").is_file():
+    if not any((directory / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise UserError(f"{key}={path}: no config.json in it; a checkpoint is a Hugging Face directory")
     return directory
 

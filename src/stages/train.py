@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from src.checkpoints import Checkpoint
 from src.config.checks import check_train
-from src.data.examples import Example
+from src.data.cache import Tokenising
 from src.lit_modules.export import export_checkpoint
 from src.lit_modules.fit import FitResult, fit
-from src.lit_modules.options import BatchOptions, CheckpointOptions, OptimizerOptions, TrainerOptions
-from src.models import ModelSpec, load_model, load_tokenizer, torch_dtype
-from src.reporting.loggers import Logger
+from src.lit_modules.world import connect, resolve_world, started_world
+from src.models import ModelSpec, load_tokenizer, torch_dtype
+from src.reporting.loggers import Logger, NoLogger
 from src.reporting.records import Run, fingerprint, open_run
 from src.stages.build import build
 from src.stages.job import Job, compose_job
+from src.stages.launch import launch_ranks, open_shared_run
 from src.stages.merge import merge
 from src.stages.places import base_checkpoint, model_label, trained_name
 from src.stages.random_base import write_random_base
+from src.stages.training_network import training_network, watched
+from src.stages.training_options import TrainingOptions
+from src.stages.training_rows import source_rows, task_sources, training_tables
+from src.utils.ranks import from_main, is_main_process, wait_for_all
 
 OWN_KEYS = {"strategy", "task", "output", "merge"}  # of a run; all others are handed on to the runs that come first
 
@@ -39,63 +46,61 @@ def train(job: Job) -> Path:
     model: ModelSpec = build(cfg.model)
     if cfg.strategy.name == "base" and model.path is not None:
         return _published_base(job, model)
-    options = _options(cfg)  # before anything is opened: a mistake in them leaves nothing behind
-    directory = run_directory(job)
-    start = _start(job, model)
-    inputs = {} if start is None else {"base": fingerprint(start)}
+    options = TrainingOptions.of(cfg, model)  # before anything is opened: a mistake in them leaves nothing behind
+    directory, start = run_directory(job), _start(job, model)
+    world = resolve_world(options.trainer)
+    if world.size > 1 and started_world() is None:
+        launch_ranks(job, world)
+        return directory
+    connect(options.trainer, world)
+    inputs = {} if start is None else {"base": from_main(fingerprint(start) if is_main_process() else "")}
     identity = _identity(job)
-    with open_run(directory, stage="train", config=identity, inputs=inputs, argv=job.command) as run:
+    with open_shared_run(directory, stage="train", config=identity, inputs=inputs, argv=job.command) as run:
         if run.finished:
             return directory
-        logger: Logger = build(cfg.logger)
+        logger: Logger = build(cfg.logger) if is_main_process() else NoLogger()
         logger.start(directory.name, identity, run.work)
-        run.results |= asdict(_fit(job, model, start, run, logger, options))
+        run.results |= _fit(job, model, start, run, logger, options)
         logger.finish(run.work / "metrics.jsonl", run.results)
     return directory
 
 
-@dataclass(frozen=True)
-class Options:
-    """The instantiated nodes of a training run."""
-
-    optimizer: OptimizerOptions
-    batches: BatchOptions
-    trainer: TrainerOptions
-    checkpoints: CheckpointOptions
-
-
-def _options(cfg: DictConfig) -> Options:
-    return Options(
-        build(cfg.optimizer, lr=cfg.strategy.learning_rate),
-        _batches(cfg.strategy),
-        build(cfg.trainer),
-        CheckpointOptions(),
-    )
-
-
-def _fit(job: Job, model: ModelSpec, start: Path | None, run: Run, logger: Logger, options: Options) -> FitResult:
+def _fit(
+    job: Job, model: ModelSpec, start: Path | None, run: Run, logger: Logger, options: TrainingOptions
+) -> dict[str, Any]:
     cfg = job.cfg
-    train_rows = _rows(cfg, model.world, "train")
-    origin = start or _untrained(cfg, train_rows["base"], run.scratch / "untrained")
-    tokenizer = load_tokenizer(origin, chat_template=model.chat_template, eos_token=model.eos_token)
-    network = load_model(origin, attention=model.attention)
-    result = fit(
+    sources = task_sources(cfg, model.world, "train")
+    origin = start or _untrained(cfg, sources["base"], run.scratch / "untrained")
+    tokenizer = load_tokenizer(
+        model.tokenizer or origin, revision=model.revision, chat_template=model.chat_template, eos_token=model.eos_token
+    )
+    tokenising = Tokenising(tokenizer, options.batches.max_length, cfg.strategy.over_length)
+    data = options.data if model.world == "study" else replace(options.data, cache=None)
+    train_rows, lengths = training_tables(sources, "train", tokenising, data)
+    held_out, _ = training_tables(task_sources(cfg, model.world, "validation"), "validation", tokenising, data)
+    network, weights = training_network(model, origin, options, cfg.seed)
+    result: FitResult = fit(
         network,
-        tokenizer,
         train_rows,
-        _rows(cfg, model.world, "validation"),
+        held_out,
+        pad_token=int(tokenizer.pad_token_id or 0),  # never attended to, nor a target
         work_dir=run.scratch,
         optimizer=options.optimizer,
         batches=options.batches,
+        mix=options.mix,
         trainer=options.trainer,
         checkpoints=options.checkpoints,
+        watch=watched(options.watch, origin),
+        weights=weights,
         seed=cfg.seed,
         on_record=logger.record,
         description=run_directory(job).name,
     )
-    export_checkpoint(network, tokenizer, run.work, torch_dtype(model.dtype))
-    shutil.copy(run.scratch / "metrics.jsonl", run.work / "metrics.jsonl")
-    return result
+    base = Checkpoint(origin) if model.adapter is not None else None
+    export_checkpoint(network, tokenizer, run.work, torch_dtype(model.dtype), base)
+    if is_main_process():
+        shutil.copy(run.scratch / "metrics.jsonl", run.work / "metrics.jsonl")
+    return {**asdict(result), "lengths": {task: asdict(report) for task, report in lengths.items()}}
 
 
 def _start(job: Job, model: ModelSpec) -> Path | None:
@@ -127,18 +132,20 @@ def _make_missing(job: Job) -> None:
         train(job)
 
 
-def _untrained(cfg: DictConfig, rows: list[Example], directory: Path) -> Path:
+def _untrained(cfg: DictConfig, sources: list[Any], directory: Path) -> Path:
     """Tokenizer and random weights; after an interruption those that were drawn before."""
-    if not directory.is_dir():
+    if is_main_process() and not directory.is_dir():
+        rows = source_rows(sources, "train")
         built = build(cfg.strategy.architecture)(directory.with_suffix(".building"), rows, seed=cfg.seed)
         built.rename(directory)
+    wait_for_all()
     return directory
 
 
 def _specialists_then_merge(job: Job) -> Path:
     for task in job.cfg.tasks:
         _make_missing(compose_job("train", ["strategy=specialist", f"task={task}", *_handed_on(job)]))
-    shared = ("merge", "model", "seed", "output", "output_root")
+    shared = ("merge", "model", "debug", "seed", "output", "output_root")
     return merge(compose_job("merge", [override for override in job.overrides if _root_key(override) in shared]))
 
 
@@ -155,40 +162,19 @@ def run_directory(job: Job) -> Path:
     """Where a training job leaves its checkpoint."""
     cfg = job.cfg
     task = cfg.task.name if cfg.strategy.name == "specialist" else None
-    extras = job.extras(("model", "strategy", "task", "seed"))
+    extras = job.extras(("model", "strategy", "task", "seed", *(f"trainer.{key}" for key in WHERE)))
     return job.directory(trained_name(model_label(cfg.model), cfg.strategy.name, task, cfg.seed, extras))
 
 
-def _identity(job: Job) -> dict[str, object]:
-    """What decides the weights: no merge settings, and of the tasks those that are trained on."""
+WHERE = ("devices", "nodes")  # of the trainer: they decide how fast, not what
+
+
+def _identity(job: Job) -> dict[str, Any]:
+    """What decides the weights: no merge settings, of the tasks those that are trained on, no numbers of devices."""
     identity = job.identity()
     identity.pop("merge")
     if job.cfg.strategy.name != "specialist":
         identity.pop("task")
+    identity["trainer"] = {key: value for key, value in identity["trainer"].items() if key not in WHERE}
+    identity["data"] = {key: value for key, value in identity["data"].items() if key not in ("cache", "workers")}
     return identity
-
-
-def _rows(cfg: DictConfig, world: str, split: str) -> dict[str, list[Example]]:
-    """Rows by task: those of the strategy for training, those of every task for validation."""
-    if cfg.strategy.name == "base":
-        return {"base": build(cfg.strategy.source).examples(split)}
-    if cfg.strategy.name == "specialist" and split == "train":
-        return {cfg.task.name: _task_rows(cfg.task, world, split)}
-    return {str(name): _task_rows(task, world, split) for name, task in cfg.tasks.items()}
-
-
-def _task_rows(task: DictConfig, world: str, split: str) -> list[Example]:
-    sources = task.sources[world]
-    nodes = [sources] if isinstance(sources, DictConfig) else sources
-    return [example for node in nodes for example in build(node).examples(split)]
-
-
-def _batches(strategy: DictConfig) -> BatchOptions:
-    return BatchOptions(
-        micro_batch=strategy.micro_batch,
-        accumulation=-(-strategy.batch_size // strategy.micro_batch),
-        max_length=strategy.max_length,
-        steps=strategy.steps,
-        epochs=None if strategy.steps is not None else strategy.epochs,
-        over_length=strategy.over_length,
-    )

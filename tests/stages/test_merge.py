@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.checkpoints import Checkpoint
+from src.checkpoints import Checkpoint, write_checkpoint
 from src.stages.job import compose_job
 from src.stages.merge import merge
+from src.stages.verify import verify
 from src.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,3 +107,41 @@ def test_parents_of_different_shapes_are_named(world, tmp_path):
     with pytest.raises(UserError, match=r"model\.\S+.*shape|layers"):
         merge(compose_job("merge", overrides))
     assert not (tmp_path / "merged").exists()
+
+
+def test_a_merge_that_was_tampered_with_does_not_verify(world, tmp_path):
+    overrides = ["merge=dare", "merge.weight=0.4", f"output_root={world}", f"output={tmp_path}/merged"]
+    merged = merge(compose_job("merge", overrides))
+    assert len(verify(merged).sampled) == 16
+    weights = {name: Checkpoint(merged).tensor(name).clone() for name in Checkpoint(merged).names}
+    for tensor in weights.values():
+        tensor.view(-1)[0] += 1
+    write_checkpoint(merged, weights)
+    with pytest.raises(UserError, match="does not hold what its record says"):
+        verify(merged)
+    with pytest.raises(UserError, match=r"no run.json of a merge"):
+        verify(world / "train" / "pocket-base-s0")
+
+
+def test_a_round_of_a_linear_merge_equals_the_merge_of_all(world, tmp_path):
+    base = f"base={world}/train/pocket-base-s0"
+    places = {name: f"{world}/train/pocket-{name}-s0" for name in ("specialist-codegen", "specialist-codesum", "mix")}
+    first = [
+        f"specialists.codegen={places['specialist-codegen']}",
+        f"specialists.codesum={places['specialist-codesum']}",
+    ]
+    pair = merge(compose_job("merge", ["merge=linear", "merge.weight=0.5", base, *first, f"output={tmp_path}/pair"]))
+    joined = [
+        f"specialists.pair={pair}",
+        f"specialists.bugfix={places['mix']}",
+        "merge.weights={pair: 0.6, bugfix: 0.4}",
+    ]
+    again = merge(compose_job("merge", ["merge=linear", base, *joined, f"output={tmp_path}/joined"]))
+    weights = "merge.weights={codegen: 0.3, codesum: 0.3, bugfix: 0.4}"
+    third = [*first, f"specialists.bugfix={places['mix']}", weights]
+    once = merge(compose_job("merge", ["merge=linear", base, *third, f"output={tmp_path}/once"]))
+    for name in Checkpoint(once).names:
+        assert torch.allclose(Checkpoint(again).tensor(name), Checkpoint(once).tensor(name), atol=1e-6)
+    resolved = json.loads((again / "run.json").read_text())["results"]["round"]
+    assert resolved["coefficients"] == pytest.approx({"codegen": 0.3, "codesum": 0.3, "bugfix": 0.4})
+    assert resolved["reason"] == ""

@@ -1,0 +1,82 @@
+"""Several processes for one training job: started here on one node, or found as torchrun and Slurm started them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from src.lit_modules.world import World
+from src.reporting.records import Run, open_run
+from src.stages.job import Job
+from src.utils.errors import UserError
+from src.utils.ranks import from_main, is_main_process
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def launch_ranks(job: Job, world: World) -> None:
+    """Run a job in `world.devices` processes of this node and wait for it; if one fails, the others are stopped.
+
+    Raises:
+        UserError: A process failed; it has said why.
+    """
+    command = [sys.executable, str(ROOT / f"{job.script}.py"), *job.overrides]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(world.size)}
+    shared |= {"LOCAL_WORLD_SIZE": str(world.size)}
+    shared.setdefault("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+    processes = [
+        subprocess.Popen(command, env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(world.size)
+    ]
+    try:
+        while any(process.poll() is None for process in processes) and not any(p.poll() for p in processes):
+            time.sleep(0.2)
+        codes = {rank: process.poll() for rank, process in enumerate(processes) if process.poll()}
+    finally:
+        for process in processes:
+            process.terminate() if process.poll() is None else None
+        for process in processes:
+            process.wait()
+    if codes:
+        rank, code = next(iter(codes.items()))
+        raise UserError(
+            f"process {rank} of {world.size} ended with exit code {code}, the others were stopped; see above"
+        )
+
+
+@contextlib.contextmanager
+def open_shared_run(
+    directory: Path, *, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str], argv: list[str]
+) -> Iterator[Run]:
+    """`open_run` for a job of one or more processes: the first owns the run, the others write nothing of their own.
+
+    Raises:
+        UserError: In all of them, where the first cannot open it.
+    """
+    if not is_main_process():
+        opened: Run | str = from_main("")
+        if isinstance(opened, str):
+            raise UserError(opened)
+        yield opened
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            run = stack.enter_context(open_run(directory, stage=stage, config=config, inputs=inputs, argv=argv))
+        except UserError as error:
+            from_main(str(error))
+            raise
+        from_main(Run(run.directory, run.work, {}, run.finished, run.results))
+        yield run
+
+
+def _free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])

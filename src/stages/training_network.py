@@ -1,0 +1,94 @@
+"""The network of a training run, ready for its first step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, PreTrainedModel
+
+from src.checkpoints import Checkpoint
+from src.lit_modules.memory import demand, device_memory, require_memory
+from src.lit_modules.options import WatchOptions
+from src.lit_modules.watch import Watched
+from src.lit_modules.world import resolve_world
+from src.models import (
+    ModelSpec,
+    apply_kernels,
+    choose_attention,
+    empty_model,
+    load_model,
+    recompute_activations,
+    torch_dtype,
+)
+from src.models.adapters import add_adapters, quantisation
+from src.models.attention import BACKENDS
+from src.stages.training_options import TrainingOptions
+from src.utils.errors import UserError
+from src.utils.progress import say
+
+
+def training_network(
+    model: ModelSpec, origin: Path, options: TrainingOptions, seed: int
+) -> tuple[PreTrainedModel, Checkpoint | None]:
+    """Load it with its attention backend, kernels and adapters, once it is clear that it fits.
+
+    Args:
+        model: What it is.
+        origin: Checkpoint to start from.
+        options: Settings of the run.
+        seed: Of the adapters.
+
+    Returns:
+        The network, and on several ranks the checkpoint that fills it: it comes without weights then.
+
+    Raises:
+        UserError: It does not fit into memory, or a kernel or backend that is named is not there.
+    """
+    gpu, half = options.trainer.accelerator == "gpu", options.trainer.half
+    world = resolve_world(options.trainer)
+    attention = choose_attention(model.attention, packed=options.batches.packing, half=half, gpu=gpu)
+    _require_memory(model, origin, options, world.size)
+    name = next(key for key, backend in BACKENDS.items() if backend.name == attention)
+    if world.size > 1 and model.adapter is None:
+        network, weights = empty_model(origin, name), Checkpoint(origin)
+    else:
+        network, weights = _loaded(model, origin, name, half, gpu, seed), None
+    if model.gradient_checkpointing:
+        recompute_activations(network)
+    applied = [f"{name} attention", *apply_kernels(network, liger=model.liger, compiled=model.compile)]
+    if model.world == "study":
+        say(f"{model.name}: {', '.join(applied)}, {options.trainer.resolved_precision}, {world.size} process(es)")
+    return network, weights
+
+
+def watched(options: WatchOptions, origin: Path) -> Watched:
+    """What is measured while training, with the checkpoints it is measured against."""
+    base = Checkpoint(origin) if options.weight_delta is not None else None
+    return Watched(options, base, {task: Checkpoint(Path(place)) for task, place in options.specialists.items()})
+
+
+def _loaded(model: ModelSpec, origin: Path, attention: str, half: bool, gpu: bool, seed: int) -> PreTrainedModel:
+    if model.adapter is None:
+        return load_model(origin, attention=attention)
+    frozen = torch_dtype(model.dtype) if half else torch.float32
+    extra = {}
+    if model.adapter == "qlora":
+        extra = {"quantization_config": quantisation(frozen), "device_map": {"": 0 if gpu else "cpu"}}
+    network = load_model(origin, dtype=frozen, attention=attention, **extra)
+    add_adapters(network, model.lora, seed)
+    return network
+
+
+def _require_memory(model: ModelSpec, origin: Path, options: TrainingOptions, ranks: int) -> None:
+    if model.adapter == "qlora" and ranks > 1:
+        raise UserError("model.adapter=qlora is for one GPU; with several take model.adapter=lora")
+    gpu = options.trainer.accelerator == "gpu"
+    need = demand(
+        AutoConfig.from_pretrained(origin), options.batches.micro_batch, options.batches.max_length,
+        rank_of_adapter=None if model.adapter is None else model.lora.rank, optimizer=options.optimizer.kind,
+        half=options.trainer.half, checkpointing=model.gradient_checkpointing, quantised=model.adapter == "qlora",
+        ranks=ranks,
+    )  # fmt: skip
+    available = device_memory(gpu) / (1 if gpu else ranks)
+    require_memory(need, available, "a GPU's memory" if gpu else "memory")

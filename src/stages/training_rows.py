@@ -1,0 +1,93 @@
+"""The tokenised rows of a training run: read, decontaminated, tokenised or opened from the cache, cut to a fraction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from src.data.cache import Tokenising, token_table
+from src.data.examples import Example
+from src.data.mixture import fraction_of
+from src.data.options import DataOptions
+from src.data.table import TokenTable
+from src.data.tokenise import LengthReport
+from src.stages.build import build
+from src.utils.errors import UserError
+from src.utils.files import sha256_json
+from src.utils.progress import say
+
+Keep = Callable[[Sequence[Example]], list[Example]]
+Tables = dict[str, TokenTable]
+
+
+def task_sources(cfg: DictConfig, world: str, split: str) -> dict[str, list[Any]]:
+    """Sources by task: those of the strategy for training, those of every task for validation.
+
+    Raises:
+        UserError: A task has no sources in this world.
+    """
+    if cfg.strategy.name == "base":
+        return {"base": [build(cfg.strategy.source)]}
+    tasks = {cfg.task.name: cfg.task} if cfg.strategy.name == "specialist" and split == "train" else dict(cfg.tasks)
+    found = {str(name): _nodes(task.sources[world]) for name, task in tasks.items()}
+    empty = [name for name, sources in found.items() if not sources]
+    if empty:
+        raise UserError(f"tasks.{empty[0]}.sources.{world} is empty: name where its training rows are")
+    return found
+
+
+def source_rows(sources: Sequence[Any], split: str) -> list[Example]:
+    """All rows of a task."""
+    return [example for source in sources for example in source.examples(split)]
+
+
+def training_tables(
+    sources: Mapping[str, Sequence[Any]],
+    split: str,
+    tokenising: Tokenising,
+    options: DataOptions,
+    keep: Keep | None = None,
+    keep_key: str = "",
+) -> tuple[Tables, dict[str, LengthReport]]:
+    """Tables by task, and what the length limit did to their rows.
+
+    Args:
+        sources: By task.
+        split: `train` or `validation`.
+        tokenising: How rows become tokens.
+        options: Cache, workers and fraction.
+        keep: Filter of the rows before they are tokenised; None: all.
+        keep_key: Changes with what the filter does.
+
+    Raises:
+        UserError: A task has no rows, or they are malformed.
+    """
+    tables, reports = Tables(), dict[str, LengthReport]()
+    for task, nodes in sources.items():
+
+        def rows(nodes: Sequence[Any] = nodes) -> list[Example]:
+            found = source_rows(nodes, split)
+            return found if keep is None else keep(found)
+
+        table, reports[task] = token_table(
+            rows, tokenising, data_key=_key(nodes, split, keep_key), workers=options.workers,
+            cache=None if options.cache is None else Path(options.cache), label=f"{task} {split}",
+        )  # fmt: skip
+        tables[task] = fraction_of(table, options.fraction, task, options.seed) if split == "train" else table
+        if reports[task].changed:
+            say(f"{task} {split}: {reports[task]} (limit {tokenising.max_length} tokens)")
+    return tables, reports
+
+
+def _key(sources: Sequence[Any], split: str, keep_key: str) -> str | None:
+    """Hash of what the rows are made from, where all sources know it without reading them."""
+    if not all(hasattr(source, "fingerprint") for source in sources):
+        return None
+    return sha256_json([*(source.fingerprint(split) for source in sources), keep_key])
+
+
+def _nodes(sources: Any) -> list[Any]:
+    return [build(node) for node in ([sources] if isinstance(sources, DictConfig) else sources)]
