@@ -162,12 +162,12 @@ def test_limits_follow_the_reference_solution(tmp_path: Path) -> None:
     spin = (
         "    import time\n    end = time.process_time() + x\n    while time.process_time() < end: pass\n    return 1\n"
     )
-    slow = Problem("T/slow", "def f(x):\n", "f", spin, [[0.2]], [])
+    slow = Problem("T/slow", "def f(x):\n", "f", spin, [[0.1]], [])
     rows = [
         {"task_id": "T/slow", "completion": spin.replace("+ x", "+ 2 * x")},
         {"task_id": "T/slow", "completion": spin.replace("+ x", "+ 8 * x")},
     ]
-    with Sandbox(workers=1, min_seconds=0.1) as own:
+    with Sandbox(workers=1, min_seconds=0.05) as own:
         verdicts = score_programs([slow], rows, own, tmp_path)
     assert [v.base for v in verdicts] == ["pass", "timeout"]
 

@@ -21,7 +21,7 @@ PROBLEM = Problem(
     plus_input=[[number, number + 5] for number in range(10)],
 )
 HONEST = "    return [a + b, f'answer-{a * b}']\n"
-SECONDS = 12.0  # far above what any of them may take: twice (alone, again) 0.3 s of CPU a test
+SECONDS = 12.0  # far above what any of them may take: twice (alone, again) 0.1 s of CPU a test
 
 EXHAUSTION = {
     "while_true": "while True: pass",

@@ -102,19 +102,19 @@ def test_a_stop_that_comes_too_late_confuses_nobody(sandbox: Sandbox) -> None:
 
 
 def test_per_input_limits_count_from_the_input(sandbox: Sandbox) -> None:
-    """Ten inputs of 0.15 s each pass under a limit of 0.4 s an input."""
-    source = "import time\ndef f():\n  end = time.process_time() + 0.15\n  while time.process_time() < end: pass"
+    """Ten inputs of 0.1 s each pass under a limit of 0.4 s an input."""
+    source = "import time\ndef f():\n  end = time.process_time() + 0.1\n  while time.process_time() < end: pass"
     job = make_job(source, [[]] * 10, cpu_limits=(1.0, *[0.4] * 10), cpu_total=9.0)
     [(frames, end)] = sandbox.map(lambda worker, job: run_job(worker, job), [job])
     assert (len(frames), end.reason) == (10, protocol.EXITED)
 
 
 def test_total_limit(sandbox: Sandbox) -> None:
-    source = "import time\ndef f():\n  end = time.process_time() + 0.15\n  while time.process_time() < end: pass"
+    source = "import time\ndef f():\n  end = time.process_time() + 0.1\n  while time.process_time() < end: pass"
     job = make_job(source, [[]] * 10, cpu_limits=(1.0, *[0.4] * 10), cpu_total=0.5)
     [(frames, end)] = sandbox.map(lambda worker, job: run_job(worker, job), [job])
     assert end.reason == protocol.CPU_LIMIT
-    assert len(frames) <= 4
+    assert len(frames) <= 5
 
 
 def test_modules_are_imported_once(sandbox: Sandbox) -> None:
