@@ -21,8 +21,8 @@ from src.pocket.tables import PART_GROUPS, TableRecipe
 from src.pocket.transforms import INT_LINEAR, INT_TRANSFORMS, TRANSFORMS, WORD_CHANGES
 
 _Operator = TypeVar("_Operator")
-STEP_COUNTS = (0, 1, 1, 1, 2)  # steps of a pipeline, drawn evenly from these
-COMBINED = 0.05  # how often a predicate or transform is itself a combination of two
+STEP_COUNTS = (0, 1, 1, 1, 1, 1, 1, 2)  # steps of a pipeline, drawn evenly from these
+COMBINED = 0.04  # how often a predicate or transform is itself a combination of two
 
 
 def draw_composition(rng: random.Random) -> Composition:
@@ -71,7 +71,7 @@ def _arrangement(rng: random.Random, kind: str) -> Step:
 def _choice(rng: random.Random) -> Choice:
     kind = rng.choice(("int", "word"))
     changes = INT_TRANSFORMS if kind == "int" else WORD_CHANGES
-    cases = tuple((_pick(rng, PREDICATES[kind]), _pick(rng, changes)) for _ in range(rng.choice((1, 1, 1, 1, 2))))
+    cases = tuple((_pick(rng, PREDICATES[kind]), _pick(rng, changes)) for _ in range(rng.choice((1, 1, 1, 1, 1, 1, 2))))
     return Choice(cases, _pick(rng, changes))
 
 

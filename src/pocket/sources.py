@@ -33,7 +33,7 @@ class PocketSource:
     task: str
     user_prompt: str | None = None
     seed: int = 0
-    renderings: int = 2
+    renderings: int = 4
     task_share: float = 0.1
 
     def examples(self, split: str) -> list[Example]:

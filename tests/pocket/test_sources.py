@@ -15,7 +15,7 @@ from tests.pocket.conftest import Run
 @pytest.mark.parametrize("task", ["base", "codegen", "codesum"])
 def test_ids_are_unique_and_rows_repeat(task: str) -> None:
     rows = PocketSource(task).examples("train")
-    assert len({row.id for row in rows}) == len(rows) == 2 * corpus(0).train
+    assert len({row.id for row in rows}) == len(rows) == 4 * corpus(0).train
     assert rows == PocketSource(task).examples("train")
     assert len(PocketSource(task).examples("test")) == corpus(0).held_out
 
