@@ -1,9 +1,9 @@
 """Global batches: one item is all that an optimiser step consumes on this rank.
 
-Rows are sorted by length inside the global batch and then cut into micro-batches. Since the loss is normalised over
-the whole global batch, this saves padding without changing what is learnt, unlike grouping across batches.
+The rows of a step are divided over micro-batches freely, since the loss is normalised over the whole step: by length,
+which saves padding, or packed end to end, which leaves none. Neither changes what is learnt.
 
-B rows of a micro-batch, T tokens of its longest row.
+B lines of a micro-batch, T tokens of a line, C columns that predict something, P predicted tokens, N documents.
 """
 
 from __future__ import annotations
@@ -13,91 +13,105 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from src.data.collate import Batch, Row, empty_row, flat_batch, padded_batch
 from src.data.mixture import Mixture
+from src.data.packing import pack
 from src.data.table import IGNORED, TokenTable
 
-Row = tuple[NDArray[np.int32], NDArray[np.int64]]
-Batch = dict[str, Any]  # a plain dict, since Lightning moves those to the device
+__all__ = ["Batch", "Layout", "StepBatches", "sorted_groups", "validation_batches"]
 
 
 @dataclass(frozen=True)
-class BatchShape:
-    """How a global batch is divided.
+class Layout:
+    """How the rows of a step become micro-batches.
 
     Args:
-        micro_batch: Rows of one forward pass.
-        accumulation: Forward passes of one rank in one optimiser step.
+        micro_batch: Lines of one forward pass: rows, or packs.
+        packing: Whether rows share a line.
+        max_length: Tokens of a pack.
+        flat: Whether the packs of a micro-batch lie end to end in one line, as kernels for variable lengths take
+            them; otherwise each is a line, padded to the longest.
         world: Ranks.
         rank: This rank.
     """
 
     micro_batch: int
-    accumulation: int = 1
+    packing: bool = False
+    max_length: int = 0
+    flat: bool = True
     world: int = 1
     rank: int = 0
 
-    @property
-    def rows(self) -> int:
-        """Rows of a global batch."""
-        return self.micro_batch * self.accumulation * self.world
-
 
 class StepBatches:
-    """The global batches of a training run, `len` of them; item `k` is step `k` (from 0).
+    """The global batches of a training run; item `k` is step `k` (from 0).
 
     Args:
         mixture: Order of the rows.
-        shape: Division of a global batch.
-        steps: Optimiser steps; None: as many as `epochs` take, of which the last may be smaller.
-        epochs: Passes over the mixture, where `steps` is None.
-        pad_token: Id written where a row is over.
+        starts: Where in its stream each step begins, and the end of the last (see `src.data.budget.step_starts`).
+        layout: Division of a step.
+        pad_token: Id written where a line is over.
     """
 
-    def __init__(
-        self, mixture: Mixture, shape: BatchShape, steps: int | None, epochs: float | None, pad_token: int
-    ) -> None:
-        assert (steps is None) != (epochs is None)
-        self.mixture, self.shape, self.pad_token = mixture, shape, pad_token
-        total = steps * shape.rows if steps is not None else round((epochs or 0) * len(mixture))
-        self.total_rows = total
-        self.steps = -(-total // shape.rows)
+    def __init__(self, mixture: Mixture, starts: NDArray[np.int64], layout: Layout, pad_token: int) -> None:
+        self.mixture, self.starts, self.layout, self.pad_token = mixture, starts, layout, pad_token
 
     def __len__(self) -> int:
-        return self.steps
+        return len(self.starts) - 1
 
     def rows(self, step: int) -> list[tuple[int, int]]:
         """Task position and table row of all rows of a step, over all ranks."""
-        start = step * self.shape.rows
-        stop = min(start + self.shape.rows, self.total_rows)
-        return [self.mixture.locate(int(row)) for row in self.mixture.stream(start, stop)]
+        stream = self.mixture.stream(int(self.starts[step]), int(self.starts[step + 1]))
+        return [self.mixture.locate(int(row)) for row in stream]
 
     def row_names(self, step: int) -> list[str]:
         """`task/id` of all rows of a step, for messages."""
         return [f"{self.mixture.tasks[task]}/{self.mixture.tables[task].ids[row]}" for task, row in self.rows(step)]
 
     def __getitem__(self, step: int) -> Batch:
-        """This rank's part of a step: `micro` (list), `answer_tokens`, `tokens` and `padded` over all ranks."""
-        pairs = [self.mixture.tables[task].row(row) for task, row in self.rows(step)]
-        groups = sorted_groups([len(tokens) for tokens, _ in pairs], self.shape.accumulation * self.shape.world)
-        mine = groups[self.shape.rank :: self.shape.world]
+        """This rank's part of a step: `micro` (list of micro-batches), and counts over all ranks.
+
+        Returns:
+            `micro`, `answer_tokens`, `task_tokens` (answer tokens of each task), `tokens`, `padded` (tokens with
+            padding) and `squares` (sum of squared row lengths, what attention costs).
+        """
+        rows = [Row(task, *self.mixture.tables[task].row(row)) for task, row in self.rows(step)]
+        lengths = [len(row.tokens) for row in rows]
+        answers = [int((row.labels != IGNORED).sum()) for row in rows]
+        by_task = np.bincount([row.task for row in rows], weights=answers, minlength=len(self.mixture.tasks))
+        plan = micro_batches(lengths, self.layout)
         return {
-            "micro": [
-                collate([pairs[index] for index in group] or [_empty(pairs[0])], self.pad_token) for group in mine
-            ],
-            "answer_tokens": sum(int((labels != IGNORED).sum()) for _, labels in pairs),
-            "tokens": sum(len(tokens) for tokens, _ in pairs),
-            "padded": sum(len(group) * max(len(pairs[index][0]) for index in group) for group in groups if group),
+            "micro": [_collate(lines, rows, self.layout, self.pad_token) for lines in plan[self.layout.rank]],
+            "answer_tokens": sum(answers),
+            "task_tokens": by_task.astype(int).tolist(),
+            "tokens": sum(lengths),
+            "padded": sum(_size(lines, lengths, self.layout) for rank in plan for lines in rank),
+            "squares": sum(length * length for length in lengths),
         }
 
 
-def validation_batches(table: TokenTable, shape: BatchShape, pad_token: int) -> list[Batch]:
-    """All rows of a table in micro-batches of like length; each rank gets the same number of batches."""
-    count = -(-len(table) // (shape.micro_batch * shape.world)) * shape.world
-    groups = sorted_groups(table.lengths.tolist(), count)[shape.rank :: shape.world]
-    return [collate([table.row(index) for index in group] or [_empty(table.row(0))], pad_token) for group in groups]
+Lines = list[list[int]]  # of a micro-batch: the rows of each line
+
+
+def micro_batches(lengths: Sequence[int], layout: Layout) -> list[list[Lines]]:
+    """Divide rows over ranks and micro-batches; every rank gets the same number of these.
+
+    Args:
+        lengths: Tokens of each row.
+        layout: How.
+
+    Returns:
+        For each rank its micro-batches, each a list of lines, each a list of row numbers.
+    """
+    world, size = layout.world, layout.micro_batch
+    if not layout.packing:
+        count = -(-len(lengths) // (size * world)) * world
+        groups = [[[row] for row in rows] for rows in sorted_groups(lengths, count)]
+        return [groups[rank::world] for rank in range(world)]
+    packs = pack(lengths, layout.max_length, world)
+    return [_chunks(packs[rank::world], size) for rank in range(world)]
 
 
 def sorted_groups(lengths: Sequence[int], count: int) -> list[list[int]]:
@@ -106,30 +120,27 @@ def sorted_groups(lengths: Sequence[int], count: int) -> list[list[int]]:
     return [part.tolist() for part in np.array_split(order, count)]
 
 
-def collate(rows: Sequence[Row], pad_token: int) -> Batch:
-    """Pad rows on the right to the longest one.
-
-    No attention mask is needed: under causal attention a row's tokens never see the padding after them.
-
-    Args:
-        rows: Token ids and labels of each row.
-        pad_token: Id written after a row's end; its label is -100.
-
-    Returns:
-        `input_ids` and `labels`, int64 (B, T), and `first`, the earliest position with a label (T if none has).
-    """
-    width = max(len(tokens) for tokens, _ in rows)
-    input_ids = np.full((len(rows), width), pad_token, dtype=np.int64)
-    labels = np.full((len(rows), width), IGNORED, dtype=np.int64)
-    for line, (tokens, targets) in enumerate(rows):
-        input_ids[line, : len(tokens)] = tokens
-        labels[line, : len(tokens)] = targets
-    used = (labels != IGNORED).any(axis=0)
-    first = int(used.argmax()) if used.any() else width
-    return {"input_ids": torch.from_numpy(input_ids), "labels": torch.from_numpy(labels), "first": first}
+def validation_batches(table: TokenTable, layout: Layout, pad_token: int, task: int = 0) -> list[Batch]:
+    """All rows of a table in micro-batches; each rank gets the same number of them."""
+    plan = micro_batches(table.lengths.tolist(), layout)[layout.rank]
+    names = {row for lines in plan for line in lines for row in line}
+    rows = {row: Row(task, *table.row(row)) for row in names}
+    return [_collate(lines, rows, layout, pad_token) for lines in plan]
 
 
-def _empty(row: Row) -> Row:
-    """A row without loss: it keeps ranks in step where a last batch has too few rows."""
-    tokens, labels = row
-    return tokens[:2], np.full_like(labels[:2], IGNORED)
+def _collate(lines: Lines, rows: Any, layout: Layout, pad_token: int) -> Batch:
+    documents = [[rows[row] for row in line] for line in lines if line] or [[empty_row(pad_token)]]
+    if layout.packing and layout.flat:
+        return flat_batch([row for line in documents for row in line])
+    return padded_batch(documents, pad_token, packed=layout.packing)
+
+
+def _size(lines: Lines, lengths: Sequence[int], layout: Layout) -> int:
+    sizes = [sum(lengths[row] for row in line) for line in lines if line]
+    if layout.packing and layout.flat:
+        return sum(sizes)
+    return len(sizes) * max(sizes, default=0)
+
+
+def _chunks(packs: list[list[int]], size: int) -> list[Lines]:
+    return [packs[start : start + size] for start in range(0, len(packs), size)]

@@ -1,39 +1,126 @@
-"""In which order the rows of one or more tasks are trained on.
+"""In which order the rows of one or more tasks are trained on, and how often each.
 
 The order is a function of (seed, epoch) and of the number of rows alone: it needs no state to be resumed and is the
 same on any number of ranks.
+
+K tasks, N_k rows of a task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from src.data.table import TokenTable
+from src.utils.errors import UserError, unknown_choice
 from src.utils.seeding import derive_seed
 
 Rows = NDArray[np.int64]
+UNITS = ("examples", "tokens")
+
+
+@dataclass(frozen=True)
+class MixOptions:
+    """The proportions of the tasks in a mixture: the node `mix` of conf/train.yaml.
+
+    By default the tasks are concatenated, each row once an epoch, as in the study. With `ratio`, `ratios` or
+    `temperature` an epoch keeps its size and the rows of a task come as often as its share asks for.
+
+    Args:
+        ratio: Share of the first task, 0-1; the others share the rest. The counterpart of `merge.weight`.
+        ratios: Share of every task by name, in any unit; the counterpart of `merge.weights`.
+        by: What a share is counted in: "examples" or "tokens".
+        temperature: Shares proportional to size^(1/temperature): 1 is natural, infinity is equal.
+        cap: Most times that a row comes in one epoch; where a share needs more, the epoch becomes shorter.
+    """
+
+    ratio: float | None = None
+    ratios: Mapping[str, float] | None = None
+    by: str = "examples"
+    temperature: float = 1.0
+    cap: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.by not in UNITS:
+            raise unknown_choice("mix.by", self.by, list(UNITS))
+        if sum((self.ratio is not None, self.ratios is not None, self.temperature != 1.0)) > 1:
+            raise UserError("give one of mix.ratio, mix.ratios and mix.temperature")
+        if self.ratio is not None and not 0 < self.ratio < 1:
+            raise UserError(f"mix.ratio={self.ratio}: expected a share between 0 and 1 (a specialist has one task)")
+        if self.ratios is not None and any(not share > 0 for share in self.ratios.values()):
+            raise UserError(f"mix.ratios={dict(self.ratios)}: expected numbers above 0")
+        if not self.temperature > 0:
+            raise UserError(f"mix.temperature={self.temperature}: expected a number above 0")
+        if self.cap is not None and not self.cap > 0:
+            raise UserError(f"mix.cap={self.cap}: expected a number above 0")
+
+
+def rows_per_epoch(tables: Mapping[str, TokenTable], options: MixOptions) -> list[int]:
+    """How many rows of each task an epoch has.
+
+    Args:
+        tables: Rows by task.
+        options: Their shares.
+
+    Returns:
+        One number a task, in their order.
+
+    Raises:
+        UserError: `mix.ratios` does not name exactly the tasks.
+    """
+    sizes = np.array([len(table) for table in tables.values()], dtype=np.float64)
+    natural = options.ratio is None and options.ratios is None and options.temperature == 1.0
+    if natural or len(tables) == 1:
+        return [len(table) for table in tables.values()]
+    unit = np.ones(len(tables))  # a row counts as one example, or as its mean number of tokens
+    if options.by == "tokens":
+        unit = np.array([table.lengths.mean() for table in tables.values()])
+    shares = _shares(list(tables), sizes * unit, options)
+    counts = shares * (sizes * unit).sum() / unit
+    if options.cap is not None:
+        counts *= min(1.0, float((options.cap * sizes / counts).min()))
+    return [max(1, round(count)) for count in counts.tolist()]
+
+
+def _shares(tasks: Sequence[str], sizes: NDArray[np.float64], options: MixOptions) -> NDArray[np.float64]:
+    if options.ratios is not None:
+        if set(options.ratios) != set(tasks):
+            raise UserError(f"mix.ratios names {', '.join(options.ratios)}; expected {', '.join(tasks)}")
+        shares = np.array([options.ratios[task] for task in tasks])
+    elif options.ratio is not None:
+        shares = np.array([options.ratio, *[(1 - options.ratio) / (len(tasks) - 1)] * (len(tasks) - 1)])
+    else:
+        shares = sizes ** (1 / options.temperature)
+    scaled: NDArray[np.float64] = shares / shares.sum()
+    return scaled
 
 
 class Mixture:
-    """Concatenation of tasks: all rows of all tasks, each once an epoch, in natural proportions.
+    """Rows of all tasks in the order of training.
+
+    An epoch holds whole copies of a task's rows where its count allows, and a random choice for the remainder that
+    goes on from epoch to epoch, so that all rows of a task are seen equally often in the long run.
 
     Args:
         tables: Rows by task name; the order of the names matters for the row numbers.
         seed: Seed of the shuffle.
+        counts: Rows of each task in an epoch; None: all, each once.
     """
 
-    def __init__(self, tables: Mapping[str, TokenTable], seed: int) -> None:
+    def __init__(self, tables: Mapping[str, TokenTable], seed: int, counts: Sequence[int] | None = None) -> None:
         self.tasks = tuple(tables)
         self.tables = tuple(tables.values())
         self.seed = seed
+        self.counts = tuple(counts) if counts is not None else tuple(len(table) for table in self.tables)
         self._offsets = np.cumsum([0, *(len(table) for table in self.tables)])
+        self._lengths = np.concatenate([table.lengths for table in self.tables])
         self._epoch: tuple[int, Rows] | None = None
 
     def __len__(self) -> int:
-        return int(self._offsets[-1])
+        return sum(self.counts)
 
     def locate(self, row: int) -> tuple[int, int]:
         """Position of the task of a row, and the row's place in that task's table."""
@@ -41,10 +128,10 @@ class Mixture:
         return task, row - int(self._offsets[task])
 
     def epoch(self, number: int) -> Rows:
-        """All row numbers in the order of an epoch, int64 (N)."""
+        """All row numbers in the order of an epoch, int64 (len)."""
         if self._epoch is None or self._epoch[0] != number:
-            generator = np.random.Generator(np.random.PCG64(derive_seed("order", self.seed, number)))
-            self._epoch = number, generator.permutation(len(self))
+            rows = np.concatenate([self._chosen(task, number) for task in range(len(self.tasks))])
+            self._epoch = number, rows[_permutation(len(rows), "order", self.seed, number)]
         return self._epoch[1]
 
     def stream(self, start: int, stop: int) -> Rows:
@@ -55,3 +142,39 @@ class Mixture:
             parts.append(self.epoch(epoch)[first : first + stop - start])
             start += len(parts[-1])
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def stream_lengths(self, stop: int) -> NDArray[np.int64]:
+        """Tokens of each of the first `stop` rows of the stream, int64."""
+        lengths: NDArray[np.int64] = self._lengths[self.stream(0, stop)]
+        return lengths
+
+    def _chosen(self, task: int, epoch: int) -> Rows:
+        size, first = len(self.tables[task]), int(self._offsets[task])
+        copies, rest = divmod(self.counts[task], size)
+        parts = [np.arange(size)] * copies
+        place = epoch * rest  # in the endless sequence of shuffled passes that remainders are drawn from
+        while rest > 0:
+            turn, begin = divmod(place, size)
+            order = _permutation(size, "remainder", self.seed, self.tasks[task], turn)
+            parts.append(order[begin : begin + rest])
+            rest -= len(parts[-1])
+            place += len(parts[-1])
+        return first + np.concatenate(parts)
+
+
+def fraction_of(table: TokenTable, fraction: float, task: str, seed: int) -> TokenTable:
+    """A random part of a task's rows, in their order; smaller fractions are parts of larger ones.
+
+    Raises:
+        UserError: `fraction` is not in (0, 1].
+    """
+    if not 0 < fraction <= 1:
+        raise UserError(f"data.fraction={fraction}: expected a share above 0, at most 1")
+    if fraction == 1:
+        return table
+    count = max(1, round(fraction * len(table)))
+    return table.subset(np.sort(_permutation(len(table), "fraction", seed, task)[:count]))
+
+
+def _permutation(size: int, *seed: object) -> Rows:
+    return np.random.Generator(np.random.PCG64(derive_seed(*seed))).permutation(size)

@@ -1,4 +1,4 @@
-"""Tokenised rows as three flat arrays, the form that batches are cut from.
+"""Tokenised rows as flat arrays, the form that batches are cut from. They may be memory-mapped.
 
 N rows, T tokens of all rows together.
 """
@@ -21,14 +21,16 @@ class TokenTable:
 
     Args:
         ids: Name of each row (N), for messages.
-        tokens: int32 (T), the rows one after another.
-        starts: int64 (N + 1), where each row begins; the last entry is T.
+        tokens: int32 (T), tokens of rows one after another; it may hold rows that are not in the table.
+        starts: int64 (N), where each row begins in `tokens`.
+        lengths: int64 (N), tokens of each row.
         prompts: int64 (N), how many leading tokens of each row carry no loss.
     """
 
-    ids: tuple[str, ...]
+    ids: Sequence[str]
     tokens: NDArray[np.int32]
     starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
     prompts: NDArray[np.int64]
 
     @classmethod
@@ -36,16 +38,22 @@ class TokenTable:
         """Lay out `rows` (token ids) of which the first `prompts[i]` carry no loss."""
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         flat = np.fromiter((token for row in rows for token in row), dtype=np.int32, count=int(lengths.sum()))
-        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-        return cls(tuple(ids), flat, starts, np.array(prompts, dtype=np.int64))
+        return cls(tuple(ids), flat, _starts(lengths), lengths, np.array(prompts, dtype=np.int64))
+
+    @classmethod
+    def join(cls, parts: Sequence[TokenTable]) -> TokenTable:
+        """The rows of several tables, each of which holds no others."""
+        lengths = np.concatenate([part.lengths for part in parts])
+        return cls(
+            tuple(name for part in parts for name in part.ids),
+            np.concatenate([part.tokens for part in parts]),
+            _starts(lengths),
+            lengths,
+            np.concatenate([part.prompts for part in parts]),
+        )
 
     def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each row, int64 (N)."""
-        return np.diff(self.starts)
+        return len(self.lengths)
 
     @property
     def answer_lengths(self) -> NDArray[np.int64]:
@@ -54,14 +62,27 @@ class TokenTable:
 
     def row(self, index: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Token ids and labels of a row, both of its length; labels are -100 where there is no loss."""
-        tokens = self.tokens[self.starts[index] : self.starts[index + 1]]
+        start = int(self.starts[index])
+        tokens = self.tokens[start : start + int(self.lengths[index])]
         labels = tokens.astype(np.int64)
         labels[: max(1, int(self.prompts[index]))] = IGNORED
         return tokens, labels
 
+    def subset(self, rows: NDArray[np.int64]) -> TokenTable:
+        """Some of the rows, without copying their tokens."""
+        return TokenTable(
+            [self.ids[row] for row in rows], self.tokens, self.starts[rows], self.lengths[rows], self.prompts[rows]
+        )
+
     def fingerprint(self) -> str:
         """Hex SHA-256 over tokens and masks."""
         digest = hashlib.sha256()
-        for array in (self.tokens, self.starts, self.prompts):
+        for array in (self.lengths, self.prompts):
             digest.update(np.ascontiguousarray(array).tobytes())
+        for start, length in zip(self.starts.tolist(), self.lengths.tolist(), strict=True):
+            digest.update(np.ascontiguousarray(self.tokens[start : start + length]))
         return digest.hexdigest()
+
+
+def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.cumsum(lengths) - lengths

@@ -8,7 +8,7 @@ writes after it (ChatML: a newline) is no part of the row, since generation stop
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from transformers import PreTrainedTokenizerBase
 
@@ -41,6 +41,15 @@ class LengthReport:
             f"{self.rows} rows, {self.cut_prompts} prompts cut, {self.cut_answers} answers cut, {self.dropped} dropped"
         )
 
+    @property
+    def changed(self) -> bool:
+        """Whether any row was cut or dropped."""
+        return self.cut_prompts + self.cut_answers + self.dropped > 0
+
+    def __add__(self, other: LengthReport) -> LengthReport:
+        sums = (mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True))
+        return LengthReport(*sums)
+
 
 def tokenise(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int, over_length: str = "truncate"
@@ -57,12 +66,10 @@ def tokenise(
         The table of the rows kept, in their order, and the count of what was cut or dropped.
 
     Raises:
-        UserError: No rows (left), no chat template or end token, or an unknown `over_length`.
+        UserError: No chat template or end token, or an unknown `over_length`.
     """
     if over_length not in OVER_LENGTH:
         raise unknown_choice("over_length", over_length, list(OVER_LENGTH))
-    if not examples:
-        raise UserError("no training rows: expected at least one; check the sources of this task")
     ids, rows, prompts, counts = [], [], [], {"cut_prompts": 0, "cut_answers": 0, "dropped": 0}
     for example, (prompt, answer) in zip(examples, _token_pairs(examples, tokenizer), strict=True):
         if len(prompt) + len(answer) > max_length and over_length == "drop":
@@ -74,8 +81,6 @@ def tokenise(
         ids.append(example.id)
         rows.append(prompt[:prompt_length] + answer[:answer_length])
         prompts.append(prompt_length)
-    if not rows:
-        raise UserError(f"all {len(examples)} rows are longer than max_length={max_length} tokens; raise it")
     return TokenTable.build(ids, rows, prompts), LengthReport(len(examples), **counts)
 
 
@@ -139,6 +144,8 @@ def _token_pairs(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase
 
 
 def _token_ids(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    if not texts:  # the tokenizer takes no empty list
+        return []
     # verbose=False: lengths are this module's business, the tokenizer need not warn about them
     encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
     ids: list[list[int]] = encoded["input_ids"]

@@ -7,7 +7,8 @@ from typing import Any
 
 import lightning as L
 
-from src.data.batches import Batch, StepBatches
+from src.data.batches import StepBatches
+from src.data.collate import Batch
 
 
 class BatchLoader:

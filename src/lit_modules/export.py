@@ -3,44 +3,90 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from src.checkpoints import CheckpointWriter, TensorInfo
+from src.checkpoints import Checkpoint, CheckpointWriter, TensorInfo
+from src.models.adapters import NAME, adapter_updates
+from src.utils.ranks import is_main_process, wait_for_all
+
+Tensors = dict[str, tuple[torch.Size, Callable[[], torch.Tensor]]]  # by name: shape, and how to get it whole
 
 
 def export_checkpoint(
-    network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path, dtype: torch.dtype
+    network: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    directory: Path,
+    dtype: torch.dtype,
+    base: Checkpoint | None = None,
 ) -> None:
     """Write weights, config, generation config, tokenizer and chat template; the weights appear last.
 
     Weights are cast one by one while they are written, and tied ones are written once, so this needs no copy of the
-    model in memory.
+    model in memory. A network that is divided over ranks is put together one tensor at a time: all ranks call this,
+    the first one writes.
 
     Args:
-        network: The trained model, in any dtype.
+        network: The trained model, in any dtype, whole or sharded.
         tokenizer: Its end token becomes one of the generation config's.
         directory: Where the checkpoint appears; created if absent.
         dtype: Type of the weights on disk.
+        base: For a network with adapters the checkpoint that it was made from: what the adapters stand for is added
+            to its weights as they are, not to those that were quantised for training.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(directory)
-    _save_configs(network, tokenizer, directory, dtype)
-    tensors = network.state_dict()
-    names = sorted(set(tensors) - set(network.all_tied_weights_keys))
-    table = {name: TensorInfo(tuple(tensors[name].shape), dtype) for name in names}
+    tensors = _own_weights(network) if base is None else _adapted_weights(network, base)
+    if is_main_process():
+        directory.mkdir(parents=True, exist_ok=True)
+        tokenizer.save_pretrained(directory)
+        _save_configs(network, tokenizer, directory, dtype)
+        _write(tensors, directory, dtype)
+    else:
+        for _, tensor in tensors.values():
+            tensor()
+    wait_for_all()
+
+
+def _own_weights(network: PreTrainedModel) -> Tensors:
+    state = network.state_dict()
+    names = sorted(set(state) - set(network.all_tied_weights_keys))
+    return {name: (state[name].shape, partial(_whole, state[name])) for name in names}
+
+
+def _adapted_weights(network: PreTrainedModel, base: Checkpoint) -> Tensors:
+    updates = dict(adapter_updates(network))
+    assert set(updates) <= set(base.names), "adapters on weights that the base does not have"
+
+    def weight(name: str) -> torch.Tensor:
+        if name not in updates:
+            return base.tensor(name)
+        return base.tensor(name).float() + _whole(updates[name](NAME)).detach().cpu().float()
+
+    return {name: (torch.Size(base.shape(name)), partial(weight, name)) for name in base.names}
+
+
+def _write(tensors: Tensors, directory: Path, dtype: torch.dtype) -> None:
+    table = {name: TensorInfo(tuple(shape), dtype) for name, (shape, _) in tensors.items()}
     with CheckpointWriter(directory, table) as writer:
-        for name in writer.pending:
-            writer.write(name, tensors[name].detach().to("cpu", dtype))
+        for name, (_, tensor) in tensors.items():
+            whole = tensor()  # with other ranks, so also for what an earlier attempt has written
+            if name in writer.pending:
+                writer.write(name, whole.detach().to("cpu", dtype))
+
+
+def _whole(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def _save_configs(
     network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path, dtype: torch.dtype
 ) -> None:
     config = copy.deepcopy(network.config)
-    config.dtype, config.architectures = dtype, [type(network).__name__]
+    config.dtype, config.architectures = dtype, [type(network).__name__.removeprefix("FSDP")]
     config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
     config.save_pretrained(directory)
     generation = copy.deepcopy(network.generation_config)

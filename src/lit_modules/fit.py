@@ -1,31 +1,37 @@
-"""Fine-tune a model on examples: the one function that the training stage calls."""
+"""Fine-tune a model on tokenised rows: the one function that the training stage calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+import torch
+from transformers import PreTrainedModel
 
-from src.data.batches import BatchShape, StepBatches, validation_batches
-from src.data.examples import Example
-from src.data.mixture import Mixture
+from src.data.batches import Layout, StepBatches, validation_batches
+from src.data.budget import step_starts
+from src.data.mixture import MixOptions, Mixture, rows_per_epoch
 from src.data.table import TokenTable
-from src.data.tokenise import LengthReport, tokenise
 from src.lit_modules.callbacks.checkpoint import ResumeCheckpoints
 from src.lit_modules.callbacks.progress import StepBar
 from src.lit_modules.callbacks.record import LossRecord
 from src.lit_modules.callbacks.throughput import Cost, Throughput
 from src.lit_modules.callbacks.validation import TaskValidation
 from src.lit_modules.datamodule import TokenDataModule
+from src.lit_modules.flops import StepFlops, measured_peak
 from src.lit_modules.options import BatchOptions, CheckpointOptions, OptimizerOptions, TrainerOptions
 from src.lit_modules.sft import SupervisedFineTuning
+from src.lit_modules.sharding import FlatWeights, shard_network
 from src.lit_modules.trainer import build_trainer, claim_directory, quiet
+from src.lit_modules.watch import Watched
+from src.lit_modules.world import resolve_world
+from src.utils.ranks import is_main_process, rank, wait_for_all
 
-Tables = dict[str, TokenTable]
+LINES = {"sdpa", "eager", "flex_attention"}  # backends that see packs as lines with a mask, not as one long line
 
 
 @dataclass(frozen=True)
@@ -36,89 +42,117 @@ class FitResult:
         cost: Steps, tokens and seconds, restarts included.
         losses: Validation loss by answer token of each task, and over all of them as `all`; empty without validation.
         selected_step: The step whose weights the network holds.
-        lengths: What `max_length` did to the training rows of each task.
     """
 
     cost: Cost
     losses: dict[str, float]
     selected_step: int
-    lengths: dict[str, LengthReport]
 
 
 def fit(
     network: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    train: Mapping[str, Sequence[Example]],
-    validation: Mapping[str, Sequence[Example]],
+    train: Mapping[str, TokenTable],
+    validation: Mapping[str, TokenTable],
     *,
+    pad_token: int,
     work_dir: Path,
     optimizer: OptimizerOptions,
     batches: BatchOptions,
+    mix: MixOptions = MixOptions(),  # noqa: B008 - frozen
     trainer: TrainerOptions = TrainerOptions(),  # noqa: B008 - frozen
     checkpoints: CheckpointOptions = CheckpointOptions(),  # noqa: B008 - frozen
-    validate_every: int | None = None,
+    weights: FlatWeights | None = None,
     seed: int = 0,
-    callbacks: Sequence[L.Callback] = (),
+    watch: Watched = Watched(),  # noqa: B008 - frozen
     on_record: Callable[[dict[str, Any]], None] | None = None,
     description: str = "train",
 ) -> FitResult:
     """Train `network` in place on the answers of `train`.
 
     The same call with the same `work_dir`, after a kill at any moment, goes on where the last checkpoint was and ends
-    with the same losses and weights as if it had never stopped.
+    with the same losses and weights as if it had never stopped; on another number of ranks, equal to rounding.
 
     Args:
-        network: Holds the base weights, in the type to train in (float32).
-        tokenizer: With a chat template, unless all rows are raw documents.
-        train: Rows by task; several tasks are concatenated.
+        network: Holds the base weights, in the type to train in (float32); on several ranks it may be on the meta
+            device, and is divided over them.
+        train: Rows by task.
         validation: Rows by task; may be empty.
+        pad_token: Id written where a line is over.
         work_dir: Gets `checkpoints/`, `metrics.jsonl` and `fit.json`; of no use once the run is over.
         optimizer: AdamW and its schedule.
         batches: Sizes, lengths, and how long to train.
-        trainer: Device and precision.
-        checkpoints: When to save, and which weights to return.
-        validate_every: Steps between validations; None: only after the last step.
+        mix: Proportions of the tasks.
+        trainer: Devices and precision.
+        checkpoints: When to validate and save, and which weights to return.
+        weights: Fills a network that is on the meta device.
         seed: Seed of the order of rows and of dropout.
-        callbacks: More Lightning callbacks.
-        on_record: Called with each row of `metrics.jsonl` as it is written.
+        watch: What else is measured.
+        on_record: Called with each row of `metrics.jsonl` as it is written, on the first rank.
         description: Stands beside the progress bar.
 
     Returns:
         Cost, validation losses, and the step whose weights the network holds.
 
     Raises:
-        UserError: `work_dir` holds another run, a task has no rows, or the loss is not a number.
+        UserError: `work_dir` holds another run, the GPUs asked for are not there, or the loss is not a number.
     """
-    tables, lengths = _tables(train, tokenizer, batches)
-    held_out, _ = _tables(validation, tokenizer, batches)
-    settings = {"optimizer": asdict(optimizer), "batches": asdict(batches), "trainer": asdict(trainer), "seed": seed}
-    data_hashes = {task: table.fingerprint() for task, table in tables.items()}
-    claim_directory(work_dir, {**settings, "validate_every": validate_every, "data": data_hashes})
-    shape = BatchShape(batches.micro_batch, batches.accumulation)
-    pad_token = int(tokenizer.pad_token_id or 0)  # never attended to, nor a target
-    steps = StepBatches(Mixture(tables, seed), shape, batches.steps, batches.epochs, pad_token)
-    module = SupervisedFineTuning(network, optimizer, len(steps), steps.row_names)
-    throughput = Throughput()
+    world = resolve_world(trainer)
+    mixture = Mixture(train, seed, rows_per_epoch(train, mix))
+    starts = step_starts(mixture, batches.budget)
+    if is_main_process():
+        claim_directory(work_dir, _plan(optimizer, batches, mix, trainer, checkpoints, train, seed))
+    flat = network.config._attn_implementation not in LINES
+    layout = Layout(batches.micro_batch, batches.packing, batches.max_length, flat, world.size, rank())
+    steps = StepBatches(mixture, starts, layout, pad_token)
+    held_out = {
+        task: validation_batches(table, replace(layout), pad_token, number)
+        for number, (task, table) in enumerate(validation.items())
+    }
+    throughput = Throughput(*_flops(network, trainer))
     record = LossRecord(work_dir / "metrics.jsonl", throughput, on_record)
-    held_batches = {task: validation_batches(table, shape, pad_token) for task, table in held_out.items()}
-    measured = TaskValidation(held_batches, validate_every, record.validation)
+    measured = TaskValidation(held_out, checkpoints.validate_every, record.validation)
     saver = ResumeCheckpoints(work_dir / "checkpoints", checkpoints, measured.best_step)
+    newest = saver.newest()
+    sharded = world.size > 1 or (newest is not None and newest.is_dir())
+    shard = partial(shard_network, half=trainer.half, weights=weights) if sharded else None
+    module = SupervisedFineTuning(network, optimizer, len(steps), mixture.tasks, steps.row_names, shard)
     network.train()
     with quiet():
         L.seed_everything(seed, verbose=False)
-        hooks = [throughput, record, measured, *callbacks, StepBar(description), saver]
-        build_trainer(trainer, len(steps), hooks).fit(
-            module, datamodule=TokenDataModule(steps), ckpt_path=saver.newest(), weights_only=True
+        watchers = watch.callbacks(train, layout, pad_token, record.write)
+        hooks = [throughput, record, measured, *watchers, StepBar(description), saver]
+        build_trainer(trainer, world, sharded, len(steps), hooks).fit(
+            module, datamodule=TokenDataModule(steps), ckpt_path=newest, weights_only=True
         )
     selected = saver.load_selected(network, len(steps))
     network.eval()
-    return FitResult(throughput.cost, measured.history.get(selected, {}), selected, lengths)
+    wait_for_all()
+    return FitResult(throughput.cost, measured.history.get(selected, {}), selected)
 
 
-def _tables(
-    examples: Mapping[str, Sequence[Example]], tokenizer: PreTrainedTokenizerBase, batches: BatchOptions
-) -> tuple[Tables, dict[str, LengthReport]]:
-    pairs = {
-        task: tokenise(rows, tokenizer, batches.max_length, batches.over_length) for task, rows in examples.items()
+def _plan(
+    optimizer: OptimizerOptions,
+    batches: BatchOptions,
+    mix: MixOptions,
+    trainer: TrainerOptions,
+    checkpoints: CheckpointOptions,
+    train: Mapping[str, TokenTable],
+    seed: int,
+) -> dict[str, Any]:
+    """What decides the result: not how a step is divided over ranks and micro-batches."""
+    return {
+        "optimizer": asdict(optimizer),
+        "budget": asdict(batches.budget),
+        "mix": asdict(mix),
+        "precision": trainer.resolved_precision,
+        "validate_every": checkpoints.validate_every,
+        "select": checkpoints.select,
+        "seed": seed,
+        "data": {task: table.fingerprint() for task, table in train.items()},
     }
-    return {task: table for task, (table, _) in pairs.items()}, {task: report for task, (_, report) in pairs.items()}
+
+
+def _flops(network: PreTrainedModel, trainer: TrainerOptions) -> tuple[StepFlops | None, float | None]:
+    if trainer.accelerator != "gpu":
+        return None, None
+    return StepFlops.of(network), measured_peak(torch.bfloat16 if trainer.half else torch.float32)

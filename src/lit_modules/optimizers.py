@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from src.lit_modules.options import OptimizerOptions
+from src.utils.errors import UserError
 
 
-def build_optimizer(parameters: Iterable[torch.nn.Parameter], options: OptimizerOptions) -> torch.optim.AdamW:
-    """AdamW; biases and norm weights (one dimension) are never decayed."""
+def build_optimizer(parameters: Iterable[torch.nn.Parameter], options: OptimizerOptions) -> torch.optim.Optimizer:
+    """AdamW; biases and norm weights (one dimension) are never decayed.
+
+    Raises:
+        UserError: 8-bit moments are asked for on several ranks: they cannot be divided and put together again.
+    """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": options.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=options.lr, betas=options.betas, eps=options.eps, fused=True
-    )
+    used: list[dict[str, Any]] = [group for group in groups if group["params"]]
+    constants: dict[str, Any] = {"lr": options.lr, "betas": options.betas, "eps": options.eps}
+    if options.kind == "adamw":
+        return torch.optim.AdamW(used, fused=True, **constants)
+    if any(isinstance(parameter, DTensor) for parameter in trained):
+        raise UserError(
+            f"optimizer.kind={options.kind} is for one GPU; on several take optimizer=adamw, whose moments are sharded"
+        )
+    kinds = bitsandbytes().optim
+    made: torch.optim.Optimizer
+    made = (kinds.AdamW8bit if options.kind == "adamw8bit" else kinds.PagedAdamW8bit)(used, **constants)
+    return made
+
+
+def bitsandbytes() -> Any:
+    """The library, imported without its remarks about kernels that it looked for."""
+    logger = logging.getLogger("bitsandbytes")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        import bitsandbytes as library
+    finally:
+        logger.setLevel(level)
+    return library
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, total_steps: int, warmup: float) -> LambdaLR:

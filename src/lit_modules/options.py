@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from src.data.budget import Budget
 from src.utils.errors import UserError, unknown_choice
 
-ACCELERATORS = ("cpu", "gpu", "auto")
+ACCELERATORS = ("cpu", "gpu")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 SELECTIONS = ("last", "best")
+OPTIMIZERS = ("adamw", "adamw8bit", "paged_adamw8bit")
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class OptimizerOptions:
         weight_decay: Decoupled decay, of matrices only.
         clip_norm: Largest gradient norm; 0 does not clip.
         warmup: Share of all steps over which the rate grows linearly from 0; it then falls to 0 as a cosine.
+        kind: "adamw"; "adamw8bit" keeps its moments in 8 bits (arXiv 2110.02861); "paged_adamw8bit" also lets the
+            GPU swap them to the host's memory.
     """
 
     lr: float
@@ -30,12 +35,15 @@ class OptimizerOptions:
     weight_decay: float = 0.0
     clip_norm: float = 1.0
     warmup: float = 0.03
+    kind: str = "adamw"
 
     def __post_init__(self) -> None:
         if not self.lr > 0:
             raise UserError(f"optimizer.lr={self.lr}: expected a number above 0")
         if not 0 <= self.warmup < 1:
             raise UserError(f"optimizer.warmup={self.warmup}: expected a share of the steps, 0 <= warmup < 1")
+        if self.kind not in OPTIMIZERS:
+            raise unknown_choice("optimizer.kind", self.kind, list(OPTIMIZERS))
 
 
 @dataclass(frozen=True)
@@ -43,18 +51,38 @@ class TrainerOptions:
     """Where and in which precision training runs: the node of conf/trainer.
 
     Args:
-        accelerator: "cpu", "gpu" or "auto".
-        precision: "32-true", or "bf16-mixed" / "16-mixed" (float32 master weights under autocast).
+        accelerator: "cpu" or "gpu".
+        precision: "32-true", or "bf16-mixed" / "16-mixed" (float32 master weights); "auto": bf16-mixed on a GPU.
+        devices: Processes of this node, one a GPU; "auto": all GPUs there are, or what torchrun or Slurm has started.
+        nodes: Nodes; "auto": what torchrun or Slurm says, else 1.
     """
 
     accelerator: str = "cpu"
-    precision: str = "32-true"
+    precision: str = "auto"
+    devices: int | str = "auto"
+    nodes: int | str = "auto"
 
     def __post_init__(self) -> None:
         if self.accelerator not in ACCELERATORS:
             raise unknown_choice("trainer.accelerator", self.accelerator, list(ACCELERATORS))
-        if self.precision not in PRECISIONS:
-            raise unknown_choice("trainer.precision", self.precision, list(PRECISIONS))
+        if self.precision not in (*PRECISIONS, "auto"):
+            raise unknown_choice("trainer.precision", self.precision, [*PRECISIONS, "auto"])
+        for name in ("devices", "nodes"):
+            value = getattr(self, name)
+            if value != "auto" and not (isinstance(value, int) and value > 0):
+                raise UserError(f"trainer.{name}={value}: expected a number above 0, or auto")
+
+    @property
+    def resolved_precision(self) -> str:
+        """`precision` with "auto" decided."""
+        if self.precision != "auto":
+            return self.precision
+        return "bf16-mixed" if self.accelerator == "gpu" else "32-true"
+
+    @property
+    def half(self) -> bool:
+        """Whether matrices are multiplied in half precision."""
+        return self.resolved_precision != "32-true"
 
 
 @dataclass(frozen=True)
@@ -62,44 +90,40 @@ class BatchOptions:
     """How much is trained on, and in which portions.
 
     Args:
-        micro_batch: Rows of one forward pass.
-        accumulation: Forward passes of one rank in an optimiser step.
+        budget: Size of a step and length of the run.
+        micro_batch: Lines of one forward pass: rows, or packs of `max_length` tokens.
         max_length: Longest row in tokens.
-        steps: Optimiser steps; give this or `epochs`.
-        epochs: Passes over all rows; give this or `steps`.
-        over_length: "truncate" or "drop" rows above `max_length`.
+        packing: Whether rows share a line.
     """
 
+    budget: Budget
     micro_batch: int
-    accumulation: int
     max_length: int
-    steps: int | None = None
-    epochs: float | None = None
-    over_length: str = "truncate"
+    packing: bool = False
 
     def __post_init__(self) -> None:
-        if (self.steps is None) == (self.epochs is None):
-            raise UserError(f"give steps or epochs, not both or none (got steps={self.steps}, epochs={self.epochs})")
-        for name in ("micro_batch", "accumulation", "max_length", "steps", "epochs"):
+        for name in ("micro_batch", "max_length"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UserError(f"{name}={value}: expected a number above 0")
+            if not value > 0:
+                raise UserError(f"strategy.{name}={value}: expected a number above 0")
 
 
 @dataclass(frozen=True)
 class CheckpointOptions:
-    """When the run is saved for a restart.
+    """When the run is validated and saved for a restart: the node `checkpoint` of conf/train.yaml.
 
     Args:
         every_steps: Save after so many optimiser steps; None: not by steps.
         every_seconds: Save when so many seconds have passed since the last time; None: not by time.
         keep: How many of the newest are kept.
+        validate_every: Steps between validations; None: only after the last step.
         select: "last" returns the weights of the last step, "best" those of the lowest validation loss.
     """
 
     every_steps: int | None = None
     every_seconds: float | None = 60.0
     keep: int = 2
+    validate_every: int | None = None
     select: str = "last"
 
     def __post_init__(self) -> None:
@@ -107,3 +131,26 @@ class CheckpointOptions:
             raise unknown_choice("checkpoint.select", self.select, list(SELECTIONS))
         if self.keep < 1:
             raise UserError(f"checkpoint.keep={self.keep}: expected at least 1")
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """What is measured beside the loss: the node `watch` of conf/train.yaml.
+
+    Args:
+        weight_delta: Steps between measurements of how far the weights have moved, layer by layer; None: never.
+        specialists: Task -> checkpoint whose update the run's own is compared with.
+        gradient_cosine: Steps between measurements of the angle between the tasks' gradients; None: never.
+        gradient_rows: Rows of each task for that.
+    """
+
+    weight_delta: int | None = None
+    specialists: Mapping[str, str] = field(default_factory=dict)
+    gradient_cosine: int | None = None
+    gradient_rows: int = 32
+
+    def __post_init__(self) -> None:
+        for name in ("weight_delta", "gradient_cosine", "gradient_rows"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"watch.{name}={value}: expected at least 1, or null")

@@ -1,43 +1,23 @@
 """Supervised fine-tuning: one batch is one optimiser step, its loss a mean over all answer tokens of all micro-batches.
 
-B rows of a micro-batch, T tokens, V vocabulary.
+P predicted tokens of a micro-batch, K tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning as L
 import torch
-import torch.nn.functional as F
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
-from src.data.batches import Batch
-from src.data.table import IGNORED
+from src.data.collate import Batch
+from src.lit_modules.loss import token_losses
 from src.lit_modules.optimizers import build_optimizer, build_schedule
 from src.lit_modules.options import OptimizerOptions
 from src.utils.errors import UserError
-
-
-def summed_loss(network: torch.nn.Module, input_ids: torch.Tensor, labels: torch.Tensor, first: int) -> torch.Tensor:
-    """Cross-entropy summed over the answer tokens of a micro-batch, in float32.
-
-    Args:
-        network: A causal language model of transformers.
-        input_ids: Token ids, padded on the right (B, T).
-        labels: The same ids, -100 where there is no loss (B, T).
-        first: Earliest position with a label, at least 1: the vocabulary is projected only from the one before it.
-
-    Returns:
-        A scalar.
-    """
-    width = input_ids.shape[1]
-    first = min(first, width - 1)
-    logits = network(input_ids=input_ids, use_cache=False, logits_to_keep=width - first + 1).logits  # B, T-first+1, V
-    return F.cross_entropy(
-        logits[:, :-1].flatten(0, 1).float(), labels[:, first:].flatten(), ignore_index=IGNORED, reduction="sum"
-    )
 
 
 class SupervisedFineTuning(L.LightningModule):
@@ -47,7 +27,9 @@ class SupervisedFineTuning(L.LightningModule):
         network: The model; its weights are trained in place, in their own dtype.
         optimizer: AdamW and schedule settings.
         total_steps: Optimiser steps of the whole run, which the schedule needs.
+        tasks: Names of the tasks, in the order of their numbers in batches.
         row_names: Gives the names of the rows of a step, for the message where a loss is not a number.
+        shard: Divides the network over the ranks of a mesh; None: there is one rank.
     """
 
     def __init__(
@@ -55,14 +37,26 @@ class SupervisedFineTuning(L.LightningModule):
         network: PreTrainedModel,
         optimizer: OptimizerOptions,
         total_steps: int,
+        tasks: Sequence[str],
         row_names: Callable[[int], list[str]],
+        shard: Callable[[PreTrainedModel, Any], None] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.network = network
         self.options = optimizer
         self.total_steps = total_steps
+        self.tasks = tuple(tasks)
         self.row_names = row_names
+        self.shard = shard
+        # one process may keep the adapters alone; shards are only read whole
+        self.strict_loading = shard is not None or all(p.requires_grad for p in network.parameters())
+
+    def configure_model(self) -> None:
+        """Divides the network over the ranks, once the processes know each other."""
+        if self.shard is not None:
+            self.shard(self.network, self.device_mesh["data_parallel"])  # type: ignore[index]
+            self.shard = None
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """One optimiser step over the micro-batches of this rank."""
@@ -70,17 +64,25 @@ class SupervisedFineTuning(L.LightningModule):
         assert not isinstance(optimizer, list)
         rate = optimizer.param_groups[0]["lr"]
         scale = self.trainer.world_size / batch["answer_tokens"]  # gradients are averaged over ranks
-        loss = torch.zeros((), device=self.device)
+        sums = torch.zeros(len(self.tasks), device=self.device)
         for micro in batch["micro"]:
-            part = summed_loss(self.network, **micro) * scale
-            self.manual_backward(part)
-            loss += part.detach()
+            losses = token_losses(self.network, micro)  # P
+            self.manual_backward(losses.sum() * scale)
+            sums.index_add_(0, micro["tasks"], losses.detach())
         norm = self._clipped_norm()
+        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        loss = sums.sum() / batch["answer_tokens"]
         self._refuse_nan(loss, norm)
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()  # type: ignore[union-attr]
-        return {"loss": loss, "gradient_norm": norm, "lr": rate}
+        return {"loss": loss, **self._by_task(sums, batch["task_tokens"]), "gradient_norm": norm, "lr": rate}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leaves frozen weights out: they are those of the base."""
+        if not self.strict_loading:
+            trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+            checkpoint["state_dict"] = {name: checkpoint["state_dict"][name] for name in sorted(trained)}
 
     def configure_optimizers(self) -> Any:
         """AdamW and its schedule, stepped by hand."""
@@ -88,9 +90,17 @@ class SupervisedFineTuning(L.LightningModule):
         schedule = build_schedule(optimizer, self.total_steps, self.options.warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def _by_task(self, sums: torch.Tensor, counts: Sequence[int]) -> dict[str, torch.Tensor]:
+        """`loss_<task>` of the tasks that are in the batch, where there are several."""
+        if len(self.tasks) < 2:
+            return {}
+        together = zip(self.tasks, sums, counts, strict=True)
+        return {f"loss_{task}": total / count for task, total, count in together if count}
+
     def _clipped_norm(self) -> torch.Tensor:
         limit = self.options.clip_norm or float("inf")
-        return torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit)
+        return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def _refuse_nan(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
         if torch.isfinite(loss) and torch.isfinite(norm):
@@ -98,5 +108,6 @@ class SupervisedFineTuning(L.LightningModule):
         step = self.trainer.global_step
         raise UserError(
             f"the loss is {float(loss)} and the gradient norm {float(norm)} at step {step + 1}; the last checkpoint "
-            f"is kept. Rows of the batch: {', '.join(self.row_names(step))}. Lower optimizer.lr or check these rows"
+            f"is kept. Rows of the batch: {', '.join(self.row_names(step))}. Lower strategy.learning_rate or check "
+            "these rows"
         )

@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.strategies import ModelParallelStrategy
 
+from src.lit_modules.callbacks.checkpoint import StreamedFiles
 from src.lit_modules.options import TrainerOptions
+from src.lit_modules.world import World
 from src.utils.errors import UserError, first_differences
 from src.utils.files import write_json
 
@@ -23,6 +28,8 @@ MEANT = (
     r".*does not have many workers.*",
     r".*`training_step` returned.*",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",  # Lightning calls torch's pytree the old way
+    r".*is an experimental feature.*",  # ModelParallelStrategy
+    r".*cpu_offload.*|.*ShardedTensor.*|.*TypedStorage.*",  # torch's own calls while it saves a sharded state
 )
 
 
@@ -43,18 +50,27 @@ def quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def build_trainer(options: TrainerOptions, steps: int, callbacks: Sequence[L.Callback]) -> L.Trainer:
+def build_trainer(
+    options: TrainerOptions, world: World, sharded: bool, steps: int, callbacks: Sequence[L.Callback]
+) -> L.Trainer:
     """A trainer that runs `steps` optimiser steps as one epoch.
 
     Args:
         options: Device and precision.
+        world: Processes.
+        sharded: Divide the network over them (FSDP2), which then multiplies in half precision by itself.
         steps: Optimiser steps of the run.
         callbacks: All callbacks, in the order in which they act.
     """
+    extra: dict[str, Any] = {"devices": 1, "precision": options.resolved_precision, "plugins": [StreamedFiles()]}
+    if sharded:
+        backend = "nccl" if options.accelerator == "gpu" else "gloo"
+        strategy = ModelParallelStrategy(world.size, 1, process_group_backend=backend)
+        extra = {"devices": world.devices, "num_nodes": world.nodes, "strategy": strategy, "precision": "32-true"}
+        # torchrun's variables describe the processes, whoever set them
+        extra["plugins"] = [TorchElasticEnvironment()] if "WORLD_SIZE" in os.environ else []
     return L.Trainer(
         accelerator=options.accelerator,
-        devices=1,
-        precision=options.precision,  # type: ignore[arg-type]
         max_epochs=1,
         max_steps=steps,
         limit_val_batches=0,
@@ -64,6 +80,7 @@ def build_trainer(options: TrainerOptions, steps: int, callbacks: Sequence[L.Cal
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
+        **extra,
     )
 
 

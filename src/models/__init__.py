@@ -3,8 +3,8 @@
 from src.models.architecture import draw_model, model_config
 from src.models.attention import choose_attention
 from src.models.hub import local_directory
-from src.models.kernels import apply_kernels, decoder_layers
-from src.models.load import load_model, load_tokenizer, without_bars
+from src.models.kernels import apply_kernels, decoder_layers, recompute_activations
+from src.models.load import empty_model, load_model, load_tokenizer, without_bars
 from src.models.spec import LoraSettings, ModelSpec, Recipe, torch_dtype
 
 __all__ = [
@@ -15,10 +15,12 @@ __all__ = [
     "choose_attention",
     "decoder_layers",
     "draw_model",
+    "empty_model",
     "load_model",
     "load_tokenizer",
     "local_directory",
     "model_config",
+    "recompute_activations",
     "torch_dtype",
     "without_bars",
 ]

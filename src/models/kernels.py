@@ -1,4 +1,4 @@
-"""Faster kernels for a loaded network: Liger's fused layers and torch.compile."""
+"""What is done to the layers of a loaded network: faster kernels, compilation, recomputed activations."""
 
 from __future__ import annotations
 
@@ -35,6 +35,13 @@ def apply_kernels(network: PreTrainedModel, *, liger: bool | None = None, compil
             layer.compile(dynamic=True)
         applied.append("torch.compile")
     return applied
+
+
+def recompute_activations(network: PreTrainedModel) -> None:
+    """Let the backward pass compute the inside of every decoder layer anew instead of keeping it."""
+    # transformers 5 has renamed this method
+    enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def decoder_layers(network: torch.nn.Module) -> torch.nn.ModuleList:

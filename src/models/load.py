@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from src.models.attention import choose_attention
@@ -72,6 +72,24 @@ def load_model(
             return AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, attn_implementation=backend, **more)
     except (OSError, ValueError) as error:
         raise _not_loadable("model", path, error) from error
+
+
+def empty_model(path: Path, attention: str = "auto") -> PreTrainedModel:
+    """A network whose parameters have no storage yet (meta device), for ranks that read only their shards.
+
+    Args:
+        path: Checkpoint directory; only `config.json` is read.
+        attention: As in `load_model`.
+    """
+    from accelerate import init_empty_weights
+
+    config = AutoConfig.from_pretrained(path)
+    with init_empty_weights(include_buffers=False):
+        network = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, attn_implementation=choose_attention(attention)
+        )
+    network.tie_weights()
+    return network
 
 
 @contextlib.contextmanager

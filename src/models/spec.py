@@ -27,7 +27,8 @@ class Recipe:
         batch_size: Rows of an optimiser step, over all ranks.
         epochs: Passes over the training rows; this or `steps`.
         steps: Optimiser steps; this or `epochs`.
-        accelerator: "cpu", "gpu" or "auto": what it trains on with `trainer=auto`.
+        packing: Whether rows share a line, with attention blocked at their borders.
+        accelerator: "cpu" or "gpu": what it trains on with `trainer=auto`.
     """
 
     learning_rate: float
@@ -36,6 +37,7 @@ class Recipe:
     batch_size: int
     epochs: float | None = None
     steps: int | None = None
+    packing: bool = True
     accelerator: str = "gpu"
 
 

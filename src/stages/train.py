@@ -75,7 +75,7 @@ def _fit(
         model.tokenizer or origin, revision=model.revision, chat_template=model.chat_template, eos_token=model.eos_token
     )
     tokenising = Tokenising(tokenizer, options.batches.max_length, cfg.strategy.over_length)
-    data = options.data if model.world == "study" else replace(options.data, cache=None)
+    data = replace(options.data, cache=_token_cache(cfg, model.world))
     train_rows, lengths = training_tables(sources, "train", tokenising, data)
     held_out, _ = training_tables(task_sources(cfg, model.world, "validation"), "validation", tokenising, data)
     network, weights = training_network(model, origin, options, cfg.seed)
@@ -101,6 +101,13 @@ def _fit(
     if is_main_process():
         shutil.copy(run.scratch / "metrics.jsonl", run.work / "metrics.jsonl")
     return {**asdict(result), "lengths": {task: asdict(report) for task, report in lengths.items()}}
+
+
+def _token_cache(cfg: DictConfig, world: str) -> str | None:
+    """Where tokens are kept; the few rows of the pocket world are tokenised faster than found."""
+    if cfg.data.cache != "auto":
+        return None if cfg.data.cache is None else str(cfg.data.cache)
+    return str(Path(cfg.output_root) / "cache" / "tokens") if world == "study" else None
 
 
 def _start(job: Job, model: ModelSpec) -> Path | None:
@@ -162,11 +169,11 @@ def run_directory(job: Job) -> Path:
     """Where a training job leaves its checkpoint."""
     cfg = job.cfg
     task = cfg.task.name if cfg.strategy.name == "specialist" else None
-    extras = job.extras(("model", "strategy", "task", "seed", *(f"trainer.{key}" for key in WHERE)))
+    extras = job.extras(("model", "strategy", "task", "seed", *WHERE))
     return job.directory(trained_name(model_label(cfg.model), cfg.strategy.name, task, cfg.seed, extras))
 
 
-WHERE = ("devices", "nodes")  # of the trainer: they decide how fast, not what
+WHERE = ("trainer.devices", "trainer.nodes", "data.cache", "data.workers")  # they decide how fast, not what
 
 
 def _identity(job: Job) -> dict[str, Any]:
@@ -175,6 +182,6 @@ def _identity(job: Job) -> dict[str, Any]:
     identity.pop("merge")
     if job.cfg.strategy.name != "specialist":
         identity.pop("task")
-    identity["trainer"] = {key: value for key, value in identity["trainer"].items() if key not in WHERE}
-    identity["data"] = {key: value for key, value in identity["data"].items() if key not in ("cache", "workers")}
+    for node, key in (name.split(".") for name in WHERE):
+        identity[node] = {name: value for name, value in identity[node].items() if name != key}
     return identity

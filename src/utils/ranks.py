@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -16,3 +19,32 @@ def rank() -> int:
 def is_main_process() -> bool:
     """True on rank 0: the process that writes records and prints."""
     return rank() == 0
+
+
+def from_main(value: T) -> T:
+    """The value that the main process gave; the same call must be made by all."""
+    if not _connected():
+        return value
+    import torch.distributed
+
+    box = [value]
+    torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def wait_for_all() -> None:
+    """Go on once every process has come here."""
+    if _connected():
+        import torch.distributed
+
+        torch.distributed.barrier()
+
+
+def _connected() -> bool:
+    import sys
+
+    if "torch" not in sys.modules:  # nothing is distributed without it, and importing it takes seconds
+        return False
+    import torch.distributed
+
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 
-from src.data.mixture import Mixture
+from src.data.mixture import MixOptions, Mixture, fraction_of, rows_per_epoch
 from src.data.table import TokenTable
+from src.utils.errors import UserError
 
 
-def table(count: int) -> TokenTable:
-    return TokenTable.build([str(i) for i in range(count)], [[0, 1]] * count, [1] * count)
+def table(count: int, length: int = 2) -> TokenTable:
+    return TokenTable.build([str(i) for i in range(count)], [[0] * length] * count, [1] * count)
 
 
 def test_every_row_once_an_epoch() -> None:
@@ -27,9 +31,83 @@ def test_order_is_a_function_of_seed_and_epoch() -> None:
 
 
 def test_stream_goes_on_over_epochs_and_starts_anywhere() -> None:
-    mixture = Mixture({"a": table(5)}, seed=3)
+    mixture = Mixture({"a": table(5), "b": table(7)}, seed=3, counts=[7, 3])
     whole = np.concatenate([mixture.epoch(epoch) for epoch in range(4)])
-    assert np.array_equal(mixture.stream(0, 20), whole)
-    assert np.array_equal(mixture.stream(3, 14), whole[3:14])
-    assert np.array_equal(mixture.stream(7, 9), whole[7:9])
+    assert np.array_equal(mixture.stream(0, 40), whole)
+    assert np.array_equal(mixture.stream(3, 24), whole[3:24])
+    assert np.array_equal(mixture.stream(17, 19), whole[17:19])
     assert len(mixture.stream(4, 4)) == 0
+    assert mixture.stream_lengths(5).tolist() == [2] * 5
+
+
+def test_repeated_and_chosen_rows_are_spread_evenly() -> None:
+    """7 of 5 rows an epoch: every row once and two of them twice; 3 of 7: over seven epochs each row three times."""
+    mixture = Mixture({"a": table(5), "b": table(7)}, seed=0, counts=[7, 3])
+    epochs = [mixture.epoch(epoch) for epoch in range(7)]
+    assert all(np.bincount(epoch[epoch < 5], minlength=5).min() == 1 for epoch in epochs)
+    assert all((epoch < 5).sum() == 7 for epoch in epochs)
+    counts = np.bincount(np.concatenate(epochs), minlength=12)
+    assert counts[5:].tolist() == [3] * 7
+    assert counts[:5].max() - counts[:5].min() <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "counts"),
+    [
+        ({}, [80, 20]),  # natural proportions
+        ({"ratio": 0.5}, [50, 50]),
+        ({"ratio": 0.1}, [10, 90]),
+        ({"ratios": {"a": 1, "b": 3}}, [25, 75]),
+        ({"temperature": 2.0}, [67, 33]),  # roots of 80 and 20 are as 2 to 1
+        ({"temperature": float("inf")}, [50, 50]),
+        ({"ratio": 0.5, "cap": 2}, [40, 40]),  # 50 of 20 rows would be 2.5 passes
+        ({"ratio": 0.5, "by": "tokens"}, [70, 14]),  # rows of b are five times as long: 140 of 280 tokens each
+    ],
+)
+def test_rows_of_an_epoch_by_hand(options: dict[str, Any], counts: list[int]) -> None:
+    tables = {"a": table(80, 2), "b": table(20, 10 if "by" in options else 2)}
+    if "by" in options:
+        tables["a"] = table(40, 2)  # 80 tokens and 200
+    assert rows_per_epoch(tables, MixOptions(**options)) == counts
+
+
+def test_a_specialist_has_nothing_to_mix() -> None:
+    assert rows_per_epoch({"a": table(7)}, MixOptions(ratio=0.3)) == [7]
+
+
+def test_others_share_the_rest() -> None:
+    tables = {name: table(10) for name in "abc"}
+    assert rows_per_epoch(tables, MixOptions(ratio=0.4)) == [12, 9, 9]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"by": "rows"}, "unknown mix.by 'rows'.*examples, tokens"),
+        ({"ratio": 1.0}, "mix.ratio=1.0: expected a share between"),
+        ({"ratio": 0.5, "temperature": 2.0}, "give one of mix.ratio, mix.ratios and mix.temperature"),
+        ({"ratios": {"a": 0}}, "mix.ratios=.*above 0"),
+        ({"temperature": 0.0}, "mix.temperature=0.0"),
+        ({"cap": 0}, "mix.cap=0"),
+    ],
+)
+def test_bad_proportions(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        MixOptions(**options)
+
+
+def test_ratios_name_the_tasks() -> None:
+    with pytest.raises(UserError, match=r"mix.ratios names a, c; expected a, b"):
+        rows_per_epoch({"a": table(1), "b": table(1)}, MixOptions(ratios={"a": 1, "c": 1}))
+
+
+def test_fractions_are_nested_and_keep_the_order() -> None:
+    whole = table(40)
+    parts = {share: [int(name) for name in fraction_of(whole, share, "a", 0).ids] for share in (0.25, 0.5, 1.0)}
+    assert [len(ids) for ids in parts.values()] == [10, 20, 40]
+    assert set(parts[0.25]) < set(parts[0.5]) < set(parts[1.0])
+    assert all(ids == sorted(ids) for ids in parts.values())
+    assert parts[0.25] != list(range(10))
+    assert fraction_of(whole, 1.0, "a", 0) is whole
+    with pytest.raises(UserError, match=r"data.fraction=0: expected a share"):
+        fraction_of(whole, 0, "a", 0)

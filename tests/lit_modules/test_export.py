@@ -8,12 +8,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from src.checkpoints import Checkpoint
-from src.data.examples import Example
 from src.lit_modules.export import export_checkpoint
 from src.lit_modules.fit import fit
-from src.lit_modules.options import BatchOptions, OptimizerOptions
-from src.models import draw_model, load_tokenizer, model_config
-from tests.data.shared import needs_shared, shared
+from src.lit_modules.options import OptimizerOptions
 from tests.lit_modules import tiny
 
 
@@ -22,15 +19,8 @@ def test_plain_transformers_reopens_it(tmp_path: Path, tied: bool) -> None:
     network, tokenizer = tiny.network(tied=tied), tiny.tokenizer()
     options = OptimizerOptions(1e-3)
     rows = {"a": tiny.rows("a", 8)}
-    fit(
-        network,
-        tokenizer,
-        rows,
-        {},
-        work_dir=tmp_path / "w",
-        optimizer=options,
-        batches=BatchOptions(4, 1, 64, steps=5),
-    )
+    fit(network, tiny.tables(rows), {}, pad_token=tiny.PAD, work_dir=tmp_path / "w", optimizer=options,
+        batches=tiny.batches(4, 4, steps=5))  # fmt: skip
     export_checkpoint(network, tokenizer, tmp_path / "out", torch.float32)
     reopened = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     ids = torch.arange(20)[None]
@@ -53,24 +43,3 @@ def test_dtype_and_end_token(tmp_path: Path) -> None:
     assert checkpoint.config["architectures"] == ["Qwen2ForCausalLM"]
     generation = json.loads((tmp_path / "generation_config.json").read_text())
     assert generation["eos_token_id"] == [258, 256]
-
-
-@needs_shared
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("family", ["qwen2.5-7b-instruct", "deepseek-coder-6.7b-instruct"])
-def test_shrunken_real_families(tmp_path: Path, family: str) -> None:
-    """Real tokenizer, template and architecture: trained, exported, reopened by plain transformers, logits equal."""
-    folder = shared("data", "tokenizers", family)
-    tokenizer = load_tokenizer(folder)
-    network = draw_model(model_config(folder, None, shrink=True), seed=0)
-    rows = {"codegen": [Example(str(i), "codegen", f"Return {i}.", f"def f():\n    return {i}\n") for i in range(4)]}
-    batches = BatchOptions(4, 1, 256, steps=20)
-    result = fit(
-        network, tokenizer, rows, rows, work_dir=tmp_path / "w", optimizer=OptimizerOptions(1e-2), batches=batches
-    )
-    assert result.losses["codegen"] < 7  # at random it is the log of the vocabulary: 11.9 and 10.4
-    export_checkpoint(network, tokenizer, tmp_path / "out", torch.float32)
-    reopened = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
-    ids = torch.tensor([tokenizer("def f(): return 3").input_ids])
-    assert torch.equal(reopened(ids).logits, network(ids).logits)
-    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == tokenizer.chat_template

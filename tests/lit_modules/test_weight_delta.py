@@ -10,7 +10,8 @@ import torch
 
 from src.lit_modules.callbacks.weight_delta import WeightDelta, layer_of
 from src.lit_modules.fit import fit
-from src.lit_modules.options import BatchOptions, OptimizerOptions
+from src.lit_modules.options import OptimizerOptions, WatchOptions
+from src.lit_modules.watch import Watched
 from tests.lit_modules import tiny
 
 
@@ -20,6 +21,10 @@ class Held:
 
     def tensor(self, name: str) -> torch.Tensor:
         return self.tensors[name]
+
+
+def ignored(trainer: Any, row: dict[str, Any]) -> None:
+    """Takes the rows that a test does not look at."""
 
 
 def held(network: torch.nn.Module) -> Held:
@@ -41,7 +46,7 @@ def test_layer_names(name: str, layer: str) -> None:
 
 def test_sums_equal_numpy() -> None:
     base, now, specialist = tiny.network(0), tiny.network(1), tiny.network(2)
-    rows = WeightDelta(held(base), 1, print, {"codegen": held(specialist)}).measure(now)
+    rows = WeightDelta(held(base), 1, ignored, {"codegen": held(specialist)}).measure(now)
     assert [row["layer"] for row in rows] == ["embed_tokens", "layers.0", "layers.1", "norm"]
     names = [name for name in base.state_dict() if "layers.1." in name]
 
@@ -61,19 +66,21 @@ def test_rows_while_training(tmp_path: Path) -> None:
     network, seen = tiny.network(), list[dict[str, Any]]()
     fit(
         network,
-        tiny.tokenizer(),
-        {"a": tiny.rows("a", 8)},
+        tiny.tables({"a": tiny.rows("a", 8)}),
         {},
+        pad_token=tiny.PAD,
         work_dir=tmp_path,
         optimizer=OptimizerOptions(1e-3, warmup=0.0),
-        batches=BatchOptions(4, 1, 64, steps=4),
-        callbacks=[WeightDelta(held(network), 2, seen.append)],
+        batches=tiny.batches(4, 4, steps=4),
+        watch=Watched(WatchOptions(weight_delta=2), held(network)),
+        on_record=seen.append,
     )
-    assert [(row["step"], row["layer"]) for row in seen[:5]] == [
-        (2, "embed_tokens"),
-        (2, "layers.0"),
-        (2, "layers.1"),
-        (2, "norm"),
-        (4, "embed_tokens"),
+    rows = [row for row in seen if row["split"] == "weights"]
+    assert [row["step"] for row in rows] == [2, 4]
+    names = [
+        f"{name}/{layer}"
+        for layer in ("embed_tokens", "layers.0", "layers.1", "norm")
+        for name in ("l2", "relative_l2")
     ]
-    assert 0 < seen[1]["l2"] < seen[5]["l2"]
+    assert [name for name in rows[0] if "/" in name] == names
+    assert 0 < rows[0]["l2/layers.0"] < rows[1]["l2/layers.0"]

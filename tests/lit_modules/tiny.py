@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from src.data.budget import Budget
 from src.data.examples import Example
+from src.data.table import TokenTable
+from src.data.tokenise import tokenise
+from src.lit_modules.options import BatchOptions
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
@@ -49,3 +57,21 @@ def network(seed: int = 0, tied: bool = True) -> Qwen2ForCausalLM:
 def rows(task: str, count: int, length: int = 6) -> list[Example]:
     """Rows of differing length."""
     return [Example(f"{task}{i}", task, f"{task} {i}", "ab" * (1 + (i * 7) % length)) for i in range(count)]
+
+
+PAD = 256
+
+
+def tables(rows: Mapping[str, Sequence[Example]]) -> dict[str, TokenTable]:
+    """Tokenised rows by task."""
+    return {task: tokenise(examples, _tokenizer(), 64)[0] for task, examples in rows.items()}
+
+
+def batches(micro: int, size: int, packing: bool = False, **length: Any) -> BatchOptions:
+    """Steps of `size` rows in micro-batches of `micro` lines of at most 64 tokens."""
+    return BatchOptions(Budget(batch_size=size, **length), micro, 64, packing)
+
+
+@cache
+def _tokenizer() -> PreTrainedTokenizerFast:
+    return tokenizer()

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.state_dict_loader import load
 
 from src.lit_modules.options import CheckpointOptions
+from src.utils.errors import UserError
+from src.utils.ranks import from_main
 
 PREFIX = "step-"
 
@@ -47,8 +53,8 @@ class ResumeCheckpoints(L.Callback):
         return self.directory / f"{PREFIX}{step:08d}.ckpt"
 
     def newest(self) -> Path | None:
-        """The checkpoint to go on from."""
-        steps = self.steps()
+        """The checkpoint to go on from: a file, or a directory of the shards of several ranks."""
+        steps = from_main(self.steps())
         return self.path(steps[-1]) if steps else None
 
     def load_selected(self, network: torch.nn.Module, last: int) -> int:
@@ -56,8 +62,13 @@ class ResumeCheckpoints(L.Callback):
         best = self.best_step()
         if best is None or best == last:
             return last
-        state = torch.load(self.path(best), weights_only=True, map_location="cpu")["state_dict"]
-        network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+        if self.path(best).is_dir():
+            state: dict[str, Any] = {f"network.{name}": value for name, value in network.state_dict().items()}
+            load({"state_dict": state}, checkpoint_id=self.path(best))
+        else:
+            state = torch.load(self.path(best), weights_only=True, map_location="cpu")["state_dict"]
+        own = {name.removeprefix("network."): value for name, value in state.items()}
+        network.load_state_dict(own, strict=all(parameter.requires_grad for parameter in network.parameters()))
         return best
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -105,14 +116,13 @@ class ResumeCheckpoints(L.Callback):
         step = trainer.global_step
         final, temporary = self.path(step), self.directory / f".saving-{step:08d}.ckpt"
         self.directory.mkdir(parents=True, exist_ok=True)
-        trainer.save_checkpoint(temporary)
-        trainer.strategy.barrier()
-        if trainer.is_global_zero:
-            if temporary.is_file():
-                with temporary.open("rb") as file:
-                    os.fsync(file.fileno())
-            temporary.replace(final)
-            self._prune()
+        with _disk_errors(self.directory):
+            trainer.save_checkpoint(temporary)
+            trainer.strategy.barrier()
+            if trainer.is_global_zero:
+                _flush(temporary)
+                temporary.replace(final)
+                self._prune()
         trainer.strategy.barrier()
         self._last_time, self._last_step = time.monotonic(), step
 
@@ -121,6 +131,33 @@ class ResumeCheckpoints(L.Callback):
         kept = {*steps[-self.options.keep :], self.best_step()}
         for step in set(steps) - kept:
             _remove(self.path(step))
+
+
+class StreamedFiles(TorchCheckpointIO):
+    """Checkpoints of one process, written to the file directly: Lightning would hold a second copy in memory."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write the checkpoint; a full disk is an `OSError`."""
+        with Path(path).open("wb") as file:
+            torch.save(checkpoint, file)
+
+
+@contextlib.contextmanager
+def _disk_errors(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, CheckpointException) as error:
+        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
+        raise UserError(
+            f"cannot save a checkpoint in {directory}: {reason}; the one before is kept: make room and run the same "
+            "command, or set another output= or checkpoint.keep=1"
+        ) from error
+
+
+def _flush(path: Path) -> None:
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
 
 
 def _random_state() -> dict[str, Any]:

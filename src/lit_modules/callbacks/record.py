@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning as L
 
-from src.data.batches import Batch
+from src.data.collate import Batch
 from src.lit_modules.callbacks.throughput import Throughput
 from src.utils.files import write_text
 
@@ -39,16 +39,17 @@ class LossRecord(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """One row: loss, learning rate, gradient norm, rates."""
+        """One row: loss, loss of each task, learning rate, gradient norm, rates."""
         row = {name: float(value) for name, value in outputs.items()}
-        self._write(trainer, {"split": "train", **row, **self.throughput.last_step()})
+        self.write(trainer, {"split": "train", **row, **self.throughput.last_step()})
 
     def validation(self, trainer: L.Trainer, losses: dict[str, float]) -> None:
         """One row a task, and one for `all`."""
         for task, loss in losses.items():
-            self._write(trainer, {"split": "validation", "task": task, "loss": loss})
+            self.write(trainer, {"split": "validation", "task": task, "loss": loss})
 
-    def _write(self, trainer: L.Trainer, row: Row) -> None:
+    def write(self, trainer: L.Trainer, row: Row) -> None:
+        """Adds a row at the step that the trainer has come to."""
         if not trainer.is_global_zero:
             return
         row = {"step": trainer.global_step, **row}

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import lightning as L
 import torch
 
-from src.data.batches import Batch
+from src.data.collate import Batch
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step consumed, over all ranks."""
+
+    tokens: int
+    answer_tokens: int
+    flops: float
 
 
 @dataclass
@@ -36,14 +46,14 @@ class Throughput(L.Callback):
     """Adds up the cost of the steps.
 
     Args:
-        flops_per_token: Floating point operations of a training step for each token, for MFU; None: no MFU.
+        step_flops: Gives the floating point operations of a step, for MFU; None: no MFU.
         peak_flops: Floating point operations a second that one device reaches on dense matrix products.
     """
 
-    def __init__(self, flops_per_token: float | None = None, peak_flops: float | None = None) -> None:
+    def __init__(self, step_flops: Callable[[Batch], float] | None = None, peak_flops: float | None = None) -> None:
         self.cost = Cost()
-        self.flops_per_token, self.peak_flops = flops_per_token, peak_flops
-        self._step_seconds, self._step_tokens, self._devices = 0.0, 0, 1
+        self.step_flops, self.peak_flops = step_flops, peak_flops
+        self._step_seconds, self._step, self._devices = 0.0, Step(0, 0, 0.0), 1
         self._started = 0.0
 
     def on_train_batch_start(
@@ -57,8 +67,11 @@ class Throughput(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Adds a step."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # the step is over when its kernels are
         self._step_seconds = time.perf_counter() - self._started
-        self._step_tokens = batch["tokens"]
+        flops = self.step_flops(batch) if self.step_flops is not None else 0.0
+        self._step = Step(batch["tokens"], batch["answer_tokens"], flops)
         self.cost.steps += 1
         self.cost.seconds += self._step_seconds
         self.cost.answer_tokens += batch["answer_tokens"]
@@ -67,14 +80,15 @@ class Throughput(L.Callback):
 
     def last_step(self) -> dict[str, float]:
         """Rates of the last step: tokens a second, share of padding so far, peak memory in GiB, and MFU if known."""
-        rate = self._step_tokens / max(self._step_seconds, 1e-9)
+        seconds = max(self._step_seconds, 1e-9)
         row = {
-            "tokens_per_second": rate,
+            "tokens_per_second": self._step.tokens / seconds,
+            "answer_tokens_per_second": self._step.answer_tokens / seconds,
             "padding_share": 1 - self.cost.tokens / max(1, self.cost.padded_tokens),
             "peak_memory_gib": peak_memory() / 2**30,
         }
-        if self.flops_per_token and self.peak_flops:
-            row["mfu"] = rate * self.flops_per_token / (self.peak_flops * self._devices)
+        if self.step_flops is not None and self.peak_flops:
+            row["mfu"] = self._step.flops / seconds / (self.peak_flops * self._devices)
         return row
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import lightning as L
 import torch
+from transformers import PreTrainedModel
 
-from src.data.batches import Batch
-from src.data.table import IGNORED
-from src.lit_modules.sft import summed_loss
+from src.data.collate import Batch
+from src.lit_modules.loss import token_losses
 
 Losses = dict[str, float]
 
@@ -51,7 +51,7 @@ class TaskValidation(L.Callback):
             self.write(trainer, self.history[step])
 
     @torch.no_grad()
-    def measure(self, trainer: L.Trainer, network: torch.nn.Module) -> Losses:
+    def measure(self, trainer: L.Trainer, network: PreTrainedModel) -> Losses:
         """Losses of the weights as they are, over the rows of all ranks."""
         sums = torch.zeros(len(self.batches), 2, dtype=torch.float64, device=trainer.strategy.root_device)
         network.eval()
@@ -59,8 +59,8 @@ class TaskValidation(L.Callback):
             for line, batches in zip(sums, self.batches.values(), strict=True):
                 for batch in batches:
                     there = trainer.strategy.batch_to_device(batch)
-                    line[0] += summed_loss(network, **there)
-                    line[1] += (there["labels"] != IGNORED).sum()
+                    line[0] += token_losses(network, there).double().sum()
+                    line[1] += len(there["targets"])
         network.train()
         total = trainer.strategy.reduce(sums, reduce_op="sum")
         losses = {task: float(loss / count) for task, (loss, count) in zip(self.batches, total, strict=True)}

@@ -32,8 +32,8 @@ class WeightDelta(L.Callback):
     Args:
         base: The weights that training started from.
         every_steps: Steps between measurements.
-        write: Called with a row a layer: `step, layer, l2, relative_l2`, and `pearson_<name>`, `cosine_<name>` for
-            each specialist (NaN where either update is zero).
+        write: Called with one row: `l2/<layer>`, `relative_l2/<layer>`, and `pearson_<name>/<layer>`,
+            `cosine_<name>/<layer>` for each specialist (NaN where either update is zero).
         specialists: Their weights by name.
     """
 
@@ -41,7 +41,7 @@ class WeightDelta(L.Callback):
         self,
         base: Weights,
         every_steps: int,
-        write: Callable[[Row], None],
+        write: Callable[[L.Trainer, Row], None],
         specialists: Mapping[str, Weights] | None = None,
     ) -> None:
         self.base, self.every_steps, self.write = base, every_steps, write
@@ -53,10 +53,14 @@ class WeightDelta(L.Callback):
         """Measures where it is due."""
         if trainer.global_step % self.every_steps != 0:
             return
-        rows = self.measure(pl_module.network, lambda sums: trainer.strategy.reduce(sums, reduce_op="sum"))  # type: ignore[arg-type]
-        if trainer.is_global_zero:
-            for row in rows:
-                self.write({"step": trainer.global_step, **row})
+        strategy = trainer.strategy
+
+        def add_ranks(sums: torch.Tensor) -> torch.Tensor:
+            return strategy.reduce(sums.to(strategy.root_device), reduce_op="sum").cpu()
+
+        rows = self.measure(pl_module.network, add_ranks)  # type: ignore[arg-type]
+        flat = {f"{name}/{row['layer']}": row[name] for row in rows for name in row if name != "layer"}
+        self.write(trainer, {"split": "weights", **flat})
 
     @torch.no_grad()
     def measure(

@@ -1,0 +1,32 @@
+"""The node `data` of conf/train.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from src.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which part of the rows is trained on, and where their tokens are kept.
+
+    Args:
+        fraction: Share of every task's training rows, above 0, at most 1; smaller ones are parts of larger ones.
+        seed: Decides which.
+        cache: Directory of tokenised rows; "auto" leaves it to the stage; None: in memory, anew each run.
+        workers: Processes that tokenise; None: one a core where there are many rows.
+        decontaminate: Leave out training rows that hold an item of the tasks' benchmarks.
+    """
+
+    fraction: float = 1.0
+    seed: int = 0
+    cache: str | None = "auto"
+    workers: int | None = None
+    decontaminate: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction <= 1:
+            raise UserError(f"data.fraction={self.fraction}: expected a share above 0, at most 1")
+        if self.workers is not None and self.workers < 1:
+            raise UserError(f"data.workers={self.workers}: expected at least 1, or null")

@@ -1,0 +1,137 @@
+"""Rows of files and of Hugging Face data sets as dictionaries, each with its place for messages."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.utils.errors import UserError
+from src.utils.files import sha256_file
+from src.utils.jsonl import iterate_jsonl
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row.
+
+    Args:
+        place: Where it stands, e.g. `data/kodcode/train.jsonl, row 7`; rows count from 1.
+        fields: Its values by name.
+    """
+
+    place: str
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One of several places that hold the same rows: files, or a data set of the Hub.
+
+    Args:
+        files: Existing files in the order in which they are read; empty for a data set of the Hub.
+        name: As configured, the split filled in for files.
+        split: Split of the Hub's data set.
+    """
+
+    files: tuple[Path, ...]
+    name: str
+    split: str
+
+    def records(self) -> Iterator[Record]:
+        """All rows.
+
+        Raises:
+            UserError: A malformed file (its row is named), or the data set cannot be loaded.
+        """
+        if not self.files:
+            yield from _hub_records(self.name, self.split)
+        for path in self.files:
+            yield from _file_records(path)
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of the files' content; of the Hub's data set by its name alone, which is read from a cache."""
+        parts = [sha256_file(path) for path in self.files] or [self.name, self.split]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def find_data(alternatives: Sequence[str], split: str, key: str) -> DataSet:
+    """The first of several places where rows are.
+
+    Args:
+        alternatives: File patterns (`data/x_{split}*.jsonl.gz`), or `owner/name` or `owner/name:config` of a data set
+            on the Hub, which counts as being there.
+        split: Filled in for `{split}`.
+        key: Config key to name in the message.
+
+    Raises:
+        UserError: None of the files is there, and no data set of the Hub is named.
+    """
+    for name in alternatives:
+        filled = name.replace("{split}", split)
+        files = tuple(Path(path) for path in sorted(glob.glob(filled)) if path.endswith(SUFFIXES))
+        if files:
+            return DataSet(files, filled, split)
+        if not name.endswith(SUFFIXES) and name.count("/") == 1 and not name.startswith((".", "/", "~")):
+            return DataSet((), name, split)
+    looked = ", ".join(name.replace("{split}", split) for name in alternatives)
+    raise UserError(f"{key}: no such file: {looked}; put the data there, or set {key} to files or a Hub data set")
+
+
+def _file_records(path: Path) -> Iterator[Record]:
+    rows = _json_rows(path) if path.name.endswith((".json", ".json.gz")) else iterate_jsonl(path)
+    if path.suffix == ".parquet":
+        rows = _parquet_rows(path)
+    number = 0
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise UserError(f"{path}, row {number}: expected an object with fields, got {type(row).__name__}")
+        yield Record(f"{path}, row {number}", row)
+    if number == 0:
+        raise UserError(f"{path} holds no rows; expected one JSON object a line (or a list, or a Parquet table)")
+
+
+def _json_rows(path: Path) -> Iterator[Any]:
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+        try:
+            value = json.load(file)
+        except ValueError as error:
+            raise UserError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, list):
+        raise UserError(f"{path}: expected a list of objects, got {type(value).__name__}; or name it .jsonl")
+    yield from value
+
+
+def _parquet_rows(path: Path) -> Iterator[Any]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
+            yield from batch.to_pylist()
+    except pyarrow.ArrowException as error:
+        raise UserError(f"{path} is no Parquet file: {error}") from error
+
+
+def _hub_records(name: str, split: str) -> Iterator[Record]:
+    import datasets
+
+    owner, _, config = name.partition(":")
+    try:
+        rows = datasets.load_dataset(owner, config or None, split=split)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise UserError(
+            f"data set {name} cannot be loaded ({reason}). Where there is a network: "
+            f"hf download --repo-type dataset {owner} --local-dir data/{owner.split('/')[1]}; "
+            "then name its files in the task's sources"
+        ) from error
+    for number, row in enumerate(rows, 1):
+        yield Record(f"{name} ({split}), row {number}", dict(row))

@@ -1,0 +1,60 @@
+"""Dividing a network over ranks (FSDP2), and filling each rank's part from a checkpoint without the rest.
+
+Every parameter is a DTensor after that; its first dimension is divided.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import torch
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+from transformers import PreTrainedModel
+
+from src.models import decoder_layers
+
+
+class FlatWeights(Protocol):
+    """Tensors of a checkpoint, read in part (`src.checkpoints.Checkpoint` is one)."""
+
+    def flat(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """Elements [start, stop) of a tensor in storage order."""
+        ...
+
+
+def shard_network(network: PreTrainedModel, mesh: Any, half: bool, weights: FlatWeights | None = None) -> None:
+    """Divide a network over the ranks of a mesh: every decoder layer a unit, and what is around them.
+
+    Args:
+        network: Whole on every rank, or on the meta device.
+        mesh: One-dimensional device mesh.
+        half: Multiply in bfloat16; master weights and gradient sums stay float32.
+        weights: Fills a network that is on the meta device.
+    """
+    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if half else MixedPrecisionPolicy()
+    for layer in decoder_layers(network):
+        fully_shard(layer, mesh=mesh, mp_policy=policy)
+    fully_shard(network, mesh=mesh, mp_policy=policy)
+    if weights is not None:
+        here = torch.device("cpu") if mesh.device_type == "cpu" else torch.device("cuda", torch.cuda.current_device())
+        _materialise(network, here, weights)
+
+
+@torch.no_grad()
+def _materialise(network: PreTrainedModel, device: torch.device, weights: FlatWeights) -> None:
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    network.to_empty(device=device)
+    for name, buffer in network.named_buffers():
+        buffer.copy_(buffers[name])
+    for name, parameter in network.named_parameters():
+        assert isinstance(parameter, DTensor)
+        shape, offset = compute_local_shape_and_global_offset(
+            parameter.shape, parameter.device_mesh, parameter.placements
+        )
+        row = math.prod(parameter.shape[1:])
+        part = weights.flat(name, offset[0] * row, (offset[0] + shape[0]) * row) if math.prod(shape) else None
+        if part is not None:
+            parameter.to_local().copy_(part.reshape(shape))

@@ -1,0 +1,88 @@
+"""How many processes take part, by the settings and by what torchrun or Slurm has started."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+from src.lit_modules.options import TrainerOptions
+from src.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a run.
+
+    Args:
+        devices: Of one node.
+        nodes: Nodes.
+    """
+
+    devices: int
+    nodes: int
+
+    @property
+    def size(self) -> int:
+        """All processes."""
+        return self.devices * self.nodes
+
+
+def resolve_world(options: TrainerOptions) -> World:
+    """The processes that `trainer.devices` and `trainer.nodes` ask for.
+
+    Raises:
+        UserError: There is no GPU or too few, or another number of processes has been started.
+    """
+    gpus = torch.cuda.device_count() if options.accelerator == "gpu" else 0
+    if options.accelerator == "gpu" and gpus == 0:
+        raise UserError(
+            "this model trains on a GPU and none is visible: run it on a machine with one, or try it with debug=shrink "
+            "(two layers, seconds on a CPU); trainer=cpu trains the whole model slowly"
+        )
+    started = started_world()
+    devices = options.devices if isinstance(options.devices, int) else (started.devices if started else max(1, gpus))
+    nodes = options.nodes if isinstance(options.nodes, int) else (started.nodes if started else 1)
+    if options.accelerator == "gpu" and devices > gpus:
+        raise UserError(f"trainer.devices={devices}: this node has {gpus} GPUs; set trainer.devices={gpus} or auto")
+    wanted = World(devices, nodes)
+    if started is not None and started != wanted:
+        raise UserError(
+            f"trainer.devices={devices} trainer.nodes={nodes}, but {started.devices} processes on each of "
+            f"{started.nodes} nodes were started; leave both at auto, or start as many"
+        )
+    if started is None and nodes > 1:
+        raise UserError(
+            f"trainer.nodes={nodes} needs processes on every node: torchrun --nnodes={nodes} "
+            f"--nproc-per-node={devices} train.py ..., or srun with one task a GPU"
+        )
+    return wanted
+
+
+def connect(options: TrainerOptions, world: World) -> None:
+    """Let the processes of a run know each other, before the first thing that only one of them does."""
+    if world.size == 1 or torch.distributed.is_initialized():
+        return
+    if "RANK" not in os.environ:  # srun
+        slurm = SLURMEnvironment()
+        os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = slurm.main_address, str(slurm.main_port)
+        os.environ["RANK"], os.environ["LOCAL_RANK"] = str(slurm.global_rank()), str(slurm.local_rank())
+        os.environ["WORLD_SIZE"], os.environ["LOCAL_WORLD_SIZE"] = str(world.size), str(world.devices)
+    if options.accelerator == "gpu":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    torch.distributed.init_process_group("nccl" if options.accelerator == "gpu" else "gloo")
+
+
+def started_world() -> World | None:
+    """The processes that torchrun, Slurm's srun or this tool's launcher has started; None: only this one."""
+    env = os.environ
+    if "WORLD_SIZE" in env and "RANK" in env:
+        local = int(env.get("LOCAL_WORLD_SIZE", env["WORLD_SIZE"]))
+        return World(local, int(env["WORLD_SIZE"]) // local)
+    if "SLURM_PROCID" in env and int(env.get("SLURM_NTASKS", "1")) > 1 and env.get("SLURM_JOB_NAME") != "bash":
+        nodes = int(env.get("SLURM_NNODES", "1"))
+        return World(int(env["SLURM_NTASKS"]) // nodes, nodes)
+    return None

@@ -1,0 +1,57 @@
+"""Low-rank adapters (arXiv 2106.09685), on frozen weights in 16 or 4 bits (arXiv 2305.14314)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+from transformers import PreTrainedModel
+
+from src.models.spec import LoraSettings
+
+NAME = "default"
+
+
+def quantisation(compute: torch.dtype) -> Any:
+    """What `load_model(..., quantization_config=...)` takes for NF4 weights with quantised constants."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=compute,
+        bnb_4bit_use_double_quant=True,
+    )
+
+
+def add_adapters(network: PreTrainedModel, settings: LoraSettings, seed: int) -> None:
+    """Put adapters into a network in place; they alone are trained, in float32.
+
+    Args:
+        network: With its weights, in any type.
+        settings: Sizes and places of the adapters.
+        seed: Of their initial weights.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=targets,
+        task_type="CAUSAL_LM",
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        inject_adapter_in_model(config, network, adapter_name=NAME)
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def adapter_updates(network: torch.nn.Module) -> Iterator[tuple[str, Any]]:
+    """Name of every weight that has an adapter, and a function that gives the update which the adapter stands for."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in network.named_modules():
+        if isinstance(module, LoraLayer):
+            yield f"{name}.weight", cast(Any, module).get_delta_weight
