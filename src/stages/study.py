@@ -73,10 +73,10 @@ def _choose(
     specialists: Mapping[str, str],
     tasks: Mapping[str, str],
 ) -> dict[str, Made]:
-    """Of each method the point with the best average on validation data."""
+    """Of each method the point with the best average on validation data; of a gridless one its only point."""
     scores = item_scores(validation)
     chosen = {}
-    for method in plan.methods:
+    for method in (*plan.methods, *plan.gridless):
         points = {made.subject.name: made for made in grid if made.subject.method == method}
         chosen[method] = points[choose_point(scores, list(points), specialists, tasks, plan.metrics)]
     return chosen

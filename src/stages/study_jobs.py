@@ -46,20 +46,21 @@ class StudyJobs:
         ]
 
     def grid(self) -> list[Subject]:
-        """Every method at every weight, with the first mask seed."""
-        return [
-            self.merge_point(method, weight, self.plan.mask_seeds[0])
-            for method in self.plan.methods
-            for weight in self.plan.weights
+        """Every method at every weight, with the first mask seed, and each gridless method once."""
+        points: list[tuple[str, float | None]] = [
+            (method, weight) for method in self.plan.methods for weight in self.plan.weights
         ]
+        points += [(method, None) for method in self.plan.gridless]
+        return [self.merge_point(method, weight, self.plan.mask_seeds[0]) for method, weight in points]
 
-    def merge_point(self, method: str, weight: float, mask_seed: int) -> Subject:
-        """One merge of the specialists."""
-        overrides = [f"merge={method}", f"merge.weight={weight:g}"]
+    def merge_point(self, method: str, weight: float | None, mask_seed: int) -> Subject:
+        """One merge of the specialists; `weight` is None for a gridless method."""
+        overrides = [f"merge={method}"] + ([] if weight is None else [f"merge.weight={weight:g}"])
         if mask_seed != self.plan.mask_seeds[0]:
             overrides.append(f"merge.seed={mask_seed}")
         job = compose_job("merge", [*overrides, *self._parents, *self._common, *self.plan.merge_overrides])
-        return Subject(f"{method} {weight:g}", "merge", job, method=method, weight=weight, mask_seed=mask_seed)
+        name = method if weight is None else f"{method} {weight:g}"
+        return Subject(name, "merge", job, method=method, weight=weight, mask_seed=mask_seed)
 
     def evaluation(self, checkpoint: str, split: str) -> Job:
         """The evaluation of a checkpoint on a split."""

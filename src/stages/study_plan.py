@@ -43,6 +43,7 @@ class StudyPlan:
         tasks: Task names; `weights` are coefficients of the first.
         methods: Choices of conf/merge.
         weights: The grid, each in 0-1.
+        gridless: Methods that choose their coefficients themselves: one point each, with the defaults of conf/merge.
         random_methods: Methods whose chosen point is merged again with every seed of `mask_seeds`.
         mask_seeds: The first is that of the grid.
         headline: Task to the metric that stands for it in figures.
@@ -57,6 +58,7 @@ class StudyPlan:
     tasks: Sequence[str]
     methods: Sequence[str]
     weights: Sequence[float]
+    gridless: Sequence[str]
     random_methods: Sequence[str]
     mask_seeds: Sequence[int]
     headline: Mapping[str, str]
@@ -75,6 +77,8 @@ class StudyPlan:
         problems += [f"study.weights holds {weight}, expected 0-1" for weight in self.weights if not 0 <= weight <= 1]
         strangers = set(self.random_methods) - set(self.methods)
         problems += [f"study.random_methods names {name}, which is not in study.methods" for name in sorted(strangers)]
+        twice = set(self.gridless) & set(self.methods)
+        problems += [f"study.gridless names {name}, which has a grid in study.methods" for name in sorted(twice)]
         problems += [f"study.headline lacks a metric for {task}" for task in self.tasks if task not in self.headline]
         if problems:
             raise UserError("; ".join(problems))

@@ -24,9 +24,12 @@ class StudyProgress:
     """
 
     def __init__(self, plan: StudyPlan) -> None:
-        points, redrawn = len(plan.methods) * len(plan.weights), len(plan.random_methods) * (len(plan.mask_seeds) - 1)
+        points, redrawn = (
+            len(plan.methods) * len(plan.weights) + len(plan.gridless),
+            len(plan.random_methods) * (len(plan.mask_seeds) - 1),
+        )
         trained = 2 + len(plan.tasks)
-        evaluations = trained + points + trained + len(plan.methods) + redrawn
+        evaluations = trained + points + trained + len(plan.methods) + len(plan.gridless) + redrawn
         total = sum(USUAL_SECONDS[kind] for kind in ("base", "mix", "merges", "merges"))
         total += len(plan.tasks) * USUAL_SECONDS["specialist"] + evaluations * USUAL_SECONDS["evaluation"]
         self._done = self._spent = 0.0

@@ -23,7 +23,13 @@ def quoted(overrides):
 
 def overrides(root):
     lists = {"base_overrides": TINY, "train_overrides": SHORT, "evaluate_overrides": FEW}
-    grid = {"weights": [0.3, 0.7], "methods": ["linear", "dare"], "random_methods": ["dare"], "mask_seeds": [0, 1]}
+    grid = {
+        "gridless": ["adaptive"],
+        "weights": [0.3, 0.7],
+        "methods": ["linear", "dare"],
+        "random_methods": ["dare"],
+        "mask_seeds": [0, 1],
+    }
     return [
         f"output_root={root}",
         "study.metrics=[chrf++]",
@@ -54,7 +60,7 @@ def test_test_problems_are_touched_for_the_chosen_alone(finished):
     tested = sorted(path.name for path in (root / "evaluate").glob("*-test"))
     merges = [name for name in tested if "linear" in name or "dare" in name]
     assert len(merges) == 3  # one linear, one dare, and the chosen dare point under the other mask seed
-    assert len(list((root / "evaluate").glob("*-validation"))) == 4 + 4
+    assert len(list((root / "evaluate").glob("*-validation"))) == 4 + 4 + 1
     assert any("seed1" in name for name in merges)
 
 
@@ -73,7 +79,9 @@ def test_a_finished_study_is_not_run_again(finished):
 
 
 def test_the_study_calls_what_a_user_would_type():
-    plan = compose_job("study", ["study.weights=[0.1,0.9]", "study.methods=[ties]", "study.random_methods=[]"])
+    plan = compose_job(
+        "study", ["study.weights=[0.1,0.9]", "study.methods=[ties]", "study.random_methods=[]", "study.gridless=[]"]
+    )
     from src.stages.build import build
 
     jobs = StudyJobs(build(plan.cfg.study), seed=2, output_root="runs")
@@ -95,12 +103,13 @@ def test_the_study_calls_what_a_user_would_type():
         ({"random_methods": ["della"]}, "della, which is not in study.methods"),
         ({"headline": {"codegen": "pass@1"}}, "lacks a metric for codesum"),
         ({"methods": []}, "must not be empty"),
+        ({"gridless": ["ties"]}, "ties, which has a grid"),
     ],
 )
 def test_a_plan_that_cannot_be_run_is_refused(changed, words):
     plan = {
         "name": "x", "title": "X", "model": "pocket", "tasks": ["codegen", "codesum"], "methods": ["ties"],
-        "weights": [0.5], "random_methods": [], "mask_seeds": [0], "metrics": None,
+        "weights": [0.5], "gridless": [], "random_methods": [], "mask_seeds": [0], "metrics": None,
         "headline": {"codegen": "pass@1", "codesum": "bleu4_paper"},
         "base_overrides": [], "train_overrides": [], "merge_overrides": [], "evaluate_overrides": [],
     }  # fmt: skip
