@@ -1,7 +1,8 @@
 """Item scores of several models on the same items, and their averages against the specialists.
 
-The average of a model is the mean, over all metrics of all benchmarks, of its relative change against the specialist
-of that benchmark's task (arXiv 2601.21115, column "Avg"); a fraction here, -0.05 for 5 % below.
+The average of a model is the mean, over tasks and in each over the metrics of its benchmarks, of the relative change
+against the specialist of the task; a fraction, -0.05 for 5 % below. With as many metrics a task it is the column "Avg"
+of arXiv 2601.21115.
 Shapes: N items, S subjects, M metrics, R bootstrap draws.
 """
 
@@ -27,7 +28,8 @@ class Average:
 
     Attributes:
         changes: (benchmark, metric) -> change against the task's specialist; -0.05 is 5 % below it.
-        mean: The study's average: mean of `changes`.
+        mean: Mean over tasks of the mean change of a task's metrics, so that no task counts more for having more
+            metrics. Where all have as many, as in the study, that is its average over all metrics.
     """
 
     changes: dict[tuple[str, str], float]
@@ -78,6 +80,8 @@ class Panel:
                 "the specialists score 0 in every metric, so nothing can be compared with them; train longer"
             )
         self.reference = [self.subjects.index(reference[benchmark]) for benchmark, _ in self.keys]
+        measured = [tasks[benchmark] for benchmark, _ in self.keys]
+        self.shares = np.array([1 / (len(set(measured)) * measured.count(task)) for task in measured])
         self.values = {benchmark: self._stack(benchmark, tables) for benchmark in dict(self.keys)}
 
     def averages(self) -> dict[str, Average]:
@@ -85,7 +89,7 @@ class Panel:
         means = np.concatenate([cube.mean(0) for cube in self.values.values()], axis=1)
         changes = self._changes(means[None])[0]
         return {
-            subject: Average(dict(zip(self.keys, map(float, row), strict=True)), float(row.mean()))
+            subject: Average(dict(zip(self.keys, map(float, row), strict=True)), float(row @ self.shares))
             for subject, row in zip(self.subjects, changes, strict=True)
         }
 
@@ -102,7 +106,7 @@ class Panel:
             flat = resampled_means(cube.reshape(len(cube), -1), resamples, derive_seed(seed, "bootstrap", benchmark))
             drawn.append(flat.reshape(resamples, *cube.shape[1:]))
         with np.errstate(divide="ignore", invalid="ignore"):
-            means = self._changes(np.concatenate(drawn, axis=2)).mean(2)
+            means = self._changes(np.concatenate(drawn, axis=2)) @ self.shares
         return means[np.isfinite(means).all(1)]
 
     def items(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isnan, sqrt
+from statistics import fmean
 
 import pandas as pd
 
@@ -105,11 +106,17 @@ def grid_split(scores: pd.DataFrame) -> str:
     return max(counts, key=lambda split: counts[split])
 
 
-def average_change(cells: tuple[Cell, ...]) -> float | None:
-    """The study's "Avg": unweighted mean over columns of the change in percent; None unless every column has one."""
-    changes = [cell.change for cell in cells]
-    known = [change for change in changes if change is not None]
-    return sum(known) / len(known) if changes and len(known) == len(changes) else None
+def average_change(columns: tuple[Column, ...], cells: tuple[Cell, ...]) -> float | None:
+    """Mean over tasks of the mean change in percent of a task's columns; None unless every column has a change.
+
+    With as many columns a task, as in the study, this is its "Avg" over all columns.
+    """
+    changes: dict[str, list[float]] = {}
+    for column, cell in zip(columns, cells, strict=True):
+        if cell.change is None:
+            return None
+        changes.setdefault(column.task, []).append(cell.change)
+    return fmean(fmean(found) for found in changes.values()) if changes else None
 
 
 def task_scores(report: StudyReport, split: str) -> dict[tuple[str, str], Cell]:
@@ -149,7 +156,7 @@ def _result_table(report: StudyReport, split: str, wanted: Callable[[Subject], b
         if subject.name in scored and wanted(subject)
     ]
     above = sum(row.kind in ("base", "specialist") for row in rows)
-    return ResultTable(split, columns, (*rows[:above], _reference_row(references), *rows[above:]))
+    return ResultTable(split, columns, (*rows[:above], _reference_row(columns, references), *rows[above:]))
 
 
 def _means(scores: pd.DataFrame, split: str) -> dict[Key, Cell]:
@@ -180,12 +187,12 @@ def _row(
     for column, reference in zip(columns, references, strict=True):
         cell = scores.get((subject.name, column.task, column.benchmark, column.metric), Cell(None))
         cells.append(Cell(cell.value, cell.low, cell.high, _change(cell, reference)))
-    return Row(subject.label, subject.kind, tuple(cells), average_change(tuple(cells)), subject, chosen)
+    return Row(subject.label, subject.kind, tuple(cells), average_change(columns, tuple(cells)), subject, chosen)
 
 
-def _reference_row(references: list[Cell | None]) -> Row:
+def _reference_row(columns: tuple[Column, ...], references: list[Cell | None]) -> Row:
     cells = [Cell(None) if ref is None else Cell(ref.value, ref.low, ref.high, _change(ref, ref)) for ref in references]
-    return Row(REFERENCE_LABEL, "reference", tuple(cells), average_change(tuple(cells)))
+    return Row(REFERENCE_LABEL, "reference", tuple(cells), average_change(columns, tuple(cells)))
 
 
 def _change(cell: Cell, reference: Cell | None) -> float | None:

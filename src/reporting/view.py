@@ -91,8 +91,8 @@ def study_view(report: StudyReport) -> View:
 def _headline_caption(report: StudyReport) -> str:
     return (
         "Scores on test data, 0–100, with 95 % intervals, and the change in percent against the specialist of the "
-        "task. Merges are the points chosen on validation data. The average is the unweighted mean of the changes "
-        "over all columns."
+        "task. Merges are the points chosen on validation data. The average is the mean over the tasks of the "
+        "mean change in a task's columns."
     )
 
 

@@ -86,7 +86,7 @@ def test_sweeps_hold_averages_and_task_scores(report):
     assert _lines(codegen)["Data mixture"].get_ydata()[0] == pytest.approx(
         _values(report, "pocket-mix", "pass@1+", "validation")
     )
-    assert "Linear is best at 0.3 with −" in average.alt
+    assert "Linear is best at 0.7 with −" in average.alt
 
 
 def test_no_sweep_without_numeric_weights(report):

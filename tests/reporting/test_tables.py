@@ -134,7 +134,7 @@ def test_small_scores_get_two_decimals():
 
 
 def test_average_of_nothing():
-    assert average_change(()) is None
+    assert average_change((), ()) is None
 
 
 def test_task_score_joins_benchmarks():
