@@ -20,8 +20,9 @@ from src.evaluation.oracles import Oracle, is_floats
 from src.evaluation.problems import Problem
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.decode import decode
+from src.evaluation.sandbox.jobs import Frame, Job
 from src.evaluation.sandbox.pool import Sandbox
-from src.evaluation.sandbox.worker import Frame, Job, Worker
+from src.evaluation.sandbox.worker import Worker
 from src.utils.errors import UserError, first_differences
 
 CACHE_VERSION = 1

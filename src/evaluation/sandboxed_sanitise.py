@@ -12,8 +12,9 @@ from pathlib import Path
 
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.decode import Undecodable, decode
+from src.evaluation.sandbox.jobs import Frame, Job
 from src.evaluation.sandbox.pool import Sandbox
-from src.evaluation.sandbox.worker import Frame, Job, Worker, WorkerDied
+from src.evaluation.sandbox.worker import Worker, WorkerDied
 
 SECONDS = 10.0  # CPU, for one text
 LONGEST = 1 << 20  # bytes of a result

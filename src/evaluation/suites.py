@@ -13,8 +13,9 @@ from src.evaluation.oracles import Oracle
 from src.evaluation.problems import Problem
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.decode import Undecodable, decode
+from src.evaluation.sandbox.jobs import End, Frame, Job
 from src.evaluation.sandbox.pool import Sandbox
-from src.evaluation.sandbox.worker import End, Frame, Job, Worker, WorkerDied
+from src.evaluation.sandbox.worker import Worker, WorkerDied
 
 PASS, FAIL, TIMEOUT = "pass", "fail", "timeout"
 LOAD_SECONDS = 10.0  # CPU, for a program's top level with its imports

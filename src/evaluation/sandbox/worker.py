@@ -13,70 +13,17 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import IO, Any
 
 from src.evaluation.sandbox import protocol
+from src.evaluation.sandbox.jobs import End, Frame, FrameReader, Job
 from src.evaluation.sandbox.launch import SCRATCH, Launch, environment
 
 PIPE_BYTES = 1 << 20
 START_SECONDS = 60.0
 GRACE_SECONDS = 60.0  # for a server to notice and to clear up after its program; then it is given up
 CHUNKS = 16  # read at a time, so that a program which never stops writing does not keep us from stopping it
-MAX_BODY_BYTES = 64 << 20
 _F_SETPIPE_SZ = 1031
-
-
-@dataclass(frozen=True)
-class Job:
-    """A program with its inputs and limits.
-
-    Attributes:
-        candidates: Source texts; the first that compiles is run.
-        entry_point: Name of the function to call.
-        inputs: Marshal of a list of argument lists.
-        cpu_limits: CPU seconds for loading, then for every input.
-        cpu_total: CPU seconds for the whole program.
-        memory: Bytes of address space.
-        inline: Longest output in bytes that is sent whole; of longer ones the digest is sent.
-    """
-
-    candidates: tuple[str, ...]
-    entry_point: str
-    inputs: bytes
-    cpu_limits: tuple[float, ...]
-    cpu_total: float
-    memory: int
-    inline: int
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What a program's process claims about one input (see `protocol`)."""
-
-    kind: bytes
-    index: int
-    seconds: float
-    body: bytes
-
-
-@dataclass(frozen=True)
-class End:
-    """How a program ended, by the server's account.
-
-    Attributes:
-        reason: `protocol.EXITED`, `STOPPED`, `CPU_LIMIT` or `WALL_LIMIT`.
-        status: Wait status of the process.
-        cpu: CPU seconds used.
-        wall: Seconds from fork to end.
-        memory: Peak resident bytes.
-    """
-
-    reason: str
-    status: int
-    cpu: float
-    wall: float
-    memory: int
 
 
 class WorkerDied(Exception):
@@ -150,9 +97,9 @@ class Worker:
         """
         if self._process is None or self._process.poll() is not None:
             self.start()
-        self._tell(_message(job))
+        self._tell(job.message())
         message = self._follow(
-            _FrameReader(judge), time.monotonic() + protocol.wall_limit(job.cpu_total) + GRACE_SECONDS
+            FrameReader(judge), time.monotonic() + protocol.wall_limit(job.cpu_total) + GRACE_SECONDS
         )
         if not message.pop("clean"):
             self.close()  # the program left something behind: the next one gets a new sandbox
@@ -164,7 +111,7 @@ class Worker:
         self._process, self._imported = None, set()
         self._finish()
 
-    def _follow(self, reader: _FrameReader, deadline: float) -> dict[str, Any]:
+    def _follow(self, reader: FrameReader, deadline: float) -> dict[str, Any]:
         """Feed frames to `reader` until the server says how the program ended, and what is left in the pipe after."""
         process = self._process
         assert process is not None
@@ -194,7 +141,7 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):  # what became of the server is heard on its other pipe
             self._process.stdin.write(protocol.STOP)
 
-    def _drain(self, reader: _FrameReader, chunks: int = CHUNKS) -> None:
+    def _drain(self, reader: FrameReader, chunks: int = CHUNKS) -> None:
         for _ in range(chunks):
             try:
                 part = os.read(self._data, PIPE_BYTES)
@@ -243,31 +190,6 @@ class Worker:
         return WorkerDied(lines[-1][:300] if lines else "the sandbox ended without a word")
 
 
-class _FrameReader:
-    """Cuts the byte stream into frames; garbage settles the program like a wrong answer."""
-
-    def __init__(self, judge: Callable[[Frame], bool]) -> None:
-        self.judge = judge
-        self.buffer = bytearray()
-        self.settled = False
-
-    def feed(self, part: bytes) -> None:
-        if self.settled:
-            return  # its verdict is known; what it still writes is read and forgotten
-        self.buffer += part
-        header, at, end = protocol.FRAME, 0, len(self.buffer)
-        while not self.settled and end - at >= header.size:
-            kind, index, seconds, size = header.unpack_from(self.buffer, at)
-            if size > MAX_BODY_BYTES:
-                self.settled = True
-            if end - at - header.size < size:
-                break
-            start = at + header.size
-            at = start + size
-            self.settled = self.settled or not self.judge(Frame(kind, index, seconds, bytes(self.buffer[start:at])))
-        del self.buffer[:at]
-
-
 def _nothing() -> None:
     """What there is to finish before the start."""
 
@@ -281,16 +203,3 @@ def _finish(process: subprocess.Popen[bytes], errors: IO[bytes], data: int, scra
     os.close(data)
     if scratch:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _message(job: Job) -> dict[str, Any]:
-    return {
-        "candidates": list(job.candidates),
-        "entry_point": job.entry_point,
-        "inputs": job.inputs,
-        "cpu_limits": list(job.cpu_limits),
-        "cpu": job.cpu_total,
-        "memory": job.memory,
-        "inline": job.inline,
-        "file": 16 << 20,
-    }

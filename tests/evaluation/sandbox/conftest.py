@@ -10,9 +10,10 @@ import pytest
 
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.decode import decode
+from src.evaluation.sandbox.jobs import End, Frame, Job
 from src.evaluation.sandbox.launch import Launch, find_launches
 from src.evaluation.sandbox.pool import Sandbox
-from src.evaluation.sandbox.worker import End, Frame, Job, Worker, WorkerDied
+from src.evaluation.sandbox.worker import Worker, WorkerDied
 from src.utils.errors import UserError
 
 MEMORY = 512 << 20

@@ -1,0 +1,102 @@
+"""A program on its way into a sandbox, and the frames on their way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from src.evaluation.sandbox import protocol
+
+FILE_BYTES = 16 << 20  # longest file that a program may write
+MAX_BODY_BYTES = 64 << 20  # longer frames are garbage
+
+
+@dataclass(frozen=True)
+class Job:
+    """A program with its inputs and limits.
+
+    Attributes:
+        candidates: Source texts; the first that compiles is run.
+        entry_point: Name of the function to call.
+        inputs: Marshal of a list of argument lists.
+        cpu_limits: CPU seconds for loading, then for every input.
+        cpu_total: CPU seconds for the whole program.
+        memory: Bytes of address space.
+        inline: Longest output in bytes that is sent whole; of longer ones the digest is sent.
+    """
+
+    candidates: tuple[str, ...]
+    entry_point: str
+    inputs: bytes
+    cpu_limits: tuple[float, ...]
+    cpu_total: float
+    memory: int
+    inline: int
+
+    def message(self) -> dict[str, Any]:
+        """What the server is sent."""
+        return {
+            "candidates": list(self.candidates),
+            "entry_point": self.entry_point,
+            "inputs": self.inputs,
+            "cpu_limits": list(self.cpu_limits),
+            "cpu": self.cpu_total,
+            "memory": self.memory,
+            "inline": self.inline,
+            "file": FILE_BYTES,
+        }
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a program's process claims about one input (see `protocol`)."""
+
+    kind: bytes
+    index: int
+    seconds: float
+    body: bytes
+
+
+@dataclass(frozen=True)
+class End:
+    """How a program ended, by the server's account.
+
+    Attributes:
+        reason: `protocol.EXITED`, `STOPPED`, `CPU_LIMIT` or `WALL_LIMIT`.
+        status: Wait status of the process.
+        cpu: CPU seconds used.
+        wall: Seconds from fork to end.
+        memory: Peak resident bytes.
+    """
+
+    reason: str
+    status: int
+    cpu: float
+    wall: float
+    memory: int
+
+
+class FrameReader:
+    """Cuts the byte stream into frames; garbage settles the program like a wrong answer."""
+
+    def __init__(self, judge: Callable[[Frame], bool]) -> None:
+        self.judge = judge
+        self.buffer = bytearray()
+        self.settled = False
+
+    def feed(self, part: bytes) -> None:
+        if self.settled:
+            return  # its verdict is known; what it still writes is read and forgotten
+        self.buffer += part
+        header, at, end = protocol.FRAME, 0, len(self.buffer)
+        while not self.settled and end - at >= header.size:
+            kind, index, seconds, size = header.unpack_from(self.buffer, at)
+            if size > MAX_BODY_BYTES:
+                self.settled = True
+            if end - at - header.size < size:
+                break
+            start = at + header.size
+            at = start + size
+            self.settled = self.settled or not self.judge(Frame(kind, index, seconds, bytes(self.buffer[start:at])))
+        del self.buffer[:at]
