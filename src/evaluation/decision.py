@@ -198,7 +198,8 @@ def _sentence(
         else f"p = {best.p_corrected:.2g}"
     )
     return (
-        f"{head} Against the specialists, averaged over the tasks and their metrics, the mixture stands at {100 * mix:+.2f} %. {which} "
+        f"{head} Against the specialists, averaged over the tasks and their metrics, the mixture stands at "
+        f"{100 * mix:+.2f} %. {which} "
         f"({best.method}) stands at {100 * merge:+.2f} %. The mixture minus this merge is "
         f"{100 * gap.difference:+.2f} points, {level:.0%} interval {100 * gap.low:+.2f} to {100 * gap.high:+.2f} "
         f"over {gap.n} problems ({compared})."
