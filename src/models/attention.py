@@ -62,7 +62,7 @@ BACKENDS = {
     ),
     "varlen": Backend(OURS, "pip install 'torch>=2.10'", lambda: _has_varlen(), in_float32=False),
     "sdpa": Backend("sdpa", "pip install torch", _always),
-    "flex": Backend("flex_attention", "pip install torch", _always),
+    "flex": Backend("flex_attention", "pip install torch", _always, on_cpu=False),  # no backward pass on a CPU
     "eager": Backend("eager", "pip install torch", _always),
 }
 

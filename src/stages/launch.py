@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +22,45 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def launch_ranks(job: Job, world: World) -> None:
-    """Run a job in `world.devices` processes of this node and wait for it; if one fails, the others are stopped.
+    """Run a job in `world.devices` processes of this node and wait for it.
 
     Raises:
         UserError: A process failed; it has said why.
     """
-    command = [sys.executable, str(ROOT / f"{job.script}.py"), *job.overrides]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(world.size)}
-    shared |= {"LOCAL_WORLD_SIZE": str(world.size)}
-    shared.setdefault("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+    run_ranks([sys.executable, str(ROOT / f"{job.script}.py"), *job.overrides], world.size)
+
+
+def run_ranks(command: Sequence[str], size: int) -> None:
+    """Start a command `size` times with the variables of torchrun; if one ends with an error, the others are stopped.
+
+    Raises:
+        UserError: One ended with an error.
+    """
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "WORLD_SIZE": str(size),
+        "LOCAL_WORLD_SIZE": str(size),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // size))),
+    }
     processes = [
         subprocess.Popen(command, env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
-        for rank in range(world.size)
+        for rank in range(size)
     ]
     try:
-        while any(process.poll() is None for process in processes) and not any(p.poll() for p in processes):
-            time.sleep(0.2)
-        codes = {rank: process.poll() for rank, process in enumerate(processes) if process.poll()}
+        codes: list[int | None] = [None]
+        while None in codes and not any(codes):
+            time.sleep(0.1)
+            codes = [process.poll() for process in processes]
     finally:
         for process in processes:
-            process.terminate() if process.poll() is None else None
+            if process.poll() is None:
+                process.terminate()
         for process in processes:
             process.wait()
-    if codes:
-        rank, code = next(iter(codes.items()))
-        raise UserError(
-            f"process {rank} of {world.size} ended with exit code {code}, the others were stopped; see above"
-        )
+    failed = [f"process {rank} (exit code {code})" for rank, code in enumerate(codes) if code]
+    if failed:
+        raise UserError(f"{', '.join(failed)} of {size} failed and the others were stopped; the reason is above")
 
 
 @contextlib.contextmanager

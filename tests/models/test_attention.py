@@ -37,7 +37,7 @@ def test_auto_takes_the_fastest_there_is(
 
 def test_named_ones() -> None:
     assert choose_attention("eager", gpu=False) == "eager"
-    assert choose_attention("flex", gpu=False) == "flex_attention"
+    assert choose_attention("flex", gpu=True) == "flex_attention"
     assert choose_attention("varlen", gpu=False) == "mixmerge_varlen"
 
 
@@ -45,8 +45,9 @@ def test_missing_ones_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> No
     with_installed(monkeypatch, "sdpa")
     with pytest.raises(UserError, match=r"model.attention=flash_attention_2 is not installed: pip install flash-attn"):
         choose_attention("flash_attention_2", gpu=True)
-    with pytest.raises(UserError, match=r"model.attention=flash_attention_3 needs a CUDA GPU"):
-        choose_attention("flash_attention_3", gpu=False)
+    for name in ("flash_attention_3", "flex"):
+        with pytest.raises(UserError, match=rf"model.attention={name} needs a CUDA GPU"):
+            choose_attention(name, gpu=False)
     with pytest.raises(UserError, match=r"unknown model.attention 'flash_attention', did you mean 'flash_attention_"):
         choose_attention("flash_attention")
     monkeypatch.undo()

@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel
 
 from src.data.collate import Batch
@@ -62,6 +63,8 @@ class TaskValidation(L.Callback):
                     line[0] += token_losses(network, there).double().sum()
                     line[1] += len(there["targets"])
         network.train()
+        if isinstance(network, FSDPModule):
+            network.reshard()  # a forward pass without a backward one leaves what is around the layers whole
         total = trainer.strategy.reduce(sums, reduce_op="sum")
         losses = {task: float(loss / count) for task, (loss, count) in zip(self.batches, total, strict=True)}
         return {**losses, "all": float(total[:, 0].sum() / total[:, 1].sum())}

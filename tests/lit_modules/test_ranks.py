@@ -1,0 +1,136 @@
+"""Two processes against one: the same losses and weights, shards that reopen on another number, one export."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed
+
+from src.checkpoints import Checkpoint
+from src.lit_modules.export import export_checkpoint
+from src.lit_modules.fit import FitResult, fit
+from src.lit_modules.options import CheckpointOptions, OptimizerOptions, TrainerOptions, WatchOptions
+from src.lit_modules.watch import Watched
+from src.lit_modules.world import connect, resolve_world
+from src.models import empty_model, load_model
+from src.stages.launch import run_ranks
+from tests.lit_modules import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = 6
+ROWS = {"a": tiny.rows("a", 14), "b": tiny.rows("b", 9, length=4)}
+
+
+def run(base: Path, work_dir: Path, out: Path, **changes: Any) -> FitResult:
+    """What one rank does; a large eps keeps AdamW from blowing up the sign of gradients that are rounding noise."""
+    trainer = TrainerOptions(precision=changes.pop("precision", "auto"))
+    world = resolve_world(trainer)
+    connect(trainer, world)
+    weights = Checkpoint(base)
+    lean = world.size > 1
+    network = empty_model(base) if lean else load_model(base)
+    tables = tiny.tables(ROWS)
+    result = fit(
+        network, tables, tables, pad_token=tiny.PAD, work_dir=work_dir, optimizer=OptimizerOptions(3e-2, eps=1e-2),
+        batches=tiny.batches(2, 10, packing=changes.pop("packing", False), steps=STEPS), trainer=trainer,
+        checkpoints=CheckpointOptions(every_steps=2, keep=9, validate_every=3),
+        watch=Watched(WatchOptions(weight_delta=3, gradient_cosine=3), weights), weights=weights if lean else None,
+    )  # fmt: skip
+    export_checkpoint(network, tiny.tokenizer(), out, torch.float32)
+    return result
+
+
+def on_ranks(count: int, base: Path, work_dir: Path, out: Path, **changes: Any) -> None:
+    paths = [str(path) for path in (base, work_dir, out)]
+    lines = f"import pathlib, sys; sys.path.insert(0, {str(ROOT)!r}); import tests.lit_modules.test_ranks as t"
+    call = f"t.run(*map(pathlib.Path, {paths}), **{changes})"
+    run_ranks([sys.executable, "-W", "error::UserWarning", "-c", f"{lines}; {call}"], count)
+
+
+def rows(work_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (work_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    skipped = ("tokens_per_second", "answer_tokens_per_second", "peak_memory_gib", "padding_share")
+    assert len(rows(one / "work")) == len(rows(other / "work"))
+    for left, right in zip(rows(one / "work"), rows(other / "work"), strict=True):
+        assert left.keys() == right.keys()
+        assert (left["step"], left["split"], left.get("task")) == (right["step"], right["split"], right.get("task"))
+        for name in left.keys() - {*skipped, "step", "split", "task"}:
+            assert right[name] == pytest.approx(left[name], abs=1e-5, rel=1e-4), name
+    left, right = Checkpoint(one / "out"), Checkpoint(other / "out")
+    assert left.names == right.names
+    for name in left.names:
+        torch.testing.assert_close(right.tensor(name), left.tensor(name), atol=1e-5, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("base")
+    export_checkpoint(tiny.network(), tiny.tokenizer(), place, torch.float32)
+    return place
+
+
+@pytest.fixture(scope="module")
+def single(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("single")
+    run(base, place / "work", place / "out")
+    return place
+
+
+@pytest.fixture
+def no_process_group() -> Iterator[None]:
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def test_two_ranks_give_what_one_gives_and_their_shards_reopen_on_one(
+    base: Path, single: Path, tmp_path: Path, no_process_group: None
+) -> None:
+    on_ranks(2, base, tmp_path / "work", tmp_path / "out")
+    assert_same_run(single, tmp_path)
+    shards = tmp_path / "work" / "checkpoints" / "step-00000002.ckpt"
+    assert len(list(shards.glob("*.distcp"))) == 2
+    again = tmp_path / "again"
+    (again / "work" / "checkpoints").mkdir(parents=True)
+    for name in ("fit.json", "metrics.jsonl"):
+        shutil.copy(tmp_path / "work" / name, again / "work" / name)
+    shutil.copytree(shards, again / "work" / "checkpoints" / shards.name)
+    run(base, again / "work", again / "out")
+    assert_same_run(single, again)
+
+
+@pytest.mark.slow
+def test_three_ranks_go_on_from_the_file_of_one_with_packed_rows(base: Path, tmp_path: Path) -> None:
+    run(base, tmp_path / "one" / "work", tmp_path / "one" / "out", packing=True)
+    shutil.copytree(tmp_path / "one", tmp_path / "three")
+    for path in sorted((tmp_path / "three" / "work" / "checkpoints").iterdir())[1:]:
+        path.unlink()
+    on_ranks(3, base, tmp_path / "three" / "work", tmp_path / "three" / "out", packing=True)
+    assert_same_run(tmp_path / "one", tmp_path / "three")
+
+
+@pytest.mark.slow
+def test_half_precision_keeps_float32_master_weights(base: Path, single: Path, tmp_path: Path) -> None:
+    on_ranks(2, base, tmp_path / "work", tmp_path / "out", precision="bf16-mixed")
+    losses = [[row["loss"] for row in rows(place / "work") if row["split"] == "train"] for place in (single, tmp_path)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    weight = Checkpoint(tmp_path / "out").tensor("model.layers.0.mlp.up_proj.weight")
+    assert not torch.equal(weight, weight.bfloat16().float())
+
+
+def test_a_failing_rank_stops_the_others(tmp_path: Path) -> None:
+    from src.utils.errors import UserError
+
+    script = "import os, sys, time; sys.exit(3) if os.environ['RANK'] == '1' else time.sleep(60)"
+    with pytest.raises(UserError, match=r"process 1 \(exit code 3\).* of 2 failed and the others were stopped"):
+        run_ranks([sys.executable, "-S", "-c", script], 2)
