@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from src.merging.rule import BlockMerge
 
 Values = Callable[["Block"], torch.Tensor]
-WORTH_COMPILING = 300_000_000  # elements times points; below it loading the compiler takes longer than it saves
+WORTH_COMPILING = 50_000_000  # elements times points; below it loading the compiler takes longer than it saves
 
 
 class Ops(Protocol):

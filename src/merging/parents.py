@@ -194,8 +194,10 @@ class Stack:
         return [(total(index, 0), total(index, 1)) for index in specialists]
 
     def _map(self, work: Callable[[Block], T], step: int) -> list[T]:
-        blocks = [Block(start, min(start + step, self.numel), self) for start in range(0, self.numel, step)]
-        return list(self._pool.map(work, blocks))
+        def at(start: int) -> T:
+            return work(Block(start, min(start + step, self.numel), self))  # made here, so that it is freed here
+
+        return list(self._pool.map(at, range(0, self.numel, step)))
 
     def _whole(self, parent: int) -> torch.Tensor:
         def memory(size: int, dtype: torch.dtype) -> torch.Tensor:
