@@ -123,8 +123,10 @@ class Sandbox:
         self.close()
 
     def _ready(self, count: int) -> list[Worker]:
-        while len(self._workers) < count:
+        if count and not self._workers:
             self._workers.append(self._start_one())
+        while len(self._workers) < count:  # these start themselves, all at once, with their first program
+            self._workers.append(Worker(self._launches[0]))
         return self._workers[:count]
 
     def _start_one(self) -> Worker:
