@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from src.checkpoints import Checkpoint, write_checkpoint
+from src.merging import grid as grid_module
 from src.merging.grid import Point, merge_grid
 from src.merging.sinks import ToDirectory, ToFunction, ToModel
 from tests.merging.tools import Tensors, identical, merge_all, random_family, recipe, write_family
@@ -84,8 +88,6 @@ def test_seeds_change_masks_and_nothing_else(family: Family) -> None:
 
 @pytest.mark.parametrize("died_at", [1, 3, 5])
 def test_interrupted_and_resumed(family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, died_at: int) -> None:
-    from src.merging import grid as grid_module
-
     points = [Point(recipe(name), ToDirectory(tmp_path / name, shard_bytes=30_000)) for name in ("ties", "della")]
     read, seen = grid_module.open_stack, []
 
@@ -115,3 +117,52 @@ def test_function_gets_tensors_in_order(family: Family) -> None:
     seen: list[str] = []
     merge_grid(*family, [Point(recipe("linear"), ToFunction(lambda name, tensor: seen.append(name)))])
     assert seen == list(family[0].names)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from src.checkpoints import Checkpoint
+from src.merging import grid
+from src.merging.sinks import ToDirectory
+from tests.merging.tools import recipe
+
+opened, root = grid.open_stack, Path(sys.argv[1])
+
+def killed(name, *rest):
+    if name == "model.norm.weight":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return opened(name, *rest)
+
+grid.open_stack = killed
+parents = {label: Checkpoint(root / label) for label in ("codegen", "codesum")}
+grid.merge_grid(Checkpoint(root / "base"), parents, [grid.Point(recipe("della"), ToDirectory(root / "out", 30_000))])
+"""
+
+
+def test_killed_and_resumed(tmp_path: Path) -> None:
+    """`kill -9` on the last tensor: what is visible is no checkpoint, and the finished shards are not merged again."""
+    base, parents = write_family(tmp_path, *random_family(dtype=torch.bfloat16))
+    root = Path(__file__).resolve().parents[2]
+    finished = subprocess.run([sys.executable, "-c", KILLED, tmp_path], cwd=root, check=False, capture_output=True)
+    assert finished.returncode == -signal.SIGKILL
+    assert not list((tmp_path / "out").glob("*.safetensors*"))
+    sink = ToDirectory(tmp_path / "out", 30_000)
+    seen: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        opened = grid_module.open_stack
+        patch.setattr(grid_module, "open_stack", lambda name, *rest: (seen.append(name), opened(name, *rest))[1])
+        merge_grid(base, parents, [Point(recipe("della"), sink)])
+    assert 0 < len(seen) < len(base.names)
+    written = Checkpoint(tmp_path / "out")
+    [expected], _ = merge_all(base, parents, [recipe("della")])
+    assert identical({name: written.tensor(name) for name in written.names}, expected)
+
+
+@pytest.mark.gpu
+def test_gpu(family: Family, grid: list[Tensors]) -> None:
+    points = [recipe(name, weight=w) for name in NAMES for w in (0.1, 0.5, 0.9)]
+    results: list[Tensors] = [{} for _ in points]
+    into = [Point(one, ToFunction(found.__setitem__)) for one, found in zip(points, results, strict=True)]
+    merge_grid(*family, into, device="cuda")
+    assert all(identical(left, right) for left, right in zip(grid, results, strict=True))
