@@ -26,7 +26,7 @@ from src.merging.sinks import Sink
 from src.merging.sources import open_stack
 from src.merging.strength import LayerStrength
 from src.merging.validate import check_excludes, check_parents
-from src.merging.vocabulary import align_vocabulary
+from src.merging.vocabulary import Aligned, align_vocabulary
 from src.utils.errors import UserError
 from src.utils.progress import track
 
@@ -85,13 +85,8 @@ def merge_grid(
     Example:
         >>> [outcome] = merge_grid(base, specialists, [Point(recipe, ToDirectory(path))])  # doctest: +SKIP
     """
-    families = {}
-    for mode in sorted({point.recipe.tokenizer for point in points} or {"equal"}):
-        family = align_vocabulary(base, specialists, mode)
-        check_parents(family.base, family.specialists, same_tokens=mode == "equal")
-        check_kinship(family.base, family.specialists)
-        families[mode] = family
     check_excludes([point.recipe for point in points], base.names)
+    families = aligned_families(base, specialists, {point.recipe.tokenizer for point in points} or {"equal"})
     runs: dict[int, PointRun] = {}
     for mode, family in families.items():
         chosen = [index for index, point in enumerate(points) if point.recipe.tokenizer == mode]
@@ -99,6 +94,17 @@ def merge_grid(
         one_pass(family.base, family.specialists, opened, names, workers, ops, torch.device(device))
         runs |= dict(zip(chosen, opened, strict=True))
     return [Outcome(run.recipe, run.strength(), run.error) for _, run in sorted(runs.items())]
+
+
+def aligned_families(base: Parent, specialists: Mapping[str, Parent], modes: Collection[str]) -> dict[str, Aligned]:
+    """The parents as each mode of `align_vocabulary` makes them, found to belong together."""
+    families = {}
+    for mode in sorted(modes):
+        family = align_vocabulary(base, specialists, mode)
+        check_parents(family.base, family.specialists, same_tokens=mode == "equal")
+        check_kinship(family.base, family.specialists)
+        families[mode] = family
+    return families
 
 
 def one_pass(

@@ -14,7 +14,7 @@ from src.merging.mergekit_engine import Mergekit
 from src.merging.recipe import Recipe
 from src.merging.rule import Rule
 from src.merging.sparsify import Sparsity
-from src.merging.spectral import Isotropic, TaskSingularVectors
+from src.merging.spectral import Spectral
 from src.merging.task_vectors import TaskVectors, WeightedMean
 from src.utils.errors import UserError
 
@@ -112,13 +112,13 @@ def consensus(threshold: float, agree: int, lambda_: float) -> Rule:
 @method("2412.00081")
 def tsv(lambda_: float) -> Rule:
     """Orthogonalised leading singular vectors of every task (TSV-Merge)."""
-    return TaskSingularVectors(lambda_)
+    return Spectral("tsv", lambda_)
 
 
 @method("2502.04959")
 def iso_c(lambda_: float) -> Rule:
     """Sum of the task vectors with a flat spectrum (Iso-C)."""
-    return Isotropic(lambda_)
+    return Spectral("iso", lambda_)
 
 
 @method("2111.09832")

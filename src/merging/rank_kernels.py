@@ -35,7 +35,7 @@ def rank_masks(delta: Bits, by_rank: Floats, seed: int, start: int, mask: NDArra
     sorted. by_rank (r,) does not decrease; mask (m * r,).
     """
     row = by_rank.size
-    detail = max(2, int(math.log2(row)) - 4)  # leading mantissa bits: a handful of elements a bucket
+    detail = min(max(2, int(math.log2(row)) - 4), 12)  # leading mantissa bits: a handful of elements a bucket
     buckets = 16 << detail  # 16 binary orders below the row's largest; what is smaller shares the first bucket
     shift = np.uint32(23 - detail)
     first, count = np.empty(buckets, np.int32), np.empty(buckets, np.int32)
@@ -53,12 +53,7 @@ def rank_masks(delta: Bits, by_rank: Floats, seed: int, start: int, mask: NDArra
         for i in range(row):
             place[i] = max(np.int32(magnitude[i] >> shift) - offset, np.int32(0))
             count[place[i]] += 1
-        rank = 0
-        for b in range(buckets):
-            first[b] = rank
-            if count[b] > 0:
-                lowest[b], highest[b] = by_rank[rank], by_rank[rank + count[b] - 1]
-            rank += count[b]
+        _bound(count, by_rank, first, lowest, highest)
         uniform(seed, start + begin, drawn)
         open_draws = np.uint8(0)
         for i in range(row):
@@ -69,6 +64,17 @@ def rank_masks(delta: Bits, by_rank: Floats, seed: int, start: int, mask: NDArra
             _settle(magnitude, place, first, count, by_rank, drawn, members, keep)
         for i in range(row):
             keep[i] = keep[i] if magnitude[i] else np.uint8(0)
+
+
+@compiled
+def _bound(count: Any, by_rank: Floats, first: Any, lowest: Floats, highest: Floats) -> None:
+    """First rank of each bucket, and the probabilities of its first and last rank."""
+    rank = 0
+    for bucket in range(count.size):
+        first[bucket] = rank
+        if count[bucket] > 0:
+            lowest[bucket], highest[bucket] = by_rank[rank], by_rank[rank + count[bucket] - 1]
+        rank += count[bucket]
 
 
 @compiled

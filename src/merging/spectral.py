@@ -6,7 +6,7 @@ multiplied by K times their coefficient first, so equal coefficients are the pub
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,16 +21,18 @@ NULL = 1e-6  # of the largest singular value: what is smaller is rounding
 
 
 @dataclass(frozen=True)
-class TaskSingularVectors:
-    """Keep 1/K of every task's singular triplets, make their bases orthogonal to each other, add up.
+class Spectral:
+    """Merge the layers' matrices by their singular vectors.
 
     Args:
+        kind: `tsv` or `iso`, see `tsv_merge` and `iso_merge`.
         lambda_: Factor on the merged task vector.
 
     Raises:
         UserError: `lambda_` is no number.
     """
 
+    kind: str
     lambda_: float
     on_weights = False
 
@@ -39,33 +41,16 @@ class TaskSingularVectors:
 
     def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
         """See `Rule.fit`."""
-        return _matrices(stack, weights, lambda deltas: tsv_merge(deltas) * self.lambda_)
-
-
-@dataclass(frozen=True)
-class Isotropic:
-    """Sum of the task vectors with all singular values replaced by their mean.
-
-    Args:
-        lambda_: Factor on the merged task vector.
-
-    Raises:
-        UserError: `lambda_` is no number.
-    """
-
-    lambda_: float
-    on_weights = False
-
-    def __post_init__(self) -> None:
-        number("lambda", self.lambda_)
-
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
-        """See `Rule.fit`."""
-        return _matrices(stack, weights, lambda deltas: iso_merge(deltas) * self.lambda_)
+        if len(stack.shape) != 2 or not layer_of(stack.name).isdigit():
+            return lambda block: add_up([block.delta(k) * w for k, w in enumerate(weights)])
+        merge = tsv_merge if self.kind == "tsv" else iso_merge
+        deltas = [stack.delta(k) * (weight * len(weights)) for k, weight in enumerate(weights)]
+        merged = (merge(deltas) * self.lambda_).reshape(-1)
+        return lambda block: merged[block.start : block.stop]
 
 
 def tsv_merge(deltas: Sequence[torch.Tensor]) -> torch.Tensor:
-    """TSV-Merge of K matrices (m, n).
+    """TSV-Merge of K matrices (m, n): 1/K of every task's singular triplets, their bases made orthogonal to each other.
 
     Every delta keeps int(min(m, n) / K) leading triplets (at least one); the concatenated left vectors U are replaced
     by the nearest matrix with orthonormal columns, P Q^T of their SVD, and so are the right ones. Triplets without a
@@ -80,7 +65,7 @@ def tsv_merge(deltas: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def iso_merge(deltas: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Iso-C of K matrices (m, n)."""
+    """Iso-C of K matrices (m, n): their sum with all singular values replaced by the mean of them."""
     u, s, v = torch.linalg.svd(add_up(deltas), full_matrices=False)
     return (u * s.mean()) @ v
 
@@ -95,13 +80,3 @@ def _without_null(
 def _orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     p, _, q = torch.linalg.svd(matrix, full_matrices=False)
     return p @ q
-
-
-def _matrices(
-    stack: Stack, weights: Sequence[float], merge: Callable[[Sequence[torch.Tensor]], torch.Tensor]
-) -> BlockMerge:
-    scaled = [weight * len(weights) for weight in weights]
-    if len(stack.shape) != 2 or not layer_of(stack.name).isdigit():
-        return lambda block: add_up([block.delta(k) * w for k, w in enumerate(weights)])
-    merged = merge([stack.delta(k) * weight for k, weight in enumerate(scaled)]).reshape(-1)
-    return lambda block: merged[block.start : block.stop]
