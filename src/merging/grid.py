@@ -30,6 +30,8 @@ from src.merging.vocabulary import Aligned, align_vocabulary
 from src.utils.errors import UserError
 from src.utils.progress import track
 
+GPU_THREADS = 2  # one block is handed over while the next is computed; each holds memory on the device
+
 
 @dataclass(frozen=True)
 class Point:
@@ -121,7 +123,7 @@ def one_pass(
     ops = ops or choose_ops(sum(base.table[name].numel for name in wanted) * len(runs), device)
     following = dict(itertools.pairwise(wanted))
     try:
-        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        with ThreadPoolExecutor(workers or (os.cpu_count() if device.type == "cpu" else GPU_THREADS)) as pool:
             for name in track(wanted, f"merging {len(runs)} point{'s' * (len(runs) > 1)}"):
                 wanting = [run for run in runs if run.wants(name)]
                 if wanting:
