@@ -43,6 +43,15 @@ def shard_network(network: PreTrainedModel, mesh: Any, half: bool, weights: Flat
         _materialise(network, here, weights)
 
 
+def local_shard(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The part of a whole tensor (or of a sharded one) that this rank holds of the parameter `like`, on the CPU."""
+    if isinstance(tensor, DTensor):
+        return tensor.to_local().cpu()
+    if not isinstance(like, DTensor):
+        return tensor.detach().cpu()
+    return tensor[_place(like)].cpu()
+
+
 @torch.no_grad()
 def _materialise(network: PreTrainedModel, device: torch.device, weights: FlatWeights) -> None:
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
@@ -51,10 +60,13 @@ def _materialise(network: PreTrainedModel, device: torch.device, weights: FlatWe
         buffer.copy_(buffers[name])
     for name, parameter in network.named_parameters():
         assert isinstance(parameter, DTensor)
-        shape, offset = compute_local_shape_and_global_offset(
-            parameter.shape, parameter.device_mesh, parameter.placements
-        )
-        row = math.prod(parameter.shape[1:])
-        part = weights.flat(name, offset[0] * row, (offset[0] + shape[0]) * row) if math.prod(shape) else None
-        if part is not None:
-            parameter.to_local().copy_(part.reshape(shape))
+        rows = _place(parameter)[0]
+        width = math.prod(parameter.shape[1:])
+        part = weights.flat(name, rows.start * width, rows.stop * width)
+        parameter.to_local().copy_(part.reshape(-1, *parameter.shape[1:]))
+
+
+def _place(parameter: DTensor) -> tuple[slice, ...]:
+    """Where this rank's part lies in the whole parameter."""
+    shape, offset = compute_local_shape_and_global_offset(parameter.shape, parameter.device_mesh, parameter.placements)
+    return tuple(slice(start, start + size) for start, size in zip(offset, shape, strict=True))

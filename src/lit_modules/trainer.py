@@ -13,10 +13,10 @@ from typing import Any
 
 import lightning as L
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch.strategies import ModelParallelStrategy
 
 from src.lit_modules.callbacks.checkpoint import StreamedFiles
 from src.lit_modules.options import TrainerOptions
+from src.lit_modules.strategy import ShardedStrategy
 from src.lit_modules.world import World
 from src.utils.errors import UserError, first_differences
 from src.utils.files import write_json
@@ -65,7 +65,7 @@ def build_trainer(
     extra: dict[str, Any] = {"devices": 1, "precision": options.resolved_precision, "plugins": [StreamedFiles()]}
     if sharded:
         backend = "nccl" if options.accelerator == "gpu" else "gloo"
-        strategy = ModelParallelStrategy(world.size, 1, process_group_backend=backend)
+        strategy = ShardedStrategy(world.size, backend)
         extra = {"devices": world.devices, "num_nodes": world.nodes, "strategy": strategy, "precision": "32-true"}
         # torchrun's variables describe the processes, whoever set them
         extra["plugins"] = [TorchElasticEnvironment()] if "WORLD_SIZE" in os.environ else []

@@ -31,6 +31,19 @@ from src.stages.training_rows import source_rows, task_sources, training_tables
 from src.utils.ranks import from_main, is_main_process, wait_for_all
 
 OWN_KEYS = {"strategy", "task", "output", "merge"}  # of a run; all others are handed on to the runs that come first
+BASE_KEYS = {"model", "debug", "seed", "output_root", "logger"}  # what the making of a base depends on
+DRAWN = (
+    "path",
+    "tokenizer",
+    "revision",
+    "world",
+    "init",
+    "shrink",
+    "architecture",
+    "context_length",
+    "dtype",
+    "eos_token",
+)
 
 
 def train(job: Job) -> Path:
@@ -116,7 +129,9 @@ def _start(job: Job, model: ModelSpec) -> Path | None:
     if cfg.strategy.name == "base":
         return None
     if cfg.base is None and (model.path is None or model.is_drawn):
-        _make_missing(compose_job("train", ["strategy=base", *_handed_on(job)]))
+        kept = BASE_KEYS if model.is_drawn else BASE_KEYS - {"model"}  # pretraining has settings of its own
+        settings = [override for override in job.overrides if _root_key(override) in kept]
+        _make_missing(compose_job("train", ["strategy=base", *settings]))
     return base_checkpoint(cfg)
 
 
@@ -125,7 +140,9 @@ def _published_base(job: Job, model: ModelSpec) -> Path:
     if not model.is_drawn:
         return base_checkpoint(job.cfg)
     directory = run_directory(job)
-    identity = {"model": OmegaConf.to_container(job.cfg.model, resolve=True), "seed": job.cfg.seed}
+    node = OmegaConf.to_container(job.cfg.model, resolve=True)
+    assert isinstance(node, dict)
+    identity = {"model": {key: node[key] for key in DRAWN}, "seed": job.cfg.seed}
     with open_run(directory, stage="train", config=identity, argv=job.command) as run:
         if not run.finished:
             rows = build(job.cfg.strategy.source).examples("train") if model.world == "pocket" else []
@@ -169,7 +186,8 @@ def run_directory(job: Job) -> Path:
     """Where a training job leaves its checkpoint."""
     cfg = job.cfg
     task = cfg.task.name if cfg.strategy.name == "specialist" else None
-    extras = job.extras(("model", "strategy", "task", "seed", *WHERE))
+    is_published = cfg.strategy.name == "base" and cfg.model.path is not None
+    extras = [] if is_published else job.extras(("model", "strategy", "task", "seed", *WHERE))
     return job.directory(trained_name(model_label(cfg.model), cfg.strategy.name, task, cfg.seed, extras))
 
 

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import lightning as L
 import torch
 
+from src.lit_modules.sharding import local_shard
+
 Row = dict[str, Any]
 SUMS = 6  # of d^2, base^2, d, s, s^2, d*s for an update d and a specialist's update s; their count goes with them
 
@@ -98,19 +100,6 @@ def layer_of(name: str) -> str:
     """The layer of a parameter: `layers.3` of a block's, else the name up to its last part."""
     found = re.search(r"layers\.(\d+)\.", name)
     return f"layers.{found[1]}" if found else name.rsplit(".", 1)[0].removeprefix("model.")
-
-
-def local_shard(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """The part of a whole tensor (or of a sharded one) that this rank holds of the parameter `like`, on the CPU."""
-    from torch.distributed.tensor import DTensor
-    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
-
-    if isinstance(tensor, DTensor):
-        return tensor.to_local().cpu()
-    if not isinstance(like, DTensor):
-        return tensor.detach().cpu()
-    shape, offset = compute_local_shape_and_global_offset(like.shape, like.device_mesh, like.placements)
-    return tensor[tuple(slice(start, start + size) for start, size in zip(offset, shape, strict=True))].cpu()
 
 
 def _sums(d: torch.Tensor, base: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
