@@ -20,7 +20,7 @@ ABSTRACT = {("model", "qwen"), ("model", "deepseek")}  # families: name and path
 
 def choices():
     found = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
-    return [choice for choice in found if choice not in ABSTRACT and choice[0] != "experiment"]
+    return [choice for choice in found if choice not in ABSTRACT and choice[0] not in ("experiment", "debug")]
 
 
 def nodes(cfg, path=""):
@@ -61,6 +61,11 @@ def test_every_node_fits_its_callable(group, choice):
 def test_root_configs_reject_unknown_keys(name):
     with pytest.raises(ConfigCompositionException, match="no_such_key"):
         compose_job(name, ["no_such_key=1"])
+
+
+@pytest.mark.parametrize(("choice", "shrink"), [("none", False), ("shrink", True)])
+def test_debug_choices_set_the_model(choice, shrink):
+    assert bool(compose_job("train", ["model=qwen7b", f"debug={choice}"]).cfg.model.shrink) is shrink
 
 
 def test_open_fields_take_new_names():

@@ -86,7 +86,7 @@ def test_a_bad_point_leaves_the_others_of_its_sweep_unharmed(world, tmp_path):
         (["base=/nowhere"], ["base=/nowhere", "no such directory"]),
         (["merge=tise"], ["tise", "ties", "dare"]),
         (["merge.densty=0.5"], ["densty"]),
-        (["output_root=/nowhere"], ["python train.py strategy=base"]),
+        (["output_root=/nowhere"], ["missing", "python train.py strategy=specialist task=codegen"]),
         (["merge.weights={codegen: 0.3}"], ["codesum"]),
     ],
 )
