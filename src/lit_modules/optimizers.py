@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -12,6 +11,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from src.lit_modules.options import OptimizerOptions
+from src.models.quantised import bitsandbytes
 from src.utils.errors import UserError
 
 
@@ -38,18 +38,6 @@ def build_optimizer(parameters: Iterable[torch.nn.Parameter], options: Optimizer
     made: torch.optim.Optimizer
     made = (kinds.AdamW8bit if options.kind == "adamw8bit" else kinds.PagedAdamW8bit)(used, **constants)
     return made
-
-
-def bitsandbytes() -> Any:
-    """The library, imported without its remarks about kernels that it looked for."""
-    logger = logging.getLogger("bitsandbytes")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        import bitsandbytes as library
-    finally:
-        logger.setLevel(level)
-    return library
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, total_steps: int, warmup: float) -> LambdaLR:

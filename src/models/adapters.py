@@ -8,21 +8,10 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedModel
 
+from src.models.quantised import bitsandbytes
 from src.models.spec import LoraSettings
 
 NAME = "default"
-
-
-def quantisation(compute: torch.dtype) -> Any:
-    """What `load_model(..., quantization_config=...)` takes for NF4 weights with quantised constants."""
-    from transformers import BitsAndBytesConfig
-
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_compute_dtype=compute,
-        bnb_4bit_use_double_quant=True,
-    )
 
 
 def add_adapters(network: PreTrainedModel, settings: LoraSettings, seed: int) -> None:
@@ -33,6 +22,7 @@ def add_adapters(network: PreTrainedModel, settings: LoraSettings, seed: int) ->
         settings: Sizes and places of the adapters.
         seed: Of their initial weights.
     """
+    bitsandbytes()  # which peft imports too
     from peft import LoraConfig, inject_adapter_in_model
 
     targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)

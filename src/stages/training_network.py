@@ -21,8 +21,9 @@ from src.models import (
     recompute_activations,
     torch_dtype,
 )
-from src.models.adapters import add_adapters, quantisation
+from src.models.adapters import add_adapters
 from src.models.attention import BACKENDS
+from src.models.quantised import quantisation
 from src.stages.training_options import TrainingOptions
 from src.utils.errors import UserError
 from src.utils.progress import say

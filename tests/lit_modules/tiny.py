@@ -35,12 +35,12 @@ def tokenizer(template: str | None = CHATML, eos: str | None = "<|im_end|>") -> 
     return made
 
 
-def network(seed: int = 0, tied: bool = True) -> Qwen2ForCausalLM:
-    """A freshly drawn model of 260 tokens and width 32."""
+def network(seed: int = 0, tied: bool = True, width: int = 32) -> Qwen2ForCausalLM:
+    """A freshly drawn model of 260 tokens."""
     config = Qwen2Config(
         vocab_size=260,
-        hidden_size=32,
-        intermediate_size=48,
+        hidden_size=width,
+        intermediate_size=width * 3 // 2,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,

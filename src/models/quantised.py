@@ -1,0 +1,32 @@
+"""Weights in 4 bits and moments in 8: bitsandbytes."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+
+
+def bitsandbytes() -> Any:
+    """The library, imported without its remarks about kernels that it looked for."""
+    logger = logging.getLogger("bitsandbytes")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        import bitsandbytes as library
+    finally:
+        logger.setLevel(level)
+    return library
+
+
+def quantisation(compute: torch.dtype) -> Any:
+    """What `load_model(..., quantization_config=...)` takes for NF4 weights with quantised constants."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=compute,
+        bnb_4bit_use_double_quant=True,
+    )

@@ -1,0 +1,90 @@
+"""Low-rank adapters: what is trained, what is exported, and that a killed run goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.checkpoints import Checkpoint
+from src.lit_modules.export import export_checkpoint
+from src.lit_modules.fit import fit
+from src.lit_modules.options import CheckpointOptions, OptimizerOptions
+from src.models import LoraSettings, load_model
+from src.models.adapters import add_adapters
+from src.models.quantised import quantisation
+from tests.lit_modules import tiny
+
+SETTINGS = LoraSettings(rank=4, alpha=8)
+TABLES = tiny.tables({"a": tiny.rows("a", 9)})
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("base")
+    export_checkpoint(tiny.network(tied=False), tiny.tokenizer(), place, torch.float32)
+    return place
+
+
+def train(network: torch.nn.Module, place: Path, steps: int = 6) -> list[float]:
+    losses = list[float]()
+    fit(
+        network, TABLES, TABLES, pad_token=tiny.PAD, work_dir=place, optimizer=OptimizerOptions(5e-2, warmup=0.0),
+        batches=tiny.batches(3, 9, steps=steps), checkpoints=CheckpointOptions(every_steps=2, keep=9, select="best"),
+        on_record=lambda row: losses.append(row["loss"]),
+    )  # fmt: skip
+    return losses
+
+
+def test_only_adapters_are_trained_and_the_export_is_the_base_with_their_updates(base: Path, tmp_path: Path) -> None:
+    network = load_model(base)
+    add_adapters(network, SETTINGS, seed=0)
+    trained = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    assert len(trained) == 2 * 7 * 2
+    assert all("lora_" in name for name in trained)
+    losses = train(network, tmp_path / "w")
+    assert losses[-1] < losses[0] - 0.1
+    ids = torch.arange(20)[None]
+    expected = network(ids).logits
+    export_checkpoint(network, tiny.tokenizer(), tmp_path / "out", torch.float32, Checkpoint(base))
+    torch.testing.assert_close(load_model(tmp_path / "out")(ids).logits, expected, atol=1e-5, rtol=1e-5)
+    before, after = Checkpoint(base), Checkpoint(tmp_path / "out")
+    assert after.names == before.names
+    moved = {name for name in before.names if not torch.equal(before.tensor(name), after.tensor(name))}
+    assert moved == {name for name in before.names if name.endswith("proj.weight")}
+    rank = torch.linalg.matrix_rank(after.tensor(q := "model.layers.1.self_attn.q_proj.weight") - before.tensor(q))
+    assert rank == SETTINGS.rank
+
+
+def test_a_resumed_run_ends_the_same_and_its_checkpoints_hold_adapters_alone(base: Path, tmp_path: Path) -> None:
+    whole, resumed = load_model(base), load_model(base)
+    for network in (whole, resumed):
+        add_adapters(network, SETTINGS, seed=0)
+    train(whole, tmp_path / "w")
+    folder = tmp_path / "w" / "checkpoints"
+    state = torch.load(folder / "step-00000004.ckpt", weights_only=True)
+    assert all("lora_" in name for name in state["state_dict"])
+    (folder / "step-00000006.ckpt").unlink()
+    train(resumed, tmp_path / "w")
+    for (name, one), (_, other) in zip(whole.named_parameters(), resumed.named_parameters(), strict=True):
+        assert torch.equal(one, other), name
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_four_bit_weights_are_for_training_only(tmp_path: Path) -> None:
+    """The export adds the adapters to the weights of the base as they were before they were quantised."""
+    base = tmp_path / "base"
+    export_checkpoint(tiny.network(width=128), tiny.tokenizer(), base, torch.float32)  # kernels take blocks of 64
+    network = load_model(base, quantization_config=quantisation(torch.float32), device_map={"": "cpu"})
+    assert network.model.layers[0].mlp.up_proj.weight.dtype == torch.uint8
+    add_adapters(network, SETTINGS, seed=0)
+    losses = train(network, tmp_path / "w")
+    assert losses[-1] < 0.9 * losses[0]
+    export_checkpoint(network, tiny.tokenizer(), tmp_path / "out", torch.float32, Checkpoint(base))
+    module = network.model.layers[0].mlp.up_proj
+    name = "model.layers.0.mlp.up_proj.weight"
+    update = SETTINGS.alpha / SETTINGS.rank * module.lora_B["default"].weight @ module.lora_A["default"].weight
+    torch.testing.assert_close(
+        Checkpoint(tmp_path / "out").tensor(name), Checkpoint(base).tensor(name) + update.detach()
+    )
