@@ -22,6 +22,7 @@ METHODS = {
     "slerp": "SLERP",
     "nuslerp": "NuSLERP",
     "sce": "SCE",
+    "adaptive": "Adaptive",
 }
 METRICS = {
     "pass@1": "pass@1",
