@@ -133,8 +133,15 @@ def decide(
     if absent or not merges:
         raise UserError(first_differences("the decision needs a mixture and at least one merge; no scores of", absent))
     panel = Panel(scores, specialists, tasks, metrics)
-    averages, drawn = panel.averages(), panel.drawn_averages(resamples, seed)
-    drawn_of = dict(zip(panel.subjects, drawn.T, strict=True))
+    comparisons = _compare(panel, mixture, merges, panel.drawn_averages(resamples, seed), level)
+    return _verdict(comparisons, panel.averages(), mixture, merges, level, panel.left_out)
+
+
+def _compare(
+    panel: Panel, mixture: str, merges: Mapping[str, str], drawn: Array, level: float
+) -> tuple[Comparison, ...]:
+    """The mixture against every merge; `drawn` holds the averages of each draw (rows) and subject (columns)."""
+    averages, drawn_of = panel.averages(), dict(zip(panel.subjects, drawn.T, strict=True))
     differences = {
         method: Difference(
             panel.items(),
@@ -144,11 +151,10 @@ def decide(
         for method, subject in merges.items()
     }
     corrected = holm({method: difference.p for method, difference in differences.items()})
-    comparisons = tuple(
+    return tuple(
         Comparison(method, difference, corrected[method], _winner(method, difference, corrected[method], 1 - level))
         for method, difference in differences.items()
     )
-    return _verdict(comparisons, averages, mixture, merges, level, panel.left_out)
 
 
 def _interval_and_p(draws: Array, level: float) -> tuple[float, float, float]:

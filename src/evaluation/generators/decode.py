@@ -82,38 +82,60 @@ def decode(
     Yields:
         (row, ids), each row once, as it ends; ids end with the end token where one was drawn.
     """
-    device = model.device
-    rows, ids_BT = _start(prompts, limits, decoding, model.config.vocab_size, device, model.dtype, key_BT)
-    ends = torch.tensor(list(end_ids), device=device)
-    completing_V = stops.completing.to(device) if stops is not None and stops.strings else None
-    cache, feed, length = growing_cache(model.config), ids_BT, ids_BT.shape[1]
-    positions = (torch.arange(length, device=device) - (length - 1 - rows.position_B)[:, None]).clamp(min=0)
-    # Backends of their own (flash attention) take the plain padding mask and find its shape themselves.
-    plain = model.config._attn_implementation not in ADDITIVE_MASKS
-    mask = rows.bias_BT[:, :length] == 0 if plain else _prefill_mask(rows.bias_BT[:, :length])
-    for step in range(max(limits)):
-        output = model(
+    rows, ids_BT = _start(prompts, limits, decoding, model.config.vocab_size, model.device, model.dtype, key_BT)
+    batch, last = _Batch(model, rows, ids_BT), max(limits)
+    ends = torch.tensor(list(end_ids), device=model.device)
+    completing_V = stops.completing.to(model.device) if stops is not None and stops.strings else None
+    for step in range(last):
+        rows.answer_BT[:, step] = _choose(batch.next_logits(step), rows, decoding, step)
+        if (step + 1) % check_every == 0 or step + 1 == last:
+            yield from _ended(rows, step, check_every, ends, stops, completing_V)
+            if rows.ended_B.all():
+                return
+            batch.drop_ended()
+
+
+class _Batch:
+    """The model over rows: fed the prompts at first, then each token drawn, with its cache of keys and values."""
+
+    def __init__(self, model: PreTrainedModel, rows: Rows, ids_BT: torch.Tensor) -> None:
+        self.model, self.rows, self.ids_BT = model, rows, ids_BT
+        self.cache = growing_cache(model.config)
+        # Backends of their own (flash attention) take the plain padding mask and find its shape themselves.
+        self.plain = model.config._attn_implementation not in ADDITIVE_MASKS
+
+    def next_logits(self, step: int) -> torch.Tensor:
+        """B x V, after the prompts (step 0) or the token drawn in the step before."""
+        rows, length = self.rows, self.ids_BT.shape[1]
+        if step == 0:
+            feed, bias_BT = self.ids_BT, rows.bias_BT[:, :length]
+            back_T = torch.arange(length, device=feed.device) - (length - 1)
+            positions = (rows.position_B[:, None] + back_T).clamp(min=0)
+        else:
+            rows.position_B = rows.position_B + 1
+            feed, bias_BT = rows.answer_BT[:, step - 1, None], rows.bias_BT[:, : length + step]
+            positions = rows.position_B[:, None]
+        output = self.model(
             input_ids=feed,
-            attention_mask=mask,
+            attention_mask=self._mask(bias_BT, step),
             position_ids=positions,
-            past_key_values=cache,
+            past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
         )
-        token_B = _choose(output.logits[:, -1].float(), rows, decoding, step)
-        rows.answer_BT[:, step] = token_B
-        rows.position_B = rows.position_B + 1
-        if (step + 1) % check_every == 0 or step + 1 == max(limits):
-            yield from _ended(rows, step, check_every, ends, stops, completing_V)
-            kept = (~rows.ended_B).nonzero().squeeze(1)
-            if len(kept) == 0:
-                return
-            if len(kept) <= (1 - DROP_SHARE) * len(rows.ended_B):
-                rows.keep(kept)
-                keep_rows(cache, kept)
-        feed, positions = rows.answer_BT[:, step, None], rows.position_B[:, None]
-        bias_BT = rows.bias_BT[:, : length + step + 1]
-        mask = bias_BT == 0 if plain else bias_BT[:, None, None]
+        return output.logits[:, -1].float()
+
+    def _mask(self, bias_BT: torch.Tensor, step: int) -> torch.Tensor:
+        if self.plain:
+            return bias_BT == 0
+        return _prefill_mask(bias_BT) if step == 0 else bias_BT[:, None, None]
+
+    def drop_ended(self) -> None:
+        """Drop the rows that have ended once they are `DROP_SHARE` of the batch."""
+        kept = (~self.rows.ended_B).nonzero().squeeze(1)
+        if len(kept) <= (1 - DROP_SHARE) * len(self.rows.ended_B):
+            self.rows.keep(kept)
+            keep_rows(self.cache, kept)
 
 
 def _start(

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from src.evaluation.sandbox.guest import seccomp
 from src.evaluation.sandbox.launch import find_launches, refusal
@@ -81,32 +81,18 @@ class Sandbox:
             UserError: No sandbox can be started on this machine.
         """
         count = min(workers or self.size, self.size, len(items))
-        results: dict[int, R] = {}
-        waiting: queue.SimpleQueue[tuple[int, T]] = queue.SimpleQueue()
-        for numbered in enumerate(items):
-            waiting.put(numbered)
-
-        def work(worker: Worker) -> None:
-            worker.warm(modules or set())
-            with contextlib.suppress(queue.Empty):
-                while not stop.is_set():
-                    index, item = waiting.get_nowait()
-                    results[index] = function(worker, item)
-                    if on_done is not None:
-                        on_done()
-
-        stop = threading.Event()
+        shared = _Round(function, items, modules or set(), on_done)
         ready = self._ready(count)
         with ThreadPoolExecutor(max(1, count)) as executor:
-            futures = [executor.submit(work, worker) for worker in ready]
+            futures = [executor.submit(shared.work, worker) for worker in ready]
             try:
                 for future in futures:
                     future.result()
             except BaseException:
-                stop.set()
+                shared.stop.set()
                 self.close()  # ends the programs that run, and so the threads that wait for them
                 raise
-        return [results[index] for index in range(len(items))]
+        return [shared.results[index] for index in range(len(items))]
 
     def close(self) -> None:
         """End all workers; the next use starts new ones."""
@@ -143,3 +129,31 @@ class Sandbox:
             self._launches = [launch]
             return worker
         raise refusal(reasons)
+
+
+class _Round(Generic[T, R]):
+    """Items that workers take one by one, each in its thread, and what came of them."""
+
+    def __init__(
+        self,
+        function: Callable[[Worker, T], R],
+        items: Sequence[T],
+        modules: set[str],
+        on_done: Callable[[], None] | None,
+    ) -> None:
+        self.function, self.modules, self.on_done = function, modules, on_done
+        self.waiting: queue.SimpleQueue[tuple[int, T]] = queue.SimpleQueue()
+        for numbered in enumerate(items):
+            self.waiting.put(numbered)
+        self.results: dict[int, R] = {}
+        self.stop = threading.Event()
+
+    def work(self, worker: Worker) -> None:
+        """Take items until there are none, or until another thread failed."""
+        worker.warm(self.modules)
+        with contextlib.suppress(queue.Empty):
+            while not self.stop.is_set():
+                index, item = self.waiting.get_nowait()
+                self.results[index] = self.function(worker, item)
+                if self.on_done is not None:
+                    self.on_done()
