@@ -3,8 +3,9 @@
     HUMANEVAL_OVERRIDE_PATH=FILE MBPP_OVERRIDE_PATH=FILE python -m benchmarks.scoring
     python -m benchmarks.scoring --sandbox-only          # what isolation costs a program, in milliseconds
 
-Both score the reference solutions of all problems, or `--samples`, from a fresh Python process; expected outputs are
-already cached on both sides. The fastest of `--repeats` runs counts.
+Both score the reference solutions of all problems, or `--samples`, in a fresh Python process: first *cold*, with no
+expected outputs cached (both then run the reference solutions too), then *warm*, of which the fastest of `--repeats`
+runs counts. They take turns.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,41 +33,56 @@ Verdicts = dict[str, tuple[bool, bool]]  # task: passes base, passes base and pl
 
 @dataclass(frozen=True)
 class Timed:
-    """Verdicts, and the seconds of the fastest run."""
+    """Verdicts, and the seconds of the first run and of the fastest of those after it."""
 
     verdicts: Verdicts
-    seconds: float
+    cold: float
+    warm: float
 
 
-def ours(dataset: str, samples: Path, scratch: Path, repeats: int) -> Timed:
-    """`python -m benchmarks.scoring --score`, which is `score_programs` with its imports and its loading."""
-    out = scratch / f"{dataset}-ours.json"
-    command = [sys.executable, "-m", "benchmarks.scoring", "--score", dataset, str(samples), str(scratch), str(out)]
-    seconds = _fastest(command, scratch, [out], repeats)
-    return Timed({task: (base, plus) for task, base, plus in json.loads(out.read_text())}, seconds)
+@dataclass
+class Contender:
+    """A command that scores a file of samples.
 
+    Attributes:
+        command: To run.
+        output: What it writes, removed before each run.
+        seconds: Of its runs so far.
+    """
 
-def evalplus(dataset: str, samples: Path, scratch: Path, repeats: int) -> Timed:
-    """`evalplus.evaluate`, which uses half the cores and compares in the programs' own processes."""
-    out = samples.with_name(samples.name.replace(".jsonl", "_eval_results.json"))
-    command = [sys.executable, "-m", "evalplus.evaluate", "--dataset", dataset, "--samples", str(samples)]
-    seconds = _fastest(command, scratch, [out], repeats)
-    rows = {task: results[0] for task, results in json.loads(out.read_text())["eval"].items()}
-    passed = {task: (row["base_status"] == "pass", row["plus_status"] == "pass") for task, row in rows.items()}
-    return Timed({task: (base, base and plus) for task, (base, plus) in passed.items()}, seconds)
+    command: list[str]
+    output: Path
+    seconds: list[float] = field(default_factory=list)
 
-
-def _fastest(command: list[str], scratch: Path, stale: list[Path], repeats: int) -> float:
-    """One run that fills the caches, then `repeats` that count."""
-    environment = os.environ | {"XDG_CACHE_HOME": str(scratch / "cache"), "PYTHONPATH": str(ROOT)}
-    seconds = []
-    for _ in range(1 + repeats):
-        for path in stale:
-            path.unlink(missing_ok=True)
+    def run(self, scratch: Path) -> None:
+        """Once more; what it caches is kept below `scratch`."""
+        environment = os.environ | {"XDG_CACHE_HOME": str(scratch / "cache"), "PYTHONPATH": str(ROOT)}
+        self.output.unlink(missing_ok=True)
         start = time.perf_counter()
-        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds[1:])
+        subprocess.run(self.command, cwd=ROOT, env=environment, check=True, capture_output=True)
+        self.seconds.append(time.perf_counter() - start)
+
+    def timed(self, verdicts: Verdicts) -> Timed:
+        """What came out."""
+        return Timed(verdicts, self.seconds[0], min(self.seconds[1:]))
+
+
+def compare(dataset: str, samples: Path, scratch: Path, repeats: int) -> tuple[Timed, Timed]:
+    """`evalplus.evaluate`, which uses half the cores and compares in the programs' own processes; then `--score`."""
+    theirs = Contender(
+        [sys.executable, "-m", "evalplus.evaluate", "--dataset", dataset, "--samples", str(samples)],
+        samples.with_name(samples.name.replace(".jsonl", "_eval_results.json")),
+    )
+    output = scratch / f"{dataset}-ours.json"
+    places = [str(path) for path in (samples, scratch, output)]
+    ours = Contender([sys.executable, "-m", "benchmarks.scoring", "--score", dataset, *places], output)
+    for _ in range(1 + repeats):
+        ours.run(scratch)
+        theirs.run(scratch)
+    rows = {task: results[0] for task, results in json.loads(theirs.output.read_text())["eval"].items()}
+    passed = {task: (row["base_status"] == "pass", row["plus_status"] == "pass") for task, row in rows.items()}
+    mine = {task: (base, plus) for task, base, plus in json.loads(output.read_text())}
+    return theirs.timed({task: (base, base and plus) for task, (base, plus) in passed.items()}), ours.timed(mine)
 
 
 def score(dataset: str, samples: Path, scratch: Path, out: Path) -> None:
@@ -77,10 +93,9 @@ def score(dataset: str, samples: Path, scratch: Path, out: Path) -> None:
     out.write_text(json.dumps([(v.task_id, v.base == "pass", v.plus == "pass") for v in verdicts]))
 
 
-def reference_samples(dataset: str, path: Path) -> None:
-    """The reference solutions as a file of samples."""
-    rows = load_problems(benchmark_path(dataset))
-    write_jsonl(path, ({"task_id": row.task_id, "solution": row.prompt + row.canonical_solution} for row in rows))
+def reference_rows(problems: list[Problem]) -> list[dict[str, str]]:
+    """The reference solutions as rows of a file of samples."""
+    return [{"task_id": row.task_id, "solution": row.prompt + row.canonical_solution} for row in problems]
 
 
 def sandbox_cost(programs: int = 300) -> dict[str, float]:
@@ -106,11 +121,15 @@ def report(dataset: str, theirs: Timed, mine: Timed) -> None:
     """A line of the table, and every task whose verdict differs."""
     differ = sorted(task for task in theirs.verdicts if theirs.verdicts[task] != mine.verdicts[task])
     passed = [sum(plus for _, plus in timed.verdicts.values()) for timed in (theirs, mine)]
-    cells = (
-        dataset, len(mine.verdicts), f"{theirs.seconds:.1f}", f"{mine.seconds:.1f}",
-        f"{theirs.seconds / mine.seconds:.1f}x", *passed, ", ".join(differ) or "none",
-    )  # fmt: skip
-    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+    times = [
+        cell
+        for one, other in ((theirs.cold, mine.cold), (theirs.warm, mine.warm))
+        for cell in (f"{one:.1f}", f"{other:.1f}", f"{one / other:.1f}x")
+    ]
+    print(
+        "| " + " | ".join(map(str, (dataset, len(mine.verdicts), *times, *passed, ", ".join(differ) or "none"))) + " |"
+    )
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -127,8 +146,9 @@ def main() -> None:
         score(dataset, *map(Path, places))
         return
     if not given.sandbox_only:
-        print("| problems | programs | EvalPlus s | ours s | ratio | plus, EvalPlus | plus, ours | differ |")
-        print("|" + "---|" * 8)
+        names = [f"{name}, {state}" for state in ("cold", "warm") for name in ("EvalPlus s", "ours s", "ratio")]
+        print(f"| problems | programs | {' | '.join(names)} | plus, EvalPlus | plus, ours | differ |")
+        print("|" + "---|" * 11)
         with tempfile.TemporaryDirectory() as folder:
             for dataset in given.datasets:
                 scratch = Path(folder)
@@ -136,9 +156,8 @@ def main() -> None:
                 if given.samples:
                     write_jsonl(samples, read_jsonl(given.samples))
                 else:
-                    reference_samples(dataset, samples)
-                mine = ours(dataset, samples, scratch, given.repeats)
-                report(dataset, evalplus(dataset, samples, scratch, given.repeats), mine)
+                    write_jsonl(samples, reference_rows(load_problems(benchmark_path(dataset))))
+                report(dataset, *compare(dataset, samples, scratch, given.repeats))
     print("milliseconds a trivial program:", {name: round(cost, 2) for name, cost in sandbox_cost().items()})
     versions = {name: version(name) for name in ("evalplus", "numpy")}
     print(
