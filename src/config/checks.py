@@ -39,6 +39,10 @@ def check_evaluate(cfg: DictConfig) -> None:
         problems.append("predictions=FILE and references=FILE go together")
     if (cfg.samples is not None or cfg.predictions is not None) and cfg.benchmark is None:
         problems.append("existing answers need benchmark=NAME (humaneval, mbpp, codexglue, ...)")
+    if cfg.predictions is not None and cfg.contamination is not None:
+        problems.append("contamination= compares the rows of a benchmark; give samples=FILE instead of predictions=")
+    if cfg.contamination_keep and cfg.contamination is None:
+        problems.append("contamination_keep chooses among the rows of contamination=FILE, which is not given")
     if cfg.split not in SPLITS:
         problems.append(f"split={cfg.split}: expected one of {', '.join(SPLITS)}")
     if problems:

@@ -76,6 +76,8 @@ class EvaluateConfig(Common):
     predictions: str | None = None  # `id<TAB>text` lines or JSONL
     references: str | None = None
     split: str = "test"  # test | validation
+    contamination: Any = None  # training data (file, pattern, Hub data set, or a list): are the items in it?
+    contamination_keep: dict[str, Any] = field(default_factory=dict)  # only its rows with field: value | [first, last]
 
 
 @dataclass
@@ -106,7 +108,7 @@ def register_schemas() -> None:
     }
     for name, schema in schemas.items():
         node = OmegaConf.structured(schema)
-        for open_field in ("specialists", "variants"):  # named by the user: any key may be added
+        for open_field in ("specialists", "variants", "contamination_keep"):  # named by the user: any key may be added
             if open_field in node:
                 node[open_field]._set_flag("struct", False)
         ConfigStore.instance().store(name=f"{name}_schema", node=node, provider="mixmerge")

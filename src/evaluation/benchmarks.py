@@ -28,6 +28,10 @@ class Benchmark(Protocol):
     task: str
     decoding: Decoding
 
+    def items(self, split: str) -> dict[str, dict[str, Any]]:
+        """Item -> the row that it comes from."""
+        ...
+
     def prompts(self, split: str) -> list[Prompt]:
         """What to ask, in a fixed order, with unique ids."""
         ...

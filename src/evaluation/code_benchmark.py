@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 from math import comb
@@ -9,10 +10,14 @@ from typing import Any, Protocol
 
 from src.data.prompts import render_user_turn
 from src.evaluation.benchmarks import Rows, check_covered, read_rows
+from src.evaluation.programs import whole_answer
 from src.evaluation.samples import Decoding, Prompt, Sample
 from src.evaluation.scores import ItemScore
-from src.utils.errors import UserError
+from src.utils.errors import UserError, unknown_choice
 from src.utils.files import sha256_json
+from src.utils.progress import say
+
+SANITISE = ("generated", "always", "never")
 
 
 class Outcome(Protocol):
@@ -32,8 +37,10 @@ class Outcome(Protocol):
 class Judge(Protocol):
     """Runs programs in the sandbox."""
 
-    def __call__(self, problems: Sequence[dict[str, Any]], samples: Sequence[Sample]) -> Sequence[Outcome]:
-        """One outcome a sample, in the order of `samples`."""
+    def __call__(
+        self, problems: Sequence[dict[str, Any]], samples: Sequence[Sample], sanitise: Sequence[bool]
+    ) -> Sequence[Outcome]:
+        """One outcome a sample, in the order of `samples`; those marked in `sanitise` are reduced first."""
         ...
 
 
@@ -49,7 +56,10 @@ class CodeBenchmark:
         task: The task it measures.
         chat: Through the chat template; False: the problem's prompt as raw text to continue.
         strip: Strip white space around the problem's prompt first, as EvalPlus does.
-        passes: The k of pass@k; each at most `decoding.samples`.
+        sanitise: Which answers are first reduced to the code that the problem's function needs (EvalPlus's sanitiser):
+            `generated` ones, as `evalplus.codegen` does, while files of others are graded as they stand, as
+            `evalplus.evaluate` does; `always`; or `never`.
+        passes: The k of pass@k.
         limit: Use the first so many problems; None: all.
     """
 
@@ -63,11 +73,15 @@ class CodeBenchmark:
         task: str = "codegen",
         chat: bool = True,
         strip: bool = False,
+        sanitise: str = "never",
         passes: Sequence[int] = (1,),
         limit: int | None = None,
     ) -> None:
-        if any(not 1 <= k <= decoding.samples for k in passes):
-            raise UserError(f"benchmark.passes={list(passes)}: expected 1 to decoding.samples={decoding.samples}")
+        if not passes or min(passes) < 1:
+            raise UserError(f"benchmark.passes={list(passes)}: expected numbers from 1 on, e.g. [1, 10]")
+        if sanitise not in SANITISE:
+            raise unknown_choice("benchmark.sanitise", sanitise, list(SANITISE))
+        self.sanitise = sanitise
         self.name, self.task, self.decoding, self.chat, self.strip = name, task, decoding, chat, strip
         self.user_prompt, self.prefill, self.passes, self.limit = user_prompt, prefill, tuple(passes), limit
         self._source, self._problems = problems, dict[str, list[dict[str, Any]]]()
@@ -90,8 +104,21 @@ class CodeBenchmark:
             self._problems[split] = read_rows(self._source, split, "benchmark.problems")[: self.limit]
         return self._problems[split]
 
+    def items(self, split: str) -> dict[str, dict[str, Any]]:
+        """Item -> its problem."""
+        return {problem["task_id"]: problem for problem in self.problems(split)}
+
     def prompts(self, split: str) -> list[Prompt]:
-        """One prompt a problem; ids are task ids."""
+        """One prompt a problem; ids are task ids.
+
+        Raises:
+            UserError: The decoding draws too few answers for pass@k.
+        """
+        if max(self.passes) > self.decoding.samples:
+            raise UserError(
+                f"benchmark.passes={list(self.passes)} needs benchmark.decoding.samples={max(self.passes)} or more "
+                f"(now {self.decoding.samples}) and a benchmark.decoding.temperature above 0"
+            )
         return [self._prompt(problem) for problem in self.problems(split)]
 
     def content_hash(self, split: str) -> str:
@@ -101,12 +128,39 @@ class CodeBenchmark:
     def score(self, samples: Sequence[Sample], split: str, judge: Judge) -> list[ItemScore]:
         """Run the answers; `pass@k` counts base inputs, `pass@k+` base and plus inputs together.
 
+        Answers to other problems are left out: a file for all of MBPP serves each part of it.
+
         Raises:
-            UserError: A problem without an answer, an answer to no problem, or fewer answers than k.
+            UserError: A problem without an answer, or with fewer answers than k.
         """
         problems = self.problems(split)
-        check_covered([problem["task_id"] for problem in problems], samples, self.name)
-        return pass_scores(samples, judge(problems, samples), self.passes)
+        by_id = self.items(split)
+        samples = self._known(samples, by_id)
+        check_covered(list(by_id), samples, self.name)
+        chosen = [self.sanitise == "always" or (self.sanitise == "generated" and s.generated) for s in samples]
+        programs = [
+            self._whole(sample, by_id[sample.task_id]) if sanitise else sample
+            for sample, sanitise in zip(samples, chosen, strict=True)
+        ]
+        return pass_scores(samples, judge(problems, programs, chosen), self.passes)
+
+    def _known(self, samples: Sequence[Sample], by_id: dict[str, dict[str, Any]]) -> list[Sample]:
+        known = [sample for sample in samples if sample.task_id in by_id]
+        if known and len(known) < len(samples):
+            other = next(sample.task_id for sample in samples if sample.task_id not in by_id)
+            left_out = f"{len(samples) - len(known)} of {len(samples)} samples"
+            say(f"{self.name}: {left_out} answer problems it does not have and are left out, first {other}")
+        return known
+
+    def _whole(self, sample: Sample, problem: dict[str, Any]) -> Sample:
+        """With the text that EvalPlus would hand to its sanitiser."""
+        text = sample.completion
+        if sample.generated:
+            text = text.replace("\t", "    ")  # as EvalPlus's decoders do
+            text = text if self.chat else self._prompt(problem).text + text
+        elif not sample.whole:
+            text = whole_answer(text, problem["prompt"], problem["entry_point"])
+        return dataclasses.replace(sample, completion=text, whole=True)
 
     def _prompt(self, problem: dict[str, Any]) -> Prompt:
         text = problem["prompt"]

@@ -1,26 +1,26 @@
 """Contamination check of files: `python -m src.evaluation.contamination_files --train FILE... --benchmark FILE`.
 
-Writes `contamination.csv` (a row an item) and, with `--scores items.csv`, `clean_scores.csv`.
+Writes `contamination.csv` (a row an item) and, with `--scores items.csv`, `clean_scores.csv`. `evaluate.py
+contamination=FILE` does the same for what it scores.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import gzip
-import json
+import dataclasses
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from src.data.records import Record, find_data
 from src.evaluation.contamination import Document, Finding, clean_scores, find_contamination
 from src.evaluation.scores import ItemScore
 from src.utils.errors import UserError
 from src.utils.files import atomic_open
-from src.utils.jsonl import iterate_jsonl
 from src.utils.progress import track
 
 TEXT_FIELDS = (
@@ -52,35 +52,71 @@ def document(row: dict[str, Any], number: int, origin: str) -> Document:
     return Document(_id(row, number, origin), tuple(texts), tuple(programs))
 
 
-def documents(paths: Iterable[Path]) -> Iterator[Document]:
-    """Rows of `.jsonl(.gz)` files and of `.json(.gz)` lists.
+def documents(files: Iterable[Path | str], keep: Mapping[str, Any] | None = None) -> Iterator[Document]:
+    """Rows of `.jsonl`, `.json` (a list), `.parquet` files, plain or gzipped, and of data sets of the Hub.
+
+    Args:
+        files: File patterns, or `owner/name` of data sets.
+        keep: Field -> value, or [first, last] of numbers: other rows are passed over.
 
     Raises:
-        UserError: A file is missing or is neither.
+        UserError: A file is missing or malformed, a row lacks a field of `keep`, or no rows are left.
     """
-    for path in paths:
-        for number, row in enumerate(_rows(path)):
-            yield document(row, number, path.name.split(".")[0])
+    number = 0
+    for name in files:
+        origin = Path(name).name.split(".")[0]
+        for place, record in enumerate(find_data([str(name)], "train", "contamination").records()):
+            if all(_is_kept(record, field, wanted) for field, wanted in (keep or {}).items()):
+                number += 1
+                yield document(record.fields, place, origin)
+    if not number:
+        raise UserError(f"no training rows to check against; mend contamination_keep ({dict(keep or {})})")
 
 
-def write_findings(findings: Sequence[Finding], path: Path) -> None:
+def check_benchmarks(
+    benchmarks: Mapping[str, Mapping[str, dict[str, Any]]], training: Iterable[Document]
+) -> dict[str, list[Finding]]:
+    """Compare training rows, read once, with all items of several benchmarks.
+
+    Args:
+        benchmarks: Name -> item -> its row.
+        training: Any number of rows.
+
+    Returns:
+        Name -> a finding an item, named as given.
+    """
+    places = [(name, item) for name, items in benchmarks.items() for item in items]
+    rows = [document(benchmarks[name][item], 0, f"{name}/{item}") for name, item in places]
+    found: dict[str, list[Finding]] = {name: [] for name in benchmarks}
+    for (name, item), finding in zip(places, find_contamination(training, rows), strict=True):
+        found[name].append(dataclasses.replace(finding, item=item))
+    return found
+
+
+def finding_rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     """One row an item, with its verdict."""
-    rows = [
+    return [
         {**asdict(finding), "overlap": round(finding.overlap, 4), "verdict": finding.verdict} for finding in findings
     ]
-    _write_csv(rows, path)
 
 
-def write_clean_scores(scores: Sequence[ItemScore], findings: Sequence[Finding], path: Path) -> None:
+def clean_score_rows(scores: Sequence[ItemScore], findings: Sequence[Finding]) -> list[dict[str, Any]]:
     """One row a metric: its mean over all items and over the clean ones, each with n and interval."""
     rows = []
     for metric, intervals in clean_scores(scores, findings).items():
         row: dict[str, Any] = {"metric": metric}
         for name, interval in zip(("all", "clean"), intervals, strict=True):
-            values = asdict(interval) if interval else dict.fromkeys(("n", "mean", "low", "high"), "")
-            row |= {f"{name}_{field}": value for field, value in values.items()}
+            values = asdict(interval) if interval else {**dict.fromkeys(("mean", "low", "high")), "n": 0}
+            row |= {f"{name}_{field}": values[field] for field in ("n", "mean", "low", "high")}
         rows.append(row)
-    _write_csv(rows, path)
+    return rows
+
+
+def counts(findings: Sequence[Finding]) -> str:
+    """How many items of each verdict, in words."""
+    verdicts = [finding.verdict for finding in findings]
+    found = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in ("clean", "between", "dirty"))
+    return f"{found} of {len(findings)} items"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -93,25 +129,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     items = list(documents([given.benchmark]))
     findings = find_contamination(track(documents(given.train), "training rows"), items)
-    write_findings(findings, given.output / "contamination.csv")
+    _write_csv(finding_rows(findings), given.output / "contamination.csv")
     if given.scores is not None:
         with given.scores.open(encoding="utf-8") as file:
             scores = [ItemScore(row["item"], row["metric"], float(row["value"])) for row in csv.DictReader(file)]
-        write_clean_scores(scores, findings, given.output / "clean_scores.csv")
-    counts = {
-        verdict: sum(finding.verdict == verdict for finding in findings) for verdict in ("clean", "between", "dirty")
-    }
-    print(", ".join(f"{count} {verdict}" for verdict, count in counts.items()), f"of {len(findings)} items")
+        _write_csv(clean_score_rows(scores, findings), given.output / "clean_scores.csv")
+    print(counts(findings))
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
-        yield from iterate_jsonl(path)
-        return
-    if not path.is_file() or not path.name.endswith((".json", ".json.gz")):
-        raise UserError(f"{path}: expected an existing .jsonl, .jsonl.gz, .json or .json.gz file")
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-        yield from json.load(file)
+def _is_kept(record: Record, field: str, wanted: Any) -> bool:
+    if field not in record.fields:
+        raise UserError(f"{record.place}: no field {field!r}; mend contamination_keep")
+    value = record.fields[field]
+    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
+        first, last = wanted
+        return bool(first <= value <= last)
+    return bool(value == wanted)
 
 
 def _id(row: dict[str, Any], number: int, origin: str) -> str:

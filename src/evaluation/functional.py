@@ -11,7 +11,7 @@ from typing import Any
 
 from src.evaluation.groundtruth import Truth, ground_truths
 from src.evaluation.problems import Problem
-from src.evaluation.programs import candidate_programs
+from src.evaluation.programs import candidate_programs, fenced_code, program_text
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker
 from src.evaluation.sandboxed_sanitise import sanitise_in_sandbox
@@ -61,7 +61,7 @@ def score_programs(
     sandbox: Sandbox,
     cache: Path | None = None,
     base_only: bool = False,
-    sanitise: bool = False,
+    sanitise: bool | Sequence[bool] = False,
 ) -> list[Verdict]:
     """Run programs on their problems' tests and judge their outputs by EvalPlus's rules.
 
@@ -72,8 +72,8 @@ def score_programs(
         sandbox: Where they run.
         cache: Directory of expected outputs; None is the user's cache directory.
         base_only: Leave out the added tests; `plus` then equals `base`.
-        sanitise: First reduce each text to what its entry point needs, as EvalPlus does with what it generates (but not
-            with files of samples).
+        sanitise: First reduce a text to what its entry point needs, as EvalPlus does with what it generates (but not
+            with files of samples); for all samples or one by one.
 
     Returns:
         One verdict a sample, in the order of `samples`.
@@ -86,15 +86,15 @@ def score_programs(
     _check(rows, by_id)
     used = [by_id[task_id] for task_id in dict.fromkeys(row["task_id"] for row in rows)]
     truths = dict(zip((problem.task_id for problem in used), ground_truths(used, sandbox, cache), strict=True))
+    wanted = [sanitise] * len(rows) if isinstance(sanitise, bool) else list(sanitise)
+    texts = _texts(rows, wanted, by_id, sandbox)
     counter: Counter[str] = Counter()
     programs = []
-    for row in rows:
-        problem = by_id[row["task_id"]]
-        programs.append(
-            _Program(problem, truths[problem.task_id], counter[problem.task_id], candidate_programs(row, problem))
-        )
-        counter[problem.task_id] += 1
-    return _judge_all(_sanitised(programs, sandbox) if sanitise else programs, sandbox, base_only)
+    for row, candidates in zip(rows, texts, strict=True):
+        task = row["task_id"]
+        programs.append(_Program(by_id[task], truths[task], counter[task], candidates))
+        counter[task] += 1
+    return _judge_all(programs, sandbox, base_only)
 
 
 def flaky_tasks(verdicts: Iterable[Verdict]) -> list[str]:
@@ -113,10 +113,20 @@ def _check(rows: list[dict[str, Any]], by_id: dict[str, Problem]) -> None:
         raise UserError(first_differences("samples and benchmark do not fit", wrong))
 
 
-def _sanitised(programs: list[_Program], sandbox: Sandbox) -> list[_Program]:
-    texts = [(program.candidates[0], program.problem.entry_point) for program in programs]
-    clean = sanitise_in_sandbox(texts, sandbox)
-    return [dataclasses.replace(program, candidates=(text,)) for program, text in zip(programs, clean, strict=True)]
+def _texts(
+    rows: list[dict[str, Any]], wanted: list[bool], by_id: dict[str, Problem], sandbox: Sandbox
+) -> list[tuple[str, ...]]:
+    """The texts to try for each row: sanitised where that is wanted, and as one choice where there are fences."""
+    texts = [candidate_programs(row, by_id[row["task_id"]]) for row in rows]
+    jobs = {index: texts[index][0] for index, want in enumerate(wanted) if want}
+    jobs |= {
+        index: text for index, row in enumerate(rows) if index not in jobs and fenced_code(text := program_text(row))
+    }
+    pairs = [(text, by_id[rows[index]["task_id"]].entry_point) for index, text in jobs.items()]
+    for index, reduced in zip(jobs, sanitise_in_sandbox(pairs, sandbox), strict=True):
+        row = rows[index]
+        texts[index] = (reduced,) if wanted[index] else candidate_programs(row, by_id[row["task_id"]], reduced)
+    return texts
 
 
 def _judge_all(programs: list[_Program], sandbox: Sandbox, base_only: bool) -> list[Verdict]:

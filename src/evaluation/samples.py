@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +12,6 @@ from filelock import FileLock
 
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
-from src.utils.jsonl import iterate_jsonl
 from src.utils.progress import progress_bar
 
 
@@ -90,6 +89,7 @@ class Sample:
         tokens: Tokens it generated, the end token included.
         finish: `"end"` (end token), `"stop"` (stop string), `"length"`, or `"context"` (the prompt left no room).
         whole: The completion is a whole program, to be judged as it stands (`solution` of a file).
+        generated: One of our generators wrote it, as an answer to `prompt`; False: somebody else's file holds it.
     """
 
     task_id: str
@@ -99,6 +99,7 @@ class Sample:
     tokens: int = 0
     finish: str = "end"
     whole: bool = False
+    generated: bool = True
 
 
 class Generator(Protocol):
@@ -167,32 +168,6 @@ def generate_samples(
                     done[sample.task_id, sample.index] = sample
                     bar.advance(task)
     return [done[pair] for pair in wanted]
-
-
-def read_samples(path: Path) -> list[Sample]:
-    """Samples of any JSONL file with `task_id` and `completion` or `solution` (a whole program).
-
-    Rows of one task are numbered in file order. `.jsonl.gz` is read too.
-
-    Raises:
-        UserError: A row lacks `task_id`, or has neither text.
-    """
-    samples, seen = [], dict[str, int]()
-    for number, row in enumerate(iterate_jsonl(path), 1):
-        text = row.get("solution", row.get("completion"))
-        if not isinstance(row.get("task_id"), str) or not isinstance(text, str):
-            raise UserError(
-                f"{path}, row {number}: expected `task_id` and `completion` or `solution`, got {sorted(row)}"
-            )
-        index = seen.get(row["task_id"], 0)
-        seen[row["task_id"]] = index + 1
-        samples.append(Sample(row["task_id"], str(row.get("prompt", "")), text, index, whole="solution" in row))
-    return samples
-
-
-def sample_rows(samples: Iterable[Sample]) -> list[dict[str, Any]]:
-    """Samples as the objects of a JSONL file."""
-    return [asdict(sample) for sample in samples]
 
 
 def _recover(path: Path) -> list[Sample]:

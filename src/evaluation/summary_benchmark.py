@@ -72,6 +72,10 @@ class SummaryBenchmark:
             self._rows[split] = read_rows(self._source, split, "benchmark.rows")[: self.limit]
         return self._rows[split]
 
+    def items(self, split: str) -> dict[str, dict[str, Any]]:
+        """Item -> its row."""
+        return {self._id(number): row for number, row in enumerate(self.rows(split))}
+
     def prompts(self, split: str) -> list[Prompt]:
         """One prompt a row; ids are `<name>/<row number>`."""
         turns = [

@@ -15,3 +15,18 @@ def print_scores(rows: list[dict[str, Any]], title: str) -> None:
         score, low, high = (f"{100 * row[key]:.2f}" for key in ("value", "low", "high"))
         table.add_row(row["benchmark"], row["metric"], score, f"{low} - {high}", str(row["n"]))
     Console().print(table)
+
+
+def print_clean_scores(check: dict[str, Any]) -> None:
+    """Print a contamination check: how many items of each verdict, and the scores without all that is not clean."""
+    table = Table("benchmark", "metric", "all items", "clean items", "95 % interval", "n")
+    for row in check["scores"]:
+        known = row["clean_n"] > 0
+        clean = [f"{100 * row[f'clean_{key}']:.2f}" if known else "-" for key in ("mean", "low", "high")]
+        score, interval = clean[0], f"{clean[1]} - {clean[2]}" if known else "-"
+        table.add_row(
+            row["benchmark"], row["metric"], f"{100 * row['all_mean']:.2f}", score, interval, str(row["clean_n"])
+        )
+    for name, words in check["items"].items():
+        Console().print(f"training data against {name}: {words}")
+    Console().print(table)

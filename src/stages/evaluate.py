@@ -11,17 +11,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.config.checks import check_evaluate
 from src.evaluation.code_benchmark import CodeBenchmark
+from src.evaluation.functional import flaky_tasks
 from src.evaluation.judge import ProgramJudge
-from src.evaluation.samples import Sample, generate_samples, read_samples, sample_rows, samples_key
+from src.evaluation.sample_files import read_samples, sample_rows, samples_hash
+from src.evaluation.samples import Sample, generate_samples, samples_key
 from src.evaluation.scores import ItemScore, summarise
 from src.evaluation.summary_benchmark import SummaryBenchmark
-from src.reporting.console import print_scores
+from src.reporting.console import print_clean_scores, print_scores
 from src.reporting.records import Run, fingerprint, open_run, read_record
 from src.stages.build import build_once
+from src.stages.evaluate_contamination import check_contamination, training_hashes, training_label
 from src.stages.job import Job
 from src.stages.places import existing_checkpoint
 from src.utils.errors import UserError, unknown_choice
-from src.utils.files import sha256_file
 from src.utils.jsonl import write_jsonl
 
 Benchmark = CodeBenchmark | SummaryBenchmark
@@ -30,6 +32,8 @@ Scored = dict[str, list[ItemScore]]
 
 def evaluate(job: Job) -> Path:
     """Write `items.csv` (a row a problem and metric), `scores.csv` (means with intervals), samples and verdicts.
+
+    With `contamination=FILE` also `contamination.csv` and `clean_scores.csv`.
 
     Returns:
         The run directory.
@@ -40,12 +44,15 @@ def evaluate(job: Job) -> Path:
     subject, inputs = _subject(cfg)
     directory = job.directory(_name(job, subject))
     identity = _identity(job, nodes)
+    inputs |= training_hashes(cfg)
     with open_run(directory, stage="evaluate", config=identity, inputs=inputs, argv=job.command) as run:
         if run.finished:
             return directory
         benchmarks: dict[str, Benchmark] = {name: build_once(node) for name, node in nodes.items()}
         scored = _score(job, benchmarks, run)
         _write_items(run, subject, scored)
+        if cfg.contamination is not None:
+            check_contamination(cfg, benchmarks, scored, run)
         means = _means(subject, cfg.seed, scored)
         pd.DataFrame(means).to_csv(run.work / "scores.csv", index=False)
         definitions = {name: benchmark.definitions for name, benchmark in benchmarks.items()}
@@ -58,6 +65,8 @@ def show(directory: Path) -> None:
     record = read_record(directory)
     assert record is not None
     print_scores(record["results"]["scores"], str(directory))
+    if "contamination" in record["results"]:
+        print_clean_scores(record["results"]["contamination"])
 
 
 def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> Scored:
@@ -91,6 +100,7 @@ def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], ru
     judge: ProgramJudge = build_once(job.cfg.sandbox)
     scores = benchmark.score(samples, job.cfg.split, judge)
     write_jsonl(run.work / f"verdicts-{benchmark.name}.jsonl", judge.verdict_rows())
+    run.results.setdefault("flaky", {})[benchmark.name] = flaky_tasks(judge.verdicts)
     return scores
 
 
@@ -133,18 +143,20 @@ def _subject(cfg: DictConfig) -> tuple[str, dict[str, str]]:
         place = existing_checkpoint(str(cfg.checkpoint), "checkpoint")
         return place.resolve().name, {"checkpoint": fingerprint(place)}
     files = {key: Path(cfg[key]) for key in ("samples", "predictions", "references") if cfg[key] is not None}
-    missing = [f"{key}={path}" for key, path in files.items() if not path.is_file()]
+    missing = [
+        f"{key}={path}" for key, path in files.items() if not (path.is_file() or (key == "samples" and path.is_dir()))
+    ]
     if missing:
         raise UserError(f"no such file: {', '.join(missing)}")
     first = next(iter(files.values()))
-    return first.name.split(".")[0], {key: sha256_file(path) for key, path in files.items()}
+    return first.name.split(".")[0], {key: samples_hash(path) for key, path in files.items()}
 
 
 def _name(job: Job, subject: str) -> str:
     cfg = job.cfg
     benchmark = [] if cfg.benchmark is None else [cfg.benchmark.name]
-    extras = job.extras(("model", "seed", "benchmark", "split", *(f"sandbox.{key}" for key in cfg.sandbox)))
-    return "-".join([subject, *benchmark, *extras, cfg.split])
+    named = ("model", "seed", "benchmark", "split", "contamination", *(f"sandbox.{key}" for key in cfg.sandbox))
+    return "-".join([subject, *benchmark, *job.extras(named), *training_label(cfg), cfg.split])
 
 
 def _identity(job: Job, nodes: dict[str, DictConfig]) -> dict[str, Any]:
@@ -154,4 +166,6 @@ def _identity(job: Job, nodes: dict[str, DictConfig]) -> dict[str, Any]:
     identity: dict[str, Any] = {"split": cfg.split, "benchmarks": plain, "limits": limits}
     if cfg.checkpoint is not None:
         identity["generator"] = OmegaConf.to_container(cfg.generator, resolve=True)
+    if cfg.contamination is not None:
+        identity["contamination_keep"] = OmegaConf.to_container(cfg.contamination_keep, resolve=True)
     return identity

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +21,9 @@ class Fate:
     plus: str
 
 
-def scripted(problems: Sequence[dict[str, Any]], samples: Sequence[Sample]) -> list[Fate]:
+def scripted(problems: Sequence[dict[str, Any]], samples: Sequence[Sample], sanitise: Sequence[bool]) -> list[Fate]:
     """The completion says what becomes of it: `base plus`."""
+    assert not any(sanitise)
     assert list(problems) == PROBLEMS
     return [Fate(*sample.completion.split()) for sample in samples]
 
@@ -56,8 +58,11 @@ def test_unbiased_pass_at_k_by_hand() -> None:
 
 
 def test_k_above_the_number_of_samples_is_refused() -> None:
-    with pytest.raises(UserError, match=r"passes=\[10\]: expected 1 to decoding.samples=1"):
-        benchmark(passes=(10,))
+    with pytest.raises(UserError, match=r"passes=\[10\] needs benchmark.decoding.samples=10 or more \(now 1\)"):
+        benchmark(passes=(10,)).prompts("test")
+    for passes in ((0,), ()):
+        with pytest.raises(UserError, match=r"expected numbers from 1 on"):
+            benchmark(passes=passes)
     with pytest.raises(UserError, match="pass@2 needs at least 2 samples"):
         pass_scores([Sample("a", "", "")], [Fate("pass", "pass")], (2,))
 
@@ -89,3 +94,36 @@ def test_definitions_name_every_metric() -> None:
         "unbiased estimate of the chance that one of 10 programs passes all base and plus inputs"
     )
     assert benchmark().definitions["pass@1"] == "share of problems whose program passes all base inputs"
+
+
+@pytest.mark.parametrize(
+    ("sanitise", "chat", "sample", "text"),
+    [
+        ("generated", True, Sample("P/0", "asked", "\tx"), "    x"),
+        ("generated", False, Sample("P/0", "asked", "\tx"), "def f():\n    x"),
+        ("generated", True, Sample("P/0", "", "\tx", generated=False), None),
+        ("always", True, Sample("P/0", "", "\tx", generated=False), "def f():\n\n\tx"),
+        ("always", True, Sample("P/0", "", "def f(): x", generated=False), "def f(): x"),
+        ("always", True, Sample("P/0", "", "x", whole=True, generated=False), "x"),
+        ("never", True, Sample("P/0", "asked", "\tx"), None),
+    ],
+)
+def test_what_is_sanitised(sanitise: str, chat: bool, sample: Sample, text: str | None) -> None:
+    """What EvalPlus would give to its sanitiser, marked for it; the rest goes to the judge as it is."""
+    seen: list[tuple[Sample, bool]] = []
+
+    def judge(problems: Any, samples: Sequence[Sample], sanitise: Sequence[bool]) -> list[Fate]:
+        seen.extend(zip(samples, sanitise, strict=True))
+        return [Fate("pass", "pass")] * len(samples)
+
+    problem = {"task_id": "P/0", "prompt": "def f():\n", "entry_point": "f"}
+    chosen = CodeBenchmark("p", lambda split: [problem], Decoding(), chat=chat, sanitise=sanitise)
+    chosen.score([sample], "test", judge)
+    [(judged, marked)] = seen
+    assert marked == (text is not None)
+    assert judged == (sample if text is None else dataclasses.replace(sample, completion=text, whole=True))
+
+
+def test_unknown_ways_to_sanitise_list_the_known() -> None:
+    with pytest.raises(UserError, match=r"unknown benchmark\.sanitise 'allways', did you mean 'always'"):
+        benchmark(sanitise="allways")

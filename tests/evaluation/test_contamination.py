@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from src.evaluation.contamination import Document, clean_scores, find_contamination
-from src.evaluation.contamination_files import document, documents, main
+from src.evaluation.contamination_files import check_benchmarks, counts, document, documents, main
 from src.evaluation.scores import ItemScore
 from src.pocket.benchmarks import problems
 from src.pocket.sources import PocketSource
@@ -117,9 +117,32 @@ def test_files_of_every_kind_are_read(tmp_path: Path) -> None:
         json.dump(rows, file)
     for name in ("rows.jsonl", "rows.json", "rows.json.gz"):
         assert [found.id for found in documents([tmp_path / name])] == ["a", "b"]
+    assert [found.id for found in documents([tmp_path / "rows.json*"])] == ["a", "b"] * 3
     for name in ("absent.json", "rows.txt"):
-        with pytest.raises(UserError, match=r"expected an existing \.jsonl"):
+        with pytest.raises(UserError, match="contamination: no such file"):
             list(documents([tmp_path / name]))
+
+
+def test_only_some_rows_of_a_file_can_be_checked(tmp_path: Path) -> None:
+    write_jsonl(
+        tmp_path / "rows.jsonl", [{"id": f"r{n}", "n": n, "split": "train" if n % 2 else "test"} for n in range(9)]
+    )
+    files = [tmp_path / "rows.jsonl"]
+    assert [row.id for row in documents(files, {"n": [3, 6], "split": "train"})] == ["r3", "r5"]
+    with pytest.raises(UserError, match=r"rows\.jsonl, row 1: no field 'm'; mend contamination_keep"):
+        list(documents(files, {"m": 1}))
+    with pytest.raises(UserError, match="no training rows to check against"):
+        list(documents(files, {"n": 10}))
+
+
+def test_benchmarks_are_checked_together_and_items_keep_their_names() -> None:
+    rows = {"one": {"one/0": {"url": "u0", "docstring": text(slice(20))}}, "two": {"T/0": {"task_id": "T/0"}}}
+    found = check_benchmarks(rows, [Document("u0", ()), Document("x", (text(slice(20)),))])
+    assert {name: [(f.item, f.same_id, f.overlap) for f in findings] for name, findings in found.items()} == {
+        "one": [("one/0", True, 1.0)],
+        "two": [("T/0", False, 0.0)],
+    }
+    assert counts(found["one"]) == "0 clean, 0 between, 1 dirty of 1 items"
 
 
 def test_the_command_writes_both_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +168,7 @@ def test_mbpp_train_is_found_in_mbpp_plus() -> None:
     """108 of the 378 tasks are MBPP's training rows 601-974; one more is such a row under another number."""
     if not MBPP.is_dir():
         pytest.skip(f"MBPP is not at {MBPP}")
-    training = [row for row in documents([MBPP / "mbpp.jsonl.gz"]) if 601 <= int(row.id.split("/")[1]) <= 974]
+    training = documents([MBPP / "mbpp.jsonl.gz"], {"task_id": [601, 974]})
     findings = find_contamination(training, list(documents([MBPP / "MbppPlus-v0.2.0.jsonl.gz"])))
     assert sum(finding.same_id for finding in findings) == 108
     twins = [

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from src.evaluation.problems import Problem
-from src.evaluation.programs import candidate_programs, fenced_code
+from src.evaluation.programs import candidate_programs, defines, fenced_code, whole_answer
 
 PROBLEM = Problem("T/0", "def f(x):\n", "f", "    return x\n", [], [])
 
@@ -21,3 +21,22 @@ def test_fences() -> None:
     texts = candidate_programs({"completion": chat}, PROBLEM)
     assert texts == (PROBLEM.prompt + chat, chat, fenced_code(chat), PROBLEM.prompt + fenced_code(chat))
     assert candidate_programs({"solution": chat}, PROBLEM)[:2] == (chat, fenced_code(chat))
+
+
+def test_the_sanitised_text_comes_before_the_fenced_code_where_it_has_the_function() -> None:
+    chat = "Sum:\n```\ndef f(x):\n    return x\n```\n"
+    reduced = "def f(x):\n    return x"
+    assert candidate_programs({"solution": chat}, PROBLEM, reduced)[:2] == (chat, reduced)
+    assert reduced not in candidate_programs({"solution": chat}, PROBLEM, "def g(x):\n    return x")
+    assert candidate_programs({"solution": reduced}, PROBLEM, "x") == (reduced,)
+
+
+def test_definitions() -> None:
+    assert all(defines(text, "f") for text in ("def f(x):", "x\n  async def f (x):", "f = abs", "def  f():"))
+    assert not any(defines(text, "f") for text in ("def ff():", "# def f():", "f(1)", "x = f = abs", ""))
+
+
+def test_whole_answers() -> None:
+    assert whole_answer("return 1", "def f():", "f") == "def f():\nreturn 1"
+    assert whole_answer("def f(): 1", "def f():", "f") == "def f(): 1"
+    assert whole_answer("```\nreturn 1\n```", "def f():", "f") == "```\nreturn 1\n```"

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from src.evaluation.functional import Verdict, flaky_tasks, score_programs
 from src.evaluation.problems import load_problems, mbpp_clean
 from src.evaluation.sandbox.pool import Sandbox
+from src.evaluation.sandboxed_sanitise import sanitise_in_sandbox
 from src.utils.errors import UserError
 from src.utils.jsonl import read_jsonl
 
@@ -112,6 +114,27 @@ def test_published_verdicts(
     assert different == set(DIFFERENCES.get((model, dataset), {}))
     assert counts(verdicts) == COUNTS[model, dataset]
     assert flaky_tasks(verdicts) == []
+
+
+@pytest.mark.parametrize(("model", "dataset"), COUNTS)
+def test_sanitising_published_answers(model: str, dataset: str, sandbox: Sandbox) -> None:
+    """The texts themselves, and after their prompts, as EvalPlus's own sanitiser reduces them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from evalplus.sanitize import sanitize
+
+    samples, _ = published(model, dataset)
+    problems = {problem.task_id: problem for problem in load_problems(data(PROBLEMS[dataset]))}
+    texts = [
+        (text, problem.entry_point)
+        for row in samples[::4]  # EvalPlus's takes minutes for all
+        for problem in [problems[row["task_id"]]]
+        for answer in [row.get("solution", row.get("completion"))]
+        for text in (answer, f"{problem.prompt}\n{answer}")
+    ]
+    reduced = sanitise_in_sandbox(texts, sandbox)
+    assert reduced == [sanitize(text, entry_point) for text, entry_point in texts]
+    assert any(after != before for after, (before, _) in zip(reduced, texts, strict=True))
 
 
 def counts(verdicts: list[Verdict]) -> tuple[int, int]:

@@ -5,7 +5,7 @@ import pytest
 
 from src.evaluation.statistics import bootstrap_interval
 from src.pocket.benchmarks import problems, summary_rows
-from src.stages.evaluate import evaluate
+from src.stages.evaluate import evaluate, show
 from src.stages.job import compose_job
 from src.utils.errors import UserError
 from src.utils.jsonl import read_jsonl, write_jsonl
@@ -70,6 +70,46 @@ def test_the_record_defines_the_metrics(tmp_path):
     assert all(len(text) > 20 for text in definitions.values())
 
 
+def contaminated(tmp_path, *overrides):
+    """Four problems, of which training rows hold the first two; answered rightly, wrongly, wrongly, rightly."""
+    chosen = problems("test", 4)
+    right = [True, False, False, True]
+    rows = [
+        {"task_id": p["task_id"], "completion": p["canonical_solution"] if well else "    return None\n"}
+        for p, well in zip(chosen, right, strict=True)
+    ]
+    write_jsonl(tmp_path / "samples.jsonl", rows)
+    training = [{"id": n, "code": p["prompt"] + p["canonical_solution"]} for n, p in enumerate(chosen[:3])]
+    write_jsonl(tmp_path / "training.jsonl", training)
+    files = [f"samples={tmp_path}/samples.jsonl", f"contamination={tmp_path}/training.jsonl"]
+    few = ["benchmark=pocket_codegen", "benchmark.problems.count=4", "sandbox.min_seconds=0.1"]
+    return [*few, *files, f"output_root={tmp_path}", "contamination_keep={id:[0,1]}", *overrides]
+
+
+def test_contamination_is_written_with_the_scores_of_what_is_clean(tmp_path, capsys):
+    directory = evaluate(compose_job("evaluate", contaminated(tmp_path)))
+    found = pd.read_csv(directory / "contamination.csv")
+    assert list(found["verdict"]) == ["dirty", "dirty", "clean", "clean"]
+    assert list(found["benchmark"]) == ["pocket_codegen"] * 4
+    clean = pd.read_csv(directory / "clean_scores.csv").set_index("metric")
+    columns = ["all_n", "all_mean", "clean_n", "clean_mean"]
+    assert list(clean.loc["pass@1", columns]) == [4, 0.5, 2, 0.5]
+    assert list(clean.loc["pass@1+", columns]) == [4, 0.5, 2, 0.5]
+    assert "-vs-training-" in directory.name
+    show(directory)
+    printed = capsys.readouterr().out
+    assert "training data against pocket_codegen: 2 clean, 0 between, 2 dirty of 4 items" in printed
+    assert "clean items" in printed
+
+
+def test_other_training_data_are_another_run(tmp_path):
+    overrides = contaminated(tmp_path, f"output={tmp_path}/run")
+    evaluate(compose_job("evaluate", overrides))
+    write_jsonl(tmp_path / "training.jsonl", [{"id": 0, "code": "x"}])
+    with pytest.raises(UserError, match=r"holds another run.*contamination\.0"):
+        evaluate(compose_job("evaluate", overrides))
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -78,6 +118,11 @@ def test_the_record_defines_the_metrics(tmp_path):
         (["samples=/nowhere.jsonl", "benchmark=pocket_codegen"], "no such file: samples=/nowhere.jsonl"),
         (["samples=a.jsonl"], "existing answers need benchmark=NAME"),
         (["predictions=a.txt", "benchmark=codexglue"], "go together"),
+        (["samples=a.jsonl", "benchmark=pocket_codegen", "contamination_keep={id:1}"], "which is not given"),
+        (
+            ["predictions=a", "references=b", "benchmark=codexglue", "contamination=c.jsonl"],
+            "give samples=FILE instead of predictions=",
+        ),
         (["checkpoint=x", "split=train"], "split=train: expected one of test, validation"),
     ],
 )
