@@ -11,8 +11,10 @@ from src.data.prompts import render_user_turn
 from src.evaluation.benchmarks import Rows, check_covered, read_rows
 from src.evaluation.samples import Decoding, Prompt, Sample
 from src.evaluation.scores import ItemScore
+from src.evaluation.statistics import Interval
+from src.evaluation.text.corpus import CORPUS_SCORES
 from src.evaluation.text_metrics import STUDY_METRICS, score_corpus, score_texts, text_metrics
-from src.utils.errors import UserError
+from src.utils.errors import UserError, unknown_choice
 from src.utils.files import sha256_json
 from src.utils.jsonl import iterate_jsonl
 
@@ -31,6 +33,7 @@ class SummaryBenchmark:
         task: The task it measures.
         reference: Field of the reference: `docstring` (the study) or `docstring_tokens` (CodeXGLUE, joined by blanks).
         metrics: Names from `src.evaluation.text_metrics`.
+        corpus: Names of corpus-level scores, from `src.evaluation.text.corpus`.
         wordnet: For METEOR: a directory, `"auto"` or None (see `text_metrics`).
         chat: Through the chat template; False: raw text.
         limit: Use the first so many rows; None: all.
@@ -45,20 +48,25 @@ class SummaryBenchmark:
         task: str = "codesum",
         reference: str = "docstring",
         metrics: Sequence[str] = STUDY_METRICS,
+        corpus: Sequence[str] = (),
         wordnet: str | None = "auto",
         chat: bool = True,
         limit: int | None = None,
     ) -> None:
         self.name, self.task, self.decoding, self.chat = name, task, decoding, chat
         self.user_prompt, self.reference, self.limit = user_prompt, reference, limit
-        self.metrics = text_metrics(metrics, wordnet)
+        self.metrics, self.corpus = text_metrics(metrics, wordnet), tuple(corpus)
+        for metric in self.corpus:
+            if metric not in CORPUS_SCORES:
+                raise unknown_choice("corpus score", metric, list(CORPUS_SCORES))
         self._source, self._rows = rows, dict[str, list[dict[str, Any]]]()
 
     @property
     def definitions(self) -> dict[str, str]:
         """metric -> what it is, to print beside its values."""
         scales = {1: "0 to 1", 100: "0 to 1; papers print 100 times as much"}
-        return {metric.name: f"{metric.definition} ({scales[metric.published_scale]})" for metric in self.metrics}
+        means = {metric.name: f"{metric.definition} ({scales[metric.published_scale]})" for metric in self.metrics}
+        return means | {name: f"{CORPUS_SCORES[name][0]} ({scales[100]})" for name in self.corpus}
 
     def rows(self, split: str) -> list[dict[str, Any]]:
         """The rows of a split, read once.
@@ -114,11 +122,17 @@ class SummaryBenchmark:
         check_covered(list(wanted), [Sample(item, "", text) for item, text in got.items()], str(predictions))
         return self._score(got, wanted)
 
-    def corpus_scores(self, samples: Sequence[Sample], split: str) -> dict[str, float]:
-        """Corpus-level BLEU and chrF++ of the first samples."""
-        references = self.references(split)
+    def corpus_scores(self, samples: Sequence[Sample], split: str) -> dict[str, Interval]:
+        """Corpus-level scores of the first samples."""
         texts = {sample.task_id: sample.completion for sample in samples if sample.index == 0}
-        return score_corpus([texts[item] for item in references], list(references.values()))
+        return self._score_corpus(texts, self.references(split))
+
+    def corpus_scores_of_files(self, predictions: Path, references: Path) -> dict[str, Interval]:
+        """Corpus-level scores of what `score_files` scores."""
+        return self._score_corpus(read_texts(predictions), read_texts(references))
+
+    def _score_corpus(self, predictions: Mapping[str, str], references: Mapping[str, str]) -> dict[str, Interval]:
+        return score_corpus([predictions[item] for item in references], list(references.values()), self.corpus)
 
     def _score(self, predictions: Mapping[str, str], references: Mapping[str, str]) -> list[ItemScore]:
         items = list(references)

@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from src.evaluation.normalise import normalise
-from src.evaluation.text.bleu import bleu4_codexglue, bleu4_corpus, bleu4_paper
-from src.evaluation.text.chrf import chrf_plus_plus, chrf_plus_plus_corpus
+from src.evaluation.statistics import Interval
+from src.evaluation.text.bleu import bleu4_codexglue, bleu4_paper
+from src.evaluation.text.chrf import chrf_plus_plus
+from src.evaluation.text.corpus import CORPUS_SCORES
 from src.evaluation.text.meteor import CachedSynonyms, NoSynonyms, Synonyms, meteor
 from src.evaluation.text.rouge import rouge_l, rouge_l_stem
 from src.evaluation.wordnet import WordNet, find_wordnet, how_to_get
@@ -54,10 +56,6 @@ SENTENCE_METRICS = {
         TextMetric("rouge_l", "mean rouge-score ROUGE-L F1, no stemmer", 1, rouge_l),
         TextMetric("rouge_l_stem", "mean rouge-score ROUGE-L F1, Porter stemmer", 1, rouge_l_stem),
     )
-}
-CORPUS_METRICS: dict[str, tuple[str, Callable[[Sequence[str], Sequence[str]], float]]] = {
-    "bleu4_corpus": ("sacrebleu corpus BLEU (13a, exp), as a fraction", bleu4_corpus),
-    "chrf++_corpus": ("sacrebleu corpus chrF++, as a fraction", chrf_plus_plus_corpus),
 }
 
 
@@ -132,10 +130,18 @@ def score_texts(
     return {metric.name: [metric.score(*row) for row in (clean if metric.cleaned else raw)] for metric in metrics}
 
 
-def score_corpus(predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """Corpus-level BLEU and chrF++ after the study's normalisation, as fractions."""
-    clean = [[normalise(text) for text in texts] for texts in (predictions, references)]
-    return {name: score(*clean) for name, (_, score) in CORPUS_METRICS.items()}
+def score_corpus(
+    predictions: Sequence[str], references: Sequence[str], metrics: Sequence[str] = tuple(CORPUS_SCORES)
+) -> dict[str, Interval]:
+    """Corpus-level scores after the study's normalisation, as fractions with n and interval.
+
+    Args:
+        predictions: N texts.
+        references: N texts.
+        metrics: From `CORPUS_SCORES`.
+    """
+    clean = [[normalise(text.strip()) for text in texts] for texts in (predictions, references)]
+    return {name: CORPUS_SCORES[name][1](*clean) for name in metrics}
 
 
 def _meteor(prediction: str, reference: str, wordnet: Synonyms) -> float:

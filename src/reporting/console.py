@@ -8,13 +8,24 @@ from rich.console import Console
 from rich.table import Table
 
 
-def print_scores(rows: list[dict[str, Any]], title: str) -> None:
-    """Print score rows (benchmark, metric, value, low, high as fractions, n) as a table in percent on stdout."""
+def print_scores(rows: list[dict[str, Any]], title: str, definitions: dict[str, dict[str, str]]) -> None:
+    """Print score rows (benchmark, metric, value, low, high as fractions, n) as a table in percent on stdout.
+
+    Args:
+        rows: As in `scores.csv`.
+        title: Above the table.
+        definitions: benchmark -> metric -> what it is; printed below.
+    """
     table = Table("benchmark", "metric", "score", "95 % interval", "n", title=title, title_justify="left")
     for row in rows:
         score, low, high = (f"{100 * row[key]:.2f}" for key in ("value", "low", "high"))
         table.add_row(row["benchmark"], row["metric"], score, f"{low} - {high}", str(row["n"]))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for metric, words in {
+        metric: words for metrics in definitions.values() for metric, words in metrics.items()
+    }.items():
+        console.print(f"[bold]{metric}[/]: {words}", highlight=False)
 
 
 def print_clean_scores(check: dict[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from src.evaluation.judge import ProgramJudge
 from src.evaluation.sample_files import read_samples, sample_rows, samples_hash
 from src.evaluation.samples import Sample, generate_samples, samples_key
 from src.evaluation.scores import ItemScore, summarise
+from src.evaluation.statistics import Interval
 from src.evaluation.summary_benchmark import SummaryBenchmark
 from src.reporting.console import print_clean_scores, print_scores
 from src.reporting.records import Run, fingerprint, open_run, read_record
@@ -53,7 +55,7 @@ def evaluate(job: Job) -> Path:
         _write_items(run, subject, scored)
         if cfg.contamination is not None:
             check_contamination(cfg, benchmarks, scored, run)
-        means = _means(subject, cfg.seed, scored)
+        means = _means(subject, cfg.seed, scored, run.results.get("corpus", {}))
         pd.DataFrame(means).to_csv(run.work / "scores.csv", index=False)
         definitions = {name: benchmark.definitions for name, benchmark in benchmarks.items()}
         run.results |= {"scores": means, "definitions": definitions}
@@ -64,9 +66,13 @@ def show(directory: Path) -> None:
     """Print the scores of a finished evaluation."""
     record = read_record(directory)
     assert record is not None
-    print_scores(record["results"]["scores"], str(directory))
-    if "contamination" in record["results"]:
-        print_clean_scores(record["results"]["contamination"])
+    results = record["results"]
+    print_scores(results["scores"], str(directory), results["definitions"])
+    for name, tasks in results.get("flaky", {}).items():
+        if tasks:
+            print(f"{name}: another verdict when run again alone: {', '.join(tasks)}")
+    if "contamination" in results:
+        print_clean_scores(results["contamination"])
 
 
 def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> Scored:
@@ -75,7 +81,9 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> Scored:
         [(name, benchmark)] = benchmarks.items()
         if not isinstance(benchmark, SummaryBenchmark):
             raise UserError(f"predictions= are summaries; benchmark={name} runs programs, give samples=FILE instead")
-        return {name: benchmark.score_files(Path(cfg.predictions), Path(cfg.references))}
+        files = Path(cfg.predictions), Path(cfg.references)
+        _note_corpus(run, name, benchmark.corpus_scores_of_files(*files))
+        return {name: benchmark.score_files(*files)}
     if cfg.samples is not None:
         [(name, benchmark)] = benchmarks.items()
         return {name: _score_samples(job, benchmark, read_samples(Path(cfg.samples)), run)}
@@ -95,13 +103,17 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> Scored:
 
 def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], run: Run) -> list[ItemScore]:
     if isinstance(benchmark, SummaryBenchmark):
-        run.results.setdefault("corpus", {})[benchmark.name] = benchmark.corpus_scores(samples, job.cfg.split)
+        _note_corpus(run, benchmark.name, benchmark.corpus_scores(samples, job.cfg.split))
         return benchmark.score(samples, job.cfg.split)
     judge: ProgramJudge = build_once(job.cfg.sandbox)
     scores = benchmark.score(samples, job.cfg.split, judge)
     write_jsonl(run.work / f"verdicts-{benchmark.name}.jsonl", judge.verdict_rows())
     run.results.setdefault("flaky", {})[benchmark.name] = flaky_tasks(judge.verdicts)
     return scores
+
+
+def _note_corpus(run: Run, name: str, intervals: Mapping[str, Interval]) -> None:
+    run.results.setdefault("corpus", {})[name] = {metric: asdict(value) for metric, value in intervals.items()}
 
 
 def _write_items(run: Run, subject: str, scored: Scored) -> None:
@@ -113,15 +125,19 @@ def _write_items(run: Run, subject: str, scored: Scored) -> None:
     pd.DataFrame(items).to_csv(run.work / "items.csv", index=False)
 
 
-def _means(subject: str, seed: int, scored: Scored) -> list[dict[str, Any]]:
+def _means(subject: str, seed: int, scored: Scored, corpus: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
-            "subject": subject, "benchmark": name, "metric": metric, "value": interval.mean, "n": interval.n,
-            "low": interval.low, "high": interval.high, "seed": seed,
+            "subject": subject, "benchmark": name, "metric": metric, "value": interval["mean"], "n": interval["n"],
+            "low": interval["low"], "high": interval["high"], "seed": seed,
         }
         for name, scores in scored.items()
-        for metric, interval in summarise(scores).items()
+        for metric, interval in (_summary(scores) | corpus.get(name, {})).items()
     ]  # fmt: skip
+
+
+def _summary(scores: Sequence[ItemScore]) -> dict[str, dict[str, Any]]:
+    return {metric: asdict(interval) for metric, interval in summarise(scores).items()}
 
 
 def _benchmark_nodes(cfg: DictConfig) -> dict[str, DictConfig]:

@@ -107,7 +107,9 @@ def test_what_breaks_the_sanitiser_stays_as_it_is(sandbox: Sandbox) -> None:  # 
 
 def test_scoring_sanitised_answers(sandbox: Sandbox, tmp_path: Path) -> None:  # noqa: F811
     problem = Problem("T/0", "def f(xs):\n", "f", "    return [min(x, 10) for x in xs]\n", [[[1, 20]]], [[[]]])
-    talk = CHAT.replace("    says(xs)\n", "") + "\n```python\nraise SystemExit('usage')\n```\n"
-    rows = [{"task_id": "T/0", "solution": talk}]
-    assert score_programs([problem], rows, sandbox, tmp_path)[0].base == "fail"
-    assert score_programs([problem], rows, sandbox, tmp_path, sanitise=True)[0].plus == "pass"
+    chat = CHAT.replace("    says(xs)\n", "") + "\n```python\nraise SystemExit('usage')\n```\n"
+    code = CLEAN.replace("    says(xs)\n", "") + "\nraise SystemExit('usage')\n"
+    rows = [{"task_id": "T/0", "solution": text} for text in (chat, code)]
+    for sanitise, expected in ((False, ["pass", "fail"]), ([False, True], ["pass", "pass"]), (True, ["pass", "pass"])):
+        verdicts = score_programs([problem], rows, sandbox, tmp_path, sanitise=sanitise)
+        assert [verdict.plus for verdict in verdicts] == expected

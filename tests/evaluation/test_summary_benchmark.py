@@ -55,8 +55,11 @@ def test_scores_come_by_item_and_the_first_sample_counts() -> None:
     table = by_metric(benchmark().score(samples, "test"))
     assert list(table) == list(METRICS)
     assert table["bleu4_paper"] == {"s/0": 1.0, "s/1": 0.0}
-    corpus = benchmark().corpus_scores(samples, "test")
-    assert set(corpus) == {"bleu4_corpus", "chrf++_corpus"}
+    assert benchmark().corpus_scores(samples, "test") == {}
+    corpus = benchmark(corpus=("chrf++_corpus",)).corpus_scores(samples, "test")
+    assert {name: score.n for name, score in corpus.items()} == {"chrf++_corpus": 2}
+    with pytest.raises(UserError, match=r"unknown corpus score 'bleu'.*bleu4_corpus"):
+        benchmark(corpus=("bleu",))
 
 
 def test_definitions_name_every_metric() -> None:

@@ -3,9 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sacrebleu.metrics.bleu import BLEU
 
 from src.evaluation import text_metrics as module
-from src.evaluation.text.bleu import bleu4_corpus
+from src.evaluation.text.corpus import bleu4_corpus
 from src.evaluation.text_metrics import (
     SENTENCE_METRICS,
     STUDY_METRICS,
@@ -75,8 +76,21 @@ def test_every_metric_says_what_it_is() -> None:
 
 def test_corpus_scores_are_taken_after_cleaning() -> None:
     scores = score_corpus(["Return  the sum of x."], ["Return the sum of x"])
-    assert scores == {"bleu4_corpus": pytest.approx(1.0), "chrf++_corpus": pytest.approx(1.0)}
-    assert bleu4_corpus(["Return the sum of x ."], ["Return the sum of x"]) < 1
+    assert {name: score.mean for name, score in scores.items()} == {
+        "bleu4_corpus": pytest.approx(1.0),
+        "chrf++_corpus": pytest.approx(1.0),
+    }
+    assert bleu4_corpus(["Return the sum of x ."], ["Return the sum of x"]).mean < 1
+
+
+def test_corpus_intervals_are_of_rows_drawn_with_replacement() -> None:
+    """Two rows, one perfect and one without a match: a draw holds the first 0, 1 or 2 times, in 1/4, 1/2, 1/4."""
+    predictions, references = ["a b c d e", "v w x y z"], ["a b c d e", "l m n o p"]
+    mixed = BLEU().corpus_score(predictions, [references]).score / 100
+    score = bleu4_corpus(predictions, references)
+    assert (score.n, score.mean) == (2, mixed)
+    assert 0 <= score.low < 0.01 < mixed < score.high == pytest.approx(1.0)
+    assert bleu4_corpus(predictions, references) == score
 
 
 def test_unknown_metric_lists_the_choices() -> None:

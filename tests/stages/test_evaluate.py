@@ -59,15 +59,18 @@ def test_existing_summaries_are_scored(tmp_path):
     scores = table(evaluate(compose_job("evaluate", [*overrides, f"output_root={tmp_path}"]))).loc["codexglue"]
     assert scores.loc["rouge_l", "value"] == 1.0
     assert scores.loc["bleu4_codexglue", "value"] == pytest.approx(1.0)
+    assert list(scores.loc["bleu4_corpus", ["value", "low", "high", "n"]]) == pytest.approx([1, 1, 1, 3])
 
 
-def test_the_record_defines_the_metrics(tmp_path):
+def test_the_metrics_are_defined_in_the_record_and_beside_the_scores(tmp_path, capsys):
     (tmp_path / "a.txt").write_text("0\tadd two numbers\n")
     overrides = ["benchmark=codexglue", f"predictions={tmp_path}/a.txt", f"references={tmp_path}/a.txt"]
     directory = evaluate(compose_job("evaluate", [*overrides, f"output_root={tmp_path}"]))
     definitions = json.loads((directory / "run.json").read_text())["results"]["definitions"]["codexglue"]
-    assert "bleu4_paper" in definitions
+    assert {"bleu4_paper", "chrf++_corpus"} <= set(definitions)
     assert all(len(text) > 20 for text in definitions.values())
+    show(directory)
+    assert "bleu4_paper: mean unsmoothed sentence BLEU-4" in capsys.readouterr().out
 
 
 def contaminated(tmp_path, *overrides):

@@ -28,14 +28,14 @@ USAGE = (
 UNFENCED = f"The function is this one (see below):\n\n{CODE}\nI hope this helps!\n"
 
 
-def score(tmp_path, rows, *overrides):
+def score(tmp_path, rows, *overrides, benchmark="humaneval"):
     write_jsonl(tmp_path / "problems.jsonl", [PROBLEM])
     if rows is not None:
         write_jsonl(tmp_path / "answers.jsonl", rows)
         overrides = (f"samples={tmp_path}/answers.jsonl", *overrides)
     places = [f"benchmark.problems={tmp_path}/problems.jsonl", f"output_root={tmp_path}/runs"]
-    directory = evaluate(compose_job("evaluate", ["benchmark=humaneval", *places, *overrides]))
-    verdicts = read_jsonl(directory / "verdicts-humaneval.jsonl")
+    directory = evaluate(compose_job("evaluate", [f"benchmark={benchmark}", *places, *overrides]))
+    verdicts = read_jsonl(directory / f"verdicts-{benchmark}.jsonl")
     return directory, [(row["base"], row["plus"]) for row in verdicts]
 
 
@@ -72,7 +72,7 @@ def test_all_of_them_can_be_sanitised(tmp_path):
 GENERATED = {  # completions as a model leaves them; the chat ones begin after the prefill, inside the fence
     "code up to the stop string": (CODE, PASS),
     "code, then talk": (CODE + "```\nThis (of course) sums.\n```python\ntotal([1])\n```\n", PASS),
-    "code that runs itself": (CODE + "\nx = int(input())\n", PASS),
+    "code that runs itself": (CODE + "\ncount = int(input())\n", PASS),
     "a fence of its own": (CHAT, PASS),
     "tabs": (CODE.replace("    ", "\t"), PASS),
     "wrong": (PROMPT + WRONG, PLUS_FAILS),
@@ -91,7 +91,7 @@ def test_our_own_chat_answers_are_sanitised_as_evalplus_does(tmp_path):
 
 def test_a_base_model_continues_the_prompt(tmp_path):
     texts = [BODY, BODY + "\n\nThis (sums) all.", BODY + "\nassert total([]) == 1\n", WRONG]
-    _, verdicts = score(tmp_path, generated(texts), "benchmark.chat=false")
+    _, verdicts = score(tmp_path, generated(texts), benchmark="humaneval_base")
     assert verdicts == [PASS, PASS, PASS, PLUS_FAILS]
 
 
@@ -132,4 +132,4 @@ def test_other_places_are_refused(tmp_path, samples, words):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=words):
         score(tmp_path, None, f"samples={tmp_path}/{samples}")
-    assert not list((tmp_path / "runs").glob("evaluate/*"))
+    assert not list((tmp_path / "runs").glob("evaluate/[!.]*"))

@@ -78,12 +78,5 @@ def codexglue_tokens(text: str) -> list[str]:
     return text.split()
 
 
-def bleu4_corpus(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """sacrebleu's corpus BLEU (13a tokens, exponential smoothing), as a fraction (arXiv 1804.08771)."""
-    from sacrebleu.metrics.bleu import BLEU
-
-    return BLEU().corpus_score(list(predictions), [list(references)]).score / 100
-
-
 def _ngrams(tokens: Sequence[str], order: int) -> Counter[tuple[str, ...]]:
     return Counter(zip(*(tokens[start:] for start in range(order)), strict=False))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 
 from sacrebleu.metrics.chrf import CHRF
@@ -11,11 +10,6 @@ from sacrebleu.metrics.chrf import CHRF
 def chrf_plus_plus(prediction: str, reference: str) -> float:
     """Sentence chrF++ (`word_order=2`, case kept), as a fraction."""
     return _scorer().sentence_score(prediction, [reference]).score / 100
-
-
-def chrf_plus_plus_corpus(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """Corpus chrF++: n-gram statistics summed over rows before the F-score, as a fraction."""
-    return _scorer().corpus_score(list(predictions), [list(references)]).score / 100
 
 
 @cache
