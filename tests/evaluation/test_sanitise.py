@@ -110,6 +110,6 @@ def test_scoring_sanitised_answers(sandbox: Sandbox, tmp_path: Path) -> None:  #
     chat = CHAT.replace("    says(xs)\n", "") + "\n```python\nraise SystemExit('usage')\n```\n"
     code = CLEAN.replace("    says(xs)\n", "") + "\nraise SystemExit('usage')\n"
     rows = [{"task_id": "T/0", "solution": text} for text in (chat, code)]
-    for sanitise, expected in ((False, ["pass", "fail"]), ([False, True], ["pass", "pass"]), (True, ["pass", "pass"])):
-        verdicts = score_programs([problem], rows, sandbox, tmp_path, sanitise=sanitise)
+    for chosen, expected in ((False, ["pass", "fail"]), ([False, True], ["pass", "pass"]), (True, ["pass", "pass"])):
+        verdicts = score_programs([problem], rows, sandbox, tmp_path, sanitise=chosen)
         assert [verdict.plus for verdict in verdicts] == expected
