@@ -30,7 +30,7 @@ from src.checkpoints import Checkpoint, CheckpointWriter, TensorInfo
 from src.checkpoints.layout import pack_header
 from src.merging import methods
 from src.merging.grid import Point, merge_grid
-from src.merging.sinks import Sink, ToDirectory, ToFunction, ToModel
+from src.merging.sinks import Sink, ToDirectory, ToModel, ToNowhere
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "merge"
 SPECIALISTS = {"codegen": 1e-3, "codesum": 5e-4}  # name -> standard deviation of its update
@@ -133,7 +133,7 @@ def child(family: Path, names: Sequence[str], weights: Sequence[float], out: Pat
         builder = getattr(methods, keys.pop("_target_").rpartition(".")[2])
         for weight in weights:
             sink: Sink = ToDirectory(out / f"{name}-{weight}") if out else ToModel(state)
-            points.append(Point(builder(**keys | {"weight": weight}), ToFunction(lambda *_: None) if discard else sink))
+            points.append(Point(builder(**keys | {"weight": weight}), ToNowhere() if discard else sink))
     for outcome in merge_grid(base, specialists, points):
         if outcome.error:
             raise outcome.error
@@ -219,8 +219,8 @@ def run(work: Path, layers: int, seven_b: bool) -> None:
     rows.append(ours("27 points, written", family, grid, GRID, out, size))
     rows.append(ours("27 points, handed to a live model", family, grid, GRID, "live", size))
     copy = plain_copy(family, 27)
-    rows.append(ours(f"27 points, {2 * layers} layers, handed over and dropped", deep, grid, GRID, "nowhere", 2 * size))
-    rows.append(ours(f"27 points, {layers} layers, handed over and dropped", family, grid, GRID, "nowhere", size))
+    rows.append(ours(f"27 points, {2 * layers} layers, merged and dropped", deep, grid, GRID, "nowhere", 2 * size))
+    rows.append(ours(f"27 points, {layers} layers, merged and dropped", family, grid, GRID, "nowhere", size))
     shutil.rmtree(deep)
     if seven_b:
         make_sparse_family(work / "7b", 28)

@@ -104,16 +104,7 @@ class Checkpoint:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The parsed `config.json`, or an empty dictionary where there is none."""
-        path = self.path / "config.json"
-        if not path.is_file():
-            return {}
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{path} is not JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise UserError(f"{path}: expected a JSON object, got {type(value).__name__}")
-        return value
+        return read_config(self.path)
 
     @property
     def tied(self) -> bool:
@@ -142,6 +133,24 @@ class Checkpoint:
         if name not in self.table:
             raise KeyError(f"{self.path} has no tensor {name!r}")
         return self.table[name]
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The parsed `config.json` of a checkpoint directory, or an empty dictionary where there is none.
+
+    Raises:
+        UserError: It is no JSON object.
+    """
+    path = directory / "config.json"
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
 
 
 def _indexed(directory: Path) -> dict[str, Entry]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from omegaconf import DictConfig
 
 from src.utils.errors import UserError
@@ -9,15 +11,19 @@ from src.utils.errors import UserError
 SPLITS = ("test", "validation")
 
 
-def check_train(cfg: DictConfig) -> None:
+def check_train(cfg: DictConfig, of_one_task: Collection[str]) -> None:
     """A strategy that the model and the tasks allow.
+
+    Args:
+        cfg: The composed config.
+        of_one_task: Strategies that need `task`.
 
     Raises:
         UserError: With every problem found.
     """
     problems = []
     name = cfg.strategy.name
-    if name == "specialist" and cfg.task.name not in cfg.tasks:
+    if name in of_one_task and cfg.task.name not in cfg.tasks:
         problems.append(f"task={cfg.task.name} is not among tasks; add +task@tasks.{cfg.task.name}={cfg.task.name}")
     if problems:
         raise UserError("; ".join(problems))

@@ -23,7 +23,7 @@ from src.merging.point_run import PointRun
 from src.merging.recipe import Recipe
 from src.merging.rule import BlockMerge
 from src.merging.sinks import Sink
-from src.merging.sources import open_stack
+from src.merging.sources import Held, open_stack
 from src.merging.strength import LayerStrength
 from src.merging.validate import check_excludes, check_parents
 from src.merging.vocabulary import Aligned, align_vocabulary
@@ -121,7 +121,7 @@ def one_pass(
     """Merge all points whose receivers are open, and close them; see `merge_grid`."""
     wanted = [name for name in base.names if names is None or name in names]
     ops = ops or choose_ops(sum(base.table[name].numel for name in wanted) * len(runs), device)
-    following = dict(itertools.pairwise(wanted))
+    following, held = dict(itertools.pairwise(wanted)), Held()
     try:
         with ThreadPoolExecutor(workers or (os.cpu_count() if device.type == "cpu" else GPU_THREADS)) as pool:
             for name in track(wanted, f"merging {len(runs)} point{'s' * (len(runs) > 1)}"):
@@ -129,7 +129,7 @@ def one_pass(
                 if wanting:
                     for parent in (base, *specialists.values()):
                         parent.prefetch(following.get(name, name))
-                    stack = open_stack(name, base, specialists, ops, pool, device)
+                    stack = open_stack(name, base, specialists, ops, pool, device, held)
                     merge_tensor(stack, wanting)
                     stack.release()
     except BaseException as error:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from src.merging.ops import Ops
 
 T = TypeVar("T")
-ROW_BLOCK = 1 << 16  # elements of a block of whole rows, or eight rows where those are longer
+ROW_BLOCK = 1 << 18  # elements of a block of whole rows, or eight rows where those are longer
 
 Memory = Callable[[int, torch.dtype], torch.Tensor]
 Read = Callable[[int, int, Memory], torch.Tensor]

@@ -1,4 +1,4 @@
-"""Where a merge point goes: a directory, a live model, a function."""
+"""Where a merge point goes: a directory, a live model, a function, nowhere."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class ToModel:
         state: `model.state_dict()`, or its parameters by name.
 
     Raises:
-        UserError: On opening, where the model lacks tensors or has other shapes.
+        UserError: On opening, where the model lacks tensors, has other shapes, or has tensors that the merge lacks.
     """
 
     state: Mapping[str, torch.Tensor]
@@ -85,6 +85,10 @@ class ToModel:
         ]
         if wrong:
             raise UserError(f"the live model lacks {', '.join(wrong[:5])} or has them in other shapes")
+        filled = {self.state[name].data_ptr() for name in table}  # a tied tensor is filled by its other name
+        unfilled = [name for name, tensor in self.state.items() if tensor.data_ptr() not in filled]
+        if unfilled:
+            raise UserError(f"the live model has {', '.join(unfilled[:5])}, which the merge lacks")
         return _Buffers(table, {name: self.state[name].detach() for name in table}, lambda name, tensor: None)
 
 
@@ -101,6 +105,30 @@ class ToFunction:
     def open(self, table: Mapping[str, TensorInfo], key: str) -> AbstractContextManager[Receiver]:
         """See `Sink.open`."""
         return _Buffers(table, {}, self.function)
+
+
+@dataclass(frozen=True)
+class ToNowhere:
+    """Drop the weights: what is left of the point is its realised strength."""
+
+    def open(self, table: Mapping[str, TensorInfo], key: str) -> AbstractContextManager[Receiver]:
+        """See `Sink.open`."""
+        return _Dropped(tuple(table))
+
+
+class _Dropped(AbstractContextManager[Receiver]):
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.pending = names
+        self.notes: dict[str, Any] = {}
+
+    def write_part(self, name: str, start: int, values: torch.Tensor) -> None:
+        return None
+
+    def done(self, name: str, note: Any = None) -> None:
+        self.notes[name] = note
+
+    def __exit__(self, *_: object) -> None:
+        return None
 
 
 class _Buffers(AbstractContextManager[Receiver]):

@@ -55,16 +55,12 @@ def gram_matrices(
     Args:
         model: In evaluation mode.
         batches: Tensors (B, T): input_ids, attention_mask, ...
-        modules: Names of the `nn.Linear` modules; None takes all but the output head.
+        modules: Some of `linear_layers`; None takes all.
 
     Returns:
         `<module>.weight` -> (in, in), float32.
     """
-    chosen = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and (name in modules if modules is not None else name != "lm_head")
-    }
+    chosen = {name: layer for name, layer in linear_layers(model).items() if modules is None or name in modules}
     sums = {name: torch.zeros(module.in_features, module.in_features) for name, module in chosen.items()}
     tokens = 0
     mask = torch.empty(0)
@@ -84,6 +80,32 @@ def gram_matrices(
             tokens += int(mask.sum())
             model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
     return {f"{name}.weight": total / max(tokens, 1) for name, total in sums.items()}
+
+
+def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
+    """Those that RegMean merges by regression: all but the output head."""
+    return {
+        name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) and name != "lm_head"
+    }
+
+
+def memory_groups(layers: Mapping[str, nn.Linear], limit: int) -> list[list[str]]:
+    """Layers in their order, divided so that the Gram matrices of a group fit into memory together.
+
+    Args:
+        layers: By name.
+        limit: Bytes; a matrix that is larger alone has a group of its own.
+    """
+    groups: list[list[str]] = [[]]
+    held = 0
+    for name, layer in layers.items():
+        size = 4 * layer.in_features**2
+        if groups[-1] and held + size > limit:
+            groups.append([])
+            held = 0
+        groups[-1].append(name)
+        held += size
+    return groups
 
 
 def _sequences(batches: Iterable[Batch]) -> Iterable[dict[str, torch.Tensor]]:

@@ -4,7 +4,7 @@ from src.models.architecture import draw_model, model_config
 from src.models.attention import choose_attention
 from src.models.hub import local_directory
 from src.models.kernels import apply_kernels, decoder_layers, recompute_activations
-from src.models.load import empty_model, load_model, load_tokenizer, without_bars
+from src.models.load import empty_model, load_model, load_tokenizer, unfilled_model, without_bars
 from src.models.spec import LoraSettings, ModelSpec, Recipe, torch_dtype
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "model_config",
     "recompute_activations",
     "torch_dtype",
+    "unfilled_model",
     "without_bars",
 ]

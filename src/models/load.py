@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
@@ -88,6 +89,24 @@ def empty_model(path: Path, attention: str = "auto") -> PreTrainedModel:
         network = AutoModelForCausalLM.from_config(
             config, dtype=torch.float32, attn_implementation=choose_attention(attention)
         )
+    network.tie_weights()
+    return network
+
+
+def unfilled_model(path: Path, *, dtype: torch.dtype, attention: str = "auto") -> PreTrainedModel:
+    """A network whose parameters have storage and no values yet: weights that are nowhere on disk are copied in.
+
+    Args:
+        path: Checkpoint directory; only `config.json` is read.
+        dtype: Of the parameters.
+        attention: As in `load_model`.
+    """
+    network = empty_model(path, attention)
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            values = torch.empty(parameter.shape, dtype=dtype)
+            module.register_parameter(name, nn.Parameter(values, requires_grad=False))
+    network.config.dtype = dtype
     network.tie_weights()
     return network
 

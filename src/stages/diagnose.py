@@ -9,7 +9,7 @@ from src.diagnostics.weights import diagnose as diagnose_weights
 from src.reporting.records import fingerprint, open_run
 from src.reporting.write import write_weight_figures
 from src.stages.job import Job
-from src.stages.places import base_checkpoint, existing_checkpoint, model_label, specialist_checkpoints
+from src.stages.places import base_checkpoint, model_label, specialist_checkpoints, written_checkpoint
 
 
 def diagnose(job: Job) -> Path:
@@ -21,7 +21,7 @@ def diagnose(job: Job) -> Path:
     cfg = job.cfg
     base = base_checkpoint(cfg)
     specialists = specialist_checkpoints(cfg)
-    others = {str(name): existing_checkpoint(str(path), f"variants.{name}") for name, path in cfg.variants.items()}
+    others = {str(name): written_checkpoint(str(path), f"variants.{name}") for name, path in cfg.variants.items()}
     variants = {f"{task} specialist": place for task, place in specialists.items()} | others
     named = ("model", "seed", *(f"task@tasks.{task}" for task in cfg.tasks))
     directory = job.directory("-".join([model_label(cfg.model), *job.extras(named), *others, f"s{cfg.seed}"]))

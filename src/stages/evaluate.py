@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from src.config.checks import check_evaluate
 from src.evaluation.code_benchmark import CodeBenchmark
 from src.evaluation.functional import flaky_tasks
+from src.evaluation.generators.hf import HFGenerator
+from src.evaluation.generators.vllm import VLLMGenerator
 from src.evaluation.judge import ProgramJudge
 from src.evaluation.sample_files import read_samples, sample_rows, samples_hash
 from src.evaluation.samples import Sample, generate_samples, samples_key
@@ -24,7 +26,8 @@ from src.reporting.records import Run, fingerprint, open_run, read_record
 from src.stages.build import build_once
 from src.stages.evaluate_contamination import check_contamination, training_hashes, training_label
 from src.stages.job import Job
-from src.stages.places import existing_checkpoint
+from src.stages.places import existing_checkpoint, is_live_point
+from src.stages.recorded_merge import recorded_merge
 from src.utils.errors import UserError, unknown_choice
 from src.utils.jsonl import write_jsonl
 
@@ -88,7 +91,7 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> Scored:
         [(name, benchmark)] = benchmarks.items()
         return {name: _score_samples(job, benchmark, read_samples(Path(cfg.samples)), run)}
     generator = build_once(cfg.generator)
-    generator.load(Path(cfg.checkpoint))
+    _load(generator, Path(cfg.checkpoint))
     scored = {}
     for name, benchmark in benchmarks.items():
         prompts = benchmark.prompts(cfg.split)
@@ -99,6 +102,13 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> Scored:
         write_jsonl(run.work / f"samples-{name}.jsonl", sample_rows(samples))
         scored[name] = _score_samples(job, benchmark, samples, run)
     return scored
+
+
+def _load(generator: HFGenerator | VLLMGenerator, checkpoint: Path) -> None:
+    if is_live_point(checkpoint):
+        generator.load_point(recorded_merge(checkpoint, "checkpoint"))
+    else:
+        generator.load(checkpoint)
 
 
 def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], run: Run) -> list[ItemScore]:
@@ -157,7 +167,9 @@ def _subject(cfg: DictConfig) -> tuple[str, dict[str, str]]:
     """What is scored: its name, and the content hashes of its files."""
     if cfg.checkpoint is not None:
         place = existing_checkpoint(str(cfg.checkpoint), "checkpoint")
-        return place.resolve().name, {"checkpoint": fingerprint(place)}
+        live = is_live_point(place)
+        found = recorded_merge(place, "checkpoint").fingerprint if live else fingerprint(place)
+        return place.resolve().name, {"checkpoint": found}
     files = {key: Path(cfg[key]) for key in ("samples", "predictions", "references") if cfg[key] is not None}
     missing = [
         f"{key}={path}" for key, path in files.items() if not (path.is_file() or (key == "samples" and path.is_dir()))

@@ -14,9 +14,10 @@ from src.merging.parent import open_parents
 from src.merging.recipe import Recipe
 from src.merging.rounds import Round, resolve_round
 from src.merging.side_files import write_side_files
-from src.merging.sinks import ToDirectory
+from src.merging.sinks import Sink, ToDirectory, ToNowhere
 from src.reporting.records import Run, begin_run, fingerprint, read_record
 from src.stages.build import build
+from src.stages.informed_merge import statistics_places
 from src.stages.job import Job
 from src.stages.places import base_checkpoint, model_label, specialist_checkpoints
 from src.utils.errors import UserError
@@ -52,6 +53,12 @@ class Opened:
     index: int
     recipe: Recipe
     run: Run
+    write: bool
+
+    @property
+    def sink(self) -> Sink:
+        """Where the weights go; those of a point that is not written are made for its realised strength alone."""
+        return ToDirectory(self.run.work) if self.write else ToNowhere()
 
 
 def merge(job: Job) -> Path:
@@ -92,18 +99,22 @@ def merge_all(jobs: Sequence[Job]) -> list[Result]:
 
 def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
     inputs = parents.fingerprints()
+    specialists = {name: inputs[name] for name, _ in parents.specialists}
     results: dict[int, Result] = {}
     opened: list[Opened] = []
     for index, job in jobs.items():
         try:
-            recipe = build(job.cfg.merge)
-            run = _begin(job, recipe, parents, inputs)
+            statistics = statistics_places(job.cfg, specialists)
+            more = {"statistics": {name: str(place) for name, place in statistics.items()}} if statistics else {}
+            recipe = build(job.cfg.merge, **more)
+            taken = {f"statistics.{name}": fingerprint(place) for name, place in statistics.items()}
+            run = _begin(job, recipe, parents, inputs | taken)
         except Exception as error:
             results[index] = _as_user_error(error)
             continue
         results[index] = run.directory
         if not run.finished:
-            opened.append(Opened(index, recipe, run))
+            opened.append(Opened(index, recipe, run, job.cfg.write))
     if opened:
         results |= _merge_opened(parents, opened, sha256_json(inputs))
     return results
@@ -112,7 +123,7 @@ def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
 def _merge_opened(parents: Parents, opened: list[Opened], key: str) -> dict[int, Result]:
     """One pass; a point that fails leaves the others unharmed."""
     base, specialists = open_parents(parents.base, dict(parents.specialists), parents.allow_pickle)
-    points = [Point(item.recipe, ToDirectory(item.run.work)) for item in opened]
+    points = [Point(item.recipe, item.sink) for item in opened]
     started = time.monotonic()
     try:
         outcomes = merge_grid(base, specialists, points, key, device=parents.device)
@@ -134,6 +145,8 @@ def _close(item: Opened, outcome: Outcome, parents: Parents, seconds: float) -> 
     item.run.results |= {
         "recipe": recipe,
         "round": asdict(resolve_round(recipe, earlier_rounds(specialists))),
+        "written": item.write,
+        "allow_pickle": parents.allow_pickle,
         "parents": {name: str(place) for name, place in {"base": parents.base, **specialists}.items()},
         "strength": [asdict(layer) for layer in outcome.strength],
     }
@@ -156,9 +169,10 @@ def _begin(job: Job, recipe: Recipe, parents: Parents, inputs: dict[str, str]) -
     shown = list(coefficients.values())[: 1 if one_says_all else None]
     weights = "w" + "-".join(f"{value:g}" for value in shown)
     owner = model_label(job.cfg.model) if job.cfg.base is None else parents.base.name
-    named = ("merge", "merge.weight", "merge.weights", "model", "seed")
-    words = [owner, recipe.method, *job.extras(named), weights, f"s{job.cfg.seed}"]
-    config = {"recipe": recipe.describe(names)}
+    named = ("merge", "merge.weight", "merge.weights", "model", "seed", "write")
+    live = [] if job.cfg.write else ["live"]
+    words = [owner, recipe.method, *job.extras(named), weights, f"s{job.cfg.seed}", *live]
+    config = {"recipe": recipe.describe(names), "write": job.cfg.write}
     return begin_run(job.directory("-".join(words)), stage="merge", config=config, inputs=inputs, argv=job.command)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from src.reporting.records import read_record
 from src.utils.errors import UserError
 
+STATISTICS = ("fisher", "regmean")  # strategies of train.py, and the methods of merge.py that need what they find
+OF_ONE_TASK = ("specialist", *STATISTICS)
+SPEED = ("trainer.devices", "trainer.nodes", "data.cache", "data.workers")  # keys that decide how fast, not what
 WAYS_OUT = (
     ", or debug=shrink: two layers of the architecture on generated rows"
     ", or model.init=random model.tokenizer=DIR: the full architecture without weights"
@@ -37,7 +42,7 @@ def base_checkpoint(cfg: DictConfig) -> Path:
         UserError: It is not there; the message says how to make or fetch it.
     """
     if cfg.base is not None:
-        return existing_checkpoint(str(cfg.base), "base")
+        return written_checkpoint(str(cfg.base), "base")
     label = model_label(cfg.model)
     if cfg.model.path is not None and label == cfg.model.name:
         from src.models import local_directory  # transformers takes seconds to import, and most runs never come here
@@ -58,16 +63,27 @@ def specialist_checkpoints(cfg: DictConfig) -> dict[str, Path]:
     """
     if cfg.specialists:
         return {
-            str(name): existing_checkpoint(str(path), f"specialists.{name}") for name, path in cfg.specialists.items()
+            str(name): written_checkpoint(str(path), f"specialists.{name}") for name, path in cfg.specialists.items()
         }
-    root = Path(cfg.output_root) / "train"
-    places = {
-        str(task): root / trained_name(model_label(cfg.model), "specialist", str(task), cfg.seed, [])
-        for task in cfg.tasks
-    }
+    return trained_places(cfg, "specialist", [str(task) for task in cfg.tasks])
+
+
+def trained_places(cfg: DictConfig, strategy: str, tasks: Iterable[str]) -> dict[str, Path]:
+    """The standard run directory of a strategy for each task.
+
+    Args:
+        cfg: Of any script that has `model`, `seed` and `output_root`.
+        strategy: One of those that `train.py` runs for a single task.
+        tasks: Names.
+
+    Raises:
+        UserError: Some are missing; the message holds the `train.py` lines that make them.
+    """
+    root, label = Path(cfg.output_root) / "train", model_label(cfg.model)
+    places = {task: root / trained_name(label, strategy, task, cfg.seed, []) for task in tasks}
     missing = {task: place for task, place in places.items() if not place.is_dir()}
     if missing:
-        lines = "; ".join(_train_line(cfg, "strategy=specialist", f"task={task}") for task in missing)
+        lines = "; ".join(_train_line(cfg, f"strategy={strategy}", f"task={task}") for task in missing)
         names = ", ".join(str(place) for place in missing.values())
         raise UserError(f"{names} missing. Make them with: {lines}")
     return places
@@ -85,6 +101,27 @@ def existing_checkpoint(path: str, key: str) -> Path:
     if not any((directory / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise UserError(f"{key}={path}: no config.json in it; a checkpoint is a Hugging Face directory")
     return directory
+
+
+def written_checkpoint(path: str, key: str) -> Path:
+    """`path` as a checkpoint directory that holds weights.
+
+    Raises:
+        UserError: There is none, or it is a merge that was made with `write=false`.
+    """
+    directory = existing_checkpoint(path, key)
+    if is_live_point(directory):
+        record = read_record(directory)
+        assert record is not None
+        line = " ".join(word for word in record["argv"] if not word.startswith(("write=", "output=")))
+        raise UserError(f"{key}={path} is a merge without weights (write=false); write them with: {line}")
+    return directory
+
+
+def is_live_point(directory: Path) -> bool:
+    """Whether a directory is a merge that holds its recipe alone (`merge.py write=false`)."""
+    record = read_record(directory)
+    return record is not None and record["stage"] == "merge" and not record["results"]["written"]
 
 
 def _train_line(cfg: DictConfig, *overrides: str) -> str:

@@ -48,6 +48,7 @@ def _carry_out(runs: StudyRuns, place: Path) -> Verdict:
     specialists = {made.subject.task: made.subject.name for made in trained if made.subject.task is not None}
     validation = runs.evaluate_all([*trained, *grid], "validation")
     chosen = _choose(plan, grid, validation, specialists, tasks)
+    chosen = dict(zip(chosen, runs.merge_points([_written(jobs, made) for made in chosen.values()]), strict=True))
     redrawn = runs.merge_points(_other_draws(jobs, chosen)) if plan.random_methods else []
     test = runs.evaluate_all([*trained, *chosen.values(), *redrawn], "test")
     verdict = decide(
@@ -61,7 +62,7 @@ def _carry_out(runs: StudyRuns, place: Path) -> Verdict:
     variants = {"mixture": trained[-1], **{made.subject.name: made for made in chosen.values()}}
     diagnosis = diagnose(jobs.diagnosis({name: str(made.checkpoint) for name, made in variants.items()}))
     spreads = {method: _mask_spread(method, test, specialists, tasks, plan) for method in plan.random_methods}
-    report = study_report(jobs, [*trained, *grid], chosen, [*validation, *test], verdict, diagnosis, tasks, spreads)
+    report = study_report(jobs, trained, grid, chosen, [*validation, *test], verdict, diagnosis, tasks, spreads)
     write_report(report, place)
     return verdict
 
@@ -80,6 +81,14 @@ def _choose(
         points = {made.subject.name: made for made in grid if made.subject.method == method}
         chosen[method] = points[choose_point(scores, list(points), specialists, tasks, plan.metrics)]
     return chosen
+
+
+def _written(jobs: StudyJobs, made: Made) -> Subject:
+    """A chosen point with its weights on disk, for any Hugging Face tool to load."""
+    subject = made.subject
+    assert subject.method is not None
+    assert subject.mask_seed is not None
+    return jobs.merge_point(subject.method, subject.weight, subject.mask_seed, write=True)
 
 
 def _mask_spread(

@@ -53,9 +53,17 @@ class StudyJobs:
         points += [(method, None) for method in self.plan.gridless]
         return [self.merge_point(method, weight, self.plan.mask_seeds[0]) for method, weight in points]
 
-    def merge_point(self, method: str, weight: float | None, mask_seed: int) -> Subject:
-        """One merge of the specialists; `weight` is None for a gridless method."""
+    def merge_point(self, method: str, weight: float | None, mask_seed: int, write: bool = False) -> Subject:
+        """One merge of the specialists.
+
+        Args:
+            method: Choice of conf/merge.
+            weight: Coefficient of the first task; None for a gridless method.
+            mask_seed: Of random masks.
+            write: Write its weights; else they are made in the memory of the model that is evaluated.
+        """
         overrides = [f"merge={method}"] + ([] if weight is None else [f"merge.weight={weight:g}"])
+        overrides += [] if write else ["write=false"]
         if mask_seed != self.plan.mask_seeds[0]:
             overrides.append(f"merge.seed={mask_seed}")
         job = compose_job("merge", [*overrides, *self._parents, *self._common, *self.plan.merge_overrides])

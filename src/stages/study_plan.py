@@ -31,6 +31,11 @@ class Subject:
     weight: float | None = None
     mask_seed: int | None = None
 
+    @property
+    def label(self) -> str:
+        """The name, and the mask seed where it is not the grid's usual one."""
+        return f"{self.name}, mask seed {self.mask_seed}" if self.mask_seed else self.name
+
 
 @dataclass(frozen=True)
 class StudyPlan:

@@ -13,7 +13,7 @@ from src.utils.progress import console, say
 from src.utils.ranks import is_main_process
 
 # Seconds on two cores; only their ratios matter, since the time left is scaled by what the steps so far really took.
-USUAL_SECONDS = {"base": 35.0, "specialist": 20.0, "mix": 40.0, "merges": 4.0, "evaluation": 3.0}
+USUAL_SECONDS = {"base": 46.0, "specialist": 45.0, "mix": 95.0, "merges": 2.0, "evaluation": 2.0}
 
 
 class StudyProgress:
@@ -30,7 +30,8 @@ class StudyProgress:
         )
         trained = 2 + len(plan.tasks)
         evaluations = trained + points + trained + len(plan.methods) + len(plan.gridless) + redrawn
-        total = sum(USUAL_SECONDS[kind] for kind in ("base", "mix", "merges", "merges"))
+        passes = 2 + bool(plan.random_methods)  # the grid, the chosen points, their other draws
+        total = USUAL_SECONDS["base"] + USUAL_SECONDS["mix"] + passes * USUAL_SECONDS["merges"]
         total += len(plan.tasks) * USUAL_SECONDS["specialist"] + evaluations * USUAL_SECONDS["evaluation"]
         self._done = self._spent = 0.0
         self._bar = Progress(

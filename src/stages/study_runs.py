@@ -101,7 +101,7 @@ class StudyRuns:
         evaluated = []
         for item in made:
             job = self.jobs.evaluation(str(item.checkpoint), split)
-            with self.progress.step("evaluation", f"{split}: {item.subject.name}"):
+            with self.progress.step("evaluation", f"{split}: {item.subject.label}"):
                 evaluated.append(Evaluated(item, split, evaluate(job)))
         return evaluated
 

@@ -32,7 +32,8 @@ def benchmark_tasks(cfg: DictConfig) -> dict[str, str]:
 
 def study_report(
     jobs: StudyJobs,
-    made: Sequence[Made],
+    trained: Sequence[Made],
+    grid: Sequence[Made],
     chosen: Mapping[str, Made],
     evaluated: Sequence[Evaluated],
     verdict: Verdict,
@@ -42,7 +43,7 @@ def study_report(
 ) -> StudyReport:
     """Collect the report's input from the run directories of a study."""
     plan = jobs.plan
-    specialists = {item.subject.task: item.subject.name for item in made if item.subject.task is not None}
+    specialists = {item.subject.task: item.subject.name for item in trained if item.subject.task is not None}
     found = environment()
     return StudyReport(
         title=plan.title,
@@ -57,8 +58,8 @@ def study_report(
         comparisons=_comparisons(verdict),
         layers=pd.read_csv(diagnosis / "layers.csv"),
         correlations=pd.read_csv(diagnosis / "correlations.csv"),
-        cost=cost_of(made),
-        commands=_commands(made, evaluated),
+        cost=cost_of([*trained, *chosen.values()]),
+        commands=_commands([*trained, *grid, *chosen.values()], evaluated),
         environment={
             "training seed": str(jobs.seed),
             "mask seeds": ", ".join(map(str, plan.mask_seeds)),

@@ -20,14 +20,16 @@ from src.models import ModelSpec, load_tokenizer, torch_dtype
 from src.reporting.loggers import Logger, NoLogger
 from src.reporting.records import Run, fingerprint, open_run
 from src.stages.build import build
+from src.stages.informed_merge import needed_statistics
 from src.stages.job import Job, compose_job
 from src.stages.launch import launch_ranks, open_shared_run
 from src.stages.merge import merge
-from src.stages.places import base_checkpoint, model_label, trained_name
+from src.stages.places import OF_ONE_TASK, SPEED, STATISTICS, base_checkpoint, model_label, trained_name
 from src.stages.random_base import write_random_base
+from src.stages.statistics import statistics
 from src.stages.training_network import training_network, watched
 from src.stages.training_options import TrainingOptions
-from src.stages.training_rows import source_rows, task_sources, training_tables
+from src.stages.training_rows import source_rows, task_sources, token_cache, training_tables
 from src.utils.ranks import from_main, is_main_process, wait_for_all
 
 OWN_KEYS = {"strategy", "task", "output", "merge"}  # of a run; all others are handed on to the runs that come first
@@ -50,10 +52,12 @@ def train(job: Job) -> Path:
     """Train one model, or with `strategy=merge` every missing specialist and then their merge.
 
     Returns:
-        The run directory, which is the exported checkpoint.
+        The run directory, which is the exported checkpoint (with `strategy=fisher|regmean` that of the statistics).
     """
     cfg = job.cfg
-    check_train(cfg)
+    check_train(cfg, OF_ONE_TASK)
+    if cfg.strategy.name in STATISTICS:
+        return statistics(job)
     if cfg.strategy.name == "merge":
         return _specialists_then_merge(job)
     model: ModelSpec = build(cfg.model)
@@ -88,7 +92,7 @@ def _fit(
         model.tokenizer or origin, revision=model.revision, chat_template=model.chat_template, eos_token=model.eos_token
     )
     tokenising = Tokenising(tokenizer, options.batches.max_length, cfg.strategy.over_length)
-    data = replace(options.data, cache=_token_cache(cfg, model.world))
+    data = replace(options.data, cache=token_cache(cfg, model.world))
     train_rows, lengths = training_tables(sources, "train", tokenising, data)
     held_out, _ = training_tables(task_sources(cfg, model.world, "validation"), "validation", tokenising, data)
     network, weights = training_network(model, origin, options, cfg.seed)
@@ -114,13 +118,6 @@ def _fit(
     if is_main_process():
         shutil.copy(run.scratch / "metrics.jsonl", run.work / "metrics.jsonl")
     return {**asdict(result), "lengths": {task: asdict(report) for task, report in lengths.items()}}
-
-
-def _token_cache(cfg: DictConfig, world: str) -> str | None:
-    """Where tokens are kept; the few rows of the pocket world are tokenised faster than found."""
-    if cfg.data.cache != "auto":
-        return None if cfg.data.cache is None else str(cfg.data.cache)
-    return str(Path(cfg.output_root) / "cache" / "tokens") if world == "study" else None
 
 
 def _start(job: Job, model: ModelSpec) -> Path | None:
@@ -167,8 +164,10 @@ def _untrained(cfg: DictConfig, sources: list[Any], directory: Path) -> Path:
 
 
 def _specialists_then_merge(job: Job) -> Path:
-    for task in job.cfg.tasks:
-        _make_missing(compose_job("train", ["strategy=specialist", f"task={task}", *_handed_on(job)]))
+    informed = needed_statistics(job.cfg)
+    for strategy in ("specialist", *([informed] if informed else [])):
+        for task in job.cfg.tasks:
+            _make_missing(compose_job("train", [f"strategy={strategy}", f"task={task}", *_handed_on(job)]))
     shared = ("merge", "model", "debug", "seed", "output", "output_root")
     return merge(compose_job("merge", [override for override in job.overrides if _root_key(override) in shared]))
 
@@ -187,11 +186,8 @@ def run_directory(job: Job) -> Path:
     cfg = job.cfg
     task = cfg.task.name if cfg.strategy.name == "specialist" else None
     is_published = cfg.strategy.name == "base" and cfg.model.path is not None
-    extras = [] if is_published else job.extras(("model", "strategy", "task", "seed", *WHERE))
+    extras = [] if is_published else job.extras(("model", "strategy", "task", "seed", *SPEED))
     return job.directory(trained_name(model_label(cfg.model), cfg.strategy.name, task, cfg.seed, extras))
-
-
-WHERE = ("trainer.devices", "trainer.nodes", "data.cache", "data.workers")  # they decide how fast, not what
 
 
 def _identity(job: Job) -> dict[str, Any]:
@@ -200,6 +196,6 @@ def _identity(job: Job) -> dict[str, Any]:
     identity.pop("merge")
     if job.cfg.strategy.name != "specialist":
         identity.pop("task")
-    for node, key in (name.split(".") for name in WHERE):
+    for node, key in (name.split(".") for name in SPEED):
         identity[node] = {name: value for name, value in identity[node].items() if name != key}
     return identity

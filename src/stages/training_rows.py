@@ -15,6 +15,7 @@ from src.data.options import DataOptions
 from src.data.table import TokenTable
 from src.data.tokenise import LengthReport
 from src.stages.build import build
+from src.stages.places import OF_ONE_TASK
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 from src.utils.progress import say
@@ -31,7 +32,7 @@ def task_sources(cfg: DictConfig, world: str, split: str) -> dict[str, list[Any]
     """
     if cfg.strategy.name == "base":
         return {"base": [build(cfg.strategy.source)]}
-    tasks = {cfg.task.name: cfg.task} if cfg.strategy.name == "specialist" and split == "train" else dict(cfg.tasks)
+    tasks = {cfg.task.name: cfg.task} if cfg.strategy.name in OF_ONE_TASK and split == "train" else dict(cfg.tasks)
     found = {str(name): _nodes(task.sources[world]) for name, task in tasks.items()}
     empty = [name for name, sources in found.items() if not sources]
     if empty:
@@ -80,6 +81,13 @@ def training_tables(
         if reports[task].changed:
             say(f"{task} {split}: {reports[task]} (limit {tokenising.max_length} tokens)")
     return tables, reports
+
+
+def token_cache(cfg: DictConfig, world: str) -> str | None:
+    """Where tokens are kept; the few rows of the pocket world are tokenised faster than found."""
+    if cfg.data.cache != "auto":
+        return None if cfg.data.cache is None else str(cfg.data.cache)
+    return str(Path(cfg.output_root) / "cache" / "tokens") if world == "study" else None
 
 
 def _key(sources: Sequence[Any], split: str, keep_key: str) -> str | None:

@@ -160,5 +160,4 @@ def test_gram_matrices_leave_out_padding_and_the_head() -> None:
     assert list(found) == ["hidden.weight"]
     rows = model.embed(batch()["input_ids"]).detach()[batch()["attention_mask"].bool()]
     assert torch.allclose(found["hidden.weight"], rows.T @ rows / 10, atol=1e-6)
-    assert list(gram_matrices(model, [batch()], modules=["lm_head"])) == ["lm_head.weight"]
     assert not model.hidden._forward_pre_hooks

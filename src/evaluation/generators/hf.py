@@ -18,7 +18,9 @@ from src.evaluation.generators.live_weights import shell, take_weights
 from src.evaluation.generators.sampling import keys
 from src.evaluation.generators.stopping import StopStrings
 from src.evaluation.samples import Decoding, Prompt, Sample
-from src.models import load_model, load_tokenizer, torch_dtype
+from src.merging.live import LivePoint
+from src.merging.sinks import ToModel
+from src.models import load_model, load_tokenizer, torch_dtype, unfilled_model
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 from src.utils.progress import say
@@ -56,7 +58,7 @@ class HFGenerator:
             UserError: The directory holds no checkpoint.
         """
         stored = Checkpoint(checkpoint)
-        around = shell(stored)
+        around = shell(checkpoint)
         if self.model is not None and around == self._shell:
             self.take(((name, stored.tensor(name)) for name in stored.names), stored.fingerprint())
             return
@@ -64,6 +66,26 @@ class HFGenerator:
         model = load_model(checkpoint, dtype=dtype, attention=self.attention)
         self.attach(model, load_tokenizer(checkpoint), stored.fingerprint())
         self._shell = around
+
+    def load_point(self, point: LivePoint) -> None:
+        """Merge into the model in memory, which is built first where config or tokenizer differ from the last.
+
+        Args:
+            point: A merge that is not written.
+
+        Raises:
+            UserError: Its parents are gone or do not fit together.
+        """
+        around = shell(point.directory)
+        if self.model is None or around != self._shell:
+            stored = Checkpoint(point.base, point.allow_pickle)
+            kept = point.recipe.output_dtype(stored.dtype(stored.names[0]))
+            dtype = kept if self.dtype == "auto" else torch_dtype(self.dtype)
+            model = unfilled_model(point.directory, dtype=dtype, attention=self.attention)
+            self.attach(model, load_tokenizer(point.directory), "")
+        self._shell = {}  # a merge that fails half-way leaves a mixture of old and new weights
+        point.emit(ToModel(self._loaded()[0].state_dict()), self.device.type)
+        self.weights, self._shell = point.fingerprint, around
 
     def take(self, tensors: Iterable[tuple[str, torch.Tensor]], fingerprint: str) -> None:
         """Replace the loaded model's weights tensor by tensor, without a checkpoint on disk.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from src.checkpoints import Checkpoint
+from src.checkpoints import read_config
 from src.utils.errors import UserError, first_differences
 from src.utils.files import sha256_file
 
@@ -46,11 +46,10 @@ def take_weights(model: PreTrainedModel, tensors: Iterable[tuple[str, torch.Tens
         raise UserError(first_differences("the weights do not fit the loaded model", wrong))
 
 
-def shell(checkpoint: Checkpoint) -> dict[str, Any]:
+def shell(directory: Path) -> dict[str, Any]:
     """All of a checkpoint but its weights: two checkpoints with equal shells can share one model in memory."""
-    files = [Path(checkpoint.path) / name for name in SHELL_FILES]
+    files = [directory / name for name in SHELL_FILES]
+    stored = read_config(directory)
     # transformers writes its own version into the config; the dtype is the generator's business
-    config = {
-        key: value for key, value in checkpoint.config.items() if key not in ("transformers_version", "_name_or_path")
-    }
+    config = {key: value for key, value in stored.items() if key not in ("transformers_version", "_name_or_path")}
     return {"config": config, "files": {file.name: sha256_file(file) for file in files if file.is_file()}}

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
-from src.checkpoints import Checkpoint
+from src.checkpoints import Checkpoint, copy_side_files
 from src.evaluation.generators.asked import Asked, ask, without_room
 from src.evaluation.generators.live_weights import shell
 from src.evaluation.samples import Decoding, Prompt, Sample
+from src.merging.live import LivePoint
+from src.merging.sinks import ToDirectory
 from src.models import load_tokenizer
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
@@ -60,7 +63,7 @@ class VLLMGenerator:
             UserError: vLLM is not installed, the directory holds no checkpoint, or its shape differs from the last.
         """
         stored = Checkpoint(checkpoint)
-        around = shell(stored)
+        around = shell(checkpoint)
         if self.engine is None:
             self._start(checkpoint)
             self._shell = around
@@ -72,6 +75,21 @@ class VLLMGenerator:
                 f"{checkpoint} has another config or tokenizer than the engine; evaluate it in a run of its own"
             )
         self.weights = stored.fingerprint()
+
+    def load_point(self, point: LivePoint) -> None:
+        """Merge into the engine, whose processes read checkpoints: the weights stand on disk while they are taken.
+
+        Args:
+            point: A merge that is not written.
+
+        Raises:
+            UserError: As `load`, or the point's parents do not fit together.
+        """
+        with TemporaryDirectory(prefix=".live-", dir=point.directory.parent) as place:
+            point.emit(ToDirectory(Path(place)))
+            copy_side_files(point.directory, Path(place))
+            self.load(Path(place))
+        self.weights = point.fingerprint
 
     def identity(self) -> dict[str, Any]:
         """Weights, engine, arithmetic, and the tokenizer with its chat template."""

@@ -183,8 +183,9 @@ def test_interrupt_ends_the_programs() -> None:
     """Ctrl-C while a program spins."""
     script = textwrap.dedent(
         """
-        import sys
+        import signal, sys
         from src.evaluation.sandbox.pool import Sandbox
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
         from tests.evaluation.sandbox.conftest import make_job, run_job
         job = make_job("def f():\\n  while True: pass", cpu_limits=(60.0,), cpu_total=60.0)
         try:
