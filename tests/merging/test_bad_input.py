@@ -181,6 +181,16 @@ def test_a_live_model_of_another_shape(tmp_path: Path) -> None:
     assert "the live model lacks model.embed_tokens.weight" in str(outcome.error)
 
 
+def test_a_live_model_with_a_tensor_of_its_own_is_refused_and_a_tied_one_is_not(tmp_path: Path) -> None:
+    parents = write_family(tmp_path, *random_family())
+    state = {name: torch.zeros(info.shape, dtype=info.dtype) for name, info in parents[0].table.items()}
+    tied = {**state, "tied": state["model.norm.weight"]}
+    own = {**state, "lm_head.bias": torch.zeros(3)}
+    outcomes = merge_grid(*parents, [Point(recipe("linear"), ToModel(held)) for held in (tied, own)])
+    assert outcomes[0].error is None
+    assert "the live model has lm_head.bias, which the merge lacks" in str(outcomes[1].error)
+
+
 def test_pickles_only_by_permission(tmp_path: Path) -> None:
     base, specialists = random_family()
     write_checkpoint(tmp_path / "base", base)
