@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 
@@ -81,6 +83,9 @@ def _explain_instantiation(error: InstantiationException) -> str | None:
 def _one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
-    if "Could not find" in text and len(lines) > 2:  # Hydra's list of options comes one a line
-        return f"{text}. {lines[1]} {', '.join(lines[2:])}"
+    if "Could not find" in text and len(lines) > 2:  # Hydra's list of options comes one a line, then its search path
+        options = itertools.takewhile(lambda line: not line.startswith("Config search path"), lines[2:])
+        return f"{text.split(': ', 1)[-1]}. {lines[1]} {', '.join(options)}"
+    if unknown := re.fullmatch(r"Could not override '(.+)'\.", text):
+        return f"there is no key {unknown[1]}; `--cfg job` at the end of the line prints all keys with their values"
     return "; ".join(line for line in lines if not line.startswith(("reference_type", "object_type")))

@@ -6,18 +6,41 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from src.config.types import check_types, hints_of
 
 
 def build(node: DictConfig, **more: Any) -> Any:
-    """Call a node's `_target_`; lists and mappings arrive as Python's own, never as config objects."""
+    """Call a node's `_target_`; lists and mappings arrive as Python's own, never as config objects.
+
+    Raises:
+        UserError: A value has another type than the argument it is for.
+    """
+    _check(node)
     return instantiate(node, _convert_="all", **more)
 
 
 def build_once(node: DictConfig) -> Any:
     """`build`, with one object for all equal nodes of this process: a study scores dozens of checkpoints with it."""
+    _check(node)  # here, where the node still knows its place in the config
     return _built(json.dumps(OmegaConf.to_container(node, resolve=True), sort_keys=True))
+
+
+def _check(node: Any) -> None:
+    """Compare the values of a node, and of the nodes in it, with what their callables take."""
+    values = list(node) if isinstance(node, ListConfig) else [node[key] for key in node]
+    for value in values:
+        if isinstance(value, (DictConfig, ListConfig)):
+            _check(value)
+    if isinstance(node, DictConfig) and "_target_" in node:
+        plain = {str(key): _plain(node[key]) for key in node}
+        check_types(plain, hints_of(get_object(node["_target_"])), lambda key: str(node._get_full_key(key)))
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if isinstance(value, (DictConfig, ListConfig)) else value
 
 
 @lru_cache

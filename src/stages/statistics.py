@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig
 
 from src.checkpoints import CheckpointWriter, TensorInfo, write_checkpoint
+from src.config.types import check_types
 from src.data.cache import Tokenising
 from src.data.table import TokenTable
 from src.merging.adapters import is_adapter
@@ -24,6 +25,7 @@ from src.stages.training_rows import task_sources, token_cache, training_tables
 from src.utils.errors import UserError
 from src.utils.progress import track
 
+STRATEGY = {"rows": int, "max_length": int, "memory_gb": float}
 KEYS = ("model", "strategy", "task", "seed")
 
 
@@ -37,8 +39,10 @@ def statistics(job: Job) -> Path:
         UserError: There is no specialist, or its task has no rows.
     """
     cfg = job.cfg
-    if not isinstance(cfg.strategy.rows, int) or cfg.strategy.rows < 1:
-        raise UserError(f"strategy.rows={cfg.strategy.rows}: expected a whole number of rows, at least 1")
+    given = {key: value for key, value in cfg.strategy.items() if key in STRATEGY}
+    check_types(given, STRATEGY, "strategy.{}".format)
+    if cfg.strategy.rows < 1:
+        raise UserError(f"strategy.rows={cfg.strategy.rows}: expected at least 1")
     model: ModelSpec = build(cfg.model)
     place = _specialist(cfg)
     identity = {key: job.identity()[key] for key in KEYS}

@@ -6,12 +6,21 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
+from src.config.types import check_types
 from src.data.budget import Budget
 from src.data.mixture import MixOptions
 from src.data.options import DataOptions
 from src.lit_modules.options import BatchOptions, CheckpointOptions, OptimizerOptions, TrainerOptions, WatchOptions
 from src.models import ModelSpec
 from src.stages.build import build
+
+STRATEGY = {
+    **dict.fromkeys(("epochs", "learning_rate"), float | None),
+    **dict.fromkeys(("steps", "tokens", "batch_size", "batch_tokens"), int | None),
+    **dict.fromkeys(("micro_batch", "max_length"), int),
+    "packing": bool,
+    "over_length": str,
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,8 @@ class TrainingOptions:
         Raises:
             UserError: One of them is off, or rows are longer than the model's context.
         """
+        strategy = {str(key): cfg.strategy[key] for key in STRATEGY}
+        check_types(strategy, STRATEGY, "strategy.{}".format)
         model.require_fitting(cfg.strategy.max_length)
         return cls(
             build(cfg.optimizer, lr=cfg.strategy.learning_rate),

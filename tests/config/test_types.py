@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from src.config.types import check_types, hints_of
+from src.utils.errors import UserError
+
+
+@dataclass
+class Options:
+    steps: int | None
+    rate: float = 1.0
+    fast: bool = False
+    name: str = ""
+    table: Mapping[str, Any] | None = None
+    weights: Sequence[float] = ()
+    pair: tuple[float, float] = (0, 0)
+    steps_or_all: tuple[str, ...] | str = "all"
+    anything: Callable[..., Any] | None = None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"steps": None},
+        {"steps": 3},
+        {"rate": 2},
+        {"rate": 2.5, "fast": True, "name": "x"},
+        {"table": {"a": 1}},
+        {"weights": [1, 0.5]},
+        {"pair": [0.9, 0.99]},
+        {"steps_or_all": ["q"]},
+        {"steps_or_all": "all"},
+        {"anything": {"_partial_": 1}},
+        {"other": 1},
+    ],
+)
+def test_what_fits(values: dict[str, Any]) -> None:
+    check_types(values, hints_of(Options), "node.{}".format)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"steps": "many"}, "node.steps='many': expected a whole number or null"),
+        ({"steps": 2.5}, "node.steps=2.5: expected a whole number or null"),
+        ({"steps": True}, "node.steps=True: expected a whole number or null"),
+        ({"rate": "fast"}, "node.rate='fast': expected a number"),
+        ({"rate": None}, "node.rate=None: expected a number"),
+        ({"fast": 1}, "node.fast=1: expected true or false"),
+        ({"name": 4}, "node.name=4: expected text"),
+        ({"weights": 3}, "node.weights=3: expected a list of numbers"),
+        ({"weights": [0.5, "a"]}, "node.weights=[0.5, 'a']: expected a list of numbers"),
+        ({"table": [1]}, "node.table=[1]: expected a mapping or null"),
+        ({"steps_or_all": 3}, "node.steps_or_all=3: expected a list of texts or text"),
+    ],
+)
+def test_what_does_not(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError) as error:
+        check_types(values, hints_of(Options), "node.{}".format)
+    assert str(error.value) == words
+
+
+def test_functions_are_asked_too() -> None:
+    def function(count: int, *more: Any, **keys: Any) -> None: ...
+
+    with pytest.raises(UserError, match="count='x'"):
+        check_types({"count": "x"}, hints_of(function), "{}".format)
+    assert hints_of(len) == {}
