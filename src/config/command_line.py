@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import re
@@ -16,6 +17,7 @@ from src.config.ellipsis import expand_ellipsis
 from src.utils.errors import UserError
 
 BAD_INPUT = 2
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 INTERRUPTED = 130
 
 
@@ -64,6 +66,9 @@ def explain(error: BaseException) -> str | None:
     """The one line that tells a user what to change, or None where the error is not of the user's making."""
     if isinstance(error, UserError):
         return str(error)
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        place = f" {error.filename}" if error.filename else ""
+        return f"cannot write{place}: {error.strerror}; make room, and the same command goes on from here"
     if isinstance(error, InstantiationException):
         return _explain_instantiation(error)
     if isinstance(error, (HydraException, OmegaConfBaseException)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,12 @@ from transformers import PreTrainedModel
 
 from src.data.batches import Layout, StepBatches, validation_batches
 from src.data.budget import step_starts
+from src.data.collate import Batch
 from src.data.mixture import MixOptions, Mixture, rows_per_epoch
 from src.data.table import TokenTable
-from src.lit_modules.callbacks.checkpoint import ResumeCheckpoints
-from src.lit_modules.callbacks.progress import StepBar
 from src.lit_modules.callbacks.record import LossRecord
-from src.lit_modules.callbacks.throughput import Cost, Throughput
-from src.lit_modules.callbacks.validation import TaskValidation
+from src.lit_modules.callbacks.standard import FitResult, StandardCallbacks
+from src.lit_modules.callbacks.throughput import Throughput
 from src.lit_modules.datamodule import TokenDataModule
 from src.lit_modules.flops import StepFlops, measured_peak
 from src.lit_modules.options import BatchOptions, CheckpointOptions, OptimizerOptions, TrainerOptions
@@ -29,24 +28,11 @@ from src.lit_modules.sharding import FlatWeights, shard_network
 from src.lit_modules.trainer import build_trainer, claim_directory, quiet
 from src.lit_modules.watch import Watched
 from src.lit_modules.world import resolve_world
-from src.utils.ranks import is_main_process, rank, wait_for_all
+from src.utils.ranks import is_main_process, rank
+
+__all__ = ["FitResult", "fit"]
 
 LINES = {"sdpa", "eager", "flex_attention"}  # backends that see packs as lines with a mask, not as one long line
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What a training run did; the network it was given holds the weights.
-
-    Args:
-        cost: Steps, tokens and seconds, restarts included.
-        losses: Validation loss by answer token of each task, and over all of them as `all`; empty without validation.
-        selected_step: The step whose weights the network holds.
-    """
-
-    cost: Cost
-    losses: dict[str, float]
-    selected_step: int
 
 
 def fit(
@@ -104,30 +90,29 @@ def fit(
     flat = network.config._attn_implementation not in LINES
     layout = Layout(batches.micro_batch, batches.packing, batches.max_length, flat, world.size, rank())
     steps = StepBatches(mixture, starts, layout, pad_token)
-    held_out = {
-        task: validation_batches(table, replace(layout), pad_token, number)
-        for number, (task, table) in enumerate(validation.items())
-    }
-    throughput = Throughput(*_flops(network, trainer))
-    record = LossRecord(work_dir / "metrics.jsonl", throughput, on_record)
-    measured = TaskValidation(held_out, checkpoints.validate_every, record.validation)
-    saver = ResumeCheckpoints(work_dir / "checkpoints", checkpoints, measured.best_step)
-    newest = saver.newest()
+    record = LossRecord(work_dir / "metrics.jsonl", Throughput(*_flops(network, trainer)), on_record)
+    run = StandardCallbacks(record, _held_out(validation, layout, pad_token), checkpoints, work_dir / "checkpoints")
+    newest = run.saver.newest()
     sharded = world.size > 1 or (newest is not None and newest.is_dir())
     shard = partial(shard_network, half=trainer.half, weights=weights) if sharded else None
-    module = SupervisedFineTuning(network, optimizer, len(steps), mixture.tasks, steps.row_names, shard)
+    module = SupervisedFineTuning(
+        network, optimizer, len(steps), mixture.tasks, steps.row_names, run.saver.newest, shard
+    )
     network.train()
     with quiet():
         L.seed_everything(seed, verbose=False)
-        watchers = watch.callbacks(train, layout, pad_token, record.write)
-        hooks = [throughput, record, measured, *watchers, StepBar(description), saver]
-        build_trainer(trainer, world, sharded, len(steps), hooks).fit(
+        callbacks = run.in_order(watch.callbacks(train, layout, pad_token, record.write), description)
+        build_trainer(trainer, world, sharded, len(steps), callbacks).fit(
             module, datamodule=TokenDataModule(steps), ckpt_path=newest, weights_only=True
         )
-    selected = saver.load_selected(network, len(steps))
-    network.eval()
-    wait_for_all()
-    return FitResult(throughput.cost, measured.history.get(selected, {}), selected)
+    return run.result(network, len(steps))
+
+
+def _held_out(tables: Mapping[str, TokenTable], layout: Layout, pad_token: int) -> dict[str, list[Batch]]:
+    return {
+        task: validation_batches(table, layout, pad_token, number)
+        for number, (task, table) in enumerate(tables.items())
+    }
 
 
 def _plan(

@@ -9,7 +9,7 @@ from src.data.budget import Budget
 from src.utils.errors import UserError, unknown_choice
 
 ACCELERATORS = ("cpu", "gpu")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+PRECISIONS = ("32-true", "bf16-mixed")
 SELECTIONS = ("last", "best")
 OPTIMIZERS = ("adamw", "adamw8bit", "paged_adamw8bit")
 
@@ -52,7 +52,7 @@ class TrainerOptions:
 
     Args:
         accelerator: "cpu" or "gpu".
-        precision: "32-true", or "bf16-mixed" / "16-mixed" (float32 master weights); "auto": bf16-mixed on a GPU.
+        precision: "32-true", or "bf16-mixed" (float32 master weights); "auto": bf16-mixed on a GPU.
         devices: Processes of this node, one a GPU; "auto": all GPUs there are, or what torchrun or Slurm has started.
         nodes: Nodes; "auto": what torchrun or Slurm says, else 1.
     """
@@ -131,6 +131,14 @@ class CheckpointOptions:
             raise unknown_choice("checkpoint.select", self.select, list(SELECTIONS))
         if self.keep < 1:
             raise UserError(f"checkpoint.keep={self.keep}: expected at least 1")
+        for name in ("every_steps", "validate_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"checkpoint.{name}={value}: expected at least 1, or null")
+        if self.select == "best" and self.validate_every is None:
+            raise UserError(
+                "checkpoint.select=best needs checkpoint.validate_every: validated once, the last weights are the best"
+            )
 
 
 @dataclass(frozen=True)
@@ -154,3 +162,5 @@ class WatchOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"watch.{name}={value}: expected at least 1, or null")
+        if self.specialists and self.weight_delta is None:
+            raise UserError("watch.specialists is compared at the steps of watch.weight_delta; set that too")

@@ -6,6 +6,7 @@ P predicted tokens of a micro-batch, K tasks.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -17,7 +18,7 @@ from src.data.collate import Batch
 from src.lit_modules.loss import token_losses
 from src.lit_modules.optimizers import build_optimizer, build_schedule
 from src.lit_modules.options import OptimizerOptions
-from src.utils.errors import UserError
+from src.utils.errors import Stopped
 
 
 class SupervisedFineTuning(L.LightningModule):
@@ -29,6 +30,7 @@ class SupervisedFineTuning(L.LightningModule):
         total_steps: Optimiser steps of the whole run, which the schedule needs.
         tasks: Names of the tasks, in the order of their numbers in batches.
         row_names: Gives the names of the rows of a step, for the message where a loss is not a number.
+        kept: Gives the newest checkpoint, for the same message.
         shard: Divides the network over the ranks of a mesh; None: there is one rank.
     """
 
@@ -39,6 +41,7 @@ class SupervisedFineTuning(L.LightningModule):
         total_steps: int,
         tasks: Sequence[str],
         row_names: Callable[[int], list[str]],
+        kept: Callable[[], Path | None] = lambda: None,
         shard: Callable[[PreTrainedModel, Any], None] | None = None,
     ) -> None:
         super().__init__()
@@ -47,7 +50,7 @@ class SupervisedFineTuning(L.LightningModule):
         self.options = optimizer
         self.total_steps = total_steps
         self.tasks = tuple(tasks)
-        self.row_names = row_names
+        self.row_names, self.kept = row_names, kept
         self.shard = shard
         # one process may keep the adapters alone; shards are only read whole
         self.strict_loading = shard is not None or all(p.requires_grad for p in network.parameters())
@@ -105,9 +108,9 @@ class SupervisedFineTuning(L.LightningModule):
     def _refuse_nan(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
         if torch.isfinite(loss) and torch.isfinite(norm):
             return
-        step = self.trainer.global_step
-        raise UserError(
-            f"the loss is {float(loss)} and the gradient norm {float(norm)} at step {step + 1}; the last checkpoint "
-            f"is kept. Rows of the batch: {', '.join(self.row_names(step))}. Lower strategy.learning_rate or check "
-            "these rows"
+        step, kept = self.trainer.global_step, self.kept()
+        saved = "no checkpoint had been saved yet" if kept is None else f"the last checkpoint is kept, {kept}"
+        raise Stopped(
+            f"the loss is {float(loss)} and the gradient norm {float(norm)} at step {step + 1}; {saved}. Lower "
+            f"strategy.learning_rate or check the rows of the batch: {', '.join(self.row_names(step))}"
         )

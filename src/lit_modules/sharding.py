@@ -43,10 +43,15 @@ def shard_network(network: PreTrainedModel, mesh: Any, half: bool, weights: Flat
         _materialise(network, here, weights)
 
 
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """The part of a tensor that this rank holds, where it lies."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def local_shard(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """The part of a whole tensor (or of a sharded one) that this rank holds of the parameter `like`, on the CPU."""
     if isinstance(tensor, DTensor):
-        return tensor.to_local().cpu()
+        return local(tensor).cpu()
     if not isinstance(like, DTensor):
         return tensor.detach().cpu()
     return tensor[_place(like)].cpu()

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, cast
 
 import pandas as pd
 
+from src.utils.files import sha256_json
 from src.utils.jsonl import read_jsonl
 
 Row = dict[str, Any]
@@ -28,6 +29,10 @@ class Logger(Protocol):
         """The run ends: all its rows, and what goes into its record."""
         ...
 
+    def fail(self) -> None:
+        """The run ends with an error."""
+        ...
+
 
 class NoLogger:
     """`logger=none`: `metrics.jsonl` alone."""
@@ -39,6 +44,9 @@ class NoLogger:
         """Nothing to add."""
 
     def finish(self, metrics: Path, results: dict[str, Any]) -> None:
+        """Nothing to close."""
+
+    def fail(self) -> None:
         """Nothing to close."""
 
 
@@ -57,6 +65,8 @@ class CsvLogger(NoLogger):
 class WandbLogger(CsvLogger):
     """`logger=wandb`: one Weights & Biases run a job beside the CSV table; offline where there is no key.
 
+    Its series are `train/loss`, `validation/<task>/loss`, `weights/l2/<layer>`, `gradients/...`.
+
     Args:
         project: W&B project.
         entity: W&B team or user; None: the key's own.
@@ -68,26 +78,38 @@ class WandbLogger(CsvLogger):
         self.project, self.entity, self.group, self.directory = project, entity, group, directory
 
     def start(self, name: str, config: dict[str, Any], directory: Path) -> None:
-        """Opens the W&B run; the same name is resumed, so that a restart goes on in one run."""
+        """Opens the W&B run; the same place and config are resumed, so that a restart goes on in one run."""
         import wandb
 
         super().start(name, config, directory)
         Path(self.directory).mkdir(parents=True, exist_ok=True)
+        unique = sha256_json([str(directory.resolve()), config])[:12]
         self._run = wandb.init(
-            project=self.project, entity=self.entity, group=self.group, name=name, id=name, resume="allow",
+            project=self.project, entity=self.entity, group=self.group, name=name, id=unique,
+            resume="allow" if wandb_mode() == "online" else None,  # where the server knows what came before
             config=config, dir=self.directory, mode=wandb_mode(), reinit="create_new",
             settings=wandb.Settings(silent=True),
         )  # fmt: skip
 
     def record(self, row: Row) -> None:
         """Logs the row at its step."""
-        self._run.log({key: value for key, value in row.items() if key != "step"}, step=row.get("step"))
+        self._run.log(series(row), step=row["step"])
 
     def finish(self, metrics: Path, results: dict[str, Any]) -> None:
         """Writes the summary and closes the run."""
         super().finish(metrics, results)
         self._run.summary.update(results)
         self._run.finish()
+
+    def fail(self) -> None:
+        """Closes the run as failed."""
+        self._run.finish(exit_code=1)
+
+
+def series(row: Row) -> Row:
+    """The figures of a row under names that say what they are of: rows of one step are one row of W&B."""
+    path = "/".join(row[key] for key in ("split", "task") if key in row)
+    return {f"{path}/{name}": value for name, value in row.items() if name not in ("step", "split", "task")}
 
 
 Mode = Literal["online", "offline", "disabled", "shared"]

@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from src.utils.errors import UserError, first_differences
+from src.utils.errors import Stopped, UserError, first_differences
 from src.utils.files import sha256_file, sha256_json, write_json
 
 RECORD = "run.json"
@@ -136,13 +136,15 @@ def open_run(
 ) -> Iterator[Run]:
     """`begin_run` as a context: on leaving without an error the run appears whole; bad input leaves nothing.
 
-    Any other exception leaves the work beside its place, for the same command to resume.
+    Any other exception, `Stopped` too, leaves the work beside its place, for the same command to resume.
     """
     run = begin_run(directory, stage=stage, config=config, inputs=inputs, argv=argv)
     try:
         yield run
-    except UserError:
-        if not run.finished:
+    except UserError as error:
+        if isinstance(error, Stopped):
+            run.release()
+        elif not run.finished:
             run.abandon()
         raise
     except BaseException:

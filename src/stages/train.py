@@ -27,6 +27,7 @@ from src.stages.merge import merge
 from src.stages.places import OF_ONE_TASK, SPEED, STATISTICS, base_checkpoint, model_label, trained_name
 from src.stages.random_base import write_random_base
 from src.stages.statistics import statistics
+from src.stages.training_machine import require_machine
 from src.stages.training_network import training_network, watched
 from src.stages.training_options import TrainingOptions
 from src.stages.training_rows import source_rows, task_sources, token_cache, training_tables
@@ -64,8 +65,9 @@ def train(job: Job) -> Path:
     if cfg.strategy.name == "base" and model.path is not None:
         return _published_base(job, model)
     options = TrainingOptions.of(cfg, model)  # before anything is opened: a mistake in them leaves nothing behind
-    directory, start = run_directory(job), _start(job, model)
     world = resolve_world(options.trainer)
+    require_machine(model, None if cfg.base is None else Path(cfg.base), options, world)
+    directory, start = run_directory(job), _start(job, model)
     if world.size > 1 and started_world() is None:
         launch_ranks(job, world)
         return directory
@@ -77,7 +79,11 @@ def train(job: Job) -> Path:
             return directory
         logger: Logger = build(cfg.logger) if is_main_process() else NoLogger()
         logger.start(directory.name, identity, run.work)
-        run.results |= _fit(job, model, start, run, logger, options)
+        try:
+            run.results |= _fit(job, model, start, run, logger, options)
+        except BaseException:
+            logger.fail()
+            raise
         logger.finish(run.work / "metrics.jsonl", run.results)
     return directory
 

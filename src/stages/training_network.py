@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from src.checkpoints import Checkpoint
-from src.lit_modules.memory import demand, device_memory, require_memory
 from src.lit_modules.options import WatchOptions
 from src.lit_modules.watch import Watched
 from src.lit_modules.world import resolve_world
@@ -24,15 +23,15 @@ from src.models import (
 from src.models.adapters import add_adapters
 from src.models.attention import BACKENDS
 from src.models.quantised import quantisation
+from src.stages.places import existing_checkpoint
 from src.stages.training_options import TrainingOptions
-from src.utils.errors import UserError
 from src.utils.progress import say
 
 
 def training_network(
     model: ModelSpec, origin: Path, options: TrainingOptions, seed: int
 ) -> tuple[PreTrainedModel, Checkpoint | None]:
-    """Load it with its attention backend, kernels and adapters, once it is clear that it fits.
+    """Load it with its attention backend, kernels and adapters.
 
     Args:
         model: What it is.
@@ -44,12 +43,11 @@ def training_network(
         The network, and on several ranks the checkpoint that fills it: it comes without weights then.
 
     Raises:
-        UserError: It does not fit into memory, or a kernel or backend that is named is not there.
+        UserError: A kernel or backend that is named is not there.
     """
     gpu, half = options.trainer.accelerator == "gpu", options.trainer.half
     world = resolve_world(options.trainer)
     attention = choose_attention(model.attention, packed=options.batches.packing, half=half, gpu=gpu)
-    _require_memory(model, origin, options, world.size)
     name = next(key for key, backend in BACKENDS.items() if backend.name == attention)
     if world.size > 1 and model.adapter is None:
         network, weights = empty_model(origin, name), Checkpoint(origin)
@@ -66,7 +64,14 @@ def training_network(
 def watched(options: WatchOptions, origin: Path) -> Watched:
     """What is measured while training, with the checkpoints it is measured against."""
     base = Checkpoint(origin) if options.weight_delta is not None else None
-    return Watched(options, base, {task: Checkpoint(Path(place)) for task, place in options.specialists.items()})
+    return Watched(
+        options,
+        base,
+        {
+            task: Checkpoint(existing_checkpoint(place, f"watch.specialists.{task}"))
+            for task, place in options.specialists.items()
+        },
+    )
 
 
 def _loaded(model: ModelSpec, origin: Path, attention: str, half: bool, gpu: bool, seed: int) -> PreTrainedModel:
@@ -79,17 +84,3 @@ def _loaded(model: ModelSpec, origin: Path, attention: str, half: bool, gpu: boo
     network = load_model(origin, dtype=frozen, attention=attention, **extra)
     add_adapters(network, model.lora, seed)
     return network
-
-
-def _require_memory(model: ModelSpec, origin: Path, options: TrainingOptions, ranks: int) -> None:
-    if model.adapter == "qlora" and ranks > 1:
-        raise UserError("model.adapter=qlora is for one GPU; with several take model.adapter=lora")
-    gpu = options.trainer.accelerator == "gpu"
-    need = demand(
-        AutoConfig.from_pretrained(origin), options.batches.micro_batch, options.batches.max_length,
-        rank_of_adapter=None if model.adapter is None else model.lora.rank, optimizer=options.optimizer.kind,
-        half=options.trainer.half, checkpointing=model.gradient_checkpointing, quantised=model.adapter == "qlora",
-        ranks=ranks,
-    )  # fmt: skip
-    available = device_memory(gpu) / (1 if gpu else ranks)
-    require_memory(need, available, "a GPU's memory" if gpu else "memory")

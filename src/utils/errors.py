@@ -11,6 +11,10 @@ class UserError(ValueError):
     """
 
 
+class Stopped(UserError):
+    """A run that could not go on, e.g. for a full disk: unlike after other bad input, what it has written is kept."""
+
+
 def first_differences(label: str, differences: list[str], limit: int = 5) -> str:
     """`label: a; b; c (and 7 more)`, the form in which every mismatch is reported."""
     shown = "; ".join(differences[:limit])

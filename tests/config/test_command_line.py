@@ -1,3 +1,4 @@
+import errno
 import sys
 
 import pytest
@@ -32,6 +33,14 @@ def test_an_unknown_key_of_a_node_is_named():
 def test_our_own_defects_keep_their_traceback():
     assert explain(failure_of(first=1, second=0)) is None
     assert explain(ZeroDivisionError("x")) is None
+
+
+def test_a_full_disk_is_one_line():
+    line = explain(OSError(errno.ENOSPC, "No space left on device", "runs/x/metrics.jsonl"))
+    assert line == (
+        "cannot write runs/x/metrics.jsonl: No space left on device; make room, and the same command goes on from here"
+    )
+    assert explain(PermissionError(errno.EACCES, "Permission denied")) is None
 
 
 def test_a_missing_key_is_one_line():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +12,8 @@ import torch
 from src.checkpoints import Checkpoint
 from src.lit_modules.export import export_checkpoint
 from src.lit_modules.fit import fit
-from src.lit_modules.options import CheckpointOptions, OptimizerOptions
+from src.lit_modules.options import CheckpointOptions, OptimizerOptions, WatchOptions
+from src.lit_modules.watch import Watched
 from src.models import LoraSettings, load_model
 from src.models.adapters import add_adapters
 from src.models.quantised import quantisation
@@ -31,8 +34,8 @@ def train(network: torch.nn.Module, place: Path, steps: int = 6) -> list[float]:
     losses = list[float]()
     fit(
         network, TABLES, TABLES, pad_token=tiny.PAD, work_dir=place, optimizer=OptimizerOptions(5e-2, warmup=0.0),
-        batches=tiny.batches(3, 9, steps=steps), checkpoints=CheckpointOptions(every_steps=2, keep=9, select="best"),
-        on_record=lambda row: losses.append(row["loss"]),
+        batches=tiny.batches(3, 9, steps=steps), on_record=lambda row: losses.append(row["loss"]),
+        checkpoints=CheckpointOptions(every_steps=2, keep=9, select="best", validate_every=3),
     )  # fmt: skip
     return losses
 
@@ -55,6 +58,26 @@ def test_only_adapters_are_trained_and_the_export_is_the_base_with_their_updates
     assert moved == {name for name in before.names if name.endswith("proj.weight")}
     rank = torch.linalg.matrix_rank(after.tensor(q := "model.layers.1.self_attn.q_proj.weight") - before.tensor(q))
     assert rank == SETTINGS.rank
+
+
+def test_weight_deltas_are_those_of_the_export(base: Path, tmp_path: Path) -> None:
+    """The update of an adapter, measured while it trains, against the difference of the exported weights."""
+    seen = list[dict[str, Any]]()
+    network = load_model(base)
+    add_adapters(network, SETTINGS, seed=0)
+    watch = Watched(WatchOptions(weight_delta=2), Checkpoint(base), {"base": Checkpoint(base)})
+    fit(
+        network, TABLES, {}, pad_token=tiny.PAD, work_dir=tmp_path / "w", optimizer=OptimizerOptions(5e-2, warmup=0.0),
+        batches=tiny.batches(3, 9, steps=2), watch=watch, on_record=seen.append,
+    )  # fmt: skip
+    export_checkpoint(network, tiny.tokenizer(), tmp_path / "out", torch.float32, Checkpoint(base))
+    before, after = Checkpoint(base), Checkpoint(tmp_path / "out")
+    names = [name for name in before.names if "layers.1." in name and name.endswith("proj.weight")]
+    updates = torch.cat([(after.tensor(name) - before.tensor(name)).flatten() for name in names])
+    [row] = [row for row in seen if row["split"] == "weights"]
+    assert row["l2/layers.1"] == pytest.approx(updates.norm().item(), rel=1e-4)
+    assert [name for name in row if name.startswith("l2/")] == ["l2/layers.0", "l2/layers.1"]
+    assert math.isnan(row["cosine_base/layers.1"])  # the base has moved nowhere
 
 
 def test_a_resumed_run_ends_the_same_and_its_checkpoints_hold_adapters_alone(base: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ import torch
 
 from src.data.examples import Example
 from src.lit_modules.fit import FitResult, fit
-from src.lit_modules.options import CheckpointOptions, OptimizerOptions
-from src.utils.errors import UserError
+from src.lit_modules.options import CheckpointOptions, OptimizerOptions, WatchOptions
+from src.lit_modules.watch import Watched
+from src.utils.errors import Stopped, UserError
 from tests.lit_modules import tiny
+from tests.lit_modules.test_weight_delta import Held
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = {"a": tiny.rows("a", 9), "b": tiny.rows("b", 5, length=3)}
@@ -102,15 +105,31 @@ def test_loss_is_the_mean_over_answer_tokens(tmp_path: Path) -> None:
     assert result.losses["a"] == pytest.approx(total / count, rel=1e-5)  # the first step has a rate of 0
 
 
+def noisy(seed: int = 0) -> torch.nn.Module:
+    """With dropout, so that a step depends on the state of the random stream."""
+    network = tiny.network(seed)
+    for layer in network.model.layers:
+        layer.self_attn.attention_dropout = 0.2
+    return network
+
+
+def watched(network: torch.nn.Module) -> Watched:
+    """Everything is measured, some of it before a step and some after it."""
+    base = Held({name: value.detach().clone() for name, value in network.state_dict().items()})
+    return Watched(WatchOptions(weight_delta=3, gradient_cosine=2), base)
+
+
 def test_killed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    whole = tiny.network()
-    expected = run(tmp_path / "whole", whole)
+    """Sampler, dropout, accumulation (two micro-batches a step), optimiser, schedule, and all that is recorded."""
+    whole = noisy()
+    expected = run(tmp_path / "whole", whole, watch=watched(tiny.network()))
+    assert metrics(tmp_path / "whole")[1]["loss"] != losses_without_dropout(tmp_path / "plain")[1]
     script = "import tests.lit_modules.test_fit as t, pathlib; t.killed_run(pathlib.Path({!r}), {})"
     for step in (8, 13):  # goes on from step 6 and 12: both were validated before they were saved
         command = [sys.executable, "-c", script.format(str(tmp_path / "killed"), step)]
         assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
-    resumed = tiny.network(seed=99)  # the weights come from the checkpoint
-    result = run(tmp_path / "killed", resumed)
+    resumed = noisy(seed=99)  # the weights come from the checkpoint
+    result = run(tmp_path / "killed", resumed, watch=watched(tiny.network()))
     assert_equal_weights(whole, resumed)
     assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
     assert result.losses == expected.losses
@@ -125,7 +144,12 @@ def killed_run(work_dir: Path, step: int) -> None:
         if row["step"] == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    run(work_dir, tiny.network(), on_record=kill)
+    run(work_dir, noisy(), watch=watched(tiny.network()), on_record=kill)
+
+
+def losses_without_dropout(work_dir: Path) -> list[float]:
+    run(work_dir, tiny.network(), batches=tiny.batches(2, 4, steps=3))
+    return [row["loss"] for row in metrics(work_dir)]
 
 
 def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
@@ -174,6 +198,28 @@ def test_failed_save_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.Mon
     assert_equal_weights(one, other)
 
 
+def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    """The system itself refuses to write: no file may grow beyond 20 kB from step 5 on."""
+    run(tmp_path / "whole", one := tiny.network())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(row: dict[str, Any]) -> None:
+        if row["step"] == 5:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+
+    try:
+        with pytest.raises(Stopped, match=r"cannot save a checkpoint in .*: File too large; the one before is kept"):
+            run(tmp_path / "full", tiny.network(), on_record=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    folder = tmp_path / "full" / "checkpoints"
+    assert "step-00000003.ckpt" in [path.name for path in folder.iterdir()]
+    run(tmp_path / "full", other := tiny.network(seed=99))
+    assert_equal_weights(one, other)
+    assert metrics(tmp_path / "full") == metrics(tmp_path / "whole")
+    assert [path.name for path in sorted(folder.iterdir())] == ["step-00000015.ckpt", "step-00000018.ckpt"]
+
+
 def test_best_by_validation_loss(tmp_path: Path) -> None:
     """A rate so high that training diverges: the best weights are not the last."""
     network = tiny.network()
@@ -193,7 +239,9 @@ def test_nan_stops_with_the_rows_named(tmp_path: Path) -> None:
     network = tiny.network()
     with torch.no_grad():
         network.model.norm.weight.fill_(float("nan"))
-    with pytest.raises(UserError, match=r"nan at step 1.*Rows of the batch: [ab]/[ab]\d"):
+    with pytest.raises(
+        Stopped, match=r"nan at step 1; no checkpoint had been saved yet.*rows of the batch: [ab]/[ab]\d"
+    ):
         run(tmp_path, network)
 
 

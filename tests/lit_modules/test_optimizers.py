@@ -61,6 +61,9 @@ def test_constants_and_groups() -> None:
         (lambda: WatchOptions(weight_delta=0), "watch.weight_delta=0: expected at least 1"),
         (lambda: CheckpointOptions(select="first"), "unknown checkpoint.select"),
         (lambda: CheckpointOptions(keep=0), "checkpoint.keep=0"),
+        (lambda: CheckpointOptions(every_steps=0), "checkpoint.every_steps=0: expected at least 1, or null"),
+        (lambda: CheckpointOptions(select="best"), "checkpoint.select=best needs checkpoint.validate_every"),
+        (lambda: WatchOptions(specialists={"a": "x"}), "watch.specialists .* set that too"),
     ],
 )
 def test_bad_settings(make: Any, message: str) -> None:

@@ -19,7 +19,8 @@ from src.lit_modules.fit import FitResult, fit
 from src.lit_modules.options import CheckpointOptions, OptimizerOptions, TrainerOptions, WatchOptions
 from src.lit_modules.watch import Watched
 from src.lit_modules.world import connect, resolve_world
-from src.models import empty_model, load_model
+from src.models import LoraSettings, empty_model, load_model
+from src.models.adapters import add_adapters
 from src.stages.launch import run_ranks
 from tests.lit_modules import tiny
 
@@ -34,8 +35,11 @@ def run(base: Path, work_dir: Path, out: Path, **changes: Any) -> FitResult:
     world = resolve_world(trainer)
     connect(trainer, world)
     weights = Checkpoint(base)
-    lean = world.size > 1
+    adapter = changes.pop("adapter", False)
+    lean = world.size > 1 and not adapter
     network = empty_model(base) if lean else load_model(base)
+    if adapter:
+        add_adapters(network, LoraSettings(rank=4, alpha=8), seed=0)
     tables = tiny.tables(ROWS)
     result = fit(
         network, tables, tables, pad_token=tiny.PAD, work_dir=work_dir, optimizer=OptimizerOptions(3e-2, eps=1e-2),
@@ -43,7 +47,7 @@ def run(base: Path, work_dir: Path, out: Path, **changes: Any) -> FitResult:
         checkpoints=CheckpointOptions(every_steps=2, keep=9, validate_every=3),
         watch=Watched(WatchOptions(weight_delta=3, gradient_cosine=3), weights), weights=weights if lean else None,
     )  # fmt: skip
-    export_checkpoint(network, tiny.tokenizer(), out, torch.float32)
+    export_checkpoint(network, tiny.tokenizer(), out, torch.float32, weights if adapter else None)
     return result
 
 
@@ -120,6 +124,28 @@ def test_two_ranks_go_on_from_the_file_of_one_and_three_from_their_shards(base: 
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         on_ranks(count, base, here / "work", here / "out", packing=True)
         assert_same_run(places[0], here)
+
+
+@pytest.mark.slow
+def test_shards_of_eight_ranks_reopen_on_two(base: Path, single: Path, tmp_path: Path) -> None:
+    eight, two = tmp_path / "eight", tmp_path / "two"
+    on_ranks(8, base, eight / "work", eight / "out")
+    assert_same_run(single, eight)
+    shutil.copytree(eight / "work", two / "work")
+    for path in sorted((two / "work" / "checkpoints").iterdir())[1:]:
+        shutil.rmtree(path)
+    on_ranks(2, base, two / "work", two / "out")
+    assert_same_run(single, two)
+
+
+@pytest.mark.slow
+def test_adapters_on_two_ranks_give_what_they_give_on_one(base: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    run(base, one / "work", one / "out", adapter=True)
+    on_ranks(2, base, two / "work", two / "out", adapter=True)
+    assert_same_run(one, two)
+    weights = [row for row in rows(two / "work") if row["split"] == "weights"]
+    assert weights[0]["l2/layers.0"] > 0
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import multiprocessing
 import pytest
 
 from src.reporting.records import fingerprint, open_run, read_record
-from src.utils.errors import UserError
+from src.utils.errors import Stopped, UserError
 
 CONFIG = {"steps": 3, "merge": {"method": "ties", "weight": 0.3}}
 
@@ -97,3 +97,14 @@ def test_the_fingerprint_follows_the_content(tmp_path):
     (tmp_path / "one" / "run.json").unlink()
     (tmp_path / "two" / "run.json").unlink()
     assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "two")
+
+
+def test_bad_input_leaves_nothing_but_a_stopped_run_leaves_its_work(tmp_path):
+    for error, left in ((UserError("bad"), False), (Stopped("full"), True)):
+        place = tmp_path / type(error).__name__
+        with pytest.raises(UserError), open_run(place, stage="train", config=CONFIG) as run:
+            (run.scratch / "step.ckpt").write_text("x")
+            raise error
+        assert not place.exists()
+        assert (tmp_path / f".{place.name}.partial" / ".scratch" / "step.ckpt").exists() is left
+        assert open_run(place, stage="train", config=CONFIG).__enter__().fresh is not left

@@ -19,7 +19,8 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from src.lit_modules.options import CheckpointOptions
-from src.utils.errors import UserError
+from src.lit_modules.sharding import local
+from src.utils.errors import Stopped
 from src.utils.ranks import from_main
 
 PREFIX = "step-"
@@ -114,6 +115,7 @@ class ResumeCheckpoints(L.Callback):
 
     def _save(self, trainer: L.Trainer) -> None:
         step = trainer.global_step
+        _require_numbers(trainer, step)
         final, temporary = self.path(step), self.directory / f".saving-{step:08d}.ckpt"
         self.directory.mkdir(parents=True, exist_ok=True)
         with _disk_errors(self.directory):
@@ -138,8 +140,13 @@ class StreamedFiles(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write the checkpoint; a full disk is an `OSError`."""
-        with Path(path).open("wb") as file:
-            torch.save(checkpoint, file)
+        try:
+            with Path(path).open("wb") as file:
+                torch.save(checkpoint, file)
+        except RuntimeError as error:  # torch's own complaint about the end of a file that could not be written
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 @contextlib.contextmanager
@@ -148,10 +155,21 @@ def _disk_errors(directory: Path) -> Iterator[None]:
         yield
     except (OSError, CheckpointException) as error:
         reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
-        raise UserError(
+        raise Stopped(
             f"cannot save a checkpoint in {directory}: {reason}; the one before is kept: make room and run the same "
-            "command, or set another output= or checkpoint.keep=1"
+            "command, with checkpoint.keep=1 to need less"
         ) from error
+
+
+def _require_numbers(trainer: L.Trainer, step: int) -> None:
+    """Weights that are no numbers must not push out checkpoints that are good."""
+    trained = (parameter for parameter in trainer.lightning_module.parameters() if parameter.requires_grad)
+    broken = not all(bool(torch.isfinite(local(parameter)).all()) for parameter in trained)
+    if trainer.strategy.reduce_boolean_decision(broken, all=False):
+        raise Stopped(
+            f"the weights are not numbers after step {step} and are not saved; earlier checkpoints are kept. "
+            "Lower strategy.learning_rate"
+        )
 
 
 def _flush(path: Path) -> None:

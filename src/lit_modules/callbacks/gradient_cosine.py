@@ -12,11 +12,12 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from src.data.collate import Batch
+from src.lit_modules.callbacks.record import BEFORE_STEP
 from src.lit_modules.loss import token_losses
+from src.lit_modules.sharding import local
 
 Row = dict[str, Any]
 Write = Callable[[L.Trainer, Row], None]
@@ -41,7 +42,7 @@ class GradientCosine(L.Callback):
     ) -> None:
         """Measures where it is due."""
         if trainer.global_step % self.every_steps == 0:
-            self.write(trainer, {"split": "gradients", **self.measure(trainer, pl_module)})
+            self.write(trainer, {"split": BEFORE_STEP, **self.measure(trainer, pl_module)})
 
     def measure(self, trainer: L.Trainer, module: L.LightningModule) -> Row:
         """Cosines and norms at the weights as they are."""
@@ -71,13 +72,9 @@ class GradientCosine(L.Callback):
             with trainer.precision_plugin.train_step_context():
                 loss = token_losses(network, micro).sum() * scale
             module.manual_backward(loss)
-        found = [_local(p.grad).detach().clone() for p in network.parameters() if p.grad is not None]
+        found = [local(p.grad).detach().clone() for p in network.parameters() if p.grad is not None]
         network.zero_grad()
         return found
-
-
-def _local(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _dot(one: list[torch.Tensor], other: list[torch.Tensor]) -> torch.Tensor:

@@ -14,6 +14,7 @@ from src.lit_modules.callbacks.throughput import Throughput
 from src.utils.files import write_text
 
 Row = dict[str, Any]
+BEFORE_STEP = "gradients"  # rows of this split are written when the next step begins, the others when theirs ends
 
 
 class LossRecord(L.Callback):
@@ -61,5 +62,11 @@ class LossRecord(L.Callback):
 
 
 def _rows_until(text: str, step: int) -> list[str]:
-    """Whole lines whose step is at most `step`; a line that a kill cut short has no newline."""
-    return [line for line in text.splitlines(keepends=True) if line.endswith("\n") and json.loads(line)["step"] <= step]
+    """Whole lines that will not be written again from `step` on; a line that a kill cut short has no newline."""
+    return [
+        line for line in text.splitlines(keepends=True) if line.endswith("\n") and _is_before(json.loads(line), step)
+    ]
+
+
+def _is_before(row: Row, step: int) -> bool:
+    return row["step"] < step or (row["step"] == step and row["split"] != BEFORE_STEP)

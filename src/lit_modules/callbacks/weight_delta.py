@@ -1,20 +1,22 @@
 """How far the weights have moved from the base, layer by layer, while training runs.
 
 Every parameter is reduced to a few sums over the shard that this rank holds, and the sums are added over ranks, so
-the model is never gathered.
+the model is never gathered. Of a network with adapters, the weights that have one are measured: the others are frozen.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import lightning as L
 import torch
+from torch.distributed.tensor import DTensor, Shard
 
 from src.lit_modules.sharding import local_shard
+from src.models.adapters import NAME, adapter_updates
 
 Row = dict[str, Any]
 SUMS = 6  # of d^2, base^2, d, s, s^2, d*s for an update d and a specialist's update s; their count goes with them
@@ -75,17 +77,29 @@ class WeightDelta(L.Callback):
             add_ranks: Sums a tensor over ranks.
         """
         sums: dict[str, torch.Tensor] = {}
-        for name, parameter in network.named_parameters():
-            here = local_shard(parameter, parameter).double()
-            base = local_shard(self.base.tensor(name), parameter).double()
-            others = [local_shard(weights.tensor(name), parameter) for weights in self.specialists.values()] or [base]
+        for name, like, update in self._updates(network):
+            base = local_shard(self.base.tensor(name), like).double()
+            others = [local_shard(weights.tensor(name), like) for weights in self.specialists.values()] or [base]
             table = sums.setdefault(layer_of(name), torch.zeros(len(others), SUMS + 1, dtype=torch.float64))
-            table += torch.stack([_sums(here - base, base, other.double() - base) for other in others])
+            table += torch.stack([_sums(update, base, other.double() - base) for other in others])
         total = add_ranks(torch.stack(list(sums.values())))
         return [
             {"layer": layer, **_distances(table[0]), **self._likeness(table)}
             for layer, table in zip(sums, total, strict=True)
         ]
+
+    def _updates(self, network: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+        """Name of each weight, a tensor that is divided as it is, and this rank's part of its update."""
+        whole = all(parameter.requires_grad for parameter in network.parameters())
+        updates = [] if whole else list(adapter_updates(network))
+        for name, given in updates:
+            update = given(NAME)
+            if isinstance(update, DTensor):
+                update = update.redistribute(placements=[Shard(0)])
+            yield name, update, local_shard(update, update).double()
+        for name, parameter in [] if updates else network.named_parameters():
+            base = local_shard(self.base.tensor(name), parameter)
+            yield name, parameter, local_shard(parameter, parameter).double() - base.double()
 
     def _likeness(self, table: torch.Tensor) -> Row:
         row = {}

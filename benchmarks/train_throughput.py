@@ -1,0 +1,103 @@
+"""Answer tokens a second of fine-tuning: this project's trainer, Hugging Face's `Trainer`, and TRL's packed SFT.
+
+    python -m benchmarks.train_throughput --trl-python VENV/bin/python
+    python -m benchmarks.train_throughput --gpu                # one H200 or H100: see benchmarks/train_gpu.py
+
+On the CPU all train the same small Qwen2 from the same weights, for one epoch over the same real rows (KodCode
+questions with their solutions, CodeXGLUE functions with their docstrings) as the Qwen2.5 tokenizer cuts them, with
+AdamW, the same rows a step on average, clipping and schedule, in float32. Token ids are renumbered to those that occur,
+so that the output head has about the share of the work that it has in a real model (with 152k rows it would be most of
+it, and a trainer that skips prompt tokens there would gain more). Each contender runs in a process of its own, after a
+warm-up step; contenders take turns, and the fastest of the rounds counts.
+
+TRL is wanted in an environment of its own beside this one (`python -m venv --system-site-packages VENV`,
+`VENV/bin/pip install trl`); without `--trl-python` it is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import machine
+from benchmarks.train_work import Work, prepare
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data"
+NAMES = {
+    "padded": "HF Trainer, padded, micro-batch 8",
+    "grouped": "HF Trainer, padded, grouped by length",
+    "trl": "TRL SFTTrainer, packed (bfd)",
+    "ours": "ours, packed",
+}
+
+Result = dict[str, Any]
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gpu", action="store_true", help="full-size models on one GPU instead of the peers on a CPU")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with kodcode/, codexglue/, tokenizers/")
+    parser.add_argument("--rows", type=int, default=128, help="half of each task")
+    parser.add_argument("--max-length", type=int, default=2048)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--trl-python", type=Path, help="interpreter of an environment with TRL")
+    parser.add_argument("--contenders", nargs="+", choices=NAMES, default=list(NAMES))
+    given = parser.parse_args()
+    if given.gpu:
+        from benchmarks.train_gpu import measure
+
+        measure(given.data)
+        return
+    names = [name for name in given.contenders if name != "trl" or given.trl_python]
+    with tempfile.TemporaryDirectory() as scratch:
+        work = prepare(given.data, Path(scratch), given.rows, given.max_length)
+        runs = [(name, _run(name, Path(scratch), given.trl_python)) for _ in range(given.rounds) for name in names]
+    fastest = {name: min((r for n, r in runs if n == name), key=lambda result: result["seconds"]) for name in names}
+    report(work, fastest)
+
+
+def _run(name: str, folder: Path, trl_python: Path | None) -> Result:
+    """One contender in its own process; its last line is its result."""
+    python = str(trl_python) if name == "trl" else sys.executable
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1"}
+    command = [python, "-m", "benchmarks.train_contenders", name, str(folder)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
+    result: Result = json.loads(done.stdout.splitlines()[-1])
+    print(f"{NAMES[name]}: {result['seconds']:.1f} s", file=sys.stderr, flush=True)
+    return result
+
+
+def report(work: Work, results: dict[str, Result]) -> None:
+    """The table, the machine, and what was trained."""
+    columns = ("trainer", "answer tokens/s", "ratio", "real tokens/s", "padding", "seconds", "GiB", "mean loss")
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    first = next(iter(results.values()))
+    for name, one in results.items():
+        cells: Sequence[object] = (
+            NAMES[name],
+            f"{work.answer_tokens / one['seconds']:.0f}",
+            f"{first['seconds'] / one['seconds']:.2f}x",
+            f"{work.tokens / one['seconds']:.0f}",
+            f"{1 - work.tokens / one['fed_tokens']:.0%}",
+            f"{one['seconds']:.1f}",
+            f"{one['peak_memory_gib']:.1f}",
+            f"{one['loss']:.3f}",
+        )
+        print("| " + " | ".join(map(str, cells)) + " |")
+    print(json.dumps({**asdict(work), **machine("torch", "transformers", "lightning")}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""The real command in this process: `train.py` with its arguments, its exit code and what it prints."""
+
+from __future__ import annotations
+
+import sys
+
+import train
+from src.config.command_line import Script
+
+
+def run_train(monkeypatch, capsys, *overrides):
+    """Exit code, and the lines of stderr that begin with "error:"."""
+    script = Script()
+    monkeypatch.setattr(train, "script", script)
+    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, overrides)])
+    for name in ("HYDRA_FULL_ERROR", "OMP_WAIT_POLICY"):  # the script sets them for good
+        monkeypatch.setenv(name, "1" if name == "HYDRA_FULL_ERROR" else "passive")
+    code = 0
+    try:
+        script.run(train.main)
+    except SystemExit as stopped:
+        code = stopped.code
+    printed = capsys.readouterr().err.splitlines()
+    return code, [line for line in printed if line.startswith("error:")]
+
+
+def refused(monkeypatch, capsys, *overrides):
+    """The one line of a command that ends with exit code 2."""
+    code, lines = run_train(monkeypatch, capsys, *overrides)
+    assert code == 2
+    assert len(lines) == 1, lines
+    return lines[0]
