@@ -25,7 +25,7 @@ def check_train(cfg: DictConfig, of_one_task: Collection[str]) -> None:
     name = cfg.strategy.name
     if name in of_one_task and cfg.task.name not in cfg.tasks:
         problems.append(f"task={cfg.task.name} is not among tasks; add +task@tasks.{cfg.task.name}={cfg.task.name}")
-    if name in ("specialist", "base"):
+    if name in (*of_one_task, "base"):
         if cfg.watch.gradient_cosine is not None:
             problems.append(f"watch.gradient_cosine compares tasks; strategy={name} has one: take strategy=mix")
         if any(cfg.mix[key] is not None for key in ("ratio", "ratios")) or cfg.mix.temperature != 1:

@@ -13,7 +13,7 @@ from typing import Any
 
 from src.utils.errors import UserError
 from src.utils.files import sha256_file
-from src.utils.jsonl import iterate_jsonl
+from src.utils.jsonl import UNREADABLE, iterate_jsonl
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 
@@ -102,7 +102,7 @@ def _json_rows(path: Path) -> Iterator[Any]:
     with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
         try:
             value = json.load(file)
-        except ValueError as error:
+        except (*UNREADABLE, ValueError) as error:
             raise UserError(f"{path} is not JSON: {error}") from error
     if not isinstance(value, list):
         raise UserError(f"{path}: expected a list of objects, got {type(value).__name__}; or name it .jsonl")

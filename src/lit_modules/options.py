@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from src.data.budget import Budget
 from src.utils.errors import UserError, unknown_choice
@@ -147,13 +147,13 @@ class WatchOptions:
 
     Args:
         weight_delta: Steps between measurements of how far the weights have moved, layer by layer; None: never.
-        specialists: Task -> checkpoint whose update the run's own is compared with.
+        specialists: Task -> checkpoint whose update the run's own is compared with; None: with none.
         gradient_cosine: Steps between measurements of the angle between the tasks' gradients; None: never.
         gradient_rows: Rows of each task for that.
     """
 
     weight_delta: int | None = None
-    specialists: Mapping[str, str] = field(default_factory=dict)
+    specialists: Mapping[str, str] | None = None
     gradient_cosine: int | None = None
     gradient_rows: int = 32
 

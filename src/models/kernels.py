@@ -25,7 +25,7 @@ def apply_kernels(network: PreTrainedModel, *, liger: bool | None = None, compil
         UserError: Liger is wanted and not installed, or there is no GPU for it.
     """
     applied = []
-    if _wants_liger(liger):
+    if wants_liger(liger):
         from liger_kernel.transformers import _apply_liger_kernel_to_instance
 
         _apply_liger_kernel_to_instance(network, cross_entropy=False, fused_linear_cross_entropy=False)
@@ -55,7 +55,12 @@ def decoder_layers(network: torch.nn.Module) -> torch.nn.ModuleList:
     return found[0]
 
 
-def _wants_liger(liger: bool | None) -> bool:
+def wants_liger(liger: bool | None) -> bool:
+    """Whether Liger's kernels are used; None: where they are installed and there is a GPU.
+
+    Raises:
+        UserError: They are wanted and not installed, or there is no GPU for them.
+    """
     installed, gpu = importlib.util.find_spec("liger_kernel") is not None, torch.cuda.is_available()
     if liger and not installed:
         raise UserError("model.liger=true is not installed: pip install liger-kernel, or set model.liger=null")

@@ -68,7 +68,8 @@ class Job:
         extras = []
         for override in self.overrides:
             key, _, value = override.lstrip("+~").partition("=")
-            if key.split(".")[0] in PLACES or key in {*named, *LABELLED} or key.startswith("hydra"):
+            place = key if key.startswith("checkpoint.") else key.split(".")[0]  # in training, a group of settings
+            if place in PLACES or key in {*named, *LABELLED} or key.startswith("hydra"):
                 continue
             extras.append(_slug(key.rsplit(".", 1)[-1] + value))
         together = "-".join(extras)

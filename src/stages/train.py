@@ -34,6 +34,8 @@ from src.stages.training_rows import source_rows, task_sources, token_cache, tra
 from src.utils.ranks import from_main, is_main_process, wait_for_all
 
 OWN_KEYS = {"strategy", "task", "output", "merge"}  # of a run; all others are handed on to the runs that come first
+# keys of `checkpoint` that decide how safely a run is saved, not what it ends with
+SAVING = tuple(f"checkpoint.{key}" for key in ("every_steps", "every_seconds", "keep", "validate_every"))
 BASE_KEYS = {"model", "debug", "seed", "output_root", "logger"}  # what the making of a base depends on
 DRAWN = (
     "path",
@@ -192,7 +194,7 @@ def run_directory(job: Job) -> Path:
     cfg = job.cfg
     task = cfg.task.name if cfg.strategy.name == "specialist" else None
     is_published = cfg.strategy.name == "base" and cfg.model.path is not None
-    extras = [] if is_published else job.extras(("model", "strategy", "task", "seed", *SPEED))
+    extras = [] if is_published else job.extras(("model", "strategy", "task", "seed", *SPEED, *SAVING))
     return job.directory(trained_name(model_label(cfg.model), cfg.strategy.name, task, cfg.seed, extras))
 
 
@@ -202,6 +204,8 @@ def _identity(job: Job) -> dict[str, Any]:
     identity.pop("merge")
     if job.cfg.strategy.name != "specialist":
         identity.pop("task")
+    if job.cfg.checkpoint.select == "best":
+        identity["checkpoint"] = {key: job.cfg.checkpoint[key] for key in ("select", "validate_every")}
     for node, key in (name.split(".") for name in SPEED):
         identity[node] = {name: value for name, value in identity[node].items() if name != key}
     return identity

@@ -69,7 +69,7 @@ def watched(options: WatchOptions, origin: Path) -> Watched:
         base,
         {
             task: Checkpoint(existing_checkpoint(place, f"watch.specialists.{task}"))
-            for task, place in options.specialists.items()
+            for task, place in (options.specialists or {}).items()
         },
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,20 @@ from typing import Any
 from src.utils.errors import UserError
 from src.utils.files import atomic_open
 
+UNREADABLE = (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError)  # other bytes than gzip's or UTF-8's, or cut
+
 
 def iterate_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of a `.jsonl` or `.jsonl.gz` file; blank lines are passed over.
 
     Raises:
-        UserError: The file is missing, or a line is not a JSON object (its number is named).
+        UserError: The file is missing or damaged, or a line is not a JSON object (its number is named).
     """
     if not path.is_file():
         raise UserError(f"no such file: {path}")
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_lines(file, path), 1):
             if not line.strip():
                 continue
             try:
@@ -32,6 +35,13 @@ def iterate_jsonl(path: Path) -> Iterator[dict[str, Any]]:
             if not isinstance(value, dict):
                 raise UserError(f"{path}, line {number}: expected a JSON object, got {type(value).__name__}")
             yield value
+
+
+def _lines(file: Iterable[str], path: Path) -> Iterator[str]:
+    try:
+        yield from file
+    except UNREADABLE as error:
+        raise UserError(f"{path} is damaged or not what its name says: {error}") from error
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

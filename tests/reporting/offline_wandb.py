@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import wandb
 from wandb.proto.wandb_internal_pb2 import Record
 
 BLOCK, HEADER = 32768, 7
@@ -31,7 +32,8 @@ class OfflineRun:
 
 
 def offline_runs(directory: Path) -> list[OfflineRun]:
-    """All runs below a directory, in the order of their start."""
+    """All runs below a directory, in the order of their start, once the process that writes them has ended."""
+    wandb.teardown()
     return [_read(path) for path in sorted(directory.glob("wandb/offline-run-*/run-*.wandb"))]
 
 

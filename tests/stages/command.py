@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
+from pathlib import Path
 
-import train
-from src.config.command_line import Script
+TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 
 
 def run_train(monkeypatch, capsys, *overrides):
     """Exit code, and the lines of stderr that begin with "error:"."""
-    script = Script()
-    monkeypatch.setattr(train, "script", script)
     monkeypatch.setattr(sys, "argv", ["train.py", *map(str, overrides)])
     for name in ("HYDRA_FULL_ERROR", "OMP_WAIT_POLICY"):  # the script sets them for good
         monkeypatch.setenv(name, "1" if name == "HYDRA_FULL_ERROR" else "passive")
     code = 0
     try:
-        script.run(train.main)
+        runpy.run_path(str(TRAIN), run_name="__main__")
     except SystemExit as stopped:
         code = stopped.code
     printed = capsys.readouterr().err.splitlines()

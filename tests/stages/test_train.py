@@ -97,10 +97,11 @@ def test_a_published_base_is_where_it_lies(world):
 def test_a_name_that_cannot_be_fetched_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("src.stages.training_machine.device_memory", lambda gpu: 2.0**40)
     with pytest.raises(
         UserError, match=r"(?s)model.path=Qwen/.*hf download .*model.path=DIR, or debug=shrink.*init=random"
     ):
-        train(compose_job("train", ["model=qwen7b", "strategy=mix", f"output_root={tmp_path}"]))
+        train(compose_job("train", ["model=qwen7b", "trainer=cpu", "strategy=mix", f"output_root={tmp_path}"]))
 
 
 def test_bad_settings_leave_nothing_behind(tmp_path, world):
