@@ -98,6 +98,12 @@ def reference_rows(problems: list[Problem]) -> list[dict[str, str]]:
     return [{"task_id": row.task_id, "solution": row.prompt + row.canonical_solution} for row in problems]
 
 
+def known_rows(path: Path, problems: list[Problem]) -> list[dict[str, str]]:
+    """The rows of a file whose problems the benchmark has (EvalPlus passes over the others)."""
+    known = {problem.task_id for problem in problems}
+    return [row for row in read_jsonl(path) if row["task_id"] in known]
+
+
 def sandbox_cost(programs: int = 300) -> dict[str, float]:
     """Milliseconds a trivial program, one after the other: in the sandbox, without isolation, and as `python -c`."""
     problem = Problem("T/0", "def f(x):\n", "f", "    return x\n", [[1]], [[2]])
@@ -153,10 +159,8 @@ def main() -> None:
             for dataset in given.datasets:
                 scratch = Path(folder)
                 samples = scratch / f"{dataset}.jsonl"
-                if given.samples:
-                    write_jsonl(samples, read_jsonl(given.samples))
-                else:
-                    write_jsonl(samples, reference_rows(load_problems(benchmark_path(dataset))))
+                problems = load_problems(benchmark_path(dataset))
+                write_jsonl(samples, known_rows(given.samples, problems) if given.samples else reference_rows(problems))
                 report(dataset, *compare(dataset, samples, scratch, given.repeats))
     print("milliseconds a trivial program:", {name: round(cost, 2) for name, cost in sandbox_cost().items()})
     versions = {name: version(name) for name in ("evalplus", "numpy")}

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.evaluation.groundtruth import Truth, ground_truths
+from src.evaluation.groundtruth import ground_truths
 from src.evaluation.problems import Problem
 from src.evaluation.programs import candidate_programs, fenced_code, program_text
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker
 from src.evaluation.sandboxed_sanitise import sanitise_in_sandbox
 from src.evaluation.suites import PASS, run_suite
+from src.evaluation.truths import Truth
 from src.utils.errors import UserError, first_differences
 from src.utils.progress import progress_bar
 
@@ -94,7 +95,7 @@ def score_programs(
         task = row["task_id"]
         programs.append(_Program(by_id[task], truths[task], counter[task], candidates))
         counter[task] += 1
-    return _judge_all(programs, sandbox, base_only)
+    return _judge_all(programs, sandbox, cache, base_only)
 
 
 def flaky_tasks(verdicts: Iterable[Verdict]) -> list[str]:
@@ -129,7 +130,7 @@ def _texts(
     return texts
 
 
-def _judge_all(programs: list[_Program], sandbox: Sandbox, base_only: bool) -> list[Verdict]:
+def _judge_all(programs: list[_Program], sandbox: Sandbox, cache: Path | None, base_only: bool) -> list[Verdict]:
     # Equal answers are judged once. The longest first: no core is left with a long one when the others are done.
     firsts = {
         (program.problem.task_id, program.candidates): index for index, program in reversed(list(enumerate(programs)))
@@ -138,7 +139,7 @@ def _judge_all(programs: list[_Program], sandbox: Sandbox, base_only: bool) -> l
     modules = {"numpy"} if any("numpy" in text for program in programs for text in program.candidates) else set()
 
     def judge(worker: Worker, index: int) -> tuple[Verdict, bool]:
-        return _judge(worker, programs[index], sandbox, base_only)
+        return _judge(worker, programs[index], sandbox, cache, base_only)
 
     with progress_bar() as bar:
         task = bar.add_task("programs", total=len(order))
@@ -154,13 +155,15 @@ def _judge_all(programs: list[_Program], sandbox: Sandbox, base_only: bool) -> l
     ]
 
 
-def _judge(worker: Worker, program: _Program, sandbox: Sandbox, base_only: bool) -> tuple[Verdict, bool]:
+def _judge(
+    worker: Worker, program: _Program, sandbox: Sandbox, cache: Path | None, base_only: bool
+) -> tuple[Verdict, bool]:
     """The verdict, and whether it needs a second look, alone."""
     problem, truth = program.problem, program.truth
-    last = run_suite(worker, program.candidates, problem, problem.base_input, truth.base, sandbox)
+    last = run_suite(worker, program.candidates, problem, False, truth.base, sandbox, cache)
     base, name = last.status, "base"
     if base == PASS and not base_only:
-        last = run_suite(worker, program.candidates, problem, problem.plus_input, truth.plus, sandbox)
+        last = run_suite(worker, program.candidates, problem, True, truth.plus, sandbox, cache)
         name = "plus"
     detail = f"{name}: {last.why}" if last.why else ""
     return Verdict(problem.task_id, program.sample, base, last.status, detail), last.doubtful

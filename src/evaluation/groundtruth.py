@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import marshal
 import os
 import platform
-import tempfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,68 +19,13 @@ from src.evaluation.sandbox.decode import decode
 from src.evaluation.sandbox.jobs import Frame, Job
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker
+from src.evaluation.truths import SMALL_BYTES, Expected, Suite, Truth, read_truth, write_truth
 from src.utils.errors import UserError, first_differences
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 FULL_BYTES = 16 << 20  # of a longer output only the digest is kept: it must be matched to the bit
-SMALL_BYTES = 1 << 16  # longer ones are kept compressed
 REFERENCE_SECONDS = 120.0  # CPU, a suite: reference solutions are trusted to end
 _NANS = (b"g\x00\x00\x00\x00\x00\x00\xf8\x7f", b"g\x00\x00\x00\x00\x00\x00\xf8\xff")
-
-
-@dataclass(frozen=True)
-class Expected:
-    """One expected output.
-
-    Attributes:
-        kind: `protocol.PLAIN` or `protocol.TAGGED`.
-        size: Length of its bytes.
-        digest: BLAKE2b-128 of its bytes.
-        packed: The bytes, compressed where longer than `SMALL_BYTES`; None where longer than `FULL_BYTES`.
-        exact: Equal bytes mean equal values (not so with NaN, or outside the built-in types).
-        floats: EvalPlus's `is_floats`.
-    """
-
-    kind: bytes
-    size: int
-    digest: bytes
-    packed: bytes | None
-    exact: bool
-    floats: bool
-
-    def body(self) -> bytes | None:
-        """Its bytes, where they were kept."""
-        if self.packed is None or self.size <= SMALL_BYTES:
-            return self.packed
-        return zlib.decompress(self.packed)
-
-
-@dataclass(frozen=True)
-class Suite:
-    """Expected outputs of one list of inputs.
-
-    Attributes:
-        expected: One an input.
-        seconds: CPU seconds of the reference solution, one an input.
-        first_float: Index of the first expected output that consists of floats; len(expected) if none does.
-    """
-
-    expected: tuple[Expected, ...]
-    seconds: tuple[float, ...]
-    first_float: int
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Both suites of a problem."""
-
-    base: Suite
-    plus: Suite
-
-    @property
-    def seconds(self) -> float:
-        """CPU seconds of the reference solution over both suites."""
-        return sum(self.base.seconds) + sum(self.plus.seconds)
 
 
 def default_cache() -> Path:
@@ -103,9 +44,8 @@ def ground_truths(problems: Sequence[Problem], sandbox: Sandbox, cache: Path | N
     Raises:
         UserError: A reference solution fails on its own inputs.
     """
-    folder = cache or default_cache()
-    paths = [folder / f"{_key(problem)}.truth" for problem in problems]
-    truths = {path: truth for path in paths if (truth := _read(path)) is not None}
+    paths = [_path(problem, cache) for problem in problems]
+    truths = {path: truth for path in paths if (truth := read_truth(path)) is not None}
     missing = [(problem, path) for problem, path in zip(problems, paths, strict=True) if path not in truths]
     computed = sandbox.map(_compute, [problem for problem, _ in missing])
     failures = [outcome for outcome in computed if isinstance(outcome, str)]
@@ -113,28 +53,52 @@ def ground_truths(problems: Sequence[Problem], sandbox: Sandbox, cache: Path | N
         raise UserError(first_differences("reference solutions fail on their own inputs", failures))
     for (_, path), outcome in zip(missing, computed, strict=True):
         assert isinstance(outcome, Truth)
-        _write(path, outcome)
+        write_truth(path, outcome)
         truths[path] = outcome
     return [truths[path] for path in paths]
 
 
-def _key(problem: Problem) -> str:
-    """Content, and what else the answers or the times depend on."""
+def with_long_outputs(problem: Problem, worker: Worker, cache: Path | None = None) -> Truth:
+    """The truth of a problem with all outputs up to `FULL_BYTES`, for programs whose own differ from them bit by bit.
+
+    Args:
+        problem: A problem that `ground_truths` knows.
+        worker: Runs the reference solution, unless that is in the cache.
+        cache: As for `ground_truths`.
+
+    Raises:
+        UserError: The reference solution fails now.
+    """
+    path = _path(problem, cache).with_suffix(".long")
+    truth = read_truth(path)
+    if truth is None:
+        outcome = _compute(worker, problem, FULL_BYTES)
+        if isinstance(outcome, str):
+            raise UserError(f"a reference solution fails on its own inputs: {outcome}")
+        write_truth(path, outcome)
+        truth = outcome
+    return truth
+
+
+def _path(problem: Problem, cache: Path | None) -> Path:
+    """Named by content, and what else the answers or the times depend on."""
     machine = (platform.python_version(), np.__version__, platform.node(), platform.machine())
-    return hashlib.sha256(repr((CACHE_VERSION, problem.fingerprint(), machine)).encode()).hexdigest()
+    key = hashlib.sha256(repr((CACHE_VERSION, problem.fingerprint(), machine)).encode()).hexdigest()
+    return (cache or default_cache()) / f"{key}.truth"
 
 
-def _compute(worker: Worker, problem: Problem) -> Truth | str:
+def _compute(worker: Worker, problem: Problem, kept: int = SMALL_BYTES) -> Truth | str:
+    """By running the reference solution; of outputs longer than `kept` bytes only the digest is kept."""
     suites = []
-    for inputs in (problem.base_input, problem.plus_input):
-        outcome = _run_reference(worker, problem, inputs)
+    for inputs, packed in ((problem.base_input, problem.packed_base), (problem.plus_input, problem.packed_plus)):
+        outcome = _run_reference(worker, problem, packed, len(inputs), kept)
         if isinstance(outcome, str):
             return f"{problem.task_id}: {outcome}"
         suites.append(outcome)
     return Truth(*suites)
 
 
-def _run_reference(worker: Worker, problem: Problem, inputs: list[Any]) -> Suite | str:
+def _run_reference(worker: Worker, problem: Problem, inputs: bytes, count: int, kept: int) -> Suite | str:
     oracle = Oracle(problem)
     expected: list[Expected] = []
     seconds: list[float] = []
@@ -144,27 +108,27 @@ def _run_reference(worker: Worker, problem: Problem, inputs: list[Any]) -> Suite
         if frame.kind in (protocol.RAISED, protocol.UNUSABLE):
             problems.append(frame.body.decode("utf-8", "replace"))
             return False
-        expected.append(_expected(frame, oracle.only_not_none))
+        expected.append(_expected(frame, oracle.only_not_none, kept))
         seconds.append(frame.seconds)
         return True
 
     job = Job(
         candidates=(problem.prompt + problem.canonical_solution,),
         entry_point=problem.entry_point,
-        inputs=marshal.dumps(inputs, protocol.MARSHAL_VERSION),
+        inputs=inputs,
         cpu_limits=(REFERENCE_SECONDS,),
         cpu_total=REFERENCE_SECONDS,
         memory=1 << 33,
         inline=FULL_BYTES,
     )
     end = worker.run(job, take)
-    if problems or len(expected) != len(inputs):
+    if problems or len(expected) != count:
         return problems[0] if problems else f"ended early ({end.reason}, status {end.status})"
     floats = next((index for index, item in enumerate(expected) if item.floats), len(expected))
     return Suite(tuple(expected), tuple(seconds), floats)
 
 
-def _expected(frame: Frame, only_not_none: bool) -> Expected:
+def _expected(frame: Frame, only_not_none: bool, kept: int) -> Expected:
     kind, body = frame.kind, frame.body
     if only_not_none:
         kind, body = protocol.PLAIN, marshal.dumps(decode(kind, body) is not None, protocol.MARSHAL_VERSION)
@@ -176,39 +140,7 @@ def _expected(frame: Frame, only_not_none: bool) -> Expected:
         kind,
         len(body),
         hashlib.blake2b(body, digest_size=16).digest(),
-        zlib.compress(body, 1) if len(body) > SMALL_BYTES else body,
+        None if len(body) > kept else zlib.compress(body, 1) if len(body) > SMALL_BYTES else body,
         exact=plain and not any(nan in body for nan in _NANS),
         floats=plain and is_floats(body),
     )
-
-
-def _read(path: Path) -> Truth | None:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    if hashlib.sha256(content[32:]).digest() != content[:32]:
-        return None  # cut short by a full disk or a kill; written again
-    suites = (
-        Suite(tuple(Expected(*item) for item in expected), tuple(seconds), first_float)
-        for expected, seconds, first_float in marshal.loads(content[32:])
-    )
-    return Truth(*suites)
-
-
-def _write(path: Path, truth: Truth) -> None:
-    rows = [
-        ([(e.kind, e.size, e.digest, e.packed, e.exact, e.floats) for e in s.expected], s.seconds, s.first_float)
-        for s in (truth.base, truth.plus)
-    ]
-    content = marshal.dumps(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:  # no fsync: a broken file is noticed by its digest
-            file.write(hashlib.sha256(content).digest() + content)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise

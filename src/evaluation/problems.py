@@ -7,9 +7,11 @@ import marshal
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from src.evaluation.sandbox.protocol import MARSHAL_VERSION
 from src.utils.errors import UserError, first_differences
 from src.utils.jsonl import iterate_jsonl
 
@@ -55,11 +57,24 @@ class Problem:
         tail = self.task_id.split("/")[-1]
         return int(tail) if tail.isdigit() else None
 
+    @cached_property
+    def packed_base(self) -> bytes:
+        """`base_input` as a sandbox takes it."""
+        return marshal.dumps(self.base_input, MARSHAL_VERSION)
+
+    @cached_property
+    def packed_plus(self) -> bytes:
+        """`plus_input` likewise."""
+        return marshal.dumps(self.plus_input, MARSHAL_VERSION)
+
     def fingerprint(self) -> str:
         """Hex SHA-256 of all that decides what the reference solution answers."""
-        parts = (self.task_id, self.prompt, self.entry_point, self.canonical_solution)
-        content = marshal.dumps((*parts, self.base_input, self.plus_input, self.atol), 2)
-        return hashlib.sha256(content).hexdigest()
+        parts = (self.task_id, self.prompt, self.entry_point, self.canonical_solution, self.atol)
+        sizes = (len(self.packed_base), len(self.packed_plus))
+        digest = hashlib.sha256(marshal.dumps((parts, sizes), MARSHAL_VERSION))
+        digest.update(self.packed_base)
+        digest.update(self.packed_plus)
+        return digest.hexdigest()
 
 
 def load_problems(path: Path | str) -> list[Problem]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import marshal
+import dataclasses
 import os
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from src.evaluation.groundtruth import FULL_BYTES, SMALL_BYTES, Expected, Suite
+from src.evaluation.groundtruth import FULL_BYTES, with_long_outputs
 from src.evaluation.oracles import Oracle
 from src.evaluation.problems import Problem
 from src.evaluation.sandbox import protocol
@@ -16,6 +17,7 @@ from src.evaluation.sandbox.decode import Undecodable, decode
 from src.evaluation.sandbox.jobs import End, Frame, Job
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker, WorkerDied
+from src.evaluation.truths import SMALL_BYTES, Expected, Suite
 
 PASS, FAIL, TIMEOUT = "pass", "fail", "timeout"
 LOAD_SECONDS = 10.0  # CPU, for a program's top level with its imports
@@ -39,42 +41,52 @@ class Outcome:
 
 
 def run_suite(
-    worker: Worker, candidates: tuple[str, ...], problem: Problem, inputs: list[Any], suite: Suite, sandbox: Sandbox
+    worker: Worker,
+    candidates: tuple[str, ...],
+    problem: Problem,
+    plus: bool,
+    suite: Suite,
+    sandbox: Sandbox,
+    cache: Path | None,
 ) -> Outcome:
-    """Run a program on `inputs`; large outputs that differ bit by bit are asked for again in full.
+    """Run a program on one list of inputs; large outputs that differ bit by bit are asked for again in full.
 
     Args:
         worker: Where it runs.
         candidates: The program's texts.
         problem: Its problem.
-        inputs: `problem.base_input` or `problem.plus_input`.
+        plus: On `problem.plus_input`; False: on `problem.base_input`.
         suite: The expected outputs.
         sandbox: For its limits.
+        cache: Directory of expected outputs.
     """
+    inputs, packed = (problem.plus_input, problem.packed_plus) if plus else (problem.base_input, problem.packed_base)
     inline, deaths = SMALL_BYTES, 0
     while deaths < 2:
         judge = _Judge(Oracle(problem), inputs, suite)
         try:
-            end = worker.run(_job(candidates, problem, inputs, suite, sandbox, inline), judge)
+            end = worker.run(_job(candidates, problem, packed, suite, sandbox, inline), judge)
         except WorkerDied:
             deaths += 1
             continue
         if judge.wants_full and inline < FULL_BYTES:
             inline = FULL_BYTES
+            truth = with_long_outputs(problem, worker, cache)
+            suite = dataclasses.replace(suite, expected=(truth.plus if plus else truth.base).expected)
             continue
         return judge.conclude(end)
     return Outcome(FAIL, "the sandbox ended twice", doubtful=True)
 
 
 def _job(
-    candidates: tuple[str, ...], problem: Problem, inputs: list[Any], suite: Suite, sandbox: Sandbox, inline: int
+    candidates: tuple[str, ...], problem: Problem, inputs: bytes, suite: Suite, sandbox: Sandbox, inline: int
 ) -> Job:
     limits = [max(sandbox.min_seconds, sandbox.factor * seconds) for seconds in suite.seconds]
     longest = max(SUITE_SECONDS, sandbox.factor * sum(suite.seconds))
     return Job(
         candidates=candidates,
         entry_point=problem.entry_point,
-        inputs=marshal.dumps(inputs, protocol.MARSHAL_VERSION),
+        inputs=inputs,
         cpu_limits=(LOAD_SECONDS, *limits),
         cpu_total=LOAD_SECONDS + min(longest, sum(limits)),
         memory=sandbox.memory_mb << 20,
@@ -145,5 +157,5 @@ class _Judge:
                 return True
         elif self.oracle.only_not_none:
             return expected.body() == b"T"
-        self.wants_full = size <= FULL_BYTES and expected.packed is not None
+        self.wants_full = max(size, expected.size) <= FULL_BYTES
         return False

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from src.evaluation import groundtruth
-from src.evaluation.groundtruth import default_cache, ground_truths
+from src.evaluation.groundtruth import default_cache, ground_truths, with_long_outputs
 from src.evaluation.problems import Problem
 from src.evaluation.sandbox.decode import decode
 from src.evaluation.sandbox.pool import Sandbox
@@ -44,21 +44,24 @@ def test_broken_file_is_made_again(sandbox: Sandbox, tmp_path: Path) -> None:  #
     assert again[0].base.expected == first[0].base.expected
 
 
-def test_long_outputs_are_packed_or_digested(
+def test_long_outputs_are_digested_until_they_are_asked_for(
     sandbox: Sandbox,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(groundtruth, "FULL_BYTES", 1 << 20)
     text = dataclasses.replace(SQUARE, canonical_solution="    return 'ab' * x\n", plus_input=[[1 << 17], [1 << 20]])
+    [truth] = ground_truths([text], sandbox, tmp_path)
+    assert [item.body() for item in truth.plus.expected] == [None, None]
+    assert [item.size for item in truth.plus.expected] == [5 + (1 << 18), 5 + (1 << 21)]
     for _ in range(2):  # computed, then read
-        [truth] = ground_truths([text], sandbox, tmp_path)
-        packed, digested = truth.plus.expected
+        [long] = sandbox.map(lambda worker, problem: with_long_outputs(problem, worker, tmp_path), [text])
+        packed, digested = long.plus.expected
+        assert packed._replace(packed=None) == truth.plus.expected[0]
         assert packed.packed is not None
         assert len(packed.packed) < packed.size
         assert decode(packed.kind, packed.body() or b"") == "ab" * (1 << 17)
-        assert digested.body() is None
-        assert digested.size == 5 + (1 << 21)
+        assert digested == truth.plus.expected[1]
 
 
 def test_nan_is_never_equal(sandbox: Sandbox, tmp_path: Path) -> None:  # noqa: F811
