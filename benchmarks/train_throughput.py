@@ -81,7 +81,17 @@ def _run(name: str, folder: Path, trl_python: Path | None) -> Result:
 
 def report(work: Work, results: dict[str, Result]) -> None:
     """The table, the machine, and what was trained."""
-    columns = ("trainer", "answer tokens/s", "ratio", "real tokens/s", "padding", "seconds", "GiB", "mean loss")
+    columns = (
+        "trainer",
+        "answer tokens/s",
+        "ratio",
+        "real tokens/s",
+        "padding",
+        "seconds",
+        "processor s",
+        "GiB",
+        "loss",
+    )
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     first = next(iter(results.values()))
     for name, one in results.items():
@@ -92,6 +102,7 @@ def report(work: Work, results: dict[str, Result]) -> None:
             f"{work.tokens / one['seconds']:.0f}",
             f"{1 - work.tokens / one['fed_tokens']:.0%}",
             f"{one['seconds']:.1f}",
+            f"{one['processor_seconds']:.1f}",
             f"{one['peak_memory_gib']:.1f}",
             f"{one['loss']:.3f}",
         )

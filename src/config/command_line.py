@@ -14,7 +14,8 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config.ellipsis import expand_ellipsis
-from src.utils.errors import UserError
+from src.utils.errors import AlreadyTold, UserError
+from src.utils.ranks import is_first_of_node
 
 BAD_INPUT = 2
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -58,7 +59,8 @@ class Script:
         line = explain(error)
         if line is None:
             raise error
-        sys.stderr.write(f"error: {line}\n")
+        if is_first_of_node() and not isinstance(error, AlreadyTold):  # all processes of a run stop for one reason
+            sys.stderr.write(f"error: {line}\n")
         self._failed = True
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 import pandas as pd
 
+from src.utils.errors import UserError
 from src.utils.files import sha256_json
 from src.utils.jsonl import read_jsonl
 
@@ -84,12 +87,16 @@ class WandbLogger(CsvLogger):
         super().start(name, config, directory)
         Path(self.directory).mkdir(parents=True, exist_ok=True)
         unique = sha256_json([str(directory.resolve()), config])[:12]
-        self._run = wandb.init(
-            project=self.project, entity=self.entity, group=self.group, name=name, id=unique,
-            resume="allow" if wandb_mode() == "online" else None,  # where the server knows what came before
-            config=config, dir=self.directory, mode=wandb_mode(), reinit="create_new",
-            settings=wandb.Settings(silent=True),
-        )  # fmt: skip
+        try:
+            self._run = wandb.init(
+                project=self.project, entity=self.entity, group=self.group, name=name, id=unique,
+                resume="allow" if wandb_mode() == "online" else None,  # where the server knows what came before
+                config=config, dir=self.directory, mode=wandb_mode(), reinit="create_new",
+                settings=wandb.Settings(silent=True),
+            )  # fmt: skip
+        except wandb.Error as error:
+            reason = str(error).strip().splitlines()[0].rstrip(".")
+            raise UserError(f"logger=wandb: {reason}; or set WANDB_MODE=offline, or logger=csv") from error
 
     def record(self, row: Row) -> None:
         """Logs the row at its step."""
@@ -104,6 +111,16 @@ class WandbLogger(CsvLogger):
     def fail(self) -> None:
         """Closes the run as failed."""
         self._run.finish(exit_code=1)
+
+
+@contextlib.contextmanager
+def started(logger: Logger, name: str, config: dict[str, Any], directory: Path) -> Iterator[None]:
+    """A logger from the start of a run on; an error inside ends it as failed, else it is still to be finished."""
+    logger.start(name, config, directory)
+    with contextlib.ExitStack() as stack:
+        stack.callback(logger.fail)
+        yield
+        stack.pop_all()
 
 
 def series(row: Row) -> Row:

@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from src.config.command_line import BAD_INPUT
 from src.lit_modules.world import World
 from src.reporting.records import Run, open_run
 from src.stages.job import Job
-from src.utils.errors import UserError
+from src.utils.errors import AlreadyTold, UserError
 from src.utils.ranks import from_main, is_main_process
 
+GRACE = 5.0  # seconds
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -32,6 +34,8 @@ def launch_ranks(job: Job, world: World) -> None:
 
 def run_ranks(command: Sequence[str], size: int) -> None:
     """Start a command `size` times with the variables of torchrun; if one ends with an error, the others are stopped.
+
+    They have `GRACE` seconds to end by themselves: the one that says why may not be the first to end.
 
     Raises:
         UserError: One ended with an error.
@@ -48,10 +52,7 @@ def run_ranks(command: Sequence[str], size: int) -> None:
         for rank in range(size)
     ]
     try:
-        codes: list[int | None] = [None]
-        while None in codes and not any(codes):
-            time.sleep(0.1)
-            codes = [process.poll() for process in processes]
+        codes = _wait(processes)
     finally:
         for process in processes:
             if process.poll() is None:
@@ -60,7 +61,20 @@ def run_ranks(command: Sequence[str], size: int) -> None:
             process.wait()
     failed = [f"process {rank} (exit code {code})" for rank, code in enumerate(codes) if code]
     if failed:
-        raise UserError(f"{', '.join(failed)} of {size} failed and the others were stopped; the reason is above")
+        kind = AlreadyTold if {code for code in codes if code} == {BAD_INPUT} else UserError
+        raise kind(f"{', '.join(failed)} of {size} failed and the others were stopped; the reason is above")
+
+
+def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> list[int | None]:
+    """Exit codes once all have ended, or one has failed and the others have had their time."""
+    codes: list[int | None] = [None]
+    deadline = float("inf")
+    while None in codes and time.monotonic() < deadline:
+        time.sleep(0.1)
+        codes = [process.poll() for process in processes]
+        if any(codes):
+            deadline = min(deadline, time.monotonic() + GRACE)
+    return codes
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from src.lit_modules.export import export_checkpoint
 from src.lit_modules.fit import FitResult, fit
 from src.lit_modules.world import connect, resolve_world, started_world
 from src.models import ModelSpec, load_tokenizer, torch_dtype
-from src.reporting.loggers import Logger, NoLogger
+from src.reporting.loggers import Logger, NoLogger, started
 from src.reporting.records import Run, fingerprint, open_run
 from src.stages.build import build
 from src.stages.informed_merge import needed_statistics
@@ -80,12 +80,8 @@ def train(job: Job) -> Path:
         if run.finished:
             return directory
         logger: Logger = build(cfg.logger) if is_main_process() else NoLogger()
-        logger.start(directory.name, identity, run.work)
-        try:
+        with started(logger, directory.name, identity, run.work):
             run.results |= _fit(job, model, start, run, logger, options)
-        except BaseException:
-            logger.fail()
-            raise
         logger.finish(run.work / "metrics.jsonl", run.results)
     return directory
 

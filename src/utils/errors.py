@@ -15,6 +15,10 @@ class Stopped(UserError):
     """A run that could not go on, e.g. for a full disk: unlike after other bad input, what it has written is kept."""
 
 
+class AlreadyTold(UserError):
+    """Another process has printed its one line; this one ends with the same exit code and says no more."""
+
+
 def first_differences(label: str, differences: list[str], limit: int = 5) -> str:
     """`label: a; b; c (and 7 more)`, the form in which every mismatch is reported."""
     shown = "; ".join(differences[:limit])

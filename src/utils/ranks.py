@@ -21,6 +21,11 @@ def is_main_process() -> bool:
     return rank() == 0
 
 
+def is_first_of_node() -> bool:
+    """True in one process of every machine."""
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "SLURM_LOCALID"))
+
+
 def from_main(value: T) -> T:
     """The value that the main process gave; the same call must be made by all."""
     if not _connected():

@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from src.config.command_line import Script, explain
-from src.utils.errors import UserError, first_differences, unknown_choice
+from src.utils.errors import AlreadyTold, UserError, first_differences, unknown_choice
 
 
 def takes_two(first, second=2):
@@ -65,6 +65,26 @@ def test_exit_codes(monkeypatch, capsys, raised, code):
     assert sys.argv == ["train.py", "seed=0,1,2,3"]
     printed = capsys.readouterr().err
     assert printed.strip() in ("error: no such file", "interrupted; the same command goes on from here")
+
+
+@pytest.mark.parametrize(
+    ("raised", "local_rank", "printed"),
+    [
+        (UserError("why"), "0", "error: why\n"),
+        (UserError("why"), "1", ""),  # the first process of the machine says it
+        (AlreadyTold("process 0 failed"), "0", ""),
+    ],
+)
+def test_several_processes_say_it_once(monkeypatch, capsys, raised, local_rank, printed):
+    def main():
+        raise raised
+
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    monkeypatch.setenv("LOCAL_RANK", local_rank)
+    with pytest.raises(SystemExit) as caught:
+        Script().run(main)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == printed
 
 
 def test_first_differences_are_five():

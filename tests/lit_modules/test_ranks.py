@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,10 +24,12 @@ from src.lit_modules.world import connect, resolve_world
 from src.models import LoraSettings, empty_model, load_model
 from src.models.adapters import add_adapters
 from src.stages.launch import run_ranks
+from src.utils.errors import AlreadyTold, UserError
 from tests.lit_modules import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 6
+TIMES = {"tokens_per_second", "answer_tokens_per_second", "peak_memory_gib"}
 ROWS = {"a": tiny.rows("a", 14), "b": tiny.rows("b", 9, length=4)}
 
 
@@ -40,12 +44,18 @@ def run(base: Path, work_dir: Path, out: Path, **changes: Any) -> FitResult:
     network = empty_model(base) if lean else load_model(base)
     if adapter:
         add_adapters(network, LoraSettings(rank=4, alpha=8), seed=0)
-    tables = tiny.tables(ROWS)
+    tables, kill_at = tiny.tables(ROWS), changes.pop("kill_at", None)
+
+    def kill(row: dict[str, Any]) -> None:
+        if row["step"] == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
     result = fit(
         network, tables, tables, pad_token=tiny.PAD, work_dir=work_dir, optimizer=OptimizerOptions(3e-2, eps=1e-2),
         batches=tiny.batches(2, 10, packing=changes.pop("packing", False), steps=STEPS), trainer=trainer,
         checkpoints=CheckpointOptions(every_steps=2, keep=9, validate_every=3),
         watch=Watched(WatchOptions(weight_delta=3, gradient_cosine=3), weights), weights=weights if lean else None,
+        on_record=kill,
     )  # fmt: skip
     export_checkpoint(network, tiny.tokenizer(), out, torch.float32, weights if adapter else None)
     return result
@@ -63,12 +73,11 @@ def rows(work_dir: Path) -> list[dict[str, Any]]:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    skipped = ("tokens_per_second", "answer_tokens_per_second", "peak_memory_gib", "padding_share")
     assert len(rows(one / "work")) == len(rows(other / "work"))
     for left, right in zip(rows(one / "work"), rows(other / "work"), strict=True):
         assert left.keys() == right.keys()
         assert (left["step"], left["split"], left.get("task")) == (right["step"], right["split"], right.get("task"))
-        for name in left.keys() - {*skipped, "step", "split", "task"}:
+        for name in left.keys() - {*TIMES, "padding_share", "step", "split", "task"}:
             assert right[name] == pytest.approx(left[name], abs=1e-5, rel=1e-4), name
     left, right = Checkpoint(one / "out"), Checkpoint(other / "out")
     assert left.names == right.names
@@ -157,9 +166,32 @@ def test_half_precision_keeps_float32_master_weights(base: Path, single: Path, t
     assert not torch.equal(weight, weight.bfloat16().float())
 
 
-def test_a_failing_rank_stops_the_others(tmp_path: Path) -> None:
-    from src.utils.errors import UserError
-
+def test_a_failing_rank_stops_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.stages.launch.GRACE", 0.2)
     script = "import os, sys, time; sys.exit(3) if os.environ['RANK'] == '1' else time.sleep(60)"
     with pytest.raises(UserError, match=r"process 1 \(exit code 3\).* of 2 failed and the others were stopped"):
         run_ranks([sys.executable, "-S", "-c", script], 2)
+
+
+def test_a_reason_that_comes_late_is_still_told(capfd: pytest.CaptureFixture[str]) -> None:
+    late = "time.sleep(0.5), print('error: why', file=sys.stderr)"
+    script = f"import os, sys, time; os.environ['RANK'] == '0' and ({late}); sys.exit(2)"
+    with pytest.raises(AlreadyTold):
+        run_ranks([sys.executable, "-S", "-c", script], 2)
+    assert capfd.readouterr().err == "error: why\n"
+
+
+@pytest.mark.slow
+def test_two_ranks_that_were_killed_go_on_bit_for_bit(base: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    on_ranks(2, base, whole / "work", whole / "out")
+    with pytest.raises(UserError, match="exit code -9"):
+        on_ranks(2, base, killed / "work", killed / "out", kill_at=5)
+    assert [row["step"] for row in rows(killed / "work")][-1] == 5
+    on_ranks(2, base, killed / "work", killed / "out")
+    for left, right in zip(rows(whole / "work"), rows(killed / "work"), strict=True):
+        assert {name: left[name] for name in left.keys() - TIMES} == {
+            name: right[name] for name in right.keys() - TIMES
+        }
+    left, right = Checkpoint(whole / "out"), Checkpoint(killed / "out")
+    assert all(torch.equal(left.tensor(name), right.tensor(name)) for name in left.names)

@@ -3,11 +3,13 @@
 import gzip
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
 
-from tests.stages.command import refused, run_train
+from tests.stages.command import TRAIN, refused, run_train
 from tests.stages.conftest import SHORT
 
 GIB = 2**30
@@ -185,3 +187,13 @@ def test_a_sweep_with_wandb_leaves_one_offline_run_a_job(monkeypatch, capsys, tm
             run.history[1]
         )
         assert run.summary["selected_step"] == len(run.history)
+
+
+@pytest.mark.slow
+def test_two_processes_complain_once(tmp_path, world):
+    overrides = [*SHORT, f"output_root={world}", f"output={tmp_path}/out", "trainer.devices=2"]
+    command = [sys.executable, "train.py", "strategy=mix", *overrides, "strategy.learning_rate=1e30"]
+    done = subprocess.run(command, cwd=TRAIN.parent, capture_output=True, text=True, check=False)
+    [line] = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+    assert "the loss is nan" in line
+    assert done.returncode == 2
