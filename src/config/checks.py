@@ -23,8 +23,11 @@ def check_train(cfg: DictConfig, of_one_task: Collection[str]) -> None:
     """
     problems = []
     name = cfg.strategy.name
-    if name in of_one_task and cfg.task.name not in cfg.tasks:
-        problems.append(f"task={cfg.task.name} is not among tasks; add +task@tasks.{cfg.task.name}={cfg.task.name}")
+    own, choice = cfg.task.name, cfg.task.choice
+    if name in of_one_task and own not in cfg.tasks:
+        problems.append(f"task={choice} is not among tasks; add +task@tasks.{own}={choice}")
+    elif name in of_one_task and cfg.tasks[own].choice != choice:
+        problems.append(f"task={choice}, but tasks.{own} is {cfg.tasks[own].choice}; add task@tasks.{own}={choice}")
     if name in (*of_one_task, "base"):
         if cfg.watch.gradient_cosine is not None:
             problems.append(f"watch.gradient_cosine compares tasks; strategy={name} has one: take strategy=mix")

@@ -12,11 +12,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from filelock import FileLock
@@ -62,10 +62,25 @@ class Tokenising:
         }
 
 
+class RowFilter(Protocol):
+    """Chooses the rows that are trained on.
+
+    Attributes:
+        key: Changes with what it does.
+    """
+
+    key: str
+
+    def __call__(self, rows: Sequence[Example]) -> list[Example]:
+        """The rows that are left."""
+        ...
+
+
 def token_table(
     examples: Callable[[], Sequence[Example]],
     tokenising: Tokenising,
     *,
+    keep: RowFilter | None = None,
     data_key: str | None = None,
     cache: Path | None = None,
     workers: int | None = None,
@@ -76,34 +91,50 @@ def token_table(
     Args:
         examples: Gives the rows; not called where the cache has the table.
         tokenising: How.
+        keep: Filter of the rows before that; None: all.
         data_key: Changes with the rows; None: their hash, for which they are read.
         cache: Directory of all cached tables; None: in memory.
         workers: Processes; None: one a core where there are many rows.
         label: Names the rows in the progress bar and in messages.
 
     Returns:
-        The table and what `max_length` did to the rows.
+        The table and what became of the rows.
 
     Raises:
         UserError: There are no rows, or all are longer than `max_length` and dropped, or they cannot be tokenised.
     """
     if cache is None:
-        rows = examples()
-        return _checked(tokenise(rows, tokenising.tokenizer, tokenising.max_length, tokenising.over_length), label)
+        rows, left_out = _kept(examples(), keep, label)
+        found = tokenise(rows, tokenising.tokenizer, tokenising.max_length, tokenising.over_length)
+        return _checked(found[0], replace(found[1], contaminated=left_out), label)
     if data_key is None:
         rows = examples()
         data_key = sha256_json([[row.id, row.prompt, row.answer, row.system] for row in rows])
         examples = partial(list[Example], rows)
-    key = {**tokenising.key(), "data": data_key}
+    key = {**tokenising.key(), "data": data_key, "filter": None if keep is None else keep.key}
     directory = cache / sha256_json(key)[:20]
     with FileLock(f"{_made(directory)}.lock"):
         if not (directory / "report.json").is_file():
             write_json(directory / "key.json", key)
-            _build(directory, examples(), tokenising, workers, label)
+            _build(directory, *_kept(examples(), keep, label), tokenising, workers, label)
     return _open(directory)
 
 
-def _build(directory: Path, rows: Sequence[Example], tokenising: Tokenising, workers: int | None, label: str) -> None:
+def _kept(rows: Sequence[Example], keep: RowFilter | None, label: str) -> tuple[Sequence[Example], int]:
+    """The rows that pass, and how many do not."""
+    if keep is None:
+        return rows, 0
+    kept = keep(rows)
+    if rows and not kept:
+        raise UserError(
+            f"{label}: all {len(rows)} rows hold a benchmark item; set data.decontaminate=false or other data"
+        )
+    return kept, len(rows) - len(kept)
+
+
+def _build(
+    directory: Path, rows: Sequence[Example], left_out: int, tokenising: Tokenising, workers: int | None, label: str
+) -> None:
     shards = directory / "shards"
     shards.mkdir(exist_ok=True)
     pieces = [rows[start : start + SHARD_ROWS] for start in range(0, len(rows), SHARD_ROWS)]
@@ -114,7 +145,8 @@ def _build(directory: Path, rows: Sequence[Example], tokenising: Tokenising, wor
         pass
     tables, reports = zip(*(_read_shard(path) for path in paths), strict=True) if paths else ((), ())
     table, report = TokenTable.join(tables) if tables else TokenTable.build([], [], []), sum(reports, LengthReport(0))
-    _checked((table, report), label)
+    report = replace(report, contaminated=left_out)
+    _checked(table, report, label)
     for name in ARRAYS:
         with atomic_open(directory / f"{name}.npy", "wb") as file:
             np.save(file, getattr(table, name))
@@ -160,13 +192,12 @@ def _open(directory: Path) -> tuple[TokenTable, LengthReport]:
     return TokenTable(ids, *arrays), LengthReport(**report)
 
 
-def _checked(found: tuple[TokenTable, LengthReport], label: str) -> tuple[TokenTable, LengthReport]:
-    table, report = found
+def _checked(table: TokenTable, report: LengthReport, label: str) -> tuple[TokenTable, LengthReport]:
     if report.rows == 0:
         raise UserError(f"{label}: no rows; expected at least one; check the sources of this task")
     if len(table) == 0:
         raise UserError(f"{label}: all {report.rows} rows are too long; raise strategy.max_length or truncate them")
-    return found
+    return table, report
 
 
 def _made(directory: Path) -> Path:

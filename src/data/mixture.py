@@ -148,6 +148,17 @@ class Mixture:
         lengths: NDArray[np.int64] = self._lengths[self.stream(0, stop)]
         return lengths
 
+    def drawn(self, stop: int) -> dict[str, dict[str, int]]:
+        """Rows and tokens of each task among the first `stop` rows of the stream, repeated ones counted again."""
+        rows = self.stream(0, stop)
+        task = np.searchsorted(self._offsets, rows, side="right") - 1
+        counts = np.bincount(task, minlength=len(self.tasks))
+        tokens = np.bincount(task, weights=self._lengths[rows], minlength=len(self.tasks))
+        return {
+            name: {"rows": int(count), "tokens": int(sum_)}
+            for name, count, sum_ in zip(self.tasks, counts, tokens, strict=True)
+        }
+
     def _chosen(self, task: int, epoch: int) -> Rows:
         size, first = len(self.tables[task]), int(self._offsets[task])
         copies, rest = divmod(self.counts[task], size)

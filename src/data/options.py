@@ -17,6 +17,7 @@ class DataOptions:
         cache: Directory of tokenised rows; "auto" leaves it to the stage; None: in memory, anew each run.
         workers: Processes that tokenise; None: one a core where there are many rows.
         decontaminate: Leave out training rows that hold an item of the tasks' benchmarks.
+        limit: Most rows of every task and split, spread evenly over them: a trial; None: all.
     """
 
     fraction: float = 1.0
@@ -24,9 +25,12 @@ class DataOptions:
     cache: str | None = "auto"
     workers: int | None = None
     decontaminate: bool = False
+    limit: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
             raise UserError(f"data.fraction={self.fraction}: expected a share above 0, at most 1")
         if self.workers is not None and self.workers < 1:
             raise UserError(f"data.workers={self.workers}: expected at least 1, or null")
+        if self.limit is not None and self.limit < 1:
+            raise UserError(f"data.limit={self.limit}: expected at least 1, or null")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import gzip
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -39,11 +40,13 @@ class DataSet:
         files: Existing files in the order in which they are read; empty for a data set of the Hub.
         name: As configured, the split filled in for files.
         split: Split of the Hub's data set.
+        absent: File patterns before it that match nothing.
     """
 
     files: tuple[Path, ...]
     name: str
     split: str
+    absent: tuple[str, ...] = ()
 
     def records(self) -> Iterator[Record]:
         """All rows.
@@ -52,7 +55,7 @@ class DataSet:
             UserError: A malformed file (its row is named), or the data set cannot be loaded.
         """
         if not self.files:
-            yield from _hub_records(self.name, self.split)
+            yield from _hub_records(self.name, self.split, self.absent)
         for path in self.files:
             yield from _file_records(path)
 
@@ -66,23 +69,26 @@ def find_data(alternatives: Sequence[str], split: str, key: str) -> DataSet:
     """The first of several places where rows are.
 
     Args:
-        alternatives: File patterns (`data/x_{split}*.jsonl.gz`), or `owner/name` or `owner/name:config` of a data set
-            on the Hub, which counts as being there.
+        alternatives: File patterns (`data/x_{split}*.jsonl.gz`; `**` is any depth of folders), or `owner/name` or
+            `owner/name:config` of a data set on the Hub, which counts as being there.
         split: Filled in for `{split}`.
         key: Config key to name in the message.
 
     Raises:
         UserError: None of the files is there, and no data set of the Hub is named.
     """
+    absent: list[str] = []
     for name in alternatives:
         filled = name.replace("{split}", split)
-        files = tuple(Path(path) for path in sorted(glob.glob(filled)) if path.endswith(SUFFIXES))
+        files = tuple(Path(path) for path in sorted(glob.glob(filled, recursive=True)) if path.endswith(SUFFIXES))
         if files:
             return DataSet(files, filled, split)
         if not name.endswith(SUFFIXES) and name.count("/") == 1 and not name.startswith((".", "/", "~")):
-            return DataSet((), name, split)
-    looked = ", ".join(name.replace("{split}", split) for name in alternatives)
-    raise UserError(f"{key}: no such file: {looked}; put the data there, or set {key} to files or a Hub data set")
+            return DataSet((), name, split, tuple(absent))
+        absent.append(filled)
+    raise UserError(
+        f"{key}: no such file: {', '.join(absent)}; put the data there, or set {key} to files or a Hub data set"
+    )
 
 
 def _file_records(path: Path) -> Iterator[Record]:
@@ -120,7 +126,7 @@ def _parquet_rows(path: Path) -> Iterator[Any]:
         raise UserError(f"{path} is no Parquet file: {error}") from error
 
 
-def _hub_records(name: str, split: str) -> Iterator[Record]:
+def _hub_records(name: str, split: str, absent: Sequence[str]) -> Iterator[Record]:
     import datasets
 
     owner, _, config = name.partition(":")
@@ -128,10 +134,16 @@ def _hub_records(name: str, split: str) -> Iterator[Record]:
         rows = datasets.load_dataset(owner, config or None, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
+        folder = _folder(absent[0]) if absent else f"data/{owner.split('/')[1]}"
         raise UserError(
-            f"data set {name} cannot be loaded ({reason}). Where there is a network: "
-            f"hf download --repo-type dataset {owner} --local-dir data/{owner.split('/')[1]}; "
-            "then name its files in the task's sources"
+            f"{''.join(f'no file {pattern}, ' for pattern in absent)}and data set {name} cannot be loaded ({reason}). "
+            f"Where there is a network: hf download --repo-type dataset {owner} --local-dir {folder}"
         ) from error
     for number, row in enumerate(rows, 1):
         yield Record(f"{name} ({split}), row {number}", dict(row))
+
+
+def _folder(pattern: str) -> str:
+    """The directory that a pattern looks into."""
+    parts = pattern.split("/")[:-1]
+    return "/".join(itertools.takewhile(lambda part: "*" not in part, parts))

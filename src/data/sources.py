@@ -29,7 +29,8 @@ class RecordSource:
         answer: Field of the answer.
         fields: Our name of a field -> its name in the records, where they differ.
         form: Turns a record into these fields (see `src.data.forms`); None: it has them.
-        id: Field that names a row and decides, with `held_out`, in which split it is; None: its place.
+        id: Field that names a row and decides, with `held_out`, in which split it is, or a text with fields in braces
+            (`Mbpp/{task_id}`, as the benchmark names its own); None: its place.
         keep: Field -> value, or [first, last] of numbers: other records are passed over.
         held_out: Share of the training rows that is the validation split; 0: there are files of that split.
         limits: Split -> most rows; those whose ids come first in a fixed random order.
@@ -96,7 +97,11 @@ class RecordSource:
         return (draw < self.held_out) == (split == "validation")
 
     def _id(self, record: Record) -> str:
-        return record.place if self.id is None else str(_value(record, self.id))
+        if self.id is None:
+            return record.place
+        if "{" not in self.id:
+            return str(_value(record, self.id))
+        return render_user_turn(self.id, **{name: str(_value(record, name)) for name in _places(self.id)})
 
     def _example(self, record: Record) -> Example | None:
         found = {ours: _value(record, theirs) for ours, theirs in self.fields.items()}
@@ -105,8 +110,7 @@ class RecordSource:
             shaped = self._shaped(shaped, self.form)
             if not shaped.fields:
                 return None
-        names = [name for _, name, _, _ in Formatter().parse(self.user_prompt) if name]
-        values = {name: _text(shaped, name) for name in names}
+        values = {name: _text(shaped, name) for name in _places(self.user_prompt)}
         answer = _text(shaped, self.answer)
         if not answer.strip():
             return None
@@ -126,6 +130,10 @@ class RecordSource:
             return rows
         order = sorted(range(len(rows)), key=lambda index: derive_seed("limit", self.task, rows[index].id))
         return [rows[index] for index in sorted(order[:limit])]
+
+
+def _places(template: str) -> list[str]:
+    return [name for _, name, _, _ in Formatter().parse(template) if name]
 
 
 def _value(record: Record, name: str) -> Any:

@@ -22,29 +22,32 @@ Pair = tuple[list[int], list[int]]
 
 @dataclass(frozen=True)
 class LengthReport:
-    """What `max_length` did to the rows of a task.
+    """What became of the rows of a task.
 
     Args:
         rows: Rows that came in.
         cut_prompts: Rows whose prompt lost its end.
         cut_answers: Rows whose answer lost its end, and with it the end token: they teach not to stop.
         dropped: Rows left out.
+        contaminated: Rows left out before that, since they hold an item of a benchmark.
     """
 
     rows: int
     cut_prompts: int = 0
     cut_answers: int = 0
     dropped: int = 0
+    contaminated: int = 0
 
     def __str__(self) -> str:
-        return (
+        lengths = (
             f"{self.rows} rows, {self.cut_prompts} prompts cut, {self.cut_answers} answers cut, {self.dropped} dropped"
         )
+        return f"{lengths}; {self.contaminated} more hold a benchmark item" if self.contaminated else lengths
 
     @property
     def changed(self) -> bool:
-        """Whether any row was cut or dropped."""
-        return self.cut_prompts + self.cut_answers + self.dropped > 0
+        """Whether any row was cut or left out."""
+        return self.cut_prompts + self.cut_answers + self.dropped + self.contaminated > 0
 
     def __add__(self, other: LengthReport) -> LengthReport:
         sums = (mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True))

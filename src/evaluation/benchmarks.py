@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from src.data.code_to_text import FILES, places_of
+from src.data.records import find_data
 from src.evaluation.problems import benchmark_path
 from src.evaluation.samples import Decoding, Prompt, Sample
 from src.evaluation.scores import ItemScore
@@ -13,6 +15,8 @@ from src.utils.errors import UserError
 from src.utils.jsonl import read_jsonl
 
 Rows = Callable[[str], list[dict[str, Any]]] | str | Sequence[str]
+Limit = int | Mapping[str, int] | None
+SPLITS = ("validation", "test")
 
 
 class Benchmark(Protocol):
@@ -21,11 +25,13 @@ class Benchmark(Protocol):
     Attributes:
         name: In score tables, e.g. `humaneval`.
         task: The task it measures, e.g. `codegen`.
+        splits: Those that it has.
         decoding: How answers are drawn.
     """
 
     name: str
     task: str
+    splits: Sequence[str]
     decoding: Decoding
 
     def items(self, split: str) -> dict[str, dict[str, Any]]:
@@ -45,13 +51,14 @@ class Benchmark(Protocol):
         ...
 
 
-def read_rows(rows: Rows, split: str, key: str) -> list[dict[str, Any]]:
+def read_rows(rows: Rows, split: str, key: str, limit: Limit = None) -> list[dict[str, Any]]:
     """Rows of a split.
 
     Args:
         rows: A function of the split, or `.jsonl(.gz)` paths in which `{split}` is filled in.
         split: `validation` or `test`.
         key: The config key to name in errors.
+        limit: Most rows, also by split, spread evenly over all; None: all.
 
     Raises:
         UserError: A file is missing, or there are no rows.
@@ -66,7 +73,31 @@ def read_rows(rows: Rows, split: str, key: str) -> list[dict[str, Any]]:
         found = [row for path in paths for row in read_jsonl(path)]
     if not found:
         raise UserError(f"{key} has no rows for split={split}")
-    return found
+    most = limit.get(split) if isinstance(limit, Mapping) else limit
+    if most is None or most >= len(found):
+        return found
+    return [found[number * len(found) // most] for number in range(most)]
+
+
+def code_to_text_rows(
+    split: str, languages: Sequence[str], data: Sequence[str] | str | None = None
+) -> list[dict[str, Any]]:
+    """CodeXGLUE's code-to-text rows of one or more languages, one after another.
+
+    Args:
+        split: `validation` or `test`.
+        languages: `python`, `java`, `go`, `javascript`, `php`, `ruby`.
+        data: Places of a language's files with `{language}` and `{split}`, of which the first that is there is read;
+            None: those of training.
+
+    Raises:
+        UserError: No such file.
+    """
+    return [
+        record.fields
+        for language in languages
+        for record in find_data(places_of(data or FILES, language), split, "benchmark.rows.data").records()
+    ]
 
 
 def evalplus_problems(

@@ -9,7 +9,7 @@ from math import comb
 from typing import Any, Protocol
 
 from src.data.prompts import render_user_turn
-from src.evaluation.benchmarks import Rows, check_covered, read_rows
+from src.evaluation.benchmarks import SPLITS, Limit, Rows, check_covered, read_rows
 from src.evaluation.programs import whole_answer
 from src.evaluation.samples import Decoding, Prompt, Sample
 from src.evaluation.scores import ItemScore
@@ -60,7 +60,8 @@ class CodeBenchmark:
             `generated` ones, as `evalplus.codegen` does, while files of others are graded as they stand, as
             `evalplus.evaluate` does; `always`; or `never`.
         passes: The k of pass@k.
-        limit: Use the first so many problems; None: all.
+        limit: Most problems, also by split, spread evenly over all; None: all.
+        splits: Those that it has.
     """
 
     def __init__(
@@ -75,7 +76,8 @@ class CodeBenchmark:
         strip: bool = False,
         sanitise: str = "never",
         passes: Sequence[int] = (1,),
-        limit: int | None = None,
+        limit: Limit = None,
+        splits: Sequence[str] = SPLITS,
     ) -> None:
         if not passes or min(passes) < 1:
             raise UserError(f"benchmark.passes={list(passes)}: expected numbers from 1 on, e.g. [1, 10]")
@@ -84,6 +86,7 @@ class CodeBenchmark:
         self.sanitise = sanitise
         self.name, self.task, self.decoding, self.chat, self.strip = name, task, decoding, chat, strip
         self.user_prompt, self.prefill, self.passes, self.limit = user_prompt, prefill, tuple(passes), limit
+        self.splits = tuple(splits)
         self._source, self._problems = problems, dict[str, list[dict[str, Any]]]()
 
     @property
@@ -101,7 +104,7 @@ class CodeBenchmark:
             UserError: A file is missing, or there are no problems.
         """
         if split not in self._problems:
-            self._problems[split] = read_rows(self._source, split, "benchmark.problems")[: self.limit]
+            self._problems[split] = read_rows(self._source, split, "benchmark.problems", self.limit)
         return self._problems[split]
 
     def items(self, split: str) -> dict[str, dict[str, Any]]:

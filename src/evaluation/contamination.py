@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from src.evaluation.normal_form import function_forms
@@ -71,17 +71,25 @@ class _Item:
         self.best = (0, "")
 
     def meet(self, places: set[tuple[int, int]], document: str) -> None:
-        covered = {(field, start + step) for field, start in places for step in range(self.span(field))}
+        covered = self.covered(places)
         for field, place in covered:
             self.met[field][place] = 1
         self.best = max(self.best, (len(covered), document), key=lambda best: best[0])
+
+    def covered(self, places: set[tuple[int, int]]) -> set[tuple[int, int]]:
+        """(field, token) of all tokens in the 10-grams that begin at these places."""
+        return {(field, start + step) for field, start in places for step in range(self.span(field))}
 
     def span(self, field: int) -> int:
         return min(ORDER, len(self.fields[field]))
 
     @property
+    def size(self) -> int:
+        return max(1, sum(map(len, self.met)))
+
+    @property
     def overlap(self) -> float:
-        return sum(map(sum, self.met)) / max(1, sum(map(len, self.met)))
+        return sum(map(sum, self.met)) / self.size
 
 
 def find_contamination(training: Iterable[Document], items: Sequence[Document]) -> list[Finding]:
@@ -113,6 +121,26 @@ def find_contamination(training: Iterable[Document], items: Sequence[Document]) 
         Finding(item.id, item.id in ids, found.overlap, found.best[1], same_program.get(number, ""))
         for number, (item, found) in enumerate(zip(items, state, strict=True))
     ]
+
+
+def dirty_rows(training: Iterable[Document], items: Sequence[Document]) -> Iterator[bool]:
+    """For each training row, whether it must go so that no item of a benchmark has been trained on.
+
+    A row is dirty that has an item's id, a program equal to an item's up to names, or the 10-grams of at least 20 % of
+    an item's tokens.
+
+    Args:
+        training: Any number; only the benchmark is held in memory.
+        items: The benchmark.
+    """
+    state = [_Item(item) for item in items]
+    grams, forms, ids = _gram_index(state), _form_index(items), {item.id for item in items}
+    for document in training:
+        shares = (
+            len(state[number].covered(places)) / state[number].size
+            for number, places in _shared(document, grams).items()
+        )
+        yield document.id in ids or any(share >= CLEAN for share in shares) or not _forms(document).isdisjoint(forms)
 
 
 def clean_scores(

@@ -17,6 +17,7 @@ from src.utils.jsonl import iterate_jsonl
 
 REQUIRED = ("task_id", "prompt", "entry_point", "canonical_solution", "base_input", "plus_input")
 OVERRIDES = {"humaneval": "HUMANEVAL_OVERRIDE_PATH", "mbpp": "MBPP_OVERRIDE_PATH"}
+STANDARD = {"humaneval": "data/humaneval/HumanEvalPlus.jsonl.gz", "mbpp": "data/mbpp/MbppPlus.jsonl.gz"}
 _DOWNLOADS = {
     "humaneval": "HumanEvalPlus.jsonl.gz from github.com/evalplus/humanevalplus_release",
     "mbpp": "MbppPlus.jsonl.gz from github.com/evalplus/mbppplus_release",
@@ -112,23 +113,23 @@ def problems_from_rows(rows: Iterable[dict[str, Any]], origin: str = "problems")
 
 
 def benchmark_path(dataset: str, path: Path | str | None = None) -> Path:
-    """Where a benchmark's problems are: `path`, else EvalPlus's own environment variable.
+    """Where a benchmark's problems are: `path`, else EvalPlus's own environment variable, else below `data/`.
 
     Args:
         dataset: `humaneval` or `mbpp`.
         path: A file, or None.
 
     Raises:
-        UserError: Neither is given; the message says how to get the data.
+        UserError: They are in none of these places; the message says how to get them.
     """
     variable = OVERRIDES[dataset]
     found = path or os.environ.get(variable)
-    if not found:
+    if not found and not Path(STANDARD[dataset]).is_file():
         raise UserError(
-            f"no problems for benchmark={dataset}: download {_DOWNLOADS[dataset]} and pass benchmark.problems=FILE "
-            f"or set {variable}=FILE"
+            f"no problems for benchmark={dataset}: download {_DOWNLOADS[dataset]} to {STANDARD[dataset]}, "
+            f"pass benchmark.problems=FILE or set {variable}=FILE"
         )
-    return Path(found)
+    return Path(found or STANDARD[dataset])
 
 
 def mbpp_clean(problems: Iterable[Problem]) -> list[Problem]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from src.data.docstrings import without_docstring
 from src.data.prompts import render_user_turn
-from src.evaluation.benchmarks import Rows, check_covered, read_rows
+from src.evaluation.benchmarks import SPLITS, Limit, Rows, check_covered, read_rows
 from src.evaluation.samples import Decoding, Prompt, Sample
 from src.evaluation.scores import ItemScore
 from src.evaluation.statistics import Interval
@@ -36,7 +36,8 @@ class SummaryBenchmark:
         corpus: Names of corpus-level scores, from `src.evaluation.text.corpus`.
         wordnet: For METEOR: a directory, `"auto"` or None (see `text_metrics`).
         chat: Through the chat template; False: raw text.
-        limit: Use the first so many rows; None: all.
+        limit: Most rows, also by split, spread evenly over all; None: all.
+        splits: Those that it has.
     """
 
     def __init__(
@@ -51,7 +52,8 @@ class SummaryBenchmark:
         corpus: Sequence[str] = (),
         wordnet: str | None = "auto",
         chat: bool = True,
-        limit: int | None = None,
+        limit: Limit = None,
+        splits: Sequence[str] = SPLITS,
     ) -> None:
         self.name, self.task, self.decoding, self.chat = name, task, decoding, chat
         self.user_prompt, self.reference, self.limit = user_prompt, reference, limit
@@ -59,6 +61,7 @@ class SummaryBenchmark:
         for metric in self.corpus:
             if metric not in CORPUS_SCORES:
                 raise unknown_choice("corpus score", metric, list(CORPUS_SCORES))
+        self.splits = tuple(splits)
         self._source, self._rows = rows, dict[str, list[dict[str, Any]]]()
 
     @property
@@ -77,7 +80,7 @@ class SummaryBenchmark:
         if split not in self._rows:
             if self._source is None:
                 raise UserError(f"benchmark {self.name} has no rows; set benchmark.rows=FILE, or give predictions=FILE")
-            self._rows[split] = read_rows(self._source, split, "benchmark.rows")[: self.limit]
+            self._rows[split] = read_rows(self._source, split, "benchmark.rows", self.limit)
         return self._rows[split]
 
     def items(self, split: str) -> dict[str, dict[str, Any]]:

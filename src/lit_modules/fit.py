@@ -91,7 +91,9 @@ def fit(
     layout = Layout(batches.micro_batch, batches.packing, batches.max_length, flat, world.size, rank())
     steps = StepBatches(mixture, starts, layout, pad_token)
     record = LossRecord(work_dir / "metrics.jsonl", Throughput(*_flops(network, trainer)), on_record)
-    run = StandardCallbacks(record, _held_out(validation, layout, pad_token), checkpoints, work_dir / "checkpoints")
+    held_out = _held_out(validation, layout, pad_token)
+    own = mixture.tasks[0] if len(mixture.tasks) == 1 and mixture.tasks[0] in held_out else "all"
+    run = StandardCallbacks(record, held_out, checkpoints, work_dir / "checkpoints", own)
     newest = run.saver.newest()
     sharded = world.size > 1 or (newest is not None and newest.is_dir())
     shard = partial(shard_network, half=trainer.half, weights=weights) if sharded else None

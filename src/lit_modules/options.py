@@ -117,7 +117,8 @@ class CheckpointOptions:
         every_seconds: Save when so many seconds have passed since the last time; None: not by time.
         keep: How many of the newest are kept.
         validate_every: Steps between validations; None: only after the last step.
-        select: "last" returns the weights of the last step, "best" those of the lowest validation loss.
+        select: "last" returns the weights of the last step, "best" those of the lowest validation loss: of the task
+            that is trained on, or over all tasks of a mixture.
     """
 
     every_steps: int | None = None

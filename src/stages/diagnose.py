@@ -9,7 +9,13 @@ from src.diagnostics.weights import diagnose as diagnose_weights
 from src.reporting.records import fingerprint, open_run
 from src.reporting.write import write_weight_figures
 from src.stages.job import Job
-from src.stages.places import base_checkpoint, model_label, specialist_checkpoints, written_checkpoint
+from src.stages.places import (
+    base_checkpoint,
+    model_label,
+    named_specialists,
+    specialist_checkpoints,
+    written_checkpoint,
+)
 
 
 def diagnose(job: Job) -> Path:
@@ -24,7 +30,8 @@ def diagnose(job: Job) -> Path:
     others = {str(name): written_checkpoint(str(path), f"variants.{name}") for name, path in cfg.variants.items()}
     variants = {f"{task} specialist": place for task, place in specialists.items()} | others
     named = ("model", "seed", *(f"task@tasks.{task}" for task in cfg.tasks))
-    directory = job.directory("-".join([model_label(cfg.model), *job.extras(named), *others, f"s{cfg.seed}"]))
+    words = [model_label(cfg.model), *named_specialists(cfg), *job.extras(named), *others, f"s{cfg.seed}"]
+    directory = job.directory("-".join(words))
     inputs = {"base": fingerprint(base)} | {name: fingerprint(place) for name, place in variants.items()}
     with open_run(directory, stage="diagnose", config=job.identity(), inputs=inputs, argv=job.command) as run:
         if run.finished:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.checks import check_evaluate
+from src.config.checks import SPLITS, check_evaluate
 from src.evaluation.code_benchmark import CodeBenchmark
 from src.evaluation.functional import flaky_tasks
 from src.evaluation.generators.hf import HFGenerator
@@ -21,6 +21,8 @@ from src.evaluation.samples import Sample, generate_samples, samples_key
 from src.evaluation.scores import ItemScore, summarise
 from src.evaluation.statistics import Interval
 from src.evaluation.summary_benchmark import SummaryBenchmark
+from src.models import local_directory
+from src.models.hub import is_hub_name
 from src.reporting.console import print_clean_scores, print_scores
 from src.reporting.records import Run, fingerprint, open_run, read_record
 from src.stages.build import build_once
@@ -91,7 +93,7 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> Scored:
         [(name, benchmark)] = benchmarks.items()
         return {name: _score_samples(job, benchmark, read_samples(Path(cfg.samples)), run)}
     generator = build_once(cfg.generator)
-    _load(generator, Path(cfg.checkpoint))
+    _load(generator, _checkpoint(cfg))
     scored = {}
     for name, benchmark in benchmarks.items():
         prompts = benchmark.prompts(cfg.split)
@@ -159,17 +161,19 @@ def _benchmark_nodes(cfg: DictConfig) -> dict[str, DictConfig]:
         missing = [name for name in names if name not in cfg.benchmarks]
         if missing:
             raise unknown_choice("benchmark", missing[0], [str(name) for name in cfg.benchmarks])
-        chosen = [cfg.benchmarks[name] for name in names]
+        chosen = [node for name in names if cfg.split in (node := cfg.benchmarks[name]).get("splits", SPLITS)]
+        if not chosen:
+            raise UserError(f"split={cfg.split}: none of the tasks' benchmarks has it ({', '.join(names)})")
     return {str(node.name): node for node in chosen}
 
 
 def _subject(cfg: DictConfig) -> tuple[str, dict[str, str]]:
     """What is scored: its name, and the content hashes of its files."""
     if cfg.checkpoint is not None:
-        place = existing_checkpoint(str(cfg.checkpoint), "checkpoint")
+        place = _checkpoint(cfg)
         live = is_live_point(place)
         found = recorded_merge(place, "checkpoint").fingerprint if live else fingerprint(place)
-        return place.resolve().name, {"checkpoint": found}
+        return Path(str(cfg.checkpoint)).resolve().name, {"checkpoint": found}
     files = {key: Path(cfg[key]) for key in ("samples", "predictions", "references") if cfg[key] is not None}
     missing = [
         f"{key}={path}" for key, path in files.items() if not (path.is_file() or (key == "samples" and path.is_dir()))
@@ -178,6 +182,14 @@ def _subject(cfg: DictConfig) -> tuple[str, dict[str, str]]:
         raise UserError(f"no such file: {', '.join(missing)}")
     first = next(iter(files.values()))
     return first.name.split(".")[0], {key: samples_hash(path) for key, path in files.items()}
+
+
+def _checkpoint(cfg: DictConfig) -> Path:
+    """A directory, or where the Hugging Face name of a published checkpoint lies."""
+    name = str(cfg.checkpoint)
+    if Path(name).exists() or not is_hub_name(name):
+        return existing_checkpoint(name, "checkpoint")
+    return local_directory(name, "checkpoint")
 
 
 def _name(job: Job, subject: str) -> str:

@@ -19,7 +19,7 @@ from src.reporting.records import Run, begin_run, fingerprint, read_record
 from src.stages.build import build
 from src.stages.informed_merge import statistics_places
 from src.stages.job import Job
-from src.stages.places import base_checkpoint, model_label, specialist_checkpoints
+from src.stages.places import base_checkpoint, model_label, named_specialists, specialist_checkpoints
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 
@@ -163,17 +163,30 @@ def earlier_rounds(specialists: Mapping[str, Path]) -> dict[str, Round]:
 
 
 def _begin(job: Job, recipe: Recipe, parents: Parents, inputs: dict[str, str]) -> Run:
-    names = [name for name, _ in parents.specialists]
-    coefficients = recipe.coefficients(names)
+    config = {"recipe": recipe.describe([name for name, _ in parents.specialists]), "write": job.cfg.write}
+    place = merge_directory(job, recipe)
+    return begin_run(place, stage="merge", config=config, inputs=inputs, argv=job.command)
+
+
+def merge_directory(job: Job, recipe: Recipe) -> Path:
+    """Where a merge job leaves its checkpoint; its parents need not be there yet.
+
+    Args:
+        job: Its names of parents, model and further overrides are words of the name.
+        recipe: `job.cfg.merge`, built.
+    """
+    cfg = job.cfg
+    names = [str(name) for name in cfg.specialists or cfg.tasks]
     one_says_all = recipe.weights is None and len(names) == 2
-    shown = list(coefficients.values())[: 1 if one_says_all else None]
+    shown = list(recipe.coefficients(names).values())[: 1 if one_says_all else None]
     weights = "w" + "-".join(f"{value:g}" for value in shown)
-    owner = model_label(job.cfg.model) if job.cfg.base is None else parents.base.name
-    named = ("merge", "merge.weight", "merge.weights", "model", "seed", "write")
-    live = [] if job.cfg.write else ["live"]
-    words = [owner, recipe.method, *job.extras(named), weights, f"s{job.cfg.seed}", *live]
-    config = {"recipe": recipe.describe(names), "write": job.cfg.write}
-    return begin_run(job.directory("-".join(words)), stage="merge", config=config, inputs=inputs, argv=job.command)
+    owner = model_label(cfg.model) if cfg.base is None else Path(str(cfg.base)).resolve().name
+    extras = [
+        *named_specialists(cfg),
+        *job.extras(("merge", "merge.weight", "merge.weights", "model", "seed", "write")),
+    ]
+    live = [] if cfg.write else ["live"]
+    return job.directory("-".join([owner, recipe.method, *extras, weights, f"s{cfg.seed}", *live]))
 
 
 def _as_user_error(error: Exception) -> UserError:

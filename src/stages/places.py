@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from src.reporting.records import read_record
 from src.utils.errors import UserError
+from src.utils.files import sha256_json
 
 STATISTICS = ("fisher", "regmean")  # strategies of train.py, and the methods of merge.py that need what they find
 OF_ONE_TASK = ("specialist", *STATISTICS)
@@ -26,10 +27,15 @@ def trained_name(model: str, strategy: str, task: str | None, seed: int, extras:
 
 
 def model_label(model: DictConfig) -> str:
-    """The model in names of run directories: `qwen7b`, or `qwen7b-shrunk`, `qwen7b-random` for drawn weights."""
+    """The model in names of run directories: `qwen7b`; for drawn weights `qwen7b-shrunk`, `-rehearsal`, `-random`."""
     if model.get("shrink"):
-        return f"{model.name}-shrunk"
+        return f"{model.name}-{'rehearsal' if model.world == 'study' else 'shrunk'}"
     return f"{model.name}-random" if model.get("init") == "random" else str(model.name)
+
+
+def is_published(model: DictConfig) -> bool:
+    """Whether the base is a checkpoint from elsewhere: neither pretrained nor drawn here."""
+    return model.path is not None and model_label(model) == model.name
 
 
 def base_checkpoint(cfg: DictConfig) -> Path:
@@ -43,13 +49,12 @@ def base_checkpoint(cfg: DictConfig) -> Path:
     """
     if cfg.base is not None:
         return written_checkpoint(str(cfg.base), "base")
-    label = model_label(cfg.model)
-    if cfg.model.path is not None and label == cfg.model.name:
+    if is_published(cfg.model):
         from src.models import local_directory  # transformers takes seconds to import, and most runs never come here
 
         place = local_directory(str(cfg.model.path), "model.path", cfg.model.get("revision"), WAYS_OUT)
         return existing_checkpoint(str(place), "model.path")
-    place = Path(cfg.output_root) / "train" / trained_name(label, "base", None, cfg.seed, [])
+    place = Path(cfg.output_root) / "train" / trained_name(model_label(cfg.model), "base", None, cfg.seed, [])
     if not place.is_dir():
         raise UserError(f"{place} is missing. Make it with: {_train_line(cfg, 'strategy=base')}")
     return place
@@ -89,6 +94,13 @@ def trained_places(cfg: DictConfig, strategy: str, tasks: Iterable[str]) -> dict
     return places
 
 
+def named_specialists(cfg: DictConfig) -> list[str]:
+    """A word for the name of a run with other specialists than the standard ones, e.g. `["of3f1c20"]`, else nothing."""
+    given = {str(task): Path(str(place)).name for task, place in cfg.specialists.items()}
+    usual = {task: trained_name(model_label(cfg.model), "specialist", task, cfg.seed, []) for task in given}
+    return [] if given == usual else [f"of{sha256_json(given)[:6]}"]
+
+
 def existing_checkpoint(path: str, key: str) -> Path:
     """`path` as a checkpoint directory.
 
@@ -126,7 +138,8 @@ def is_live_point(directory: Path) -> bool:
 
 def _train_line(cfg: DictConfig, *overrides: str) -> str:
     words = [] if cfg.model.name == "pocket" else [f"model={cfg.model.name}"]
-    words += ["debug=shrink"] if cfg.model.get("shrink") else []
+    if cfg.model.get("shrink"):
+        words.append("debug=rehearse" if cfg.model.world == "study" else "debug=shrink")
     words += ["model.init=random"] if model_label(cfg.model).endswith("-random") else []
     words += [*overrides]
     words += [f"seed={cfg.seed}"] if cfg.seed else []

@@ -46,6 +46,7 @@ def statistics(job: Job) -> Path:
     model: ModelSpec = build(cfg.model)
     place = _specialist(cfg)
     identity = {key: job.identity()[key] for key in KEYS}
+    identity["task"] = job.identity()["tasks"][cfg.task.name]
     identity["strategy"].pop("checkpoint")
     with open_run(
         _directory(job), stage="train", config=identity, inputs={"checkpoint": fingerprint(place)}, argv=job.command

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from src.evaluation.decision import Verdict, choose_point, decide, study_averages
 from src.evaluation.statistics import Spread, spread
 from src.reporting.records import open_run
@@ -13,6 +15,7 @@ from src.stages.build import build
 from src.stages.diagnose import diagnose
 from src.stages.job import Job
 from src.stages.study_jobs import StudyJobs
+from src.stages.study_lines import command_lines
 from src.stages.study_plan import StudyPlan, Subject
 from src.stages.study_progress import StudyProgress
 from src.stages.study_runs import Evaluated, Made, StudyRuns, drawn_scores, item_scores
@@ -28,16 +31,36 @@ def study(job: Job) -> Path:
     """
     cfg = job.cfg
     plan: StudyPlan = build(cfg.study)
-    directory = job.directory(
-        "-".join([plan.name, *job.extras(("study", "seed")), *([f"s{cfg.seed}"] * bool(cfg.seed))])
-    )
+    jobs = StudyJobs(plan, cfg.seed, cfg.output_root)
+    named = [plan.name, *job.extras(("study", "experiment", "seed", "plan_only"))]
+    directory = job.directory("-".join([*named, *([f"s{cfg.seed}"] * bool(cfg.seed))]))
+    if cfg.plan_only:
+        print("\n".join(command_lines(jobs)))
+        return directory
     with open_run(directory, stage="study", config=job.identity(), argv=job.command) as run:
         if not run.finished:
             with StudyProgress(plan) as progress:
-                verdict = _carry_out(StudyRuns(StudyJobs(plan, cfg.seed, cfg.output_root), progress), run.work)
-            run.results |= {"winner": verdict.winner, "verdict": verdict.sentence}
-    say(f"{run.results['verdict']}\nreport: {directory / 'report.html'}")
+                runs = StudyRuns(jobs, progress)
+                if plan.mixture:
+                    verdict = _carry_out(runs, run.work)
+                    run.results |= {"winner": verdict.winner, "verdict": verdict.sentence}
+                else:
+                    run.results |= {"scores": _score_specialists(runs, run.work)}
+    say(f"{run.results.get('verdict', 'scores of the specialists')}\nreport: {directory / _main_file(plan)}")
     return directory
+
+
+def _main_file(plan: StudyPlan) -> str:
+    return "report.html" if plan.mixture else "scores.csv"
+
+
+def _score_specialists(runs: StudyRuns, place: Path) -> list[dict[str, object]]:
+    """Train and score what a table without mixture and merges has."""
+    trained = runs.train_all()
+    tasks = benchmark_tasks(trained[0].subject.job.cfg)
+    scores = pd.concat([item.scores(tasks) for item in runs.evaluate_all(trained, "test")], ignore_index=True)
+    scores.to_csv(place / "scores.csv", index=False)
+    return [{str(key): value for key, value in row.items()} for row in scores.to_dict("records")]
 
 
 def _carry_out(runs: StudyRuns, place: Path) -> Verdict:

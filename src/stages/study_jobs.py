@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from src.stages.job import Job, compose_job
-from src.stages.study_plan import StudyPlan, Subject
+from src.stages.places import is_published
+from src.stages.study_plan import SMALL_BENCHMARK, StudyPlan, Subject
 from src.stages.train import run_directory
 
 
@@ -22,28 +23,27 @@ class StudyJobs:
     def __init__(self, plan: StudyPlan, seed: int, output_root: str) -> None:
         self.plan, self.seed, self.output_root = plan, seed, output_root
         self._common = [] if plan.model == "pocket" else [f"model={plan.model}"]
+        self._common += [f"debug={plan.debug}"] if plan.debug else []
+        self._common += [f"task@tasks.{task}={choice}" for task, choice in plan.task_choices.items()]
+        self._common += plan.overrides
         self._common += [f"seed={seed}"] if seed else []
         self._common += [f"output_root={output_root}"] if output_root != "runs" else []
 
     @cached_property
     def trained(self) -> list[Subject]:
         """Base, one specialist a task, and the mixture, in the order in which they must be made."""
-
-        def job(*overrides: str) -> Job:
-            return compose_job("train", [*overrides, *self._common, *self.plan.train_overrides])
-
-        base = job("strategy=base", *self.plan.base_overrides)
-        start = [f"base={run_directory(base)}"] if self._named_anew else []
-        return [
-            Subject("base", "base", base),
-            *(
-                Subject(
-                    f"{task} specialist", "specialist", job("strategy=specialist", f"task={task}", *start), task=task
-                )
-                for task in self.plan.tasks
-            ),
-            Subject("mixture", "mix", job("strategy=mix", *start)),
-        ]
+        base = self._run("base", "strategy=base")
+        start = [] if self.plan.is_standard else self._base(base)
+        specialists = [
+            Subject(
+                f"{task} specialist", "specialist",
+                self._run(task, "strategy=specialist", f"task={self.plan.task_choices.get(task, task)}", *start),
+                task=task,
+            )
+            for task in self.plan.tasks
+        ]  # fmt: skip
+        mixture = [Subject("mixture", "mix", self._run("mix", "strategy=mix", *start))] if self.plan.mixture else []
+        return [Subject("base", "base", base), *specialists, *mixture]
 
     def grid(self) -> list[Subject]:
         """Every method at every weight, with the first mask seed, and each gridless method once."""
@@ -70,26 +70,39 @@ class StudyJobs:
         name = method if weight is None else f"{method} {weight:g}"
         return Subject(name, "merge", job, method=method, weight=weight, mask_seed=mask_seed)
 
-    def evaluation(self, checkpoint: str, split: str) -> Job:
-        """The evaluation of a checkpoint on a split."""
-        overrides = [f"checkpoint={checkpoint}", f"split={split}"]
-        return compose_job("evaluate", [*overrides, *self._common, *self.plan.evaluate_overrides])
+    def evaluation(self, subject: Subject, checkpoint: str, split: str) -> Job:
+        """The evaluation of a subject's checkpoint on a split."""
+        overrides = [f"checkpoint={checkpoint}", f"split={split}", *self._common, *self.plan.evaluate_overrides]
+        overrides += self.plan.merged_evaluate_overrides if subject.kind == "merge" else []
+        return compose_job("evaluate", [*overrides, *self._small_benchmarks])
 
     def diagnosis(self, variants: Mapping[str, str]) -> Job:
         """The weight diagnosis of the specialists and of further variants."""
         named = ", ".join(f"{name}: {path}" for name, path in variants.items())
         return compose_job("diagnose", [f"variants={{{named}}}", *self._parents, *self._common])
 
-    @property
-    def _named_anew(self) -> bool:
-        """Whether overrides give the trained checkpoints other names than the standard ones."""
-        return bool(self.plan.train_overrides or self.plan.base_overrides)
+    def _run(self, run: str, *overrides: str) -> Job:
+        return compose_job("train", [*overrides, *self._common, *self.plan.run_overrides(run)])
+
+    @staticmethod
+    def _base(job: Job) -> list[str]:
+        """Where the base stands; a published one is found by its model."""
+        return [] if is_published(job.cfg.model) else [f"base={run_directory(job)}"]
 
     @cached_property
     def _parents(self) -> list[str]:
         """Where the parents stand, if not in the places where a merge looks for them by itself."""
-        if not self._named_anew:
+        if self.plan.is_standard:
             return []
-        places = {"base": run_directory(self.trained[0].job)}
-        places |= {f"specialists.{s.task}": run_directory(s.job) for s in self.trained if s.task is not None}
-        return [f"{key}={place}" for key, place in places.items()]
+        specialists = {s.task: run_directory(s.job) for s in self.trained if s.task is not None}
+        places = [f"specialists.{task}={place}" for task, place in specialists.items()]
+        return [*self._base(self.trained[0].job), *places]
+
+    @cached_property
+    def _small_benchmarks(self) -> list[str]:
+        """In a rehearsal a few short answers are enough."""
+        if self.plan.debug != "rehearse":
+            return []
+        cfg = self.trained[0].job.cfg
+        names = dict.fromkeys(name for task in cfg.tasks.values() for name in task.benchmarks[cfg.model.world])
+        return [f"++benchmarks.{name}.{key}={value}" for name in names for key, value in SMALL_BENCHMARK.items()]

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from src.stages.job import Job
-from src.utils.errors import UserError
+from src.utils.errors import UserError, unknown_choice
+
+REHEARSALS = ("shrink", "rehearse")
+# A few steps on a few rows: what the sizes of a preset shrink to in a rehearsal.
+SMALL_TRAINING = (
+    *("strategy.steps=6", "strategy.batch_tokens=null", "strategy.batch_size=4", "strategy.micro_batch=2"),
+    *("strategy.max_length=256", "data.limit=40", "checkpoint.validate_every=3"),
+)
+SMALL_BENCHMARK = {"limit": 4, "decoding.max_new_tokens": 16}
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ class StudyPlan:
         title: Heads its report.
         model: Choice of conf/model.
         tasks: Task names; `weights` are coefficients of the first.
-        methods: Choices of conf/merge.
+        methods: Choices of conf/merge; with none, and no mixture, the specialists alone are trained and scored.
         weights: The grid, each in 0-1.
         gridless: Methods that choose their coefficients themselves: one point each, with the defaults of conf/merge.
         random_methods: Methods whose chosen point is merged again with every seed of `mask_seeds`.
@@ -55,6 +63,16 @@ class StudyPlan:
         metrics: Those that enter the average by which points are chosen and the winner is called; None: all.
         base_overrides: Further overrides of the line that pretrains the base.
         train_overrides: Further overrides of every `train.py` line, likewise the other two.
+        overrides: Further overrides of every line of every script, e.g. `model.path=DIR`.
+        merged_evaluate_overrides: Further overrides of the `evaluate.py` lines of merges.
+        task_choices: Task -> choice of conf/task, where that is not its name.
+        runs: Run (a task's specialist, or `mix`) -> further overrides of its `train.py` line.
+        recipes: Model -> the like of `runs`; empty: the defaults of conf/model. Otherwise every model needs one.
+        fraction: Share of every task's training rows.
+        mixture: Whether there is one.
+        caveats: Sentences for the report.
+        debug: None; `shrink`: every line on a shrunken model in the pocket world, without the settings of runs, which
+            are meant for a whole one; or `rehearse`: every line as it is, on a shrunken model and a few real rows.
     """
 
     name: str
@@ -72,18 +90,68 @@ class StudyPlan:
     train_overrides: Sequence[str]
     merge_overrides: Sequence[str]
     evaluate_overrides: Sequence[str]
+    overrides: Sequence[str] = ()
+    merged_evaluate_overrides: Sequence[str] = ()
+    task_choices: Mapping[str, str] = field(default_factory=dict)
+    runs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    recipes: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    fraction: float = 1.0
+    mixture: bool = True
+    caveats: Sequence[str] = ()
+    debug: str | None = None
+
+    def run_overrides(self, run: str) -> list[str]:
+        """Overrides of one run's `train.py` line.
+
+        Args:
+            run: A task, `mix`, or `base`.
+        """
+        if self.debug == "shrink":
+            return []
+        if run == "base":
+            return [*self.base_overrides, *self.train_overrides]
+        found = [*self.train_overrides, *self.runs.get(run, [])]
+        found += self.recipes[self.model].get(run, []) if self.recipes else []
+        found += [f"data.fraction={self.fraction:g}"] if self.fraction < 1 else []
+        return [*found, *SMALL_TRAINING] if self.debug == "rehearse" else found
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether trained checkpoints have the standard names, under which merges look for them by themselves."""
+        own = (self.overrides, self.train_overrides, self.base_overrides, self.runs, self.recipes, self.task_choices)
+        return not any(own) and self.fraction == 1
 
     def __post_init__(self) -> None:
-        problems = []
+        problems = self._grid_problems()
         if len(self.tasks) < 2:
             problems.append(f"study.tasks needs two tasks or more, got {list(self.tasks)}")
-        if not self.methods or not self.weights or not self.mask_seeds:
-            problems.append("study.methods, study.weights and study.mask_seeds must not be empty")
+        problems += [f"study.headline lacks a metric for {task}" for task in self.tasks if task not in self.headline]
+        strangers = [task for task in self.task_choices if task not in self.tasks]
+        problems += [f"study.task_choices names {task}, which is not in study.tasks" for task in strangers]
+        named = {run for runs in (self.runs, *self.recipes.values()) for run in runs}
+        unknown = sorted(named - {*self.tasks, "mix"})
+        problems += [f"study.runs or study.recipes names {run}, expected a task or mix" for run in unknown]
+        if self.recipes and self.model not in self.recipes:
+            known = ", ".join(self.recipes)
+            problems.append(f"study.recipes has none for study.model={self.model}, only for {known}; add one")
+        if not 0 < self.fraction <= 1:
+            problems.append(f"study.fraction={self.fraction}, expected a share above 0, at most 1")
+        if problems:
+            raise UserError("; ".join(problems))
+        if self.debug not in (*REHEARSALS, None):
+            raise unknown_choice("study.debug", str(self.debug), [*REHEARSALS, "null"])
+
+    def _grid_problems(self) -> list[str]:
+        problems = []
+        if not self.weights or not self.mask_seeds:
+            problems.append("study.weights and study.mask_seeds must not be empty")
+        if bool(self.methods or self.gridless) != self.mixture:
+            problems.append("study.methods must not be empty, or study.mixture=false too: a comparison needs both")
         problems += [f"study.weights holds {weight}, expected 0-1" for weight in self.weights if not 0 <= weight <= 1]
         strangers = set(self.random_methods) - set(self.methods)
         problems += [f"study.random_methods names {name}, which is not in study.methods" for name in sorted(strangers)]
         twice = set(self.gridless) & set(self.methods)
-        problems += [f"study.gridless names {name}, which has a grid in study.methods" for name in sorted(twice)]
-        problems += [f"study.headline lacks a metric for {task}" for task in self.tasks if task not in self.headline]
-        if problems:
-            raise UserError("; ".join(problems))
+        return [
+            *problems,
+            *(f"study.gridless names {name}, which has a grid in study.methods" for name in sorted(twice)),
+        ]

@@ -28,10 +28,10 @@ class StudyProgress:
             len(plan.methods) * len(plan.weights) + len(plan.gridless),
             len(plan.random_methods) * (len(plan.mask_seeds) - 1),
         )
-        trained = 2 + len(plan.tasks)
-        evaluations = trained + points + trained + len(plan.methods) + len(plan.gridless) + redrawn
-        passes = 2 + bool(plan.random_methods)  # the grid, the chosen points, their other draws
-        total = USUAL_SECONDS["base"] + USUAL_SECONDS["mix"] + passes * USUAL_SECONDS["merges"]
+        trained = 1 + len(plan.tasks) + plan.mixture
+        evaluations = trained * (1 + plan.mixture) + points + len(plan.methods) + len(plan.gridless) + redrawn
+        passes = (2 + bool(plan.random_methods)) * plan.mixture  # the grid, the chosen points, their other draws
+        total = USUAL_SECONDS["base"] + USUAL_SECONDS["mix"] * plan.mixture + passes * USUAL_SECONDS["merges"]
         total += len(plan.tasks) * USUAL_SECONDS["specialist"] + evaluations * USUAL_SECONDS["evaluation"]
         self._done = self._spent = 0.0
         self._bar = Progress(

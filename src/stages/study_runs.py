@@ -12,6 +12,7 @@ from src.evaluation.decision import Scores
 from src.evaluation.scores import ItemScore
 from src.reporting.records import read_record
 from src.stages.evaluate import evaluate
+from src.stages.job import Job
 from src.stages.merge import merge_all
 from src.stages.study_jobs import StudyJobs
 from src.stages.study_plan import Subject
@@ -30,10 +31,11 @@ class Made:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A made subject with the run directory of its evaluation on one split."""
+    """A made subject with its evaluation on one split, and the run directory of that."""
 
     made: Made
     split: str
+    job: Job
     directory: Path
 
     def items(self) -> dict[str, list[ItemScore]]:
@@ -100,9 +102,9 @@ class StudyRuns:
         """Generate and score on `split`."""
         evaluated = []
         for item in made:
-            job = self.jobs.evaluation(str(item.checkpoint), split)
+            job = self.jobs.evaluation(item.subject, str(item.checkpoint), split)
             with self.progress.step("evaluation", f"{split}: {item.subject.label}"):
-                evaluated.append(Evaluated(item, split, evaluate(job)))
+                evaluated.append(Evaluated(item, split, job, evaluate(job)))
         return evaluated
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -67,7 +66,7 @@ def study_report(
             "machine": f"{found['machine']['platform']}, {found['machine']['cpus']} cores",
             **found["versions"],
         },
-        caveats=(*CAVEATS, *_spread_sentences(spreads)),
+        caveats=(*plan.caveats, *CAVEATS, *_spread_sentences(spreads)),
         setup=_setup(plan),
     )
 
@@ -100,15 +99,18 @@ def _spread_sentences(spreads: Mapping[str, Spread]) -> list[str]:
 def _commands(made: Sequence[Made], evaluated: Sequence[Evaluated]) -> pd.DataFrame:
     """Every row of the tables: the line that makes the checkpoint and those that score it."""
     rows = [{"subject": item.subject.name, "command": " ".join(item.subject.job.command)} for item in made]
-    for item in evaluated:
-        line = shlex.join(["python", "evaluate.py", f"checkpoint={item.made.checkpoint}", f"split={item.split}"])
-        rows.append({"subject": item.made.subject.name, "command": line})
+    rows += [{"subject": item.made.subject.name, "command": " ".join(item.job.command)} for item in evaluated]
     return pd.DataFrame(rows)
 
 
 def _setup(plan: StudyPlan) -> str:
+    settings = (
+        "Specialists and mixture see the same rows of each task, with the same settings and the same number of passes."
+        if not plan.runs and not plan.recipes
+        else "The settings of each run stand in its command line."
+    )
     return (
         f"Base model {plan.model}; tasks {', '.join(plan.tasks)}; merge methods {', '.join(plan.methods)} at "
         f"{len(plan.weights)} weights of the first task from {min(plan.weights):g} to {max(plan.weights):g}. "
-        "Specialists and mixture see the same rows of each task, with the same settings and the same number of passes."
+        f"{settings}"
     )

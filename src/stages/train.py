@@ -20,6 +20,7 @@ from src.models import ModelSpec, load_tokenizer, torch_dtype
 from src.reporting.loggers import Logger, NoLogger, started
 from src.reporting.records import Run, fingerprint, open_run
 from src.stages.build import build
+from src.stages.decontamination import Decontamination
 from src.stages.informed_merge import needed_statistics
 from src.stages.job import Job, compose_job
 from src.stages.launch import launch_ranks, open_shared_run
@@ -30,7 +31,7 @@ from src.stages.statistics import statistics
 from src.stages.training_machine import require_machine
 from src.stages.training_network import training_network, watched
 from src.stages.training_options import TrainingOptions
-from src.stages.training_rows import source_rows, task_sources, token_cache, training_tables
+from src.stages.training_rows import source_rows, task_sources, token_cache, trained_on, training_tables
 from src.utils.ranks import from_main, is_main_process, wait_for_all
 
 OWN_KEYS = {"strategy", "task", "output", "merge"}  # of a run; all others are handed on to the runs that come first
@@ -97,8 +98,10 @@ def _fit(
     )
     tokenising = Tokenising(tokenizer, options.batches.max_length, cfg.strategy.over_length)
     data = replace(options.data, cache=token_cache(cfg, model.world))
-    train_rows, lengths = training_tables(sources, "train", tokenising, data)
+    clean = Decontamination(job) if data.decontaminate else None
+    train_rows, lengths = training_tables(sources, "train", tokenising, data, clean)
     held_out, _ = training_tables(task_sources(cfg, model.world, "validation"), "validation", tokenising, data)
+    drawn = trained_on(train_rows, options.mix, options.batches.budget, cfg.seed)
     network, weights = training_network(model, origin, options, cfg.seed)
     result: FitResult = fit(
         network,
@@ -121,7 +124,7 @@ def _fit(
     export_checkpoint(network, tokenizer, run.work, torch_dtype(model.dtype), base)
     if is_main_process():
         shutil.copy(run.scratch / "metrics.jsonl", run.work / "metrics.jsonl")
-    return {**asdict(result), "lengths": {task: asdict(report) for task, report in lengths.items()}}
+    return {**asdict(result), "trained_on": drawn, "lengths": {task: asdict(found) for task, found in lengths.items()}}
 
 
 def _start(job: Job, model: ModelSpec) -> Path | None:
@@ -198,8 +201,7 @@ def _identity(job: Job) -> dict[str, Any]:
     """What decides the weights: no merge settings, of the tasks those that are trained on, no numbers of devices."""
     identity = job.identity()
     identity.pop("merge")
-    if job.cfg.strategy.name != "specialist":
-        identity.pop("task")
+    identity["task"] = job.cfg.task.name if job.cfg.strategy.name == "specialist" else None
     if job.cfg.checkpoint.select == "best":
         identity["checkpoint"] = {key: job.cfg.checkpoint[key] for key in ("select", "validate_every")}
     for node, key in (name.split(".") for name in SPEED):

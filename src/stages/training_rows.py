@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from src.data.cache import Tokenising, token_table
+from src.data.budget import Budget, step_starts
+from src.data.cache import RowFilter, Tokenising, token_table
 from src.data.examples import Example
-from src.data.mixture import fraction_of
+from src.data.mixture import MixOptions, Mixture, fraction_of, rows_per_epoch
 from src.data.options import DataOptions
 from src.data.table import TokenTable
 from src.data.tokenise import LengthReport
@@ -20,7 +21,6 @@ from src.utils.errors import UserError
 from src.utils.files import sha256_json
 from src.utils.progress import say
 
-Keep = Callable[[Sequence[Example]], list[Example]]
 Tables = dict[str, TokenTable]
 
 
@@ -32,8 +32,9 @@ def task_sources(cfg: DictConfig, world: str, split: str) -> dict[str, list[Any]
     """
     if cfg.strategy.name == "base":
         return {"base": [build(cfg.strategy.source)]}
-    tasks = {cfg.task.name: cfg.task} if cfg.strategy.name in OF_ONE_TASK and split == "train" else dict(cfg.tasks)
-    found = {str(name): _nodes(task.sources[world]) for name, task in tasks.items()}
+    own = [cfg.task.name] if cfg.strategy.name in OF_ONE_TASK and split == "train" else list(cfg.tasks)
+    nodes = {str(name): cfg.tasks[name].sources[world].values() for name in own}
+    found = {name: [build(node) for node in sources if node is not None] for name, sources in nodes.items()}
     empty = [name for name, sources in found.items() if not sources]
     if empty:
         raise UserError(f"tasks.{empty[0]}.sources.{world} is empty: name where its training rows are")
@@ -50,18 +51,16 @@ def training_tables(
     split: str,
     tokenising: Tokenising,
     options: DataOptions,
-    keep: Keep | None = None,
-    keep_key: str = "",
+    keep: RowFilter | None = None,
 ) -> tuple[Tables, dict[str, LengthReport]]:
-    """Tables by task, and what the length limit did to their rows.
+    """Tables by task, and what became of their rows.
 
     Args:
         sources: By task.
         split: `train` or `validation`.
         tokenising: How rows become tokens.
-        options: Cache, workers and fraction.
+        options: Cache, workers, limit and fraction.
         keep: Filter of the rows before they are tokenised; None: all.
-        keep_key: Changes with what the filter does.
 
     Raises:
         UserError: A task has no rows, or they are malformed.
@@ -70,11 +69,10 @@ def training_tables(
     for task, nodes in sources.items():
 
         def rows(nodes: Sequence[Any] = nodes) -> list[Example]:
-            found = source_rows(nodes, split)
-            return found if keep is None else keep(found)
+            return _spread(source_rows(nodes, split), options.limit)
 
         table, reports[task] = token_table(
-            rows, tokenising, data_key=_key(nodes, split, keep_key), workers=options.workers,
+            rows, tokenising, keep=keep, data_key=_key(nodes, split, options.limit), workers=options.workers,
             cache=None if options.cache is None else Path(options.cache), label=f"{task} {split}",
         )  # fmt: skip
         tables[task] = fraction_of(table, options.fraction, task, options.seed) if split == "train" else table
@@ -90,12 +88,25 @@ def token_cache(cfg: DictConfig, world: str) -> str | None:
     return str(Path(cfg.output_root) / "cache" / "tokens") if world == "study" else None
 
 
-def _key(sources: Sequence[Any], split: str, keep_key: str) -> str | None:
+def trained_on(tables: Tables, mix: MixOptions, budget: Budget, seed: int) -> dict[str, dict[str, int]]:
+    """Rows and tokens of each task in the whole run, and a line about them where there are several tasks."""
+    mixture = Mixture(tables, seed, rows_per_epoch(tables, mix))
+    drawn = mixture.drawn(int(step_starts(mixture, budget)[-1]))
+    if len(tables) > 1:
+        shares = (f"{task} {counts['rows']:,} rows, {counts['tokens']:,} tokens" for task, counts in drawn.items())
+        say(f"training on {'; '.join(shares)}")
+    return drawn
+
+
+def _spread(rows: list[Example], limit: int | None) -> list[Example]:
+    """At most `limit` rows, evenly spaced: those of every source."""
+    if limit is None or len(rows) <= limit:
+        return rows
+    return [rows[number * len(rows) // limit] for number in range(limit)]
+
+
+def _key(sources: Sequence[Any], split: str, limit: int | None) -> str | None:
     """Hash of what the rows are made from, where all sources know it without reading them."""
     if not all(hasattr(source, "fingerprint") for source in sources):
         return None
-    return sha256_json([*(source.fingerprint(split) for source in sources), keep_key])
-
-
-def _nodes(sources: Any) -> list[Any]:
-    return [build(node) for node in ([sources] if isinstance(sources, DictConfig) else sources)]
+    return sha256_json([*(source.fingerprint(split) for source in sources), limit])

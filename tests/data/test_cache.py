@@ -39,6 +39,30 @@ def test_the_cached_table_is_the_table(tmp_path: Path) -> None:
     assert again == report
 
 
+class Without:
+    """A filter that leaves out the rows whose ids end with a letter."""
+
+    def __init__(self, letter: str) -> None:
+        self.key = self.letter = letter
+
+    def __call__(self, rows: Any) -> Any:
+        return [row for row in rows if not row.id.endswith(self.letter)]
+
+
+def test_rows_that_a_filter_leaves_out_are_counted_and_part_of_the_key(tmp_path: Path) -> None:
+    """Of a0 ... a24 and long0 ... long4, four end with a 3 and two with a 5."""
+    for keep, left in ((Without("3"), 4), (Without("5"), 2)):
+        table, report = token_table(lambda: ROWS, TOKENISING, keep=keep)
+        assert (len(table), report.rows, report.contaminated) == (30 - left, 30 - left, left)
+        for examples in (lambda: ROWS, never):
+            cached, counted = token_table(examples, TOKENISING, keep=keep, data_key="rows", cache=tmp_path)
+            assert counted == report
+            assert cached.fingerprint() == table.fingerprint()
+    assert str(report).endswith("; 2 more hold a benchmark item")
+    with pytest.raises(UserError, match=r"mine: all 30 rows hold a benchmark item; set data.decontaminate=false"):
+        token_table(lambda: ROWS, TOKENISING, keep=Without(""), label="mine")
+
+
 def test_without_a_key_the_rows_are_the_key(tmp_path: Path) -> None:
     token_table(lambda: ROWS, TOKENISING, cache=tmp_path)
     token_table(lambda: ROWS, TOKENISING, cache=tmp_path)

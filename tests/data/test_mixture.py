@@ -40,6 +40,17 @@ def test_stream_goes_on_over_epochs_and_starts_anywhere() -> None:
     assert mixture.stream_lengths(5).tolist() == [2] * 5
 
 
+def test_what_has_been_drawn_of_each_task() -> None:
+    mixture = Mixture({"a": table(5, 2), "b": table(7, 3)}, seed=3, counts=[10, 7])
+    assert mixture.drawn(34) == {"a": {"rows": 20, "tokens": 40}, "b": {"rows": 14, "tokens": 42}}
+    part = mixture.drawn(9)
+    rows = [mixture.locate(row)[0] for row in mixture.stream(0, 9)]
+    assert part == {
+        "a": {"rows": rows.count(0), "tokens": 2 * rows.count(0)},
+        "b": {"rows": rows.count(1), "tokens": 3 * rows.count(1)},
+    }
+
+
 def test_repeated_and_chosen_rows_are_spread_evenly() -> None:
     """7 of 5 rows an epoch: every row once and two of them twice; 3 of 7: over seven epochs each row three times."""
     mixture = Mixture({"a": table(5), "b": table(7)}, seed=0, counts=[7, 3])

@@ -27,6 +27,13 @@ def test_fields_by_name(tmp_path: Path) -> None:
     assert found == [Example("7", "t", "Q: x {y}", "1")]
 
 
+def test_an_id_may_be_a_text_with_fields(tmp_path: Path) -> None:
+    [row] = source(tmp_path, [{"prompt": "x", "a": "1", "n": 7}], id="Mbpp/{n}").examples("train")
+    assert row.id == "Mbpp/7"
+    with pytest.raises(UserError, match=r"row 1: no field 'm'; there are a, n, prompt"):
+        source(tmp_path, [{"prompt": "x", "a": "1", "n": 7}], id="Mbpp/{m}").examples("train")
+
+
 def test_a_row_without_an_id_is_named_by_its_place(tmp_path: Path) -> None:
     [row] = source(tmp_path, [{"prompt": "x", "a": "1"}]).examples("train")
     assert row.id == f"{tmp_path}/rows_train.jsonl, row 1"

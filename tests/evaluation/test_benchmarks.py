@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from src.evaluation.benchmarks import check_covered, evalplus_problems, read_rows
+from src.evaluation.benchmarks import check_covered, code_to_text_rows, evalplus_problems, read_rows
 from src.evaluation.code_benchmark import CodeBenchmark
 from src.evaluation.generators.encoding import render
 from src.evaluation.samples import Sample
@@ -26,7 +27,10 @@ MBPP = DATA / "mbpp" / "MbppPlus-v0.2.0.jsonl.gz"
 
 
 def node(name: str, **changes: Any) -> Any:
-    return instantiate(OmegaConf.merge(OmegaConf.load(ROOT / "conf" / "benchmark" / f"{name}.yaml"), changes))
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        found = compose(None, overrides=[f"+benchmark={name}"]).benchmark
+    OmegaConf.set_struct(found, False)
+    return instantiate(OmegaConf.merge(found, changes))
 
 
 def shared(path: Path) -> str:
@@ -37,7 +41,7 @@ def shared(path: Path) -> str:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf" / "benchmark").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_node_instantiates_under_its_own_name(path: Path) -> None:
-    benchmark = instantiate(OmegaConf.load(path))
+    benchmark = node(path.stem)
     assert benchmark.name == path.stem
     assert benchmark.task in ("codegen", "codesum")
 
@@ -97,7 +101,7 @@ def test_absent_data_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> Non
         node("humaneval").prompts("test")
     with pytest.raises(UserError, match="benchmark humaneval has no validation split, only test"):
         node("humaneval").prompts("validation")
-    with pytest.raises(UserError, match=r"no such file: data/codexglue/python_test\.jsonl\.gz"):
+    with pytest.raises(UserError, match=r"no such file: data/codexglue/python_test\*\.jsonl\*"):
         node("codexglue").prompts("test")
 
 
@@ -109,6 +113,23 @@ def test_rows_are_read_in_the_order_of_their_files(tmp_path: Path) -> None:
     (tmp_path / "c_valid.jsonl").touch()
     with pytest.raises(UserError, match="key has no rows for split=valid"):
         read_rows(str(tmp_path / "c_{split}.jsonl"), "valid", "key")
+
+
+def test_a_limit_is_spread_over_all_rows_and_may_differ_by_split() -> None:
+    rows = [{"n": n} for n in range(10)]
+    assert [row["n"] for row in read_rows(lambda split: rows, "test", "key", 4)] == [0, 2, 5, 7]
+    assert [row["n"] for row in read_rows(lambda split: rows, "validation", "key", {"validation": 2})] == [0, 5]
+    assert read_rows(lambda split: rows, "test", "key", {"validation": 2}) == rows
+    assert read_rows(lambda split: rows, "test", "key", 10) == rows
+
+
+def test_code_to_text_rows_of_several_languages(tmp_path: Path) -> None:
+    for name in ("python_test_0.jsonl", "java_test.jsonl", "python_validation.jsonl"):
+        write_jsonl(tmp_path / name, [{"name": name}])
+    rows = code_to_text_rows("test", ["python", "java"], [f"{tmp_path}/{{language}}_{{split}}*.jsonl"])
+    assert [row["name"] for row in rows] == ["python_test_0.jsonl", "java_test.jsonl"]
+    with pytest.raises(UserError, match=r"benchmark.rows.data: no such file: data/codexglue/ruby_test\*"):
+        code_to_text_rows("test", ["ruby"])
 
 
 def test_ranges_choose_tasks(tmp_path: Path) -> None:

@@ -31,6 +31,21 @@ def test_a_checkpoint_is_scored_on_the_benchmarks_of_its_tasks(world, tmp_path):
     assert means.to_dict() == pytest.approx(scores["value"].to_dict())
 
 
+def test_a_split_is_that_of_the_benchmarks_that_have_it(world, tmp_path):
+    checkpoint = f"checkpoint={world / 'train' / 'pocket-mix-s0'}"
+    options = [
+        checkpoint,
+        *FEW,
+        f"output_root={tmp_path}",
+        "split=validation",
+        "+benchmarks.pocket_codegen.splits=[test]",
+    ]
+    scores = table(evaluate(compose_job("evaluate", options)))
+    assert set(scores.index.get_level_values("benchmark")) == {"pocket_codesum"}
+    with pytest.raises(UserError, match=r"split=validation: none of the tasks' benchmarks has it \(pocket_codegen, "):
+        evaluate(compose_job("evaluate", [*options, "+benchmarks.pocket_codesum.splits=[test]"]))
+
+
 def test_existing_samples_are_scored_by_running_them(tmp_path):
     chosen = problems("test", 4)
     rows = [{"task_id": p["task_id"], "solution": p["prompt"] + p["canonical_solution"]} for p in chosen[:3]] + [

@@ -42,14 +42,20 @@ class StandardCallbacks:
         held_out: This rank's validation micro-batches by task.
         checkpoints: When to validate and save, and which weights to return.
         directory: Where checkpoints lie.
+        chosen_by: The validation loss that decides which step is best: `all`, or the one task that is trained on.
     """
 
     def __init__(
-        self, record: LossRecord, held_out: Mapping[str, list[Batch]], checkpoints: CheckpointOptions, directory: Path
+        self,
+        record: LossRecord,
+        held_out: Mapping[str, list[Batch]],
+        checkpoints: CheckpointOptions,
+        directory: Path,
+        chosen_by: str = "all",
     ) -> None:
         self.throughput: Throughput = record.throughput
         self.record = record
-        self.validation = TaskValidation(held_out, checkpoints.validate_every, record.validation)
+        self.validation = TaskValidation(held_out, checkpoints.validate_every, record.validation, chosen_by)
         self.saver = ResumeCheckpoints(directory, checkpoints, self.validation.best_step)
 
     def in_order(self, watchers: Sequence[L.Callback], description: str) -> list[L.Callback]:

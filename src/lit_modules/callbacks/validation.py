@@ -27,6 +27,7 @@ class TaskValidation(L.Callback):
         batches: This rank's micro-batches by task.
         every_steps: Steps between validations; None: only after the last step.
         write: Called with the step and its losses, by task and over all tasks under the name `all`.
+        chosen_by: The loss that decides which step is best: `all`, or the one task that is trained on.
     """
 
     def __init__(
@@ -34,13 +35,14 @@ class TaskValidation(L.Callback):
         batches: Mapping[str, list[Batch]],
         every_steps: int | None,
         write: Callable[[L.Trainer, Losses], None],
+        chosen_by: str = "all",
     ) -> None:
-        self.batches, self.every_steps, self.write = batches, every_steps, write
+        self.batches, self.every_steps, self.write, self.chosen_by = batches, every_steps, write, chosen_by
         self.history: dict[int, Losses] = {}
 
     def best_step(self) -> int | None:
-        """The earliest step with the lowest loss over all tasks."""
-        return min(self.history, key=lambda step: (self.history[step]["all"], step), default=None)
+        """The earliest step with the lowest loss."""
+        return min(self.history, key=lambda step: (self.history[step][self.chosen_by], step), default=None)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int

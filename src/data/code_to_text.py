@@ -1,0 +1,66 @@
+"""CodeXGLUE's code-to-text rows (arXiv 2102.04664): one data set a language, all of one form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from src.data.examples import Example
+from src.data.forms import codexglue
+from src.data.sources import RecordSource
+from src.utils.files import sha256_json
+
+FILES = (
+    "data/codexglue/{language}_{split}*.jsonl*",
+    "data/codexglue/{language}/{split}*.jsonl*",
+    "data/codexglue/{language}/{split}*.parquet",
+)
+HUB = "google/code_x_glue_ct_code_to_text:{language}"
+
+
+@dataclass(frozen=True)
+class CodeToText:
+    """Functions without their docstring, and the docstring as the answer, in one or more languages.
+
+    Args:
+        task: Task of the rows.
+        languages: `python`, `java`, `go`, `javascript`, `php`, `ruby`.
+        user_prompt: The user turn; `{code}` is the bare function.
+        data: Places of a language's rows as in `RecordSource`, with `{language}` too; None: `FILES`, `HUB`.
+        held_out: Share of the training rows that is the validation split; 0: there are files of that split.
+        limits: Split -> most rows of each language.
+    """
+
+    task: str
+    languages: Sequence[str]
+    user_prompt: str
+    data: Sequence[str] | str | None = None
+    held_out: float = 0.0
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+    def examples(self, split: str) -> list[Example]:
+        """All rows of a split, language by language.
+
+        Raises:
+            UserError: As for `RecordSource.examples`.
+        """
+        return [row for source in self._sources() for row in source.examples(split)]
+
+    def fingerprint(self, split: str) -> str:
+        """Hash of what the rows are made from; equal ones give equal rows."""
+        return sha256_json([source.fingerprint(split) for source in self._sources()])
+
+    def _sources(self) -> list[RecordSource]:
+        data = (*FILES, HUB) if self.data is None else self.data
+        return [
+            RecordSource(
+                self.task, places_of(data, language), self.user_prompt, "docstring",
+                form=codexglue, id="url", held_out=self.held_out, limits=self.limits,
+            )
+            for language in self.languages
+        ]  # fmt: skip
+
+
+def places_of(data: Sequence[str] | str, language: str) -> list[str]:
+    """The places of one language's rows."""
+    return [place.replace("{language}", language) for place in ([data] if isinstance(data, str) else data)]

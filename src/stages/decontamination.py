@@ -1,0 +1,52 @@
+"""Training rows without those that hold an item of the benchmarks which the tasks are measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from src.data.examples import Example
+from src.evaluation.code_benchmark import CodeBenchmark
+from src.evaluation.contamination import Document, dirty_rows
+from src.evaluation.contamination_files import document
+from src.evaluation.summary_benchmark import SummaryBenchmark
+from src.stages.build import build
+from src.stages.job import Job, compose_job
+from src.utils.files import sha256_json
+from src.utils.progress import track
+
+GROUPS = ("model", "debug", "task@", "tasks.")  # overrides of a training job that say which benchmarks there are
+
+
+class Decontamination:
+    """Leaves out rows that share too much with any item of any split of a benchmark of any task.
+
+    Args:
+        job: The training job; the benchmarks are those of its tasks in the world of its model.
+
+    Raises:
+        UserError: The files of a benchmark are not there.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.items = _benchmark_items(job)
+        self.key = sha256_json([[item.id, item.texts] for item in self.items])
+
+    def __call__(self, rows: Sequence[Example]) -> list[Example]:
+        """The rows that are left."""
+        documents = (
+            document({"id": row.id, "prompt": row.prompt, "answer": row.answer}, number, row.task)
+            for number, row in enumerate(track(rows, "decontaminating"))
+        )
+        return [row for row, dirty in zip(rows, dirty_rows(documents, self.items), strict=True) if not dirty]
+
+
+def _benchmark_items(job: Job) -> list[Document]:
+    overrides = [override for override in job.overrides if override.lstrip("+~").startswith(GROUPS)]
+    cfg = compose_job("evaluate", overrides).cfg
+    names = [str(name) for task in cfg.tasks.values() for name in task.benchmarks[cfg.model.world]]
+    items = []
+    for name in dict.fromkeys(names):
+        benchmark: CodeBenchmark | SummaryBenchmark = build(cfg.benchmarks[name])
+        for split in benchmark.splits:
+            items += [document(row, 0, f"{name}/{item}") for item, row in benchmark.items(split).items()]
+    return items
