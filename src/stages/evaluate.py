@@ -181,7 +181,8 @@ def _subject(cfg: DictConfig) -> tuple[str, dict[str, str]]:
     if missing:
         raise UserError(f"no such file: {', '.join(missing)}")
     first = next(iter(files.values()))
-    return first.name.split(".")[0], {key: samples_hash(path) for key, path in files.items()}
+    name = first.name if first.is_dir() else first.name.split(".")[0]
+    return name, {key: samples_hash(path) for key, path in files.items()}
 
 
 def _checkpoint(cfg: DictConfig) -> Path:
