@@ -71,7 +71,7 @@ class Sce:
         kept = int(nonzero * self.select)
         if kept == 0:
             return math.inf
-        return stack.ops.order_statistics(stack, "variance", varying, [stack.numel - kept])[0]
+        return stack.ops.order_statistics(stack, "variance", [varying], [stack.numel - kept])[0][0]
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.merging import kernels, rank_kernels
+from src.merging import delta_kernels, kernels, rank_kernels
 from src.merging.combine import total_weight
 from src.merging.emit import Emission, Emitter, PlainEmitter
 from src.merging.fold import UNIT
 from src.merging.ops import Values
-from src.merging.parents import Block, Stack
+from src.merging.parents import Block, Delta, Stack
 from src.merging.point_run import PointRun
 from src.merging.ranks import rank_probabilities
 from src.merging.rule import BlockMerge
@@ -63,6 +63,13 @@ class FusedOps:
         found: list[float] = sums.tolist()
         return found
 
+    def survey(self, block: Block, index: int) -> tuple[list[float], list[float]]:
+        """See `Ops`."""
+        units = -(-(block.stop - block.start) // UNIT)
+        absolute, squares = np.empty(units), np.empty(units)
+        delta_kernels.survey(_stored(block, 0), _stored(block, index + 1), absolute, squares)
+        return absolute.tolist(), squares.tolist()
+
     def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> None:
         """See `Ops`."""
         kernels.keep_between(delta.numpy(), np.float32(low), np.float32(high), np.float32(scale), out.numpy())
@@ -78,40 +85,53 @@ class FusedOps:
         """See `Ops`."""
         kernels.keep_masked(delta.numpy(), mask[start // 8 :], np.float32(scale), out.numpy())
 
-    def order_statistics(self, stack: Stack, key: Any, values: Values, positions: Sequence[int]) -> list[float]:
+    def order_statistics(
+        self, stack: Stack, key: Any, values: Sequence[Values], positions: Sequence[int]
+    ) -> list[list[float]]:
         """See `Ops`: three passes that each narrow the place of a position down to one bucket of a histogram."""
-        return [self._select(stack, key, values, position) for position in positions]
-
-    def _select(self, stack: Stack, key: Any, values: Values, position: int) -> float:
-        prefix = 0
+        prefixes = {(k, position): 0 for k in range(len(values)) for position in positions}
+        left = {place: place[1] for place in prefixes}  # position inside the bucket of the prefix
         for shift, width in LEVELS:
-            make = partial(self._histogram, stack, values, shift, width, prefix)
-            counts = stack.once(("histogram", key, shift, prefix), make)
-            upto = np.cumsum(counts)
-            bucket = int(np.searchsorted(upto, position, side="right"))
-            position -= int(upto[bucket] - counts[bucket])
-            prefix = (prefix << width) | bucket
-        return float(np.array(prefix, np.uint32).view(np.float32))
+            wanted = tuple(sorted({(k, prefix) for (k, _), prefix in prefixes.items()}))
+            make = partial(self._histograms, stack, values, shift, width, wanted)
+            counts = stack.once(("histograms", key, shift, wanted), make)
+            for place, prefix in prefixes.items():
+                here = counts[place[0], prefix]
+                upto = np.cumsum(here)
+                bucket = int(np.searchsorted(upto, left[place], side="right"))
+                left[place] -= int(upto[bucket] - here[bucket])
+                prefixes[place] = (prefix << width) | bucket
+        magnitudes = {place: float(np.array(prefix, np.uint32).view(np.float32)) for place, prefix in prefixes.items()}
+        return [[magnitudes[k, position] for position in positions] for k in range(len(values))]
 
-    def _histogram(self, stack: Stack, values: Values, shift: int, width: int, prefix: int) -> np.ndarray:
+    def _histograms(
+        self, stack: Stack, values: Sequence[Values], shift: int, width: int, wanted: Sequence[tuple[int, int]]
+    ) -> dict[tuple[int, int], np.ndarray]:
+        """Of each wanted (index of values, prefix) the histogram of the next bits."""
+
         def count(block: Block) -> np.ndarray:
-            counts = np.zeros(1 << width, np.int64)
-            bits = values(block).numpy().view(np.uint32)
-            rank_kernels.count_bits(bits, np.uint32(shift), np.uint32(prefix), np.uint32(shift + width), counts)
+            counts = np.zeros((len(wanted), 1 << width), np.int64)
+            for (k, prefix), row in zip(wanted, counts, strict=True):
+                look = (np.uint32(shift), np.uint32(prefix), np.uint32(shift + width), row)
+                if isinstance(one := values[k], Delta):
+                    delta_kernels.count_deltas(_stored(block, 0), _stored(block, one.index + 1), *look)
+                else:
+                    rank_kernels.count_bits(one(block).numpy().view(np.uint32), *look)
             return counts
 
-        return np.sum(stack.map(count), axis=0)
+        return dict(zip(wanted, np.sum(stack.map(count), axis=0), strict=True))
 
-    def rank_mask(self, stack: Stack, index: int, seed: int, density: float, epsilon: float) -> Any:
+    def rank_masks(self, stack: Stack, seeds: Sequence[int], density: float, epsilon: float) -> list[Any]:
         """See `Ops`: one bit an element."""
         by_rank = rank_probabilities(stack.row, density, epsilon).numpy()
-        packed = np.empty(-(-stack.numel // 8), np.uint8)
+        packed = [np.empty(-(-stack.numel // 8), np.uint8) for _ in seeds]
 
         def draw(block: Block) -> None:
             mask = self.array("mask", (block.stop - block.start,), np.uint8)
-            bits = block.delta(index).numpy().view(np.uint32)
-            rank_kernels.rank_masks(bits, by_rank, np.uint64(seed), block.start, mask)
-            packed[block.start // 8 : -(-block.stop // 8)] = np.packbits(mask, bitorder="little")
+            for index, seed in enumerate(seeds):
+                parents = _stored(block, 0), _stored(block, index + 1)
+                delta_kernels.mask_deltas(*parents, by_rank, np.uint64(seed), block.start, mask)
+                packed[index][block.start // 8 : -(-block.stop // 8)] = np.packbits(mask, bitorder="little")
 
         stack.map_rows(draw)
         return packed
@@ -185,6 +205,14 @@ class FusedEmitter:
         rounded = self._ops.array("rounded", values.shape, np.uint16)
         kernels.round_bfloat16(values.view(np.uint32), rounded)
         return torch.from_numpy(rounded).view(torch.bfloat16)
+
+
+def _stored(block: Block, parent: int) -> np.ndarray:
+    """A parent's values as the kernels read them: float32, or bfloat16 as uint16; other dtypes are widened first."""
+    stored = block.stored(parent)
+    if stored.dtype is torch.bfloat16:
+        return stored.view(torch.uint16).numpy()
+    return (block.base if parent == 0 else block.specialist(parent - 1)).numpy()
 
 
 def _group(run: PointRun, merge: BlockMerge) -> Any:

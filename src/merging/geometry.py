@@ -212,7 +212,7 @@ def combination(stack: Stack, coefficients: torch.Tensor, on_weights: bool) -> B
         factors = tuple(coefficients[0].tolist())
         if on_weights:
             return Mean(factors, normalize=False)
-        parts = tuple(fit_sparsity(stack, k, Sparsity()) for k in range(len(factors)))
+        parts = fit_sparsity(stack, Sparsity())
         return Combination(parts, factors, consensus=False, normalize=False, lambda_=1.0)
     by_row = coefficients.float().to(stack.device)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -47,6 +48,10 @@ class Ops(Protocol):
         """See `folded`."""
         ...
 
+    def survey(self, block: Block, index: int) -> tuple[list[float], list[float]]:
+        """`folded` of specialist `index`'s task vector with powers 1 and 2."""
+        ...
+
     def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> None:
         """delta where low <= |delta| <= high, else 0; times scale."""
         ...
@@ -61,19 +66,24 @@ class Ops(Protocol):
         """delta where `mask` (from `rank_mask`) is set, else 0; times scale."""
         ...
 
-    def order_statistics(self, stack: Stack, key: Any, values: Values, positions: Sequence[int]) -> list[float]:
-        """The magnitudes of `values` with so many smaller ones before them, by selection instead of sorting.
+    def order_statistics(
+        self, stack: Stack, key: Any, values: Sequence[Values], positions: Sequence[int]
+    ) -> list[list[float]]:
+        """The magnitudes with so many smaller ones before them, by selection instead of sorting.
 
         Args:
             stack: The tensor.
             key: Names the values; what is counted under a key is counted once.
-            values: Of a block.
+            values: Of a block; several, to be looked at in the same passes.
             positions: Places in ascending order.
+
+        Returns:
+            For each of `values` a magnitude a position.
         """
         ...
 
-    def rank_mask(self, stack: Stack, index: int, seed: int, density: float, epsilon: float) -> Any:
-        """MagPrune's mask of a whole tensor; undefined where the delta is 0."""
+    def rank_masks(self, stack: Stack, seeds: Sequence[int], density: float, epsilon: float) -> list[Any]:
+        """MagPrune's mask of every specialist's whole tensor, drawn from its seed; undefined where the delta is 0."""
         ...
 
     def emitters(
@@ -109,6 +119,10 @@ class PlainOps:
         """See `Ops`."""
         return folded(values, power)
 
+    def survey(self, block: Block, index: int) -> tuple[list[float], list[float]]:
+        """See `Ops`."""
+        return folded(block.delta(index), 1), folded(block.delta(index), 2)
+
     def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> None:
         """See `Ops`."""
         size = delta.abs()
@@ -125,19 +139,25 @@ class PlainOps:
         """See `Ops`."""
         torch.mul(delta, mask[start : start + delta.numel()], out=out).mul_(scale)
 
-    def order_statistics(self, stack: Stack, key: Any, values: Values, positions: Sequence[int]) -> list[float]:
+    def order_statistics(
+        self, stack: Stack, key: Any, values: Sequence[Values], positions: Sequence[int]
+    ) -> list[list[float]]:
         """See `Ops`."""
-        sizes = torch.cat(stack.map(lambda block: values(block).abs()))
-        return [float(sizes.kthvalue(position + 1).values) for position in positions]
+        found = []
+        for one in values:
+            sizes = torch.cat(stack.map(lambda block, one=one: one(block).abs()))  # type: ignore[misc]
+            found.append([float(sizes.kthvalue(position + 1).values) for position in positions])
+        return found
 
-    def rank_mask(self, stack: Stack, index: int, seed: int, density: float, epsilon: float) -> Any:
+    def rank_masks(self, stack: Stack, seeds: Sequence[int], density: float, epsilon: float) -> list[Any]:
         """See `Ops`."""
 
-        def mask(block: Block) -> torch.Tensor:
+        def mask(block: Block, index: int, seed: int) -> torch.Tensor:
             drawn = uniform(seed, block.start, block.stop, block.base.device)
             return drawn < keep_probabilities(block.delta(index), stack.row, density, epsilon)
 
-        return torch.cat(stack.map_rows(mask))
+        masks = [partial(mask, index=index, seed=seed) for index, seed in enumerate(seeds)]
+        return [torch.cat(stack.map_rows(one)) for one in masks]
 
     def emitters(
         self, name: str, merges: Mapping[PointRun, BlockMerge], factors: Mapping[PointRun, float]

@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -59,6 +60,13 @@ class Block:
         subtract = self._stack.ops.subtract
         return self.once(("delta", index), lambda out: subtract(self.specialist(index), self.base, out))
 
+    def stored(self, parent: int) -> torch.Tensor:
+        """Values of the base (0) or of specialist `parent` - 1 in the stored dtype, one-dimensional."""
+        key = ("stored", parent)
+        if key not in self._memo:
+            self._memo[key] = self._stack.reads[parent](self.start, self.stop, partial(self._memory, key))
+        return self._memo[key]
+
     def once(self, key: Any, fill: Callable[[torch.Tensor], object]) -> torch.Tensor:
         """The float32 tensor under `key`, filled on the first call: points that share a sparsifier share its result."""
         if key not in self._memo:
@@ -70,7 +78,7 @@ class Block:
     def _values(self, parent: int) -> torch.Tensor:
         key = ("values", parent)
         if key not in self._memo:
-            stored = self._stack.reads[parent](self.start, self.stop, partial(self._memory, ("stored", parent)))
+            stored = self.stored(parent)
             if stored.dtype is torch.float32:
                 self._memo[key] = stored
             else:
@@ -79,6 +87,16 @@ class Block:
 
     def _memory(self, key: Any, size: int, dtype: torch.dtype) -> torch.Tensor:
         return self._stack.ops.buffer(key, size, dtype, self._stack.device)
+
+
+@dataclass(frozen=True)
+class Delta:
+    """The task vector of specialist `index`, as a function of the block."""
+
+    index: int
+
+    def __call__(self, block: Block) -> torch.Tensor:
+        return block.delta(self.index)
 
 
 class Stack:
@@ -185,8 +203,8 @@ class Stack:
         return self.once("sums", self._survey)
 
     def _survey(self) -> list[tuple[float, float]]:
-        fold, specialists = self.ops.fold, range(len(self.labels))
-        parts = self.map(lambda block: [(fold(block.delta(k), 1), fold(block.delta(k), 2)) for k in specialists])
+        specialists = range(len(self.labels))
+        parts = self.map(lambda block: [self.ops.survey(block, k) for k in specialists])
 
         def total(index: int, power: int) -> float:
             return math.fsum(itertools.chain.from_iterable(part[index][power] for part in parts))

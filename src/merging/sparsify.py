@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 
 from src.merging.checks import choice, number
 from src.merging.draws import stream_seed
 from src.merging.ops import PlainOps
-from src.merging.parents import Block, Stack
+from src.merging.parents import Block, Delta, Stack
 from src.merging.ranks import keep_probabilities
 from src.utils.errors import UserError
 
@@ -71,11 +73,14 @@ class Sparsity:
             )
 
 
-def fit_sparsity(stack: Stack, index: int, sparsity: Sparsity) -> Part:
-    """Prepare the sparsifier for specialist `index` of a tensor; all points that ask for it share one `Part`."""
+def fit_sparsity(stack: Stack, sparsity: Sparsity) -> tuple[Part, ...]:
+    """Prepare the sparsifier for a tensor of all K specialists together, so that each pass over it serves all of them.
+
+    All points that ask for it share the parts.
+    """
     if sparsity.kind == "none" or sparsity.density >= 1:
-        return stack.once(("dense", index), lambda: lambda block: block.delta(index))
-    return stack.once(("sparse", index, sparsity), lambda: _fit(stack, index, sparsity))
+        return stack.once("dense", lambda: tuple(map(Delta, range(len(stack.labels)))))
+    return stack.once(("sparse", sparsity), lambda: _fit(stack, sparsity))
 
 
 def sparsify(delta: torch.Tensor, sparsity: Sparsity, tensor: str = "", specialist: str = "") -> torch.Tensor:
@@ -92,64 +97,82 @@ def sparsify(delta: torch.Tensor, sparsity: Sparsity, tensor: str = "", speciali
     reads = [lambda start, stop, _: zeros[start:stop], lambda start, stop, _: flat[start:stop]]
     with ThreadPoolExecutor(1) as pool:
         stack = Stack(tensor, tuple(delta.shape), [specialist], reads, PlainOps(), pool, flat.device)
-        part = fit_sparsity(stack, 0, sparsity)
+        [part] = fit_sparsity(stack, sparsity)
         return torch.cat(stack.map(lambda block: part(block).clone())).reshape(delta.shape)
 
 
-def _fit(stack: Stack, index: int, sparsity: Sparsity) -> Part:
-    keep = _KEEPERS[sparsity.kind](stack, index, sparsity)
-    scale = 1.0
+def _fit(stack: Stack, sparsity: Sparsity) -> tuple[Part, ...]:
+    keepers = _KEEPERS[sparsity.kind](stack, sparsity)
+    scales = [1.0] * len(keepers)
     if sparsity.rescale == "l1":
-        scale = _l1_scale(stack, index, keep)
+        scales = _l1_scales(stack, keepers)
     elif sparsity.rescale == "density" and sparsity.kind != "magprune":
-        scale = 1.0 / sparsity.density
-    key = ("sparse", index, sparsity)
+        scales = [1.0 / sparsity.density] * len(keepers)
+    pairs = enumerate(zip(keepers, scales, strict=True))
+    return tuple(_part(("sparse", k, sparsity), keep, scale) for k, (keep, scale) in pairs)
+
+
+def _part(key: Any, keep: Keeper, scale: float) -> Part:
     return lambda block: block.once(key, lambda out: keep(block, scale, out))
 
 
-def _l1_scale(stack: Stack, index: int, keep: Keeper) -> float:
-    """sum|D| / sum|kept D| of the tensor, or 1 where either is next to nothing."""
+def _l1_scales(stack: Stack, keepers: Sequence[Keeper]) -> list[float]:
+    """sum|D| / sum|kept D| of every specialist's tensor, or 1 where either is next to nothing."""
 
-    def kept_sum(block: Block) -> list[float]:
-        kept = block.once("kept", lambda out: keep(block, 1.0, out))
-        return stack.ops.fold(kept, 1)
+    def kept_sums(block: Block) -> list[list[float]]:
+        kept = [block.once(("kept", k), partial(keep, block, 1.0)) for k, keep in enumerate(keepers)]
+        return [stack.ops.fold(values, 1) for values in kept]
 
-    before = stack.absolute_sums()[index]
-    after = math.fsum(itertools.chain.from_iterable(stack.map(kept_sum)))
-    return before / after if before >= TINY and after >= TINY else 1.0
+    parts = stack.map(kept_sums)
+    after = [math.fsum(itertools.chain.from_iterable(part[k] for part in parts)) for k in range(len(keepers))]
+    pairs = zip(stack.absolute_sums(), after, strict=True)
+    return [before / kept if before >= TINY and kept >= TINY else 1.0 for before, kept in pairs]
 
 
-def _largest(stack: Stack, index: int, sparsity: Sparsity) -> Keeper:
+def _largest(stack: Stack, sparsity: Sparsity) -> list[Keeper]:
     """Keep |D| at or above the k-th largest; elements that tie with it are all kept, as in the paper's own code."""
     kept = max(1, int(sparsity.density * stack.numel))
-    [low] = _order_statistics(stack, index, [stack.numel - kept])
-    return lambda block, scale, out: stack.ops.keep_between(block.delta(index), low, math.inf, scale, out)
+    found = _order_statistics(stack, [stack.numel - kept])
+    return [_between(stack, index, low, math.inf) for index, [low] in enumerate(found)]
 
 
-def _without_outliers(stack: Stack, index: int, sparsity: Sparsity) -> Keeper:
+def _without_outliers(stack: Stack, sparsity: Sparsity) -> list[Keeper]:
     """Keep the k elements below the largest gamma n; where too few are left, fewer outliers go."""
     kept = int(sparsity.density * stack.numel)
     if kept == 0:
-        return lambda block, scale, out: out.zero_()
+        return [lambda block, scale, out: out.zero_()] * len(stack.labels)
     first = max(0, stack.numel - kept - int(sparsity.gamma * stack.numel))
-    low, high = _order_statistics(stack, index, [first, first + kept - 1])
+    found = _order_statistics(stack, [first, first + kept - 1])
+    return [_between(stack, index, low, high) for index, [low, high] in enumerate(found)]
+
+
+def _between(stack: Stack, index: int, low: float, high: float) -> Keeper:
     return lambda block, scale, out: stack.ops.keep_between(block.delta(index), low, high, scale, out)
 
 
-def _order_statistics(stack: Stack, index: int, positions: list[int]) -> list[float]:
-    return stack.ops.order_statistics(stack, ("delta", index), lambda block: block.delta(index), positions)
+def _order_statistics(stack: Stack, positions: list[int]) -> list[list[float]]:
+    return stack.ops.order_statistics(stack, "delta", [Delta(k) for k in range(len(stack.labels))], positions)
 
 
-def _at_random(stack: Stack, index: int, sparsity: Sparsity) -> Keeper:
-    seed = stream_seed(sparsity.seed, stack.name, stack.labels[index])
-    keep = stack.ops.keep_drawn
-    return lambda block, scale, out: keep(block.delta(index), seed, block.start, sparsity.density, scale, out)
+def _seeds(stack: Stack, sparsity: Sparsity) -> list[int]:
+    return [stream_seed(sparsity.seed, stack.name, label) for label in stack.labels]
 
 
-def _by_rank(stack: Stack, index: int, sparsity: Sparsity) -> Keeper:
+def _at_random(stack: Stack, sparsity: Sparsity) -> list[Keeper]:
+    def keeper(index: int, seed: int) -> Keeper:
+        keep = stack.ops.keep_drawn
+        return lambda block, scale, out: keep(block.delta(index), seed, block.start, sparsity.density, scale, out)
+
+    return [keeper(index, seed) for index, seed in enumerate(_seeds(stack, sparsity))]
+
+
+def _by_rank(stack: Stack, sparsity: Sparsity) -> list[Keeper]:
     """MagPrune. Its masks need ranks, so they are kept instead of being found again for every pass."""
-    seed = stream_seed(sparsity.seed, stack.name, stack.labels[index])
-    mask = stack.ops.rank_mask(stack, index, seed, sparsity.density, sparsity.epsilon)
+    masks = stack.ops.rank_masks(stack, _seeds(stack, sparsity), sparsity.density, sparsity.epsilon)
+    return [_masked(stack, index, mask, sparsity) for index, mask in enumerate(masks)]
+
+
+def _masked(stack: Stack, index: int, mask: Any, sparsity: Sparsity) -> Keeper:
     keep = stack.ops.keep_masked
     if sparsity.rescale != "density":
         return lambda block, scale, out: keep(block.delta(index), mask, block.start, scale, out)

@@ -67,7 +67,7 @@ class TaskVectors:
 
     def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
         """See `Rule.fit`."""
-        parts = tuple(fit_sparsity(stack, index, self.sparsity) for index in range(len(weights)))
+        parts = fit_sparsity(stack, self.sparsity)
         return Combination(parts, tuple(weights), self.consensus, self.normalize, self.lambda_)
 
 

@@ -13,7 +13,7 @@ from src.merging.draws import uniform
 from src.merging.fold import UNIT, folded
 from src.merging.fused import FusedOps
 from src.merging.ops import PlainOps, choose_ops
-from src.merging.parents import Stack
+from src.merging.parents import Delta, Stack
 from src.merging.ranks import keep_probabilities
 from tests.merging.tools import identical, merge_all, random_family, recipe, write_family
 
@@ -59,6 +59,25 @@ def test_fold(size: int, power: int) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    "dtypes", [(torch.float32,) * 2, (torch.bfloat16,) * 2, (torch.bfloat16, torch.float32), (torch.float16,) * 2]
+)
+def test_what_looks_at_task_vectors_as_stored(size: int, dtypes: tuple[torch.dtype, torch.dtype]) -> None:
+    base, specialist = values(size).to(dtypes[0]), (values(size) + 0.1 * values(size, "heavy")).to(dtypes[1])
+    delta = specialist.float() - base.float()
+    reads = [lambda start, stop, _: base[start:stop], lambda start, stop, _: specialist[start:stop]]
+    with ThreadPoolExecutor(2) as pool:
+        stack = Stack("x", (size,), ["codegen"], reads, FUSED, pool, CPU)
+        [sums] = stack.map(lambda block: FUSED.survey(block, 0))
+        [[middle]] = FUSED.order_statistics(stack, "delta", [Delta(0)], [size // 2])
+        [mask] = FUSED.rank_masks(stack, [7], 0.5, 0.2)
+        [ours] = stack.map(lambda block: kept(block.delta(0), mask, block.start))
+    assert sums == (folded(delta, 1), folded(delta, 2))
+    assert middle == delta.abs().sort().values[size // 2]
+    assert torch.equal(ours, delta * (uniform(7, 0, size) < keep_probabilities(delta, size, 0.5, 0.2)))
+
+
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_keepers(size: int, kind: str) -> None:
     delta, plain = values(size, kind), PlainOps()
@@ -87,9 +106,10 @@ def test_order_statistics(kind: str, size: int) -> None:
     positions = sorted({0, size // 2, size - 1, (size * 9) // 10})
     with ThreadPoolExecutor(2) as pool:
         found = FUSED.order_statistics(
-            stack_of(delta, (size,), pool, FUSED), "delta", lambda block: block.delta(0), positions
+            stack_of(delta, (size,), pool, FUSED), "delta", [lambda b: b.delta(0), lambda b: b.delta(0) * 2], positions
         )
-    assert found == [float(x) for x in delta.abs().sort().values[positions]]
+    expected = delta.abs().sort().values[positions]
+    assert found == [expected.tolist(), (expected * 2).tolist()]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -99,7 +119,7 @@ def test_rank_masks(kind: str, rows: int, row: int) -> None:
     expected = uniform(99, 0, rows * row) < keep_probabilities(delta, row, 0.5, 0.2)
     with ThreadPoolExecutor(2) as pool:
         stack = stack_of(delta, (rows, row), pool, FUSED)
-        mask = FUSED.rank_mask(stack, 0, 99, 0.5, 0.2)
+        [mask] = FUSED.rank_masks(stack, [99], 0.5, 0.2)
         parts = stack.map(lambda block: kept(block.delta(0), mask, block.start))
     assert torch.equal(torch.cat(parts), delta * expected)
 

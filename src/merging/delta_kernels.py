@@ -1,0 +1,92 @@
+"""Compiled loops over task vectors that are never written down: parents are read as stored, a few rows at a time.
+
+A block's float32 values would not fit the nearest caches, and reading them back costs more than computing them again.
+
+Legend: n elements, U = 4,096 elements that one partial sum covers. A parent is (n,) float32, or uint16 that
+holds bfloat16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+from numpy.typing import NDArray
+
+from src.merging.fold import UNIT
+from src.merging.kernels import Floats, compiled, fold, subtract, widen_bfloat16
+from src.merging.rank_kernels import count_bits, rank_masks
+
+Stored = NDArray[Any]
+TOGETHER = 1 << 14  # elements of the rows that are looked at together
+
+
+def _widen(stored: Stored, out: Floats) -> None:
+    """out = stored, in float32."""
+    raise NotImplementedError("compiled code calls the overload below")
+
+
+@overload(_widen, strict=False)
+def _widen_compiled(stored: Any, out: Any) -> Callable[[Stored, Floats], None]:
+    if stored.dtype == types.uint16:
+
+        def widen(stored: Stored, out: Floats) -> None:
+            widen_bfloat16(stored, out.view(np.uint32))
+    else:
+
+        def widen(stored: Stored, out: Floats) -> None:
+            out[:] = stored
+
+    return widen
+
+
+@compiled
+def _delta(base: Stored, specialist: Stored, left: Floats, right: Floats) -> None:
+    """right = specialist - base, in float32; left is overwritten too. All (m,)."""
+    _widen(specialist, left)
+    _widen(base, right)
+    subtract(left, right, right)
+
+
+@compiled
+def survey(base: Stored, specialist: Stored, absolute: NDArray[np.float64], squares: NDArray[np.float64]) -> None:
+    """Partial sums (U,) of |D| and D^2, added as `fold` adds."""
+    left, right, scratch = np.empty(UNIT, np.float32), np.empty(UNIT, np.float32), np.empty(UNIT, np.float64)
+    for unit in range(absolute.size):
+        first = unit * UNIT
+        size = min(UNIT, base.size - first)
+        here = slice(first, first + size)
+        _delta(base[here], specialist[here], left[:size], right[:size])
+        fold(right[:size], 1, scratch, absolute[unit : unit + 1])
+        fold(right[:size], 2, scratch, squares[unit : unit + 1])
+
+
+@compiled
+def count_deltas(
+    base: Stored, specialist: Stored, shift: int, prefix: int, prefix_shift: int, counts: NDArray[np.int64]
+) -> None:
+    """`count_bits` of the task vector."""
+    left, right = np.empty(TOGETHER, np.float32), np.empty(TOGETHER, np.float32)
+    for first in range(0, base.size, TOGETHER):
+        size = min(TOGETHER, base.size - first)
+        here = slice(first, first + size)
+        _delta(base[here], specialist[here], left[:size], right[:size])
+        count_bits(right[:size].view(np.uint32), shift, prefix, prefix_shift, counts)
+
+
+@compiled
+def mask_deltas(
+    base: Stored, specialist: Stored, by_rank: Floats, seed: int, start: int, mask: NDArray[np.uint8]
+) -> None:
+    """`rank_masks` of the task vector, whole rows of by_rank.size elements."""
+    row = by_rank.size
+    step = max(TOGETHER // row, 1) * row
+    left, right = np.empty(step, np.float32), np.empty(step, np.float32)
+    for first in range(0, base.size, step):
+        size = min(step, base.size - first)
+        here = slice(first, first + size)
+        _delta(base[here], specialist[here], left[:size], right[:size])
+        rank_masks(right[:size].view(np.uint32), by_rank, seed, start + first, mask[here])
