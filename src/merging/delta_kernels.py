@@ -21,7 +21,7 @@ from src.merging.kernels import Floats, compiled, fold, subtract, widen_bfloat16
 from src.merging.rank_kernels import count_bits, rank_masks
 
 Stored = NDArray[Any]
-TOGETHER = 1 << 14  # elements of the rows that are looked at together
+TOGETHER = 1 << 13  # elements of the rows that are looked at together
 
 
 def _widen(stored: Stored, out: Floats) -> None:
@@ -44,24 +44,25 @@ def _widen_compiled(stored: Any, out: Any) -> Callable[[Stored, Floats], None]:
 
 
 @compiled
-def _delta(base: Stored, specialist: Stored, left: Floats, right: Floats) -> None:
-    """right = specialist - base, in float32; left is overwritten too. All (m,)."""
-    _widen(specialist, left)
-    _widen(base, right)
-    subtract(left, right, right)
+def _delta(base: Stored, specialist: Stored, scratch: Floats) -> Floats:
+    """specialist - base (m,), in float32, in the last third of scratch (3, at least m)."""
+    size = base.size
+    # three different rows: with operands that overlap the compiler would not vectorise
+    _widen(specialist, scratch[0, :size])
+    _widen(base, scratch[1, :size])
+    subtract(scratch[0, :size], scratch[1, :size], scratch[2, :size])
+    return scratch[2, :size]
 
 
 @compiled
 def survey(base: Stored, specialist: Stored, absolute: NDArray[np.float64], squares: NDArray[np.float64]) -> None:
     """Partial sums (U,) of |D| and D^2, added as `fold` adds."""
-    left, right, scratch = np.empty(UNIT, np.float32), np.empty(UNIT, np.float32), np.empty(UNIT, np.float64)
+    scratch, sums = np.empty((3, UNIT), np.float32), np.empty(UNIT, np.float64)
     for unit in range(absolute.size):
-        first = unit * UNIT
-        size = min(UNIT, base.size - first)
-        here = slice(first, first + size)
-        _delta(base[here], specialist[here], left[:size], right[:size])
-        fold(right[:size], 1, scratch, absolute[unit : unit + 1])
-        fold(right[:size], 2, scratch, squares[unit : unit + 1])
+        here = slice(unit * UNIT, min((unit + 1) * UNIT, base.size))
+        delta = _delta(base[here], specialist[here], scratch)
+        fold(delta, 1, sums, absolute[unit : unit + 1])
+        fold(delta, 2, sums, squares[unit : unit + 1])
 
 
 @compiled
@@ -69,12 +70,10 @@ def count_deltas(
     base: Stored, specialist: Stored, shift: int, prefix: int, prefix_shift: int, counts: NDArray[np.int64]
 ) -> None:
     """`count_bits` of the task vector."""
-    left, right = np.empty(TOGETHER, np.float32), np.empty(TOGETHER, np.float32)
+    scratch = np.empty((3, TOGETHER), np.float32)
     for first in range(0, base.size, TOGETHER):
-        size = min(TOGETHER, base.size - first)
-        here = slice(first, first + size)
-        _delta(base[here], specialist[here], left[:size], right[:size])
-        count_bits(right[:size].view(np.uint32), shift, prefix, prefix_shift, counts)
+        here = slice(first, min(first + TOGETHER, base.size))
+        count_bits(_delta(base[here], specialist[here], scratch).view(np.uint32), shift, prefix, prefix_shift, counts)
 
 
 @compiled
@@ -82,11 +81,9 @@ def mask_deltas(
     base: Stored, specialist: Stored, by_rank: Floats, seed: int, start: int, mask: NDArray[np.uint8]
 ) -> None:
     """`rank_masks` of the task vector, whole rows of by_rank.size elements."""
-    row = by_rank.size
-    step = max(TOGETHER // row, 1) * row
-    left, right = np.empty(step, np.float32), np.empty(step, np.float32)
+    step = max(TOGETHER // by_rank.size, 1) * by_rank.size
+    scratch = np.empty((3, step), np.float32)
     for first in range(0, base.size, step):
-        size = min(step, base.size - first)
-        here = slice(first, first + size)
-        _delta(base[here], specialist[here], left[:size], right[:size])
-        rank_masks(right[:size].view(np.uint32), by_rank, seed, start + first, mask[here])
+        here = slice(first, min(first + step, base.size))
+        delta = _delta(base[here], specialist[here], scratch)
+        rank_masks(delta.view(np.uint32), by_rank, seed, start + first, mask[here])

@@ -20,6 +20,7 @@ from src.merging.fold import UNIT
 Floats = NDArray[np.float32]
 Bits = NDArray[np.uint32]
 
+EIGHTH = UNIT // 8  # the first three halvings of a whole unit are one loop
 ZERO, ONE = np.float32(0), np.float32(1)
 STEP, MULTIPLY_1, MULTIPLY_2 = np.uint64(GOLDEN), np.uint64(MIX_1), np.uint64(MIX_2)
 S27, S30, S31, S40 = (np.uint64(bits) for bits in (27, 30, 31, 40))
@@ -32,18 +33,37 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @compiled
+def _size(part: Floats, i: int, eighth: int) -> float:
+    return abs(np.float64(part[i + eighth * EIGHTH]))
+
+
+@compiled
+def _square(part: Floats, i: int, eighth: int) -> float:
+    return np.float64(part[i + eighth * EIGHTH]) * np.float64(part[i + eighth * EIGHTH])
+
+
+@compiled
 def fold(values: Floats, power: int, scratch: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
     """sums[u] = sum of |x| (power 1) or x^2 (power 2) over unit u, added as a tree of halves; scratch (U,)."""
     for unit in range(sums.size):
         part = values[unit * UNIT : (unit + 1) * UNIT]
-        if power == 2:
-            for i in range(part.size):
-                scratch[i] = np.float64(part[i]) * np.float64(part[i])
+        if part.size == UNIT and power == 2:
+            for i in range(EIGHTH):
+                scratch[i] = (
+                    (_square(part, i, 0) + _square(part, i, 4)) + (_square(part, i, 2) + _square(part, i, 6))
+                ) + ((_square(part, i, 1) + _square(part, i, 5)) + (_square(part, i, 3) + _square(part, i, 7)))
+            half = EIGHTH // 2
+        elif part.size == UNIT:
+            for i in range(EIGHTH):
+                scratch[i] = ((_size(part, i, 0) + _size(part, i, 4)) + (_size(part, i, 2) + _size(part, i, 6))) + (
+                    (_size(part, i, 1) + _size(part, i, 5)) + (_size(part, i, 3) + _size(part, i, 7))
+                )
+            half = EIGHTH // 2
         else:
             for i in range(part.size):
-                scratch[i] = abs(np.float64(part[i]))
-        scratch[part.size :] = 0.0
-        half = UNIT // 2
+                scratch[i] = _square(part, i, 0) if power == 2 else _size(part, i, 0)
+            scratch[part.size :] = 0.0
+            half = UNIT // 2
         while half > 0:
             for i in range(half):
                 scratch[i] += scratch[i + half]
