@@ -99,14 +99,16 @@ def test_data_files(train_line, tmp_path, name, content, words):
         f"_target_: src.data.sources.RecordSource, task: codegen, data: {tmp_path}/{name}, user_prompt: '{{prompt}}', "
         "answer: solution"
     )
-    assert words in train_line(f"tasks.codegen.sources.pocket=[{{{source}}}]")
+    assert words in train_line(f"++tasks.codegen.sources.pocket.pocket={{{source}}}")
 
 
 def test_a_gzip_file_that_was_cut_short(train_line, tmp_path):
     whole = gzip.compress(b"".join(json.dumps({**ROW, "n": n}).encode() + b"\n" for n in range(5000)))
     (tmp_path / "cut.jsonl.gz").write_bytes(whole[: len(whole) // 2])
     source = f"_target_: src.data.sources.RecordSource, task: codegen, data: {tmp_path}/cut.jsonl.gz"
-    line = train_line(f"tasks.codegen.sources.pocket=[{{{source}, user_prompt: '{{prompt}}', answer: solution}}]")
+    line = train_line(
+        f"++tasks.codegen.sources.pocket.pocket={{{source}, user_prompt: '{{prompt}}', answer: solution}}"
+    )
     assert "cut.jsonl.gz is damaged or not what its name says: Compressed file ended before" in line
 
 
