@@ -23,6 +23,14 @@ class Options:
     anything: Callable[..., Any] | None = None
 
 
+def complaint(values: dict[str, Any]) -> str:
+    try:
+        check_types(values, hints_of(Options), "node.{}".format)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -40,7 +48,7 @@ class Options:
     ],
 )
 def test_what_fits(values: dict[str, Any]) -> None:
-    check_types(values, hints_of(Options), "node.{}".format)
+    assert complaint(values) == ""
 
 
 @pytest.mark.parametrize(
@@ -60,9 +68,7 @@ def test_what_fits(values: dict[str, Any]) -> None:
     ],
 )
 def test_what_does_not(values: dict[str, Any], words: str) -> None:
-    with pytest.raises(UserError) as error:
-        check_types(values, hints_of(Options), "node.{}".format)
-    assert str(error.value) == words
+    assert complaint(values) == words
 
 
 def test_functions_are_asked_too() -> None:
