@@ -265,7 +265,7 @@ def test_bad_config(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, {"x": torch.ones(2)})
     assert Checkpoint(tmp_path).config == {}
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match="is not JSON"):
+    with pytest.raises(UserError, match="is corrupt"):
         _ = Checkpoint(tmp_path).config
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(UserError, match="expected a JSON object, got list"):

@@ -16,6 +16,7 @@ import torch
 from src.checkpoints.layout import INDEX_FILE, NAMES, SINGLE_FILE, Entry, TensorInfo, prefetch, read_header, read_into
 from src.checkpoints.pickled import PickledWeights, pickle_files
 from src.utils.errors import UserError, first_differences
+from src.utils.files import read_json_object
 
 HASH_BLOCK = 1 << 24  # elements read at a time, so that hashing needs little memory
 
@@ -142,15 +143,7 @@ def read_config(directory: Path) -> dict[str, Any]:
         UserError: It is no JSON object.
     """
     path = directory / "config.json"
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: expected a JSON object, got {type(value).__name__}")
-    return value
+    return read_json_object(path) if path.is_file() else {}
 
 
 def _indexed(directory: Path) -> dict[str, Entry]:

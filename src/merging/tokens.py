@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from src.utils.errors import UserError
-from src.utils.files import write_json
+from src.utils.files import read_json_object, write_json
 
 FILE = "tokenizer.json"
 
@@ -51,15 +51,7 @@ def read_tokenizer(directory: Path) -> dict[str, Any] | None:
         UserError: The file is no JSON object.
     """
     path = directory / FILE
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is corrupt: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is corrupt: expected a JSON object, got {type(content).__name__}")
-    return content
+    return read_json_object(path) if path.is_file() else None
 
 
 def vocabulary_differences(base: Mapping[str, int], other: Mapping[str, int]) -> list[str]:
