@@ -198,11 +198,8 @@ def _sentence(
     which = "The winning merge" if winner.startswith("merge:") else "The best merge"
     if len(comparisons) == 1:
         which = "The merge"
-    compared = (
-        f"Holm-corrected p = {best.p_corrected:.2g} over {len(comparisons)} merges"
-        if len(comparisons) > 1
-        else f"p = {best.p_corrected:.2g}"
-    )
+    p = "p < 0.001" if best.p_corrected < 0.001 else f"p = {best.p_corrected:.2g}"
+    compared = f"Holm-corrected {p} over {len(comparisons)} merges" if len(comparisons) > 1 else p
     return (
         f"{head} Against the specialists, averaged over the tasks and their metrics, the mixture stands at "
         f"{100 * mix:+.2f} %. {which} "
