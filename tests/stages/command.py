@@ -6,12 +6,14 @@ import runpy
 import sys
 from pathlib import Path
 
+# setting logging up anew closes all handlers, and absl's closes the stream that pytest captures
+UNTOUCHED_LOGGING = ("hydra/job_logging=none", "hydra/hydra_logging=none")
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 
 
 def run_train(monkeypatch, capsys, *overrides):
     """Exit code, and the lines of stderr that begin with "error:"."""
-    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, overrides)])
+    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, overrides), *UNTOUCHED_LOGGING])
     for name in ("HYDRA_FULL_ERROR", "OMP_WAIT_POLICY"):  # the script sets them for good
         monkeypatch.setenv(name, "1" if name == "HYDRA_FULL_ERROR" else "passive")
     code = 0

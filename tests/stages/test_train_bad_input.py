@@ -132,7 +132,7 @@ def test_no_chat_template(train_line, tmp_path, world):
         (["model.attention=flash_attention_2"], "model.attention=flash_attention_2 needs a CUDA GPU"),
         (["model.attention=flash_attention_3"], "model.attention=flash_attention_3 needs a CUDA GPU"),
         (["model.attention=flex"], "model.attention=flex needs a CUDA GPU"),
-        (["+model.liger=true"], "model.liger=true"),
+        (["+model.liger=true"], "model.liger=true is not installed: pip install liger-kernel"),
         (["trainer.precision=16-mixed"], "unknown trainer.precision '16-mixed'"),
         (["checkpoint.select=best"], "checkpoint.select=best needs checkpoint.validate_every"),
         (["watch.specialists={codegen: x}"], "watch.specialists is compared at the steps of watch.weight_delta"),
