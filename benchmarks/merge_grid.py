@@ -4,7 +4,8 @@
     python -m benchmarks.merge_grid --work /tmp/merge --seven-b    # also a 7B-shaped family of sparse files
 
 Every row is a process of its own, from its start to its end, imports included; mergekit's grid is its single points
-times nine. Writes are flushed to the disk before the clock stops, ours and the plain copy's alike (mergekit does not).
+times nine. Our kernels are compiled before (numba keeps them on disk). Writes are flushed to the disk before the clock
+stops, ours and the plain copy's alike (mergekit does not).
 """
 
 from __future__ import annotations
@@ -214,6 +215,9 @@ def run(work: Path, layers: int, seven_b: bool) -> None:
         )
     size = sum(info.nbytes for info in table(layers, **SMALL).values())
     out, grid = str(family / "out"), ("ties", "dare", "della")
+    ours(
+        "kernels compiled, as on the first use after an installation", family, ("linear", *grid), [0.3], "nowhere", size
+    )
     theirs = {name: mergekit(family, name, size) for name in ("linear", *grid)}
     rows = [ours(f"one {name} point", family, [name], [0.3], out, size) for name in ("linear", *grid)]
     rows.append(ours("27 points, written", family, grid, GRID, out, size))
