@@ -22,7 +22,7 @@ def check_kinship(base: Parent, specialists: Mapping[str, Parent]) -> None:
     """Refuse a specialist whose weights have nothing of the base's; warn of a base they all left behind.
 
     Unrelated weights are nearly orthogonal. A fine-tune keeps its base's share however hard it was trained: where it
-    has moved four times the base's own length, the cosine is still 0.24. Two specialists whose task vectors point the
+    has moved six times the base's own length, the cosine is still 0.16. Two specialists whose task vectors point the
     same way (cosine above 0.9) probably share a fine-tuned ancestor that should be the base instead.
 
     Raises:
