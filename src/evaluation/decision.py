@@ -12,6 +12,9 @@ from src.evaluation.statistics import Array, Difference, bootstrap_p, holm, perc
 from src.utils.errors import UserError, first_differences
 
 MIX, TIE = "mix", "tie"
+NOTHING = (
+    "No verdict: the specialists score 0 in every metric, so that nothing can be compared with them. Train them longer."
+)
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,9 @@ def _verdict(
     winner = best.winner if winning else MIX if beats_all else TIE
     gap = best.difference
     sentence = _sentence(winner, best, averages[mixture].mean, averages[merges[best.method]].mean, comparisons, level)
-    if left_out:
+    if not averages[mixture].changes:
+        sentence = NOTHING
+    elif left_out:
         missing = ", ".join(f"{metric} on {benchmark}" for benchmark, metric in left_out)
         sentence += f" Not in the averages, since the specialist itself scores 0 there: {missing}."
     figures = (gap.difference, gap.low, gap.high, best.p_corrected)

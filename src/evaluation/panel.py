@@ -46,11 +46,12 @@ class Panel:
         metrics: Metrics that enter the average; None: all.
 
     Raises:
-        UserError: A subject misses a benchmark, metric or item that another has, a specialist is not among the
-            subjects, or the specialists score 0 throughout.
+        UserError: A subject misses a benchmark, metric or item that another has, or a specialist is not among the
+            subjects.
 
     Attributes:
         left_out: (benchmark, metric) pairs in which the specialist itself scores 0: a change against it is undefined.
+            Where that is so of all of them, every average is 0.
     """
 
     def __init__(
@@ -75,10 +76,6 @@ class Panel:
             if not any(tables[reference[benchmark]][benchmark][metric].values())
         )
         self.keys = [key for key in everything if key not in self.left_out]
-        if not self.keys:
-            raise UserError(
-                "the specialists score 0 in every metric, so nothing can be compared with them; train longer"
-            )
         self.reference = [self.subjects.index(reference[benchmark]) for benchmark, _ in self.keys]
         measured = [tasks[benchmark] for benchmark, _ in self.keys]
         self.shares = np.array([1 / (len(set(measured)) * measured.count(task)) for task in measured])
@@ -86,6 +83,8 @@ class Panel:
 
     def averages(self) -> dict[str, Average]:
         """The study's average of each subject."""
+        if not self.keys:
+            return {subject: Average({}, 0.0) for subject in self.subjects}
         means = np.concatenate([cube.mean(0) for cube in self.values.values()], axis=1)
         changes = self._changes(means[None])[0]
         return {
@@ -101,6 +100,8 @@ class Panel:
         Returns:
             R x S; draws in which a specialist scores 0 are left out.
         """
+        if not self.keys:
+            return np.zeros((resamples, len(self.subjects)))
         drawn = []
         for benchmark, cube in self.values.items():  # N x S x M
             flat = resampled_means(cube.reshape(len(cube), -1), resamples, derive_seed(seed, "bootstrap", benchmark))

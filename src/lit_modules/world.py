@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed
@@ -11,6 +14,8 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from src.lit_modules.options import TrainerOptions
 from src.utils.errors import UserError
+
+PATIENCE = timedelta(hours=2)  # one process may merge, hash or write a large model while the others wait
 
 
 @dataclass(frozen=True)
@@ -62,18 +67,34 @@ def resolve_world(options: TrainerOptions) -> World:
     return wanted
 
 
-def connect(options: TrainerOptions, world: World) -> None:
-    """Let the processes of a run know each other, before the first thing that only one of them does."""
-    if world.size == 1 or torch.distributed.is_initialized():
+@contextlib.contextmanager
+def connected(options: TrainerOptions) -> Iterator[None]:
+    """Let processes that were started together know each other, before the first thing that only one of them does.
+
+    One process alone, and processes that know each other already, go on as they are.
+
+    Raises:
+        UserError: As `resolve_world`.
+    """
+    if started_world() in (None, World(1, 1)) or torch.distributed.is_initialized():
+        yield
         return
+    _connect(options, resolve_world(options))
+    yield
+    # not after an error: the others are then in the middle of something, and the launcher ends them
+    torch.distributed.destroy_process_group()
+
+
+def _connect(options: TrainerOptions, world: World) -> None:
     if "RANK" not in os.environ:  # srun
+        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(world.devices))  # Lightning wants it said like this
         slurm = SLURMEnvironment()
         os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = slurm.main_address, str(slurm.main_port)
         os.environ["RANK"], os.environ["LOCAL_RANK"] = str(slurm.global_rank()), str(slurm.local_rank())
         os.environ["WORLD_SIZE"], os.environ["LOCAL_WORLD_SIZE"] = str(world.size), str(world.devices)
     if options.accelerator == "gpu":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    torch.distributed.init_process_group("nccl" if options.accelerator == "gpu" else "gloo")
+    torch.distributed.init_process_group("nccl" if options.accelerator == "gpu" else "gloo", timeout=PATIENCE)
 
 
 def started_world() -> World | None:

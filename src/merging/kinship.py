@@ -39,8 +39,8 @@ def check_kinship(base: Parent, specialists: Mapping[str, Parent]) -> None:
         likeness = _cosine(weights, origin)
         if likeness < UNRELATED:
             raise UserError(
-                f"{parent.path} ({label}) was not fine-tuned from {base.path}: their weights are as unlike as unrelated "
-                f"ones (cosine {likeness:.2f}); name its own base, base=DIR"
+                f"{parent.path} ({label}) was not fine-tuned from {base.path}: the weights are as unlike as "
+                f"unrelated ones (cosine {likeness:.2f}); name its own base, base=DIR"
             )
     for left, right in itertools.combinations(deltas, 2):
         likeness = _cosine(deltas[left], deltas[right])

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from src.lit_modules.world import World
 from src.reporting.records import Run, open_run
 from src.stages.job import Job
 from src.utils.errors import AlreadyTold, UserError
-from src.utils.ranks import from_main, is_main_process
+from src.utils.ranks import alone, from_main, is_main_process, wait_for_all
 
 GRACE = 5.0  # seconds
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,6 +83,8 @@ def open_shared_run(
 ) -> Iterator[Run]:
     """`open_run` for a job of one or more processes: the first owns the run, the others write nothing of their own.
 
+    All leave it together, when the run is in its place.
+
     Raises:
         UserError: In all of them, where the first cannot open it.
     """
@@ -91,6 +93,7 @@ def open_shared_run(
         if isinstance(opened, str):
             raise UserError(opened)
         yield opened
+        wait_for_all()
         return
     with contextlib.ExitStack() as stack:
         try:
@@ -100,6 +103,27 @@ def open_shared_run(
             raise
         from_main(Run(run.directory, run.work, {}, run.finished, run.results))
         yield run
+    wait_for_all()
+
+
+def once(work: Callable[[], Path]) -> Path:
+    """What is made by the first of several processes alone, while the others wait for it.
+
+    Raises:
+        UserError: In all of them, where the first cannot make it.
+    """
+    if not is_main_process():
+        found: Path | str = from_main("")
+        if isinstance(found, str):
+            raise UserError(found)
+        return found
+    try:
+        with alone():
+            made = work()
+    except UserError as error:
+        from_main(str(error))
+        raise
+    return from_main(made)
 
 
 def _free_port() -> int:

@@ -54,7 +54,7 @@ def base_checkpoint(cfg: DictConfig) -> Path:
 
         place = local_directory(str(cfg.model.path), "model.path", cfg.model.get("revision"), WAYS_OUT)
         return existing_checkpoint(str(place), "model.path")
-    place = Path(cfg.output_root) / "train" / trained_name(model_label(cfg.model), "base", None, cfg.seed, [])
+    place = trained_place(cfg, "base", None)
     if not place.is_dir():
         raise UserError(f"{place} is missing. Make it with: {_train_line(cfg, 'strategy=base')}")
     return place
@@ -73,6 +73,11 @@ def specialist_checkpoints(cfg: DictConfig) -> dict[str, Path]:
     return trained_places(cfg, "specialist", [str(task) for task in cfg.tasks])
 
 
+def trained_place(cfg: DictConfig, strategy: str, task: str | None) -> Path:
+    """The standard run directory of a strategy, for a task where it is of one."""
+    return Path(cfg.output_root) / "train" / trained_name(model_label(cfg.model), strategy, task, cfg.seed, [])
+
+
 def trained_places(cfg: DictConfig, strategy: str, tasks: Iterable[str]) -> dict[str, Path]:
     """The standard run directory of a strategy for each task.
 
@@ -84,8 +89,7 @@ def trained_places(cfg: DictConfig, strategy: str, tasks: Iterable[str]) -> dict
     Raises:
         UserError: Some are missing; the message holds the `train.py` lines that make them.
     """
-    root, label = Path(cfg.output_root) / "train", model_label(cfg.model)
-    places = {task: root / trained_name(label, strategy, task, cfg.seed, []) for task in tasks}
+    places = {task: trained_place(cfg, strategy, task) for task in tasks}
     missing = {task: place for task, place in places.items() if not place.is_dir()}
     if missing:
         lines = "; ".join(_train_line(cfg, f"strategy={strategy}", f"task={task}") for task in missing)

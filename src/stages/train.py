@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from src.config.checks import check_train
 from src.data.cache import Tokenising
 from src.lit_modules.export import export_checkpoint
 from src.lit_modules.fit import FitResult, fit
-from src.lit_modules.world import connect, resolve_world, started_world
+from src.lit_modules.world import connected, resolve_world, started_world
 from src.models import ModelSpec, load_tokenizer, torch_dtype
 from src.reporting.loggers import Logger, NoLogger, started
 from src.reporting.records import Run, fingerprint, open_run
@@ -23,9 +24,9 @@ from src.stages.build import build
 from src.stages.decontamination import Decontamination
 from src.stages.informed_merge import needed_statistics
 from src.stages.job import Job, compose_job
-from src.stages.launch import launch_ranks, open_shared_run
+from src.stages.launch import launch_ranks, once, open_shared_run
 from src.stages.merge import merge
-from src.stages.places import OF_ONE_TASK, SPEED, STATISTICS, base_checkpoint, model_label, trained_name
+from src.stages.places import OF_ONE_TASK, SPEED, STATISTICS, base_checkpoint, model_label, trained_name, trained_place
 from src.stages.random_base import write_random_base
 from src.stages.statistics import statistics
 from src.stages.training_machine import require_machine
@@ -37,6 +38,7 @@ from src.utils.ranks import from_main, is_main_process, wait_for_all
 OWN_KEYS = {"strategy", "task", "output", "merge"}  # of a run; all others are handed on to the runs that come first
 # keys of `checkpoint` that decide how safely a run is saved, not what it ends with
 SAVING = tuple(f"checkpoint.{key}" for key in ("every_steps", "every_seconds", "keep", "validate_every"))
+MERGE_KEYS = {"merge", "model", "base", "debug", "seed", "output", "output_root"}  # what is said of the merge
 BASE_KEYS = {"model", "debug", "seed", "output_root", "logger"}  # what the making of a base depends on
 DRAWN = (
     "path",
@@ -58,15 +60,20 @@ def train(job: Job) -> Path:
     Returns:
         The run directory, which is the exported checkpoint (with `strategy=fisher|regmean` that of the statistics).
     """
+    check_train(job.cfg, OF_ONE_TASK)
+    with connected(build(job.cfg.trainer)):
+        if job.cfg.strategy.name in STATISTICS:
+            return once(lambda: statistics(job))
+        if job.cfg.strategy.name == "merge":
+            return _specialists_then_merge(job)
+        return _train_one(job)
+
+
+def _train_one(job: Job) -> Path:
     cfg = job.cfg
-    check_train(cfg, OF_ONE_TASK)
-    if cfg.strategy.name in STATISTICS:
-        return statistics(job)
-    if cfg.strategy.name == "merge":
-        return _specialists_then_merge(job)
     model: ModelSpec = build(cfg.model)
     if cfg.strategy.name == "base" and model.path is not None:
-        return _published_base(job, model)
+        return once(lambda: _published_base(job, model))
     options = TrainingOptions.of(cfg, model)  # before anything is opened: a mistake in them leaves nothing behind
     world = resolve_world(options.trainer)
     require_machine(model, None if cfg.base is None else Path(cfg.base), options, world)
@@ -74,7 +81,6 @@ def train(job: Job) -> Path:
     if world.size > 1 and started_world() is None:
         launch_ranks(job, world)
         return directory
-    connect(options.trainer, world)
     inputs = {} if start is None else {"base": from_main(fingerprint(start) if is_main_process() else "")}
     identity = _identity(job)
     with open_shared_run(directory, stage="train", config=identity, inputs=inputs, argv=job.command) as run:
@@ -154,10 +160,10 @@ def _published_base(job: Job, model: ModelSpec) -> Path:
     return directory
 
 
-def _make_missing(job: Job) -> None:
+def _make_missing(job: Job) -> Path:
     """Train what does not stand in its place yet; what stands there is taken as it is."""
-    if not run_directory(job).is_dir():
-        train(job)
+    directory = run_directory(job)
+    return directory if from_main(directory.is_dir()) else train(job)
 
 
 def _untrained(cfg: DictConfig, sources: list[Any], directory: Path) -> Path:
@@ -171,12 +177,31 @@ def _untrained(cfg: DictConfig, sources: list[Any], directory: Path) -> Path:
 
 
 def _specialists_then_merge(job: Job) -> Path:
-    informed = needed_statistics(job.cfg)
-    for strategy in ("specialist", *([informed] if informed else [])):
-        for task in job.cfg.tasks:
-            _make_missing(compose_job("train", [f"strategy={strategy}", f"task={task}", *_handed_on(job)]))
-    shared = ("merge", "model", "debug", "seed", "output", "output_root")
-    return merge(compose_job("merge", [override for override in job.overrides if _root_key(override) in shared]))
+    """The merge is of the specialists as this line trains them: with its settings they may have names of their own."""
+    overrides = [override for override in job.overrides if _root_key(override) in MERGE_KEYS]
+    build(compose_job("merge", overrides).cfg.merge)  # a mistake in it is told before days of training
+    specialists = _one_a_task(job, "specialist")
+    if unusual := specialists != _usual(job, "specialist"):
+        overrides += [f"specialists.{task}={place}" for task, place in specialists.items()]
+    if informed := needed_statistics(job.cfg):
+        of = {task: [f"strategy.checkpoint={place}"] if unusual else [] for task, place in specialists.items()}
+        found = _one_a_task(job, informed, of)
+        if found != _usual(job, informed):
+            overrides.append(f"merge.statistics={{{', '.join(f'{task}: {place}' for task, place in found.items())}}}")
+    merging = compose_job("merge", overrides)
+    return once(lambda: merge(merging))
+
+
+def _one_a_task(job: Job, strategy: str, more: Mapping[str, list[str]] | None = None) -> dict[str, Path]:
+    """What a strategy makes for each task; missing ones are made."""
+    lines = {str(task): [f"strategy={strategy}", f"task={task}", *_handed_on(job)] for task in job.cfg.tasks}
+    return {
+        task: _make_missing(compose_job("train", [*line, *(more or {}).get(task, [])])) for task, line in lines.items()
+    }
+
+
+def _usual(job: Job, strategy: str) -> dict[str, Path]:
+    return {str(task): trained_place(job.cfg, strategy, str(task)) for task in job.cfg.tasks}
 
 
 def _handed_on(job: Job) -> list[str]:

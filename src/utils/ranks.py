@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
+_meeting = True
 
 
 def rank() -> int:
@@ -45,10 +48,21 @@ def wait_for_all() -> None:
         torch.distributed.barrier()
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """For work of one process while the others go on or wait elsewhere: the calls above meet nobody inside."""
+    global _meeting
+    before, _meeting = _meeting, False
+    try:
+        yield
+    finally:
+        _meeting = before
+
+
 def _connected() -> bool:
     import sys
 
-    if "torch" not in sys.modules:  # nothing is distributed without it, and importing it takes seconds
+    if not _meeting or "torch" not in sys.modules:  # nothing is distributed without it, and importing it takes seconds
         return False
     import torch.distributed
 

@@ -191,9 +191,14 @@ def test_a_metric_in_which_the_specialist_scores_zero_is_left_out_and_said_so() 
     assert "over 1 problems" in found.sentence
 
 
-def test_specialists_at_zero_throughout_are_refused() -> None:
-    with pytest.raises(UserError, match="score 0 in every metric"):
-        study_averages(broken(gen=subject([0, 0], [0.1]), sum=subject([1, 1], [0.0])), SPECIALISTS, TASKS)
+def test_specialists_at_zero_throughout_give_no_verdict() -> None:
+    """Days of work end with a report all the same."""
+    scores = broken(gen=subject([0, 0], [0.1]), sum=subject([1, 1], [0.0]), ties=subject([1, 1], [0.2]))
+    assert choose_point(scores, ["ties", "mix"], SPECIALISTS, TASKS) == "ties"
+    found = decide(scores, "mix", {"ties": "ties"}, SPECIALISTS, TASKS, resamples=100)
+    assert found.sentence.startswith("No verdict: the specialists score 0 in every metric")
+    assert (found.winner, found.difference, found.low, found.high, found.p) == ("tie", 0, 0, 0, 1)
+    assert set(found.left_out) == {("humaneval", "pass@1"), ("codexglue", "bleu4_paper")}
 
 
 def test_a_specialist_that_solves_one_problem_still_gives_an_interval() -> None:

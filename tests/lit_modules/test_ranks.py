@@ -20,7 +20,7 @@ from src.lit_modules.export import export_checkpoint
 from src.lit_modules.fit import FitResult, fit
 from src.lit_modules.options import CheckpointOptions, OptimizerOptions, TrainerOptions, WatchOptions
 from src.lit_modules.watch import Watched
-from src.lit_modules.world import connect, resolve_world
+from src.lit_modules.world import connected, resolve_world
 from src.models import LoraSettings, empty_model, load_model
 from src.models.adapters import add_adapters
 from src.stages.launch import run_ranks
@@ -36,11 +36,14 @@ ROWS = {"a": tiny.rows("a", 14), "b": tiny.rows("b", 9, length=4)}
 def run(base: Path, work_dir: Path, out: Path, **changes: Any) -> FitResult:
     """What one rank does; a large eps keeps AdamW from blowing up the sign of gradients that are rounding noise."""
     trainer = TrainerOptions(precision=changes.pop("precision", "auto"))
-    world = resolve_world(trainer)
-    connect(trainer, world)
+    with connected(trainer):
+        return fit_and_export(base, work_dir, out, trainer, **changes)
+
+
+def fit_and_export(base: Path, work_dir: Path, out: Path, trainer: TrainerOptions, **changes: Any) -> FitResult:
     weights = Checkpoint(base)
     adapter = changes.pop("adapter", False)
-    lean = world.size > 1 and not adapter
+    lean = resolve_world(trainer).size > 1 and not adapter
     network = empty_model(base) if lean else load_model(base)
     if adapter:
         add_adapters(network, LoraSettings(rank=4, alpha=8), seed=0)

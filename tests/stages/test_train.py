@@ -5,6 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from src.checkpoints import Checkpoint
+from src.reporting.records import fingerprint
 from src.stages.job import compose_job
 from src.stages.train import run_directory, train
 from src.utils.errors import UserError
@@ -55,6 +56,26 @@ def test_strategy_merge_trains_what_is_missing_and_nothing_else(world):
     assert record["results"]["cost"]["steps"] == 30
     expected = 0.35 * _weight(world, "specialist-codegen") + 0.65 * _weight(world, "specialist-codesum")
     assert torch.allclose(Checkpoint(merged).tensor("model.norm.weight"), expected, atol=1e-7)
+
+
+def test_strategy_merge_with_settings_of_its_own_merges_what_it_has_trained(world):
+    """Their names tell them from the standard specialists, which are there too."""
+    base = world / "train" / "pocket-base-s0"
+    short = ["model.recipe.epochs=null", "model.recipe.steps=2", f"base={base}"]
+    merged = train(compose_job("train", ["strategy=merge", "merge=fisher", *short, f"output_root={world}"]))
+    codegen, codesum = (f"specialist-{task}-epochsnull-steps2" for task in ("codegen", "codesum"))
+    record = json.loads((merged / "run.json").read_text())
+    parents = {task: fingerprint(world / "train" / f"pocket-{name}-s0") for task, name in
+               (("codegen", codegen), ("codesum", codesum))}  # fmt: skip
+    assert {name: record["inputs"][name] for name in parents} == parents
+    assert record["inputs"]["base"] == fingerprint(base)
+    assert not torch.equal(_weight(world, codegen), _weight(world, "specialist-codegen"))
+
+
+def test_a_mistake_in_the_merge_is_told_before_anything_is_trained(tmp_path):
+    with pytest.raises(UserError, match="density"):
+        train(compose_job("train", ["strategy=merge", "merge=ties", "merge.density=2", f"output_root={tmp_path}"]))
+    assert list(tmp_path.iterdir()) == []
 
 
 def _weight(world, name):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from transformers import PreTrainedModel
 
 from src.evaluation.generators.cache import growing_cache, keep_rows
@@ -25,7 +26,7 @@ class Stops(Protocol):
 
     @property
     def completing(self) -> torch.Tensor:
-        """Boolean over V: tokens that may complete a stop string."""
+        """Boolean over the tokenizer's vocabulary: tokens that may complete a stop string."""
         ...
 
     def end(self, ids: Sequence[int], start: int) -> int | None:
@@ -85,7 +86,10 @@ def decode(
     rows, ids_BT = _start(prompts, limits, decoding, model.config.vocab_size, model.device, model.dtype, key_BT)
     batch, last = _Batch(model, rows, ids_BT), max(limits)
     ends = torch.tensor(list(end_ids), device=model.device)
-    completing_V = stops.completing.to(model.device) if stops is not None and stops.strings else None
+    completing_V = None
+    if stops is not None and stops.strings:  # published vocabularies are padded: a model can draw ids that are no token
+        unused = max(0, model.config.vocab_size - len(stops.completing))
+        completing_V = F.pad(stops.completing, (0, unused)).to(model.device)
     for step in range(last):
         rows.answer_BT[:, step] = _choose(batch.next_logits(step), rows, decoding, step)
         if (step + 1) % check_every == 0 or step + 1 == last:

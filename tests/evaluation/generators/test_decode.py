@@ -132,6 +132,20 @@ def test_stops_are_asked_only_where_a_completing_token_was_drawn(model: Qwen2For
     assert asked == [found]
 
 
+def test_ids_that_are_no_token_of_the_tokenizer_may_be_drawn(model: Qwen2ForCausalLM) -> None:
+    """Published vocabularies are padded: the output head has more rows than the tokenizer has tokens."""
+    whole = answers(model, [[1, 2, 3]], Decoding(max_new_tokens=30))[0]
+
+    class Stops:
+        strings = ("x",)
+        completing = torch.zeros(max(whole), dtype=torch.bool)  # the largest id that is drawn lies past its end
+
+        def end(self, ids: Sequence[int], start: int) -> int | None:
+            return None
+
+    assert answers(model, [[1, 2, 3]], Decoding(max_new_tokens=30), stops=Stops())[0] == whole
+
+
 def test_backends_with_masks_of_their_own_get_the_same_answers(
     model: Qwen2ForCausalLM, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
