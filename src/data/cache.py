@@ -1,7 +1,8 @@
 """Tokenised once: tables in memory-mapped files, made in parallel, resumed after an interruption.
 
-A table lies in a directory named by the hash of all that decides it. It is made in shards, each written whole; when
-all are there they are joined into `.npy` files, and `report.json` comes last: a directory that has it is complete.
+A table lies in a directory named by the hash of all that decides it. It is made in shards, each filtered, tokenised and
+written whole; when all are there they are joined into `.npy` files, and `report.json` comes last: a directory that has
+it is complete.
 """
 
 from __future__ import annotations
@@ -10,11 +11,16 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import repeat
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,13 +31,15 @@ from transformers import PreTrainedTokenizerBase
 from src.data.examples import Example
 from src.data.table import TokenTable
 from src.data.tokenise import LengthReport, tokenise
-from src.utils.errors import UserError
+from src.utils.errors import Stopped, UserError
 from src.utils.files import atomic_open, sha256_json, write_json
 from src.utils.progress import track
+from src.utils.ranks import is_first_of_node
 
 FORMAT = 1  # of the files; raised when their meaning changes
 SHARD_ROWS = 4096
 PARALLEL_ROWS = 20_000  # below this, starting processes takes longer than tokenising
+HEAD_START = 10.0  # seconds that the process with the progress bar has before the others of its node
 ARRAYS = ("tokens", "starts", "lengths", "prompts")
 
 
@@ -63,13 +71,17 @@ class Tokenising:
 
 
 class RowFilter(Protocol):
-    """Chooses the rows that are trained on.
+    """Chooses the rows that are trained on, each by itself; it is sent to other processes.
 
     Attributes:
         key: Changes with what it does.
     """
 
     key: str
+
+    def prepare(self) -> None:
+        """Called before the first rows are chosen, and before it is sent."""
+        ...
 
     def __call__(self, rows: Sequence[Example]) -> list[Example]:
         """The rows that are left."""
@@ -102,51 +114,50 @@ def token_table(
 
     Raises:
         UserError: There are no rows, or all are longer than `max_length` and dropped, or they cannot be tokenised.
+        Stopped: A process that tokenises was killed.
     """
     if cache is None:
-        rows, left_out = _kept(examples(), keep, label)
-        found = tokenise(rows, tokenising.tokenizer, tokenising.max_length, tokenising.over_length)
-        return _checked(found[0], replace(found[1], contaminated=left_out), label)
+        pieces = _pieces(_prepared(examples, keep))
+        parts = (_part(piece, tokenising, keep) for piece in pieces)
+        return _joined(track(parts, _title(label, keep), total=len(pieces)), label)
     if data_key is None:
         rows = examples()
         data_key = sha256_json([[row.id, row.prompt, row.answer, row.system] for row in rows])
         examples = partial(list[Example], rows)
     key = {**tokenising.key(), "data": data_key, "filter": None if keep is None else keep.key}
     directory = cache / sha256_json(key)[:20]
+    if not _is_complete(directory) and not is_first_of_node():
+        time.sleep(HEAD_START)
     with FileLock(f"{_made(directory)}.lock"):
-        if not (directory / "report.json").is_file():
+        if not _is_complete(directory):
             write_json(directory / "key.json", key)
-            _build(directory, *_kept(examples(), keep, label), tokenising, workers, label)
+            _build(directory, _prepared(examples, keep), tokenising, keep, workers, label)
     return _open(directory)
 
 
-def _kept(rows: Sequence[Example], keep: RowFilter | None, label: str) -> tuple[Sequence[Example], int]:
-    """The rows that pass, and how many do not."""
-    if keep is None:
-        return rows, 0
-    kept = keep(rows)
-    if rows and not kept:
-        raise UserError(
-            f"{label}: all {len(rows)} rows hold a benchmark item; set data.decontaminate=false or other data"
-        )
-    return kept, len(rows) - len(kept)
-
-
 def _build(
-    directory: Path, rows: Sequence[Example], left_out: int, tokenising: Tokenising, workers: int | None, label: str
+    directory: Path,
+    rows: Sequence[Example],
+    tokenising: Tokenising,
+    keep: RowFilter | None,
+    workers: int | None,
+    label: str,
 ) -> None:
-    shards = directory / "shards"
+    shards = directory / ("shards" if keep is None else "filtered")
     shards.mkdir(exist_ok=True)
-    pieces = [rows[start : start + SHARD_ROWS] for start in range(0, len(rows), SHARD_ROWS)]
+    pieces = _pieces(rows)
     paths = [shards / f"{number:06d}.npz" for number in range(len(pieces))]
     todo = [number for number, path in enumerate(paths) if not path.is_file()]
-    work = _results([pieces[number] for number in todo], [paths[number] for number in todo], tokenising, workers)
-    for _ in track(work, f"tokenising {label}", total=len(todo)):
-        pass
-    tables, reports = zip(*(_read_shard(path) for path in paths), strict=True) if paths else ((), ())
-    table, report = TokenTable.join(tables) if tables else TokenTable.build([], [], []), sum(reports, LengthReport(0))
-    report = replace(report, contaminated=left_out)
-    _checked(table, report, label)
+    work = _results([pieces[number] for number in todo], [paths[number] for number in todo], tokenising, keep, workers)
+    try:
+        for _ in track(work, _title(label, keep), total=len(todo)):
+            pass
+    except BrokenProcessPool as error:
+        raise Stopped(
+            f"{label}: a process that tokenises was killed, most often for want of memory; set data.workers lower than "
+            f"{_count(workers)}, and the same command goes on from here"
+        ) from error
+    table, report = _joined(map(_read_shard, paths), label)
     for name in ARRAYS:
         with atomic_open(directory / f"{name}.npy", "wb") as file:
             np.save(file, getattr(table, name))
@@ -156,27 +167,75 @@ def _build(
 
 
 def _results(
-    pieces: list[Sequence[Example]], paths: list[Path], tokenising: Tokenising, workers: int | None
+    pieces: list[Sequence[Example]],
+    paths: list[Path],
+    tokenising: Tokenising,
+    keep: RowFilter | None,
+    workers: int | None,
 ) -> Iterator[None]:
-    count = workers if workers is not None else (os.cpu_count() or 1)
+    count = min(_count(workers), len(pieces))
     many = sum(map(len, pieces)) >= PARALLEL_ROWS or workers is not None
-    if count < 2 or not many or len(pieces) < 2:
-        yield from map(_write_shard, pieces, paths, repeat(tokenising))
+    if count < 2 or not many:
+        yield from map(partial(_write_shard, tokenising=tokenising, keep=keep), pieces, paths)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of tokenizer and torch threads
-    with ProcessPoolExecutor(min(count, len(pieces)), context, initializer=_one_thread) as pool:
-        yield from pool.map(_write_shard, pieces, paths, repeat(tokenising))
+    stopped = context.Event()
+    with ProcessPoolExecutor(count, context, _begin_worker, (stopped, tokenising, keep)) as pool:
+        with _interrupts_kept():  # a worker that Ctrl-C ends while it starts blocks the pool
+            done = pool.map(_work, pieces, paths)
+        try:
+            yield from done
+        finally:
+            stopped.set()  # the pool has taken on more shards than it has processes, and would do them all
 
 
-def _one_thread() -> None:
+def _count(workers: int | None) -> int:
+    return workers if workers is not None else len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Processes that are started in this block never get Ctrl-C."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_worker: dict[str, Any] = {}  # what a worker is sent once, rather than with every shard
+
+
+def _begin_worker(stopped: Event, tokenising: Tokenising, keep: RowFilter | None) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _worker.update(stopped=stopped, how={"tokenising": tokenising, "keep": keep})
 
 
-def _write_shard(rows: Sequence[Example], path: Path, tokenising: Tokenising) -> None:
-    table, report = tokenise(rows, tokenising.tokenizer, tokenising.max_length, tokenising.over_length)
+def _end_with_parent() -> None:
+    """A parent that is killed cannot stop its workers; they would wait for it forever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _work(rows: Sequence[Example], path: Path) -> None:
+    if not _worker["stopped"].is_set():
+        _write_shard(rows, path, **_worker["how"])
+
+
+def _write_shard(rows: Sequence[Example], path: Path, tokenising: Tokenising, keep: RowFilter | None) -> None:
+    table, report = _part(rows, tokenising, keep)
     arrays = {name: getattr(table, name) for name in ARRAYS}
     with atomic_open(path, "wb") as file:
         np.savez(file, ids=json.dumps(list(table.ids)), report=json.dumps(asdict(report)), **arrays)
+
+
+def _part(rows: Sequence[Example], tokenising: Tokenising, keep: RowFilter | None) -> tuple[TokenTable, LengthReport]:
+    kept = rows if keep is None else keep(rows)
+    table, report = tokenise(kept, tokenising.tokenizer, tokenising.max_length, tokenising.over_length)
+    return table, replace(report, contaminated=len(rows) - len(kept))
 
 
 def _read_shard(path: Path) -> tuple[TokenTable, LengthReport]:
@@ -192,12 +251,39 @@ def _open(directory: Path) -> tuple[TokenTable, LengthReport]:
     return TokenTable(ids, *arrays), LengthReport(**report)
 
 
-def _checked(table: TokenTable, report: LengthReport, label: str) -> tuple[TokenTable, LengthReport]:
+def _joined(parts: Iterable[tuple[TokenTable, LengthReport]], label: str) -> tuple[TokenTable, LengthReport]:
+    tables, reports = zip(*parts, strict=True)
+    table, report = TokenTable.join(tables), sum(reports, LengthReport(0))
+    if report.contaminated and report.rows == 0:
+        raise UserError(
+            f"{label}: all {report.contaminated} rows hold a benchmark item; set data.decontaminate=false or other data"
+        )
     if report.rows == 0:
         raise UserError(f"{label}: no rows; expected at least one; check the sources of this task")
     if len(table) == 0:
         raise UserError(f"{label}: all {report.rows} rows are too long; raise strategy.max_length or truncate them")
     return table, report
+
+
+def _prepared(examples: Callable[[], Sequence[Example]], keep: RowFilter | None) -> Sequence[Example]:
+    """The rows, read while no progress bar but their own is shown; likewise the filter."""
+    rows = examples()
+    if keep is not None:
+        keep.prepare()
+    return rows
+
+
+def _pieces(rows: Sequence[Example]) -> list[Sequence[Example]]:
+    """What a shard is made from; one empty piece of no rows."""
+    return [rows[start : start + SHARD_ROWS] for start in range(0, max(1, len(rows)), SHARD_ROWS)]
+
+
+def _title(label: str, keep: RowFilter | None) -> str:
+    return f"{'' if keep is None else 'decontaminating and '}tokenising {label}"
+
+
+def _is_complete(directory: Path) -> bool:
+    return (directory / "report.json").is_file()
 
 
 def _made(directory: Path) -> Path:

@@ -8,7 +8,9 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from src.utils.files import sha256_file
 from src.utils.jsonl import UNREADABLE, iterate_jsonl
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
+BATCH_ROWS = 1024  # of a Parquet file, as Python objects: 65536 rows of CodeXGLUE would take more than a gigabyte
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,12 @@ class DataSet:
             yield from _hub_records(self.name, self.split, self.absent)
         for path in self.files:
             yield from _file_records(path)
+
+    def size(self) -> int | None:
+        """How many rows there are, for a progress bar; None where only reading them all would tell."""
+        if not self.files or any(path.suffix not in (".jsonl", ".parquet") for path in self.files):
+            return None
+        return sum(_parquet_size(path) if path.suffix == ".parquet" else _lines(path) for path in self.files)
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of the files' content; of the Hub's data set by its name alone, which is read from a cache."""
@@ -116,14 +125,31 @@ def _json_rows(path: Path) -> Iterator[Any]:
 
 
 def _parquet_rows(path: Path) -> Iterator[Any]:
+    with _parquet(path) as file:
+        for batch in file.iter_batches(batch_size=BATCH_ROWS):
+            yield from batch.to_pylist()
+
+
+def _parquet_size(path: Path) -> int:
+    with _parquet(path) as file:
+        return int(file.metadata.num_rows)
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
-            yield from batch.to_pylist()
+        with pyarrow.parquet.ParquetFile(path) as file:
+            yield file
     except pyarrow.ArrowException as error:
         raise UserError(f"{path} is no Parquet file: {error}") from error
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(partial(file.read, 1 << 20), b""))
 
 
 def _hub_records(name: str, split: str, absent: Sequence[str]) -> Iterator[Record]:

@@ -13,7 +13,7 @@ from src.data.prompts import render_user_turn
 from src.data.records import DataSet, Record, find_data
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
-from src.utils.progress import say
+from src.utils.progress import say, track
 from src.utils.seeding import derive_seed
 
 
@@ -54,7 +54,7 @@ class RecordSource:
             UserError: No data, a malformed row or one without a field (row and field are named), or no rows are left.
         """
         data, left_out, rows = self._data(split), 0, list[Example]()
-        for record in data.records():
+        for record in track(data.records(), f"reading {self.task} {split}", total=data.size()):
             if not self._is_kept(record) or not self._is_in(split, record):
                 continue
             example = self._example(record)
@@ -110,11 +110,22 @@ class RecordSource:
             shaped = self._shaped(shaped, self.form)
             if not shaped.fields:
                 return None
-        values = {name: _text(shaped, name) for name in _places(self.user_prompt)}
-        answer = _text(shaped, self.answer)
+        values = {name: self._text(shaped, name) for name in _places(self.user_prompt)}
+        answer = self._text(shaped, self.answer)
         if not answer.strip():
             return None
         return Example(self._id(record), self.task, render_user_turn(self.user_prompt, **values), answer)
+
+    def _text(self, record: Record, name: str) -> str:
+        value = _value(record, name)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            theirs = self.fields.get(name, name)
+            raise UserError(
+                f"{record.place}, field {theirs!r}: expected text, got {type(value).__name__} {value!r:.40}"
+            )
+        return value
 
     def _shaped(self, record: Record, form: Form) -> Record:
         try:
@@ -140,15 +151,6 @@ def _value(record: Record, name: str) -> Any:
     if name not in record.fields:
         raise _missing(record, name)
     return record.fields[name]
-
-
-def _text(record: Record, name: str) -> str:
-    value = _value(record, name)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise UserError(f"{record.place}, field {name!r}: expected text, got {type(value).__name__} {value!r:.40}")
-    return value
 
 
 def _missing(record: Record, name: str) -> UserError:

@@ -6,10 +6,14 @@ training data contain. Items below 20 % are clean, items from 80 % on dirty.
 
 from __future__ import annotations
 
+import hashlib
 import re
+from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from src.evaluation.normal_form import function_forms
 from src.evaluation.scores import ItemScore, summarise
@@ -66,8 +70,7 @@ class _Item:
     """Which tokens of an item have been met."""
 
     def __init__(self, document: Document) -> None:
-        self.fields = [_WORDS.findall(text.lower()) for text in document.texts]
-        self.met = [bytearray(len(tokens)) for tokens in self.fields]
+        self.met = [bytearray(len(tokens)) for tokens in _fields(document)]
         self.best = (0, "")
 
     def meet(self, places: set[tuple[int, int]], document: str) -> None:
@@ -81,7 +84,7 @@ class _Item:
         return {(field, start + step) for field, start in places for step in range(self.span(field))}
 
     def span(self, field: int) -> int:
-        return min(ORDER, len(self.fields[field]))
+        return min(ORDER, len(self.met[field]))
 
     @property
     def size(self) -> int:
@@ -108,11 +111,11 @@ def find_contamination(training: Iterable[Document], items: Sequence[Document]) 
     if not items:
         raise UserError("no benchmark items to check; expected at least one")
     state = [_Item(item) for item in items]
-    grams, forms = _gram_index(state), _form_index(items)
+    grams, forms = _GramIndex(items), _form_index(items)
     ids, same_program = set[str](), dict[int, str]()
     for document in training:
         ids.add(document.id)
-        for number, places in _shared(document, grams).items():
+        for number, places in grams.shared(document).items():
             state[number].meet(places, document.id)
         for form in _forms(document) if forms else ():
             for number in forms.get(form, ()):
@@ -123,24 +126,35 @@ def find_contamination(training: Iterable[Document], items: Sequence[Document]) 
     ]
 
 
-def dirty_rows(training: Iterable[Document], items: Sequence[Document]) -> Iterator[bool]:
-    """For each training row, whether it must go so that no item of a benchmark has been trained on.
+class Screen:
+    """Tells which training rows must go so that no item of a benchmark has been trained on.
 
-    A row is dirty that has an item's id, a program equal to an item's up to names, or the 10-grams of at least 20 % of
-    an item's tokens.
+    It can be sent to other processes: 10-grams and programs are held as hashes of 64 bits.
 
     Args:
-        training: Any number; only the benchmark is held in memory.
         items: The benchmark.
     """
-    state = [_Item(item) for item in items]
-    grams, forms, ids = _gram_index(state), _form_index(items), {item.id for item in items}
-    for document in training:
+
+    def __init__(self, items: Iterable[Document]) -> None:
+        read, self._forms = list[Document](), set[int]()
+        for item in items:
+            read.append(item)
+            self._forms |= {_hash(form) for form in _forms(item)}
+        self._ids = {item.id for item in read}
+        self._items = [_Item(item) for item in read]
+        self._grams = _GramIndex(read)
+
+    def is_dirty(self, row: Document) -> bool:
+        """Whether it has an item's id, its program up to names, or the 10-grams of at least 20 % of its tokens."""
         shares = (
-            len(state[number].covered(places)) / state[number].size
-            for number, places in _shared(document, grams).items()
+            len(self._items[number].covered(places)) / self._items[number].size
+            for number, places in self._grams.shared(row).items()
         )
-        yield document.id in ids or any(share >= CLEAN for share in shares) or not _forms(document).isdisjoint(forms)
+        return (
+            row.id in self._ids
+            or any(share >= CLEAN for share in shares)
+            or not self._forms.isdisjoint(map(_hash, _forms(row)))
+        )
 
 
 def clean_scores(
@@ -167,14 +181,38 @@ def clean_scores(
     return {metric: (interval, clean.get(metric)) for metric, interval in everything.items()}
 
 
-def _gram_index(items: Sequence[_Item]) -> dict[str, list[tuple[int, int, int]]]:
-    """10-gram -> (item, field, place); a shorter field of five tokens or more counts as one gram."""
-    index = defaultdict[str, list[tuple[int, int, int]]](list)
-    for number, item in enumerate(items):
-        for field, tokens in enumerate(item.fields):
-            for place, gram in _grams(tokens):
-                index[gram].append((number, field, place))
-    return dict(index)
+class _GramIndex:
+    """Which items have a 10-gram, and where; a shorter field of five tokens or more counts as one gram.
+
+    A gram is known by its hash: 20 bytes, where text in a dictionary takes 300. G grams.
+    """
+
+    def __init__(self, items: Sequence[Document]) -> None:
+        hashes, places = array("Q"), array("i")  # (G); (3G): item, field, place in the field
+        for number, item in enumerate(items):
+            for field, tokens in enumerate(_fields(item)):
+                for place, gram in _grams(tokens):
+                    hashes.append(_hash(gram))
+                    places.extend((number, field, place))
+        order = np.argsort(hashes, kind="stable")
+        self._hashes = np.asarray(hashes)[order]
+        self._places = np.asarray(places).reshape(-1, 3)[order]
+
+    def shared(self, document: Document) -> dict[int, set[tuple[int, int]]]:
+        """item -> (field, place) of its 10-grams that the document holds."""
+        wanted = {_hash(gram) for tokens in _fields(document) for _, gram in _grams(tokens)}
+        hashes = np.fromiter(wanted, np.uint64, len(wanted))
+        first, last = (np.searchsorted(self._hashes, hashes, side) for side in ("left", "right"))
+        shared = defaultdict[int, set[tuple[int, int]]](set)
+        for gram in np.flatnonzero(first < last):
+            for number, field, place in self._places[first[gram] : last[gram]].tolist():
+                shared[number].add((field, place))
+        return shared
+
+
+def _fields(document: Document) -> list[list[str]]:
+    """The tokens of its texts."""
+    return [_WORDS.findall(text.lower()) for text in document.texts]
 
 
 def _grams(tokens: Sequence[str]) -> Iterable[tuple[int, str]]:
@@ -183,14 +221,9 @@ def _grams(tokens: Sequence[str]) -> Iterable[tuple[int, str]]:
     return [(place, " ".join(tokens[place : place + ORDER])) for place in range(len(tokens) - ORDER + 1)]
 
 
-def _shared(document: Document, grams: Mapping[str, list[tuple[int, int, int]]]) -> dict[int, set[tuple[int, int]]]:
-    """item -> places of its 10-grams that the document holds."""
-    shared = defaultdict[int, set[tuple[int, int]]](set)
-    for text in document.texts:
-        for _, gram in _grams(_WORDS.findall(text.lower())):
-            for number, field, place in grams.get(gram, ()):
-                shared[number].add((field, place))
-    return shared
+def _hash(text: str) -> int:
+    """The same in every process, unlike Python's own."""
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "big")
 
 
 def _form_index(items: Sequence[Document]) -> dict[str, list[int]]:

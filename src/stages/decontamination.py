@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from src.data.examples import Example
 from src.evaluation.code_benchmark import CodeBenchmark
-from src.evaluation.contamination import Document, dirty_rows
+from src.evaluation.contamination import Document, Screen
 from src.evaluation.contamination_files import document
 from src.evaluation.summary_benchmark import SummaryBenchmark
 from src.stages.build import build
@@ -28,16 +29,29 @@ class Decontamination:
     """
 
     def __init__(self, job: Job) -> None:
-        self.items = _benchmark_items(job)
-        self.key = sha256_json([[item.id, item.texts] for item in self.items])
+        self._items = _benchmark_items(job)
+        self._screen: Screen | None = None
+        self.key = sha256_json([[item.id, item.texts] for item in self._items])
+
+    def prepare(self) -> None:
+        """Index the items: half a minute for CodeXGLUE's, not spent where the tokens are in the cache."""
+        if self._screen is None:
+            self._screen = Screen(track(self._items, "indexing benchmark items"))
 
     def __call__(self, rows: Sequence[Example]) -> list[Example]:
         """The rows that are left."""
-        documents = (
-            document({"id": row.id, "prompt": row.prompt, "answer": row.answer}, number, row.task)
-            for number, row in enumerate(track(rows, "decontaminating"))
-        )
-        return [row for row, dirty in zip(rows, dirty_rows(documents, self.items), strict=True) if not dirty]
+        assert self._screen is not None, "not prepared"
+        return [
+            row
+            for number, row in enumerate(rows)
+            if not self._screen.is_dirty(
+                document({"id": row.id, "prompt": row.prompt, "answer": row.answer}, number, row.task)
+            )
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What other processes need: not the items, which are many times as large."""
+        return {"key": self.key, "_screen": self._screen}
 
 
 def _benchmark_items(job: Job) -> list[Document]:

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 import src.data.cache as cache_module
 from src.data.cache import Tokenising, token_table
 from src.data.tokenise import LengthReport
-from src.utils.errors import UserError
+from src.utils.errors import Stopped, UserError
 from tests.lit_modules import tiny
 
 ROWS = [*tiny.rows("a", 25), *tiny.rows("long", 5, length=60)]
@@ -44,8 +51,13 @@ class Without:
 
     def __init__(self, letter: str) -> None:
         self.key = self.letter = letter
+        self.ready = False
+
+    def prepare(self) -> None:
+        self.ready = True
 
     def __call__(self, rows: Any) -> Any:
+        assert self.ready
         return [row for row in rows if not row.id.endswith(self.letter)]
 
 
@@ -59,8 +71,9 @@ def test_rows_that_a_filter_leaves_out_are_counted_and_part_of_the_key(tmp_path:
             assert counted == report
             assert cached.fingerprint() == table.fingerprint()
     assert str(report).endswith("; 2 more hold a benchmark item")
-    with pytest.raises(UserError, match=r"mine: all 30 rows hold a benchmark item; set data.decontaminate=false"):
-        token_table(lambda: ROWS, TOKENISING, keep=Without(""), label="mine")
+    for place in (None, tmp_path):
+        with pytest.raises(UserError, match=r"mine: all 30 rows hold a benchmark item; set data.decontaminate=false"):
+            token_table(lambda: ROWS, TOKENISING, keep=Without(""), cache=place, label="mine")
 
 
 def test_without_a_key_the_rows_are_the_key(tmp_path: Path) -> None:
@@ -85,20 +98,20 @@ def test_all_that_decides_the_tokens_is_in_the_key() -> None:
 def test_an_interrupted_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write, done = cache_module._write_shard, list[str]()
 
-    def stop_at_the_second(rows: Any, path: Path, tokenising: Tokenising) -> None:
+    def stop_at_the_second(rows: Any, path: Path, **how: Any) -> None:
         if len(done) == 1:
             raise KeyboardInterrupt
         done.append(path.name)
-        write(rows, path, tokenising)
+        write(rows, path, **how)
 
     with monkeypatch.context() as patch:
         patch.setattr(cache_module, "_write_shard", stop_at_the_second)
         with pytest.raises(KeyboardInterrupt):
             token_table(lambda: ROWS, TOKENISING, data_key="rows", cache=tmp_path)
 
-    def record(rows: Any, path: Path, tokenising: Tokenising) -> None:
+    def record(rows: Any, path: Path, **how: Any) -> None:
         done.append(path.name)
-        write(rows, path, tokenising)
+        write(rows, path, **how)
 
     monkeypatch.setattr(cache_module, "_write_shard", record)
     table, report = token_table(lambda: ROWS, TOKENISING, data_key="rows", cache=tmp_path)
@@ -107,10 +120,73 @@ def test_an_interrupted_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert report == LengthReport(30, cut_answers=CUT)
 
 
+def test_ctrl_c_does_not_reach_processes_that_are_started_then() -> None:
+    line = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    with cache_module._interrupts_kept():
+        inside = subprocess.check_output([sys.executable, "-c", line], text=True)
+    assert inside.strip() == "True"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_a_killed_process_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*given: Any) -> Any:
+        raise BrokenProcessPool
+        yield
+
+    monkeypatch.setattr(cache_module, "_results", broken)
+    with pytest.raises(
+        Stopped, match=r"mine: a process that .* killed, .* set data.workers lower than 3, and the same"
+    ):
+        token_table(lambda: ROWS, TOKENISING, data_key="rows", cache=tmp_path, workers=3, label="mine")
+
+
+def test_the_process_with_the_progress_bar_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(cache_module.time, "sleep", waited.append)
+    for rank in ("0", "1", "1"):  # the last finds the table
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        token_table(lambda: ROWS, TOKENISING, data_key=f"rows {rank}", cache=tmp_path)
+    assert waited == [cache_module.HEAD_START]
+
+
 @pytest.mark.slow
-def test_processes_give_the_same_table(tmp_path: Path) -> None:
-    table, _ = token_table(lambda: ROWS, TOKENISING, data_key="rows", cache=tmp_path, workers=2)
-    assert table.fingerprint() == token_table(lambda: ROWS, TOKENISING)[0].fingerprint()
+@pytest.mark.parametrize("keep", [None, Without("3")])
+def test_processes_give_the_same_table(tmp_path: Path, keep: Any) -> None:
+    found = token_table(lambda: ROWS, TOKENISING, keep=keep, data_key="rows", cache=tmp_path, workers=2)
+    table, report = token_table(lambda: ROWS, TOKENISING, keep=keep)
+    assert found[0].fingerprint() == table.fingerprint()
+    assert found[1] == report
+
+
+class Slow(Without):
+    """Says that it has begun, then takes longer than the test."""
+
+    def __call__(self, rows: Any) -> Any:
+        Path(self.key).touch()
+        time.sleep(600)
+
+
+def tokenise_slowly(folder: str) -> None:
+    cache_module.SHARD_ROWS = 10
+    token_table(lambda: ROWS, TOKENISING, keep=Slow(f"{folder}/begun"), data_key="rows", cache=Path(folder), workers=2)
+
+
+@pytest.mark.slow
+def test_processes_end_with_a_killed_parent(tmp_path: Path) -> None:
+    line = f"from tests.data.test_cache import tokenise_slowly; tokenise_slowly({str(tmp_path)!r})"
+    with subprocess.Popen([sys.executable, "-c", line]) as parent:
+        wait_until((tmp_path / "begun").exists)
+        workers = psutil.Process(parent.pid).children(recursive=True)
+        parent.kill()
+    assert len(workers) >= 2
+    wait_until(lambda: not any(worker.is_running() for worker in workers))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("cached", [True, False])

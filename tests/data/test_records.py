@@ -31,6 +31,16 @@ def test_every_form_gives_the_same_rows(tmp_path: Path, name: str) -> None:
     assert records[1].place == f"{tmp_path / name}, row 2"
 
 
+def test_the_size_is_told_where_that_takes_no_reading(tmp_path: Path) -> None:
+    for name in ("x.jsonl", "x.parquet", "x.jsonl.gz", "x.json"):
+        write(tmp_path / name)
+    (tmp_path / "y.jsonl").write_text('{"q": "three"}\n' * 3)
+    sizes = {name: find_data([str(tmp_path / name)], "train", "key").size() for name in ("x.parquet", "x.json", "x.j*")}
+    assert sizes == {"x.parquet": 2, "x.json": None, "x.j*": None}
+    assert find_data([str(tmp_path / "y.jsonl")], "train", "key").size() == 3
+    assert find_data(["owner/name"], "train", "key").size() is None
+
+
 def test_the_first_place_that_is_there(tmp_path: Path) -> None:
     for name in ("b_train.jsonl", "b_train_2.jsonl", "b_test.jsonl"):
         write(tmp_path / name)

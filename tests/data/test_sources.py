@@ -46,6 +46,11 @@ def test_a_row_without_an_id_is_named_by_its_place(tmp_path: Path) -> None:
         ({"prompt": "x"}, {}, r"row 2: no field 'a'; there are prompt"),
         ({"prompt": 3, "a": "1"}, {}, r"row 2, field 'prompt': expected text, got int 3"),
         ({"prompt": "x", "a": ["1"]}, {}, r"row 2, field 'a': expected text, got list"),
+        (
+            {"instruction": 3, "a": "1"},
+            {"fields": {"prompt": "instruction"}},
+            r"row 2, field 'instruction': expected text, got int 3",
+        ),
         ({"prompt": "x", "a": "1"}, {"form": alpaca}, r"row \d: no field 'instruction'"),
         ({"code": 5, "docstring": "d", "prompt": "x", "a": "1"}, {"form": codexglue}, r"row \d: (no|a) field"),
     ],

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from src.evaluation.contamination import Document, dirty_rows
+from src.evaluation.contamination import Document, Screen
 
 WORDS = [f"w{number}" for number in range(50)]
 ITEM = Document("Mbpp/7", (" ".join(WORDS),), ("def f(a, b):\n    total = a + b\n    return total * 2 - a\n",))
 
 
 def dirty(*rows: Document) -> list[bool]:
-    return list(dirty_rows(rows, [Document("other", ("nothing in common",)), ITEM]))
+    screen = Screen([Document("other", ("nothing in common",)), ITEM])
+    return [screen.is_dirty(row) for row in rows]
 
 
 def test_a_tenth_of_an_item_may_be_shared_a_fifth_not() -> None:

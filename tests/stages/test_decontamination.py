@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
 from pathlib import Path
 
 import pytest
 
+from src.data.examples import Example
+from src.stages.decontamination import Decontamination
 from src.stages.job import compose_job
 from src.stages.train import train
 from src.utils.errors import UserError
@@ -70,6 +73,16 @@ def test_rows_left_out_are_counted_in_log_and_record(world: Path, capsys: pytest
     whole = train(compose_job("train", [*OPTIONS, "strategy=mix", HELD_OUT]))
     kept = json.loads((whole / "run.json").read_text())["results"]["lengths"]["codegen"]
     assert (kept["rows"], kept["contaminated"]) == (lengths["codegen"]["rows"] + 2, 0)
+
+
+def test_other_processes_get_the_filter_without_the_items(world: Path) -> None:
+    clean = Decontamination(compose_job("train", [*OPTIONS, "strategy=mix"]))
+    clean.prepare()
+    sent = pickle.loads(pickle.dumps(clean))
+    rows = [Example(str(number), "codegen", prompt, "x = 1") for number, prompt in enumerate(("Say 1.", WORDS, "Hi."))]
+    assert [row.id for row in sent(rows)] == [row.id for row in clean(rows)] == ["0", "2"]
+    assert sent.key == clean.key
+    assert set(vars(sent)) == {"key", "_screen"}
 
 
 @pytest.mark.parametrize(
