@@ -1,17 +1,25 @@
 """Fine-tuning at full size on one GPU: MFU, tokens a second and memory, by model and attention backend.
 
-    python -m benchmarks.train_throughput --gpu
+    python -m benchmarks.train_throughput --gpu                             # everything, about half an hour
+    python -m benchmarks.train_throughput --gpu --models qwen7b --attention varlen --compiled
+
+A trial of this script without a GPU:
+
+    python -m benchmarks.train_throughput --gpu --models qwen1.5b --attention varlen sdpa --overrides trainer=cpu \\
+        model.init=random model.shrink=true strategy.max_length=512 strategy.batch_tokens=8192
 
 Random weights in the published sizes, real rows packed to 4096 tokens, bfloat16 over float32 master weights; MFU is the
 share of the rate that this GPU reaches on large bfloat16 matrix products. The 7B model takes 8-bit AdamW, with which it
-is meant to fit one card of 139 GiB. Aims: 45 % at 1.5B and 50 % at 7B on an H200 or H100. A backend that is not
-installed leaves its row blank. Every row is a process of its own.
+is meant to fit one card of 139 GiB. Whether activations are recomputed is decided by the memory, as in training. Aims:
+45 % at 1.5B and 50 % at 7B on an H200 or H100. A backend that is not installed leaves its row blank. Every row is a
+process of its own.
 
-It has not been run yet: no GPU was at hand when it was written.
+It has not been run on a GPU yet: none was at hand when it was written.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import statistics
@@ -26,26 +34,39 @@ import lightning as L
 import torch
 
 from benchmarks.machine import machine
-from benchmarks.train_work import real_tables
-from src.data.budget import Budget
+from benchmarks.train_work import DATA, real_tables
 from src.lit_modules.fit import fit
 from src.lit_modules.flops import measured_peak
-from src.lit_modules.options import BatchOptions, OptimizerOptions, TrainerOptions
+from src.lit_modules.options import CheckpointOptions
 from src.lit_modules.watch import Watched
-from src.models import apply_kernels, choose_attention, draw_model, load_tokenizer, model_config, recompute_activations
+from src.lit_modules.world import World
+from src.models import ModelSpec, choose_attention, draw_model, load_tokenizer, model_config
 from src.models.attention import BACKENDS
 from src.stages.build import build
 from src.stages.job import compose_job
+from src.stages.training_machine import for_this_machine
+from src.stages.training_network import prepare_network
+from src.stages.training_options import TrainingOptions
 from src.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
-LENGTH, STEPS, WARM_STEPS, STEP_TOKENS = 4096, 8, 3, 2**17
-# by model: optimiser, whether activations are recomputed, packs of a forward pass
-SETTINGS = {"qwen1.5b": ("adamw", False, 4), "qwen7b": ("adamw8bit", True, 4)}
+LENGTH, STEPS, WARM_STEPS, STEP_TOKENS = 4096, 6, 2, 2**17
+OPTIMIZERS = {"qwen1.5b": "adamw", "qwen7b": "adamw8bit"}
+COLUMNS = (
+    "model",
+    "attention",
+    "compiled",
+    "optimizer",
+    "recomputed",
+    "tokens/s",
+    "answer tokens/s",
+    "MFU",
+    "peak GiB",
+)
 
 
 class Measured(Exception):
-    """Enough steps are done; a checkpoint of 80 GB is not wanted."""
+    """Enough steps are done; the weights are of no use to anybody."""
 
 
 class Stop(L.Callback):
@@ -65,32 +86,51 @@ class Stopping(Watched):
         return [Stop()]
 
 
-def measure(data: Path) -> None:
-    """Print the table."""
-    columns = ("model", "attention", "optimizer", "recomputed", "tokens/s", "answer tokens/s", "MFU", "peak GiB")
-    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    for model, (optimizer, recomputed, _) in SETTINGS.items():
-        for attention in BACKENDS:
-            found = _in_process(model, attention, data)
-            print("| " + " | ".join([model, attention, optimizer, str(recomputed), *_cells(found)]) + " |", flush=True)
-    peak = measured_peak(torch.bfloat16)
-    print(json.dumps({"peak_tflops": round(peak / 1e12), **machine("torch", "transformers", "lightning")}))
+def main() -> None:
+    """The table, or one row of it in this process."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with kodcode/, codexglue/, tokenizers/")
+    parser.add_argument("--models", nargs="+", choices=OPTIMIZERS, default=list(OPTIMIZERS))
+    parser.add_argument("--attention", nargs="+", choices=[*BACKENDS, "auto"], default=list(BACKENDS))
+    parser.add_argument("--compiled", action="store_true", help="torch.compile on every layer")
+    parser.add_argument("--row", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--overrides", nargs="+", default=[], help="further settings of train.py")
+    given = parser.parse_args()
+    if given.row:
+        try:
+            found = run(given.models[0], given.attention[0], given.compiled, given.data, given.overrides)
+            print(json.dumps(found))
+        except UserError as error:
+            raise SystemExit(str(error)) from error
+        return
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+    for model in given.models:
+        for attention in given.attention:
+            found = _in_process(model, attention, given)
+            cells = [model, attention, str(given.compiled), OPTIMIZERS[model], *_cells(found)]
+            print(f"| {' | '.join(cells)} |", flush=True)
+    gpu = torch.cuda.is_available()
+    peak = {"peak_tflops": round(measured_peak(torch.bfloat16) / 1e12)} if gpu else {}
+    print(json.dumps({**peak, **machine("torch", "transformers", "lightning")}))
 
 
 def _cells(found: dict[str, float] | str) -> Sequence[str]:
     if isinstance(found, str):
-        return [found, "", "", ""]
+        return ["", found, "", "", ""]
     return [
+        str(bool(found["recomputed"])),
         f"{found['tokens_per_second']:.0f}",
         f"{found['answer_tokens_per_second']:.0f}",
-        f"{found['mfu']:.1%}",
+        f"{found['mfu']:.1%}" if "mfu" in found else "",
         f"{found['peak_memory_gib']:.0f}",
     ]
 
 
-def _in_process(model: str, attention: str, data: Path) -> dict[str, float] | str:
+def _in_process(model: str, attention: str, given: argparse.Namespace) -> dict[str, float] | str:
     """Figures of a run, or the last line of what it said instead."""
-    command = [sys.executable, "-m", "benchmarks.train_gpu", model, attention, str(data)]
+    command = [sys.executable, "-m", "benchmarks.train_gpu", "--row", "--models", model, "--attention", attention]
+    command += ["--data", str(given.data), *["--compiled"] * given.compiled]
+    command += ["--overrides", *given.overrides] if given.overrides else []
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         return (done.stderr.strip().splitlines() or ["failed"])[-1]
@@ -98,38 +138,30 @@ def _in_process(model: str, attention: str, data: Path) -> dict[str, float] | st
     return figures
 
 
-def run(model: str, attention: str, data: Path) -> dict[str, float]:
+def run(name: str, attention: str, compiled: bool, data: Path, overrides: Sequence[str]) -> dict[str, float]:
     """Medians over the steps after the first ones."""
-    kind, recomputed, packs = SETTINGS[model]
-    spec = build(compose_job("train", [f"model={model}"]).cfg.model)
-    backend = choose_attention(attention, packed=True, half=True, gpu=True)
+    settings = [f"strategy.max_length={LENGTH}", f"strategy.batch_tokens={STEP_TOKENS}", f"strategy.steps={STEPS}"]
+    settings += [f"optimizer={OPTIMIZERS[name]}", f"model.attention={attention}", f"model.compile={compiled}"]
+    cfg = compose_job("train", [f"model={name}", "strategy=mix", "trainer=gpu", *settings, *overrides]).cfg
+    spec: ModelSpec = build(cfg.model)
+    options = TrainingOptions.of(cfg, spec)
+    spec = for_this_machine(spec, None, options, World(1, 1))
     tokenizer = load_tokenizer(data / "tokenizers" / "qwen2.5-7b-instruct")
-    tables = real_tables(data, tokenizer, LENGTH)
-    with torch.device("cuda"):
-        network = draw_model(model_config(None, spec.architecture), seed=0)
-    network.set_attn_implementation(backend)
-    if recomputed:
-        recompute_activations(network)
-    apply_kernels(network)
+    gpu, length = options.trainer.accelerator == "gpu", options.batches.max_length
+    with torch.device("cuda" if gpu else "cpu"):
+        network = draw_model(model_config(None, spec.architecture, shrink=spec.shrink), seed=0)
+    network.set_attn_implementation(choose_attention(attention, packed=True, half=options.trainer.half, gpu=gpu))
+    prepare_network(network, spec, options.trainer.half)
     rows = list[dict[str, Any]]()
-    batches = BatchOptions(Budget(batch_tokens=STEP_TOKENS, steps=STEPS), packs, LENGTH, packing=True)
     with tempfile.TemporaryDirectory() as place, contextlib.suppress(Measured):
         fit(
-            network, tables, {}, pad_token=int(tokenizer.pad_token_id), work_dir=Path(place),
-            optimizer=OptimizerOptions(1e-5, kind=kind), batches=batches, trainer=TrainerOptions("gpu", devices=1),
-            watch=Stopping(), on_record=rows.append,
+            network, real_tables(data, tokenizer, length), {}, pad_token=int(tokenizer.pad_token_id),
+            work_dir=Path(place), optimizer=options.optimizer, batches=options.batches, trainer=options.trainer,
+            checkpoints=CheckpointOptions(every_seconds=None), watch=Stopping(), on_record=rows.append,
         )  # fmt: skip
     names = ("tokens_per_second", "answer_tokens_per_second", "mfu", "peak_memory_gib")
-    return {name: statistics.median(row[name] for row in rows[WARM_STEPS:]) for name in names}
-
-
-def main() -> None:
-    """One row of the table."""
-    model, attention, data = sys.argv[1:]
-    try:
-        print(json.dumps(run(model, attention, Path(data))))
-    except UserError as error:
-        raise SystemExit(str(error).split(":")[0]) from error
+    medians = {name: statistics.median(row[name] for row in rows[WARM_STEPS:]) for name in names if name in rows[0]}
+    return {**medians, "recomputed": float(spec.gradient_checkpointing or False)}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Answer tokens a second of fine-tuning: this project's trainer, Hugging Face's `Trainer`, and TRL's packed SFT.
 
     python -m benchmarks.train_throughput --trl-python VENV/bin/python
-    python -m benchmarks.train_throughput --gpu                # one H200 or H100: see benchmarks/train_gpu.py
+
+    python -m benchmarks.train_throughput --gpu     # full-size models on one H200 or H100: see train_gpu.py
 
 On the CPU all train the same small Qwen2 from the same weights, for one epoch over the same real rows (KodCode
 questions with their solutions, CodeXGLUE functions with their docstrings) as the Qwen2.5 tokenizer cuts them, with
@@ -28,10 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine
-from benchmarks.train_work import Work, prepare
+from benchmarks.train_work import DATA, Work, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT.parent / "shared" / "data"
 NAMES = {
     "padded": "HF Trainer, padded, micro-batch 8",
     "grouped": "HF Trainer, padded, grouped by length",
@@ -45,19 +45,22 @@ Result = dict[str, Any]
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gpu", action="store_true", help="full-size models on one GPU instead of the peers on a CPU")
     parser.add_argument("--data", type=Path, default=DATA, help="folder with kodcode/, codexglue/, tokenizers/")
     parser.add_argument("--rows", type=int, default=128, help="half of each task")
     parser.add_argument("--max-length", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--trl-python", type=Path, help="interpreter of an environment with TRL")
     parser.add_argument("--contenders", nargs="+", choices=NAMES, default=list(NAMES))
-    given = parser.parse_args()
-    if given.gpu:
-        from benchmarks.train_gpu import measure
+    parser.add_argument(
+        "--gpu", action="store_true", help="full-size models on one GPU (further options: --gpu --help)"
+    )
+    if "--gpu" in sys.argv:
+        from benchmarks import train_gpu
 
-        measure(given.data)
+        sys.argv.remove("--gpu")
+        train_gpu.main()
         return
+    given = parser.parse_args()
     names = [name for name in given.contenders if name != "trl" or given.trl_python]
     with tempfile.TemporaryDirectory() as scratch:
         work = prepare(given.data, Path(scratch), given.rows, given.max_length)

@@ -22,6 +22,7 @@ CODESUM_PROMPT = (
     "```{code}```"
 )
 PAD = 0  # after renumbering
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @dataclass(frozen=True)

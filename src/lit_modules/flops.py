@@ -5,6 +5,7 @@ d width of the model, V vocabulary.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -13,7 +14,9 @@ from transformers import PreTrainedModel
 
 from src.data.collate import Batch
 
-FORWARD_AND_BACKWARD = 3  # the backward pass multiplies twice as much as the forward pass; recomputing does not count
+# The backward pass multiplies twice as much as the forward pass, or once as much for weights that are frozen;
+# recomputing does not count.
+TRAINED, FROZEN = 3, 2
 SIDE = 8192
 
 
@@ -22,10 +25,10 @@ class StepFlops:
     """Operations that the model needs, whatever is spent besides (arXiv 2204.02311, appendix B).
 
     Args:
-        body: Weights of all matrices of the decoder layers: each multiplies and adds once a token.
-        head: Weights of the output head; it runs on answer tokens only.
-        attention: Summed over layers, the width of all heads: causal scores and sums cost 2 * 2 * width * length^2 / 2
-            a document.
+        body: Weights of all matrices of the decoder layers, each as often as it is multiplied a token.
+        head: The same of the output head; it runs on answer tokens only.
+        attention: Summed over layers, the width of all heads, times the passes: causal scores and sums cost
+            2 * 2 * width * length^2 / 2 a document.
     """
 
     body: int
@@ -34,20 +37,32 @@ class StepFlops:
 
     @classmethod
     def of(cls, network: PreTrainedModel) -> StepFlops:
-        """Those of a network, sharded or not."""
+        """Those of a network, sharded, quantised or with adapters."""
         config = network.config
         head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         layers = [(name, p) for name, p in network.named_parameters() if ".layers." in name and p.ndim == 2]
+        head = network.get_output_embeddings().weight
+        assert isinstance(head, torch.Tensor)
         return cls(
-            body=sum(parameter.numel() for _, parameter in layers),
-            head=config.vocab_size * config.hidden_size,
-            attention=config.num_hidden_layers * config.num_attention_heads * head_width,
+            body=sum(_size(parameter) * _passes(parameter) for _, parameter in layers),
+            head=config.vocab_size * config.hidden_size * _passes(head),
+            attention=config.num_hidden_layers * config.num_attention_heads * head_width * TRAINED,
         )
 
     def __call__(self, batch: Batch) -> float:
         """Operations of a step over all ranks."""
         multiplied = self.body * batch["tokens"] + self.head * batch["answer_tokens"]
-        return float(FORWARD_AND_BACKWARD * (2 * multiplied + 2 * self.attention * batch["squares"]))
+        return float(2 * multiplied + 2 * self.attention * batch["squares"])
+
+
+def _passes(weight: torch.Tensor) -> int:
+    return TRAINED if weight.requires_grad else FROZEN
+
+
+def _size(weight: torch.Tensor) -> int:
+    """Elements, of 4-bit weights those that they stand for."""
+    quantised = getattr(weight, "quant_state", None)
+    return weight.numel() if quantised is None else math.prod(quantised.shape)
 
 
 def measured_peak(dtype: torch.dtype, side: int = SIDE, repeats: int = 20) -> float:

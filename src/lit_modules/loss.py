@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from src.data.collate import Batch
 
-LOGITS = 2**29  # held at once; with their float32 copy and its gradient they take 10 bytes each, 5 GiB
+LOGITS = 2**29  # held at once; with their float32 copy and its gradients they take 12 bytes each, 6 GiB
 
 
 def token_losses(network: PreTrainedModel, micro: Batch, logits_at_once: int = LOGITS) -> torch.Tensor:

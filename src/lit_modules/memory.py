@@ -12,11 +12,15 @@ import psutil
 import torch
 from transformers import PreTrainedConfig
 
+from src.lit_modules.loss import LOGITS
 from src.utils.errors import UserError
 
 GIB = 2**30
 MOMENTS = {"adamw": 8.0, "adamw8bit": 2.1, "paged_adamw8bit": 0.0}  # bytes a trained weight; paged ones can leave
-HEAD_LOGITS = 2**29 * 10  # bytes, at most (see src.lit_modules.loss)
+# Bytes a token that the backward pass needs of the forward pass: between layers and inside one, each times d, and times
+# f. Autocast keeps what lies between layers in float32, and casts it for each of the matrices that read it.
+STREAM = {"float32": (4, 40, 16), "autocast": (2, 30, 8), "sharded": (2, 20, 8)}
+LOGIT = 12  # bytes: in half precision and float32, and gradients of both
 RESERVE = 0.92  # share of the device's memory that may be planned: fragments and the driver take the rest
 
 
@@ -72,20 +76,33 @@ class Demand:
 
     @property
     def copies(self) -> float:
-        """Half-precision weights of all layers on one device; of two layers and what is around them on several."""
-        whole = self.trained >= self.weights
+        """Weights as they are multiplied, and gradients before they are added.
+
+        On one device half-precision weights of all layers, or of one at a time where activations are recomputed, and
+        the head's gradient; on several, two whole layers and what is around them, with their gradients.
+        """
+        whole, size = self.trained >= self.weights, 2 if self.half else 4
         if self.ranks > 1:
-            size = 2 if self.half else 4
-            return (2 * self.largest_layer + self.outside) * (size + 4 * whole)
-        return 2.0 * self.weights if self.half and whole else 0.0
+            return float((2 * self.largest_layer + self.outside) * (size + 4 * whole))
+        cast = self.largest_layer + self.outside if self.checkpointing else self.weights
+        return whole * (2.0 * cast * self.half + 4.0 * self.outside)
 
     @property
     def activations(self) -> float:
         """What the backward pass needs of the forward pass, and the logits."""
-        size, tokens = 2 if self.half else 4, self.lines * self.max_length
-        layer = tokens * (10 * self.width + 4 * self.inner) * size
-        kept = self.layers * tokens * self.width * 4 + layer if self.checkpointing else self.layers * layer
-        return kept + min(HEAD_LOGITS, tokens * self.vocabulary * 10)
+        tokens = self.lines * self.max_length
+        between, inside, gates = STREAM[self._arithmetic]
+        layer = tokens * (inside * self.width + gates * self.inner)
+        logits = min(LOGITS, tokens * self.vocabulary) * LOGIT
+        if self.checkpointing:  # a layer is computed again when the logits are gone
+            return self.layers * tokens * self.width * between + max(layer, logits)
+        return self.layers * layer + logits
+
+    @property
+    def _arithmetic(self) -> str:
+        if not self.half:
+            return "float32"
+        return "sharded" if self.ranks > 1 else "autocast"
 
 
 def demand(
@@ -115,26 +132,31 @@ def demand(
     )  # fmt: skip
 
 
-def require_memory(need: Demand, available: float, what: str) -> None:
+def fits(need: Demand, available: float) -> bool:
+    """Whether a run can work in `available` bytes of each device, with some room to spare."""
+    return need.bytes <= RESERVE * available
+
+
+def require_memory(need: Demand, available: float, gpu: bool) -> None:
     """Refuse a run that cannot fit.
 
     Args:
         need: What it needs.
         available: Bytes of each device.
-        what: The device in the message, e.g. "a GPU".
+        gpu: Whether the devices are GPUs, of which there may be more elsewhere.
 
     Raises:
         UserError: It needs more; changes that would fit are listed with what they need.
     """
-    room = RESERVE * available
-    if need.bytes <= room:
+    if fits(need, available):
         return
-    fitting = [f"{change} ({one.bytes / GIB:.0f} GiB)" for change, one in _changes(need, room) if one.bytes <= room]
+    changes = _changes(need, available, gpu)
+    fitting = [f"{change} ({one.bytes / GIB:.0f} GiB)" for change, one in changes if fits(one, available)]
     ways = f"would fit: {', '.join(fitting)}" if fitting else "nothing of this would fit: take a smaller model"
     raise UserError(
-        f"this run needs about {need.bytes / GIB:.0f} GiB of {what}, and there are {available / GIB:.0f} GiB "
-        f"(weights, gradients and moments {need.state / GIB:.0f}, half-precision copies {need.copies / GIB:.0f}, "
-        f"activations {need.activations / GIB:.0f}); {ways}"
+        f"this run needs about {need.bytes / GIB:.0f} GiB of {'a GPU' if gpu else 'memory'}, and there are "
+        f"{available / GIB:.0f} GiB (weights, gradients and moments {need.state / GIB:.0f}, half-precision copies "
+        f"{need.copies / GIB:.0f}, activations {need.activations / GIB:.0f}); {ways}"
     )
 
 
@@ -145,21 +167,24 @@ def device_memory(gpu: bool) -> float:
     return float(psutil.virtual_memory().total)
 
 
-def _changes(need: Demand, room: float) -> Iterator[tuple[str, Demand]]:
+def _changes(need: Demand, available: float, gpu: bool) -> Iterator[tuple[str, Demand]]:
+    """Settings from harmless to drastic, each with those before it that cost only time."""
+    harmless = list[str]()
     if not need.checkpointing:
         need = replace(need, checkpointing=True)
-        yield "model.gradient_checkpointing=true", need
+        harmless.append("model.gradient_checkpointing=true")
+        yield " ".join(harmless), need
     if need.lines > 1:
         need = replace(need, lines=1)
-        yield "strategy.micro_batch=1", need
-    single = need.ranks == 1 and not need.quantised
-    if single and need.optimizer == "adamw":
-        yield "and with that optimizer=adamw8bit", replace(need, optimizer="adamw8bit")
-    more = (replace(need, ranks=need.ranks * 2**power) for power in range(1, 7))
-    enough = next((one for one in more if one.bytes <= room), None)
+        harmless.append("strategy.micro_batch=1")
+        yield " ".join(harmless), need
+    if need.ranks == 1 and not need.quantised and need.optimizer == "adamw":
+        yield " ".join([*harmless, "optimizer=adamw8bit"]), replace(need, optimizer="adamw8bit")
+    more = (replace(need, ranks=need.ranks * 2**power) for power in range(1, 7)) if gpu else iter(())
+    enough = next((one for one in more if fits(one, available)), None)
     if enough is not None:
-        yield f"{enough.ranks} of them with trainer=fsdp", enough
+        yield f"{enough.ranks} of them with {' '.join(['trainer=fsdp', *harmless])}", enough
     if need.trained >= need.weights:
         adapters = replace(need, trained=need.weights // 100)
-        yield "model.adapter=lora", adapters
-        yield "model.adapter=qlora", replace(adapters, quantised=True, ranks=1)
+        yield " ".join([*harmless, "model.adapter=lora"]), adapters
+        yield " ".join([*harmless, "model.adapter=qlora"]), replace(adapters, quantised=True, ranks=1)

@@ -14,6 +14,8 @@ from src.lit_modules.options import OptimizerOptions
 from src.models.quantised import bitsandbytes
 from src.utils.errors import UserError
 
+MOMENTS = {"state1", "state2"}  # as bitsandbytes names them
+
 
 def build_optimizer(parameters: Iterable[torch.nn.Parameter], options: OptimizerOptions) -> torch.optim.Optimizer:
     """AdamW; biases and norm weights (one dimension) are never decayed.
@@ -36,8 +38,30 @@ def build_optimizer(parameters: Iterable[torch.nn.Parameter], options: Optimizer
         )
     kinds = bitsandbytes().optim
     made: torch.optim.Optimizer
-    made = (kinds.AdamW8bit if options.kind == "adamw8bit" else kinds.PagedAdamW8bit)(used, **constants)
+    made = (kinds.AdamW8bit if options.kind == "adamw8bit" else _paged(kinds.PagedAdamW8bit))(used, **constants)
     return made
+
+
+def _paged(kind: Any) -> Any:
+    """The optimiser, which copies the moments of a checkpoint into pages: loaded ones lie in ordinary memory."""
+
+    class Paged(kind):
+        loaded = False
+
+        def load_state_dict(self, *given: Any, **more: Any) -> None:
+            super().load_state_dict(*given, **more)
+            self.loaded = True
+
+        def step(self, closure: Any = None) -> Any:
+            if self.loaded:
+                for parameter, state in self.state.items():
+                    for name in MOMENTS.intersection(state):
+                        page = self.get_state_buffer(parameter, dtype=state[name].dtype)
+                        state[name] = page.copy_(state[name])
+                self.loaded = False
+            return super().step(closure)
+
+    return Paged
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, total_steps: int, warmup: float) -> LambdaLR:

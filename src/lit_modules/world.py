@@ -52,7 +52,10 @@ def resolve_world(options: TrainerOptions) -> World:
     devices = options.devices if isinstance(options.devices, int) else (started.devices if started else max(1, gpus))
     nodes = options.nodes if isinstance(options.nodes, int) else (started.nodes if started else 1)
     if options.accelerator == "gpu" and devices > gpus:
-        raise UserError(f"trainer.devices={devices}: this node has {gpus} GPUs; set trainer.devices={gpus} or auto")
+        seen = f"trainer.devices={devices}: this node has {gpus} GPUs"
+        if started is not None:
+            raise UserError(f"{seen} that a process sees; let each see all of them: srun --gpus-per-node={devices}")
+        raise UserError(f"{seen}; set trainer.devices={gpus} or auto")
     wanted = World(devices, nodes)
     if started is not None and started != wanted:
         raise UserError(
@@ -93,8 +96,11 @@ def _connect(options: TrainerOptions, world: World) -> None:
         os.environ["RANK"], os.environ["LOCAL_RANK"] = str(slurm.global_rank()), str(slurm.local_rank())
         os.environ["WORLD_SIZE"], os.environ["LOCAL_WORLD_SIZE"] = str(world.size), str(world.devices)
     if options.accelerator == "gpu":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    torch.distributed.init_process_group("nccl" if options.accelerator == "gpu" else "gloo", timeout=PATIENCE)
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+        torch.distributed.init_process_group("nccl", timeout=PATIENCE, device_id=device)
+    else:
+        torch.distributed.init_process_group("gloo", timeout=PATIENCE)
 
 
 def started_world() -> World | None:

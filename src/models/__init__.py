@@ -3,7 +3,7 @@
 from src.models.architecture import draw_model, model_config
 from src.models.attention import choose_attention
 from src.models.hub import local_directory
-from src.models.kernels import apply_kernels, decoder_layers, recompute_activations, wants_liger
+from src.models.kernels import apply_kernels, decoder_layers, narrow_stream, recompute_activations, wants_liger
 from src.models.load import empty_model, load_model, load_tokenizer, unfilled_model, without_bars
 from src.models.spec import LoraSettings, ModelSpec, Recipe, torch_dtype
 
@@ -20,6 +20,7 @@ __all__ = [
     "load_tokenizer",
     "local_directory",
     "model_config",
+    "narrow_stream",
     "recompute_activations",
     "torch_dtype",
     "unfilled_model",

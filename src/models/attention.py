@@ -6,6 +6,7 @@ D head width, N documents.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ BACKENDS = {
         on_cpu=False,
         in_float32=False,
     ),
-    "varlen": Backend(OURS, "pip install 'torch>=2.10'", lambda: _has_varlen(), in_float32=False),
+    "varlen": Backend(OURS, "pip install 'torch>=2.12'", lambda: _has_varlen(), in_float32=False),
     "sdpa": Backend("sdpa", "pip install torch", _always),
     "flex": Backend("flex_attention", "pip install torch", _always, on_cpu=False),  # no backward pass on a CPU
     "eager": Backend("eager", "pip install torch", _always),
@@ -103,9 +104,11 @@ def _refusal(name: str, on_gpu: bool, half: bool) -> str | None:
 
 
 def _has_varlen() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("torch.nn.attention.varlen") is not None
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return False
+    return "enable_gqa" in inspect.signature(varlen_attn).parameters  # the first releases had another signature
 
 
 def varlen_attention(
@@ -165,7 +168,8 @@ def _flash_varlen(
     if borders is None:
         borders = torch.arange(0, (rows + 1) * width, width, dtype=torch.int32, device=query.device)
     # rotary embeddings leave query and key in float32 under autocast, which these kernels do not take
-    half = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else query.dtype
+    device = query.device.type
+    half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
     q, k, v = (tensor.transpose(1, 2).flatten(0, 1).to(half) for tensor in (query, key, value))
     out = varlen_attn(
         q, k, v, borders, borders, longest or width, longest or width,

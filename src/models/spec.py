@@ -73,7 +73,7 @@ class ModelSpec:
         context_length: Most tokens the model can attend to.
         dtype: Type of exported weights: "float32", "bfloat16" or "float16".
         attention: Attention backend (see `src.models.attention`), or "auto".
-        gradient_checkpointing: Recompute activations in the backward pass.
+        gradient_checkpointing: Recompute activations in the backward pass; None: where they do not fit otherwise.
         compile: Compile every decoder layer with torch.compile.
         liger: Liger kernels: True, False, or None: where they are installed and there is a GPU.
         init: "pretrained" reads weights, "random" draws them in the size of `architecture`.
@@ -95,7 +95,7 @@ class ModelSpec:
     revision: str | None = None
     dtype: str = "bfloat16"
     attention: str = "auto"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | None = False
     compile: bool = False
     liger: bool | None = None
     init: str = "pretrained"

@@ -29,7 +29,7 @@ from src.stages.merge import merge
 from src.stages.places import OF_ONE_TASK, SPEED, STATISTICS, base_checkpoint, model_label, trained_name, trained_place
 from src.stages.random_base import write_random_base
 from src.stages.statistics import statistics
-from src.stages.training_machine import require_machine
+from src.stages.training_machine import for_this_machine
 from src.stages.training_network import training_network, watched
 from src.stages.training_options import TrainingOptions
 from src.stages.training_rows import source_rows, task_sources, token_cache, trained_on, training_tables
@@ -76,7 +76,7 @@ def _train_one(job: Job) -> Path:
         return once(lambda: _published_base(job, model))
     options = TrainingOptions.of(cfg, model)  # before anything is opened: a mistake in them leaves nothing behind
     world = resolve_world(options.trainer)
-    require_machine(model, None if cfg.base is None else Path(cfg.base), options, world)
+    model = for_this_machine(model, None if cfg.base is None else Path(cfg.base), options, world)
     directory, start = run_directory(job), _start(job, model)
     if world.size > 1 and started_world() is None:
         launch_ranks(job, world)

@@ -17,6 +17,7 @@ from src.models import (
     choose_attention,
     empty_model,
     load_model,
+    narrow_stream,
     recompute_activations,
     torch_dtype,
 )
@@ -53,12 +54,25 @@ def training_network(
         network, weights = empty_model(origin, name), Checkpoint(origin)
     else:
         network, weights = _loaded(model, origin, name, half, gpu, seed), None
-    if model.gradient_checkpointing:
-        recompute_activations(network)
-    applied = [f"{name} attention", *apply_kernels(network, liger=model.liger, compiled=model.compile)]
+    applied = [f"{name} attention", *prepare_network(network, model, half)]
     if model.world == "study":
         say(f"{model.name}: {', '.join(applied)}, {options.trainer.resolved_precision}, {world.size} process(es)")
     return network, weights
+
+
+def prepare_network(network: PreTrainedModel, model: ModelSpec, half: bool) -> list[str]:
+    """Patch the layers of a network as its spec says; returns what was applied, for the log.
+
+    Raises:
+        UserError: Liger is wanted and not there.
+    """
+    applied = apply_kernels(network, liger=model.liger, compiled=model.compile)
+    if half:
+        narrow_stream(network)
+    if model.gradient_checkpointing:
+        recompute_activations(network)
+        applied.append("activations recomputed")
+    return applied
 
 
 def watched(options: WatchOptions, origin: Path) -> Watched:

@@ -40,6 +40,17 @@ def from_main(value: T) -> T:
     return box[0]
 
 
+def from_all(value: T) -> list[T]:
+    """The values of all processes, by rank; the same call must be made by all."""
+    if not _connected():
+        return [value]
+    import torch.distributed
+
+    values: list[T] = [value] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
 def wait_for_all() -> None:
     """Go on once every process has come here."""
     if _connected():

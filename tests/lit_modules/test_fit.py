@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from src.data.examples import Example
+from src.lit_modules.callbacks.checkpoint import ResumeCheckpoints
 from src.lit_modules.fit import FitResult, fit
 from src.lit_modules.options import CheckpointOptions, OptimizerOptions, WatchOptions
 from src.lit_modules.watch import Watched
@@ -175,6 +176,29 @@ def test_checkpoints_by_time(tmp_path: Path) -> None:
     options = CheckpointOptions(every_steps=None, every_seconds=0.0, keep=100)
     run(tmp_path, tiny.network(), checkpoints=options, batches=tiny.batches(2, 4, steps=4))
     assert len(list((tmp_path / "checkpoints").iterdir())) == 4
+
+
+def test_saving_is_no_part_of_what_training_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that saving alone moves."""
+    now = [0.0]
+    monkeypatch.setattr("src.lit_modules.callbacks.throughput.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr(
+        "src.lit_modules.callbacks.checkpoint.ResumeCheckpoints._save", lambda self, trainer: now.insert(0, now[0] + 5)
+    )
+    result = run(tmp_path, tiny.network(), checkpoints=CheckpointOptions(every_steps=1))
+    assert now[0] > 5
+    assert result.cost.seconds == 0
+
+
+def test_every_rank_takes_its_own_random_state_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saver = ResumeCheckpoints(tmp_path, CheckpointOptions(), lambda: None)
+    mine = saver.state_dict()["ranks"]
+    assert len(mine) == 1
+    other = {**mine[0], "python": "another"}
+    for number, expected in {"0": mine[0], "1": other, "2": mine[0]}.items():  # the third had no state of its own
+        monkeypatch.setenv("RANK", number)
+        saver.load_state_dict({"ranks": [mine[0], other]})
+        assert saver._random is expected
 
 
 def test_failed_save_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed._tools.mem_tracker import MemTracker
+from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedConfig
 
+from src.data.collate import Batch, Row, flat_batch
+from src.lit_modules.loss import token_losses
 from src.lit_modules.memory import GIB, Demand, demand, device_memory, require_memory
-from src.models import model_config
+from src.lit_modules.optimizers import build_optimizer
+from src.lit_modules.options import OptimizerOptions
+from src.models import attention, model_config, narrow_stream, recompute_activations
 from src.utils.errors import UserError
 from tests.models.test_architecture import architecture
 
@@ -35,27 +42,83 @@ def test_state_by_hand() -> None:
     assert seven.state == 16 * seven.weights
     assert replace(seven, optimizer="adamw8bit").state == pytest.approx(10.1 * seven.weights)
     assert replace(seven, ranks=8).state == 2 * seven.weights
-    assert seven.copies == 2 * seven.weights  # autocast's bfloat16 weights
+    cast = replace(seven, checkpointing=False).copies - replace(seven, checkpointing=False, half=False).copies
+    assert cast == 2 * seven.weights  # what autocast casts in the forward pass
 
 
 def test_seven_billion_fit_one_card_with_eight_bit_moments_only() -> None:
-    require_memory(need("qwen7b", optimizer="adamw8bit"), H200, "a GPU")
+    require_memory(need("qwen7b", optimizer="adamw8bit"), H200, gpu=True)
     with pytest.raises(
         UserError, match=r"(?s)needs about \d+ GiB of a GPU, and there are 140 GiB.*adamw8bit \(\d+ GiB"
     ):
-        require_memory(need("qwen7b"), H200, "a GPU")
+        require_memory(need("qwen7b"), H200, gpu=True)
+
+
+def flash(
+    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: None, scaling: float,
+    cu_seq_lens_q: torch.Tensor, max_length_q: int, **_: Any,
+) -> tuple[torch.Tensor, None]:  # fmt: skip
+    """What `varlen` does on a GPU; fake tensors take its kernel on any device."""
+    return attention._flash_varlen(query, key, value, scaling, cu_seq_lens_q, max_length_q), None
+
+
+def fake(batch: Batch) -> Batch:
+    return {
+        name: fake(value) if isinstance(value, dict) else torch.empty_like(value) if torch.is_tensor(value) else value
+        for name, value in batch.items()
+    }
+
+
+def counted(config: PreTrainedConfig, lines: int, length: int, kind: str, checkpointing: bool) -> float:
+    """Most bytes that two steps hold at once: every allocation is counted, none is made."""
+    rows = [Row(0, np.zeros(length, np.int32), np.arange(length).clip(-100, 1)) for _ in range(lines)]
+    AttentionInterface.register("counted", flash)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        network = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="counted")
+        micro = fake(flat_batch(rows))
+        narrow_stream(network)
+        if checkpointing:
+            recompute_activations(network)
+        network.train()
+        optimizer, tracker = build_optimizer(network.parameters(), OptimizerOptions(1e-5, kind=kind)), MemTracker()
+        tracker.track_external(network, optimizer)
+        with tracker:
+            for micro_batches in (1, 2):
+                for _ in range(micro_batches):
+                    tracker.reset_mod_stats()
+                    with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):  # as Lightning does
+                        token_losses(network, micro).sum().backward()
+                torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+                optimizer.step()
+                optimizer.zero_grad()
+        [peak] = tracker.get_tracker_snapshot("peak").values()
+    return float(max(peak.values()))
+
+
+@pytest.mark.parametrize("checkpointing", [True, False])
+@pytest.mark.parametrize("name", ["qwen1.5b", "deepseek1.3b"])
+def test_the_estimate_is_what_a_step_allocates(name: str, checkpointing: bool) -> None:
+    """Of three layers in full width, in half precision: not below it, and at most a tenth above."""
+    config = model_config(None, architecture(name))
+    config.num_hidden_layers, config.layer_types = 3, ["full_attention"] * 3
+    estimate = demand(config, 4, 2048, checkpointing=checkpointing)
+    print(estimate.bytes / counted(config, 4, 2048, "adamw", checkpointing))
+    assert 0.97 < estimate.bytes / counted(config, 4, 2048, "adamw", checkpointing) < 1.1
 
 
 def test_what_would_fit_is_said() -> None:
     with pytest.raises(UserError) as caught:
-        require_memory(need("qwen14b", checkpointing=False), 80 * GIB, "a GPU")
+        require_memory(need("qwen14b", checkpointing=False), 80 * GIB, gpu=True)
     line = str(caught.value)
-    assert "8 of them with trainer=fsdp (" in line
+    assert "8 of them with trainer=fsdp model.gradient_checkpointing=true strategy.micro_batch=1 (" in line
     assert "model.adapter=lora (" in line
     assert "model.adapter=qlora (" in line
     assert "adamw8bit" not in line  # 149 GiB of state
+    with pytest.raises(UserError) as caught:
+        require_memory(need("qwen1.5b", half=False), 32 * GIB, gpu=False)
+    assert "fsdp" not in str(caught.value)  # more processes on a CPU share its memory
     with pytest.raises(UserError, match="nothing of this would fit: take a smaller model"):
-        require_memory(need("qwen14b"), GIB, "memory")
+        require_memory(need("qwen14b"), GIB, gpu=False)
 
 
 def test_adapters_need_little() -> None:

@@ -71,6 +71,34 @@ def test_bad_settings(make: Any, message: str) -> None:
         make()
 
 
+@pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
+def test_moments_of_a_checkpoint_are_paged_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages themselves need a GPU: their place is taken by ordinary memory here."""
+    made: list[Any] = []
+    weights, states, pages = [], [], []
+    for _ in range(2):
+        torch.manual_seed(0)
+        weights.append(torch.nn.Parameter(torch.randn(64, 128)))
+        made.append(build_optimizer([weights[-1]], OptimizerOptions(1e-2, kind="paged_adamw8bit")))
+    for step in range(4):
+        if step == 2:
+            made[1].load_state_dict(made[0].state_dict())
+            weights[1].data.copy_(weights[0].data)
+            monkeypatch.setattr(
+                made[1],
+                "get_state_buffer",
+                lambda p, dtype: pages.append(torch.zeros_like(p, dtype=dtype)) or pages[-1],
+            )
+        for weight, optimizer in zip(weights, made, strict=True):
+            weight.grad = weight.detach().clone()
+            optimizer.step()
+    states = [optimizer.state[weight] for weight, optimizer in zip(weights, made, strict=True)]
+    assert [state is page for state, page in zip((states[1]["state1"], states[1]["state2"]), pages, strict=True)]
+    assert len(pages) == 2
+    assert torch.equal(weights[0], weights[1])
+    assert torch.equal(states[0]["state1"], states[1]["state1"])
+
+
 def test_eight_bit_moments_are_near_the_exact_ones() -> None:
     """On CPU and GPU alike: after 20 steps on a quadratic the weights agree to a twentieth of what they moved."""
     found = {}

@@ -93,6 +93,7 @@ def test_decontamination_finds_the_rows_that_mbpp_shares_with_its_benchmark(worl
     overrides = ["model=qwen7b", "strategy=mix", "task@tasks.codegen=codegen_authors"]
     job = compose_job("train", overrides)
     clean = Decontamination(job)
+    clean.prepare()
     _, mbpp = task_sources(job.cfg, "study", "train")["codegen"]
     rows = [row for split in ("train", "validation") for row in mbpp.examples(split)]
     with gzip.open(world / "data/mbpp/MbppPlus.jsonl.gz", "rt") as file:

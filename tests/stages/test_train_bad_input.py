@@ -57,8 +57,8 @@ def test_too_few_gpus(monkeypatch, capsys, tmp_path, gpus):
 def test_too_little_memory_says_what_would_fit(monkeypatch, capsys, tmp_path, gpus):
     gpus(1)
     line = refused(monkeypatch, capsys, "model=qwen7b", "strategy=mix", f"output_root={tmp_path}")
-    assert "of a GPU's memory, and there are 80 GiB" in line
-    assert "2 of them with trainer=fsdp" in line
+    assert "GiB of a GPU, and there are 80 GiB" in line
+    assert "2 of them with trainer=fsdp strategy.micro_batch=1" in line
     assert "model.adapter=lora" in line
     gpus(1, gib=139)
     line = refused(monkeypatch, capsys, "model=qwen7b", "strategy=mix", f"output_root={tmp_path}")

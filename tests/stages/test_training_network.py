@@ -64,6 +64,18 @@ def test_recomputed_activations(base: Path, wanted: bool) -> None:
     assert {layer.gradient_checkpointing for layer in layers} == {wanted}
 
 
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16-mixed", torch.bfloat16), ("32-true", torch.float32)])
+def test_what_flows_between_layers_is_as_wide_as_what_is_multiplied(
+    base: Path, precision: str, dtype: torch.dtype
+) -> None:
+    found, seen = network(base, precision=precision), []
+    decoder_layers(found)[1].register_forward_pre_hook(lambda module, given: seen.append(given[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+        found(torch.arange(5)[None])
+    found(torch.arange(5)[None])  # evaluated without autocast, it is float32 throughout
+    assert seen == [dtype, torch.float32]
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_compilation(base: Path) -> None:
     assert all(layer._compiled_call_impl is not None for layer in decoder_layers(network(base, compile=True)))

@@ -21,7 +21,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from src.lit_modules.options import CheckpointOptions
 from src.lit_modules.sharding import local
 from src.utils.errors import Stopped
-from src.utils.ranks import from_main
+from src.utils.ranks import from_all, from_main, rank
 
 PREFIX = "step-"
 
@@ -99,12 +99,13 @@ class ResumeCheckpoints(L.Callback):
             self._save(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """Random states."""
-        return _random_state()
+        """Random states of all ranks."""
+        return {"ranks": from_all(_random_state())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes them back; they are set once training starts."""
-        self._random = state_dict
+        """Takes this rank's back (on another number of ranks the first one's); it is set once training starts."""
+        states = state_dict["ranks"]
+        self._random = states[rank() if rank() < len(states) else 0]
 
     def _is_due(self, trainer: L.Trainer) -> bool:
         every, seconds = self.options.every_steps, self.options.every_seconds
@@ -182,7 +183,7 @@ def _random_state() -> dict[str, Any]:
     name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the global state is what third parties draw from
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         "python": random.getstate(),
         "numpy": (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
     }
@@ -190,8 +191,8 @@ def _random_state() -> dict[str, Any]:
 
 def _set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
     random.setstate(state["python"])
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002

@@ -60,7 +60,8 @@ class StandardCallbacks:
 
     def in_order(self, watchers: Sequence[L.Callback], description: str) -> list[L.Callback]:
         """All callbacks: a step is timed, written down, validated and watched before it is saved."""
-        return [self.throughput, self.record, self.validation, *watchers, StepBar(description), self.saver]
+        measuring = [self.throughput, self.record, self.validation, *watchers]
+        return [*measuring, StepBar(description), self.saver, self.throughput.start_clock]
 
     def result(self, network: PreTrainedModel, last_step: int) -> FitResult:
         """Leave the weights that were asked for in the network, ready to be exported."""

@@ -43,7 +43,7 @@ class Cost:
 
 
 class Throughput(L.Callback):
-    """Adds up the cost of the steps.
+    """Adds up the cost of the steps; a step starts when `start_clock` says so.
 
     Args:
         step_flops: Gives the floating point operations of a step, for MFU; None: no MFU.
@@ -54,14 +54,12 @@ class Throughput(L.Callback):
         self.cost = Cost()
         self.step_flops, self.peak_flops = step_flops, peak_flops
         self._step_seconds, self._step, self._devices = 0.0, Step(0, 0, 0.0), 1
-        self._started = 0.0
+        self.started = 0.0
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
-    ) -> None:
-        """Starts the clock."""
-        self._devices = trainer.world_size
-        self._started = time.perf_counter()
+    @property
+    def start_clock(self) -> L.Callback:
+        """The callback that starts the clock: the last of all, since others save and measure before a step."""
+        return _StartClock(self)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -69,7 +67,7 @@ class Throughput(L.Callback):
         """Adds a step."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # the step is over when its kernels are
-        self._step_seconds = time.perf_counter() - self._started
+        self._step_seconds, self._devices = time.perf_counter() - self.started, trainer.world_size
         flops = self.step_flops(batch) if self.step_flops is not None else 0.0
         self._step = Step(batch["tokens"], batch["answer_tokens"], flops)
         self.cost.steps += 1
@@ -98,6 +96,16 @@ class Throughput(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from the sums of a checkpoint."""
         self.cost = Cost(**state_dict)
+
+
+class _StartClock(L.Callback):
+    def __init__(self, throughput: Throughput) -> None:
+        self.throughput = throughput
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        self.throughput.started = time.perf_counter()
 
 
 def peak_memory() -> int:
