@@ -7,26 +7,29 @@ import errno
 import itertools
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config.ellipsis import expand_ellipsis
-from src.utils.errors import AlreadyTold, UserError
+from src.utils.errors import AlreadyTold, Interrupted, UserError
 from src.utils.ranks import is_first_of_node
 
 BAD_INPUT = 2
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-INTERRUPTED = 130
+SIGNALLED = 128  # and the number of the signal
 
 
 class Script:
     """One of the five scripts: `with script.job():` around a job, `script.run(main)` around the `@hydra.main` function.
 
     Bad input prints one line on stderr and ends the script with exit code 2, after the other jobs of a sweep; Ctrl-C
-    says how to go on and exits with 130; any other exception is a defect of ours and keeps its traceback.
+    and SIGTERM say how to go on and exit with 130 and 143, as shells do; any other exception is a defect of ours and
+    keeps its traceback.
     """
 
     def __init__(self) -> None:
@@ -48,8 +51,9 @@ class Script:
             sys.argv[1:] = [expand_ellipsis(argument) for argument in sys.argv[1:]]
             main()
         except KeyboardInterrupt:
-            sys.stderr.write("\ninterrupted; the same command goes on from here\n")
-            sys.exit(INTERRUPTED)
+            _end(Interrupted(signal.SIGINT))
+        except Interrupted as request:
+            _end(request)
         except Exception as error:
             self._report(error)
         if self._failed:
@@ -62,6 +66,12 @@ class Script:
         if is_first_of_node() and not isinstance(error, AlreadyTold):  # all processes of a run stop for one reason
             sys.stderr.write(f"error: {line}\n")
         self._failed = True
+
+
+def _end(request: Interrupted) -> NoReturn:
+    if is_first_of_node() and not request.told:
+        sys.stderr.write("\ninterrupted; the same command goes on from here\n")
+    sys.exit(SIGNALLED + request.number)
 
 
 def explain(error: BaseException) -> str | None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,8 +19,9 @@ from src.lit_modules.callbacks.checkpoint import StreamedFiles
 from src.lit_modules.options import TrainerOptions
 from src.lit_modules.strategy import ShardedStrategy
 from src.lit_modules.world import World
-from src.utils.errors import UserError, first_differences
+from src.utils.errors import Interrupted, UserError, first_differences
 from src.utils.files import write_json
+from src.utils.signals import as_before
 
 # Lightning announces devices, tips and limits as INFO records, and warns about settings that are meant here.
 NAMES = ("lightning", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
@@ -31,6 +33,21 @@ MEANT = (
     r".*is an experimental feature.*",  # ModelParallelStrategy
     r".*cpu_offload.*|.*ShardedTensor.*|.*TypedStorage.*",  # torch's own calls while it saves a sharded state
 )
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as itself, and signals as before afterwards.
+
+    Lightning makes of Ctrl-C an exit with code 1 that says nothing, and leaves a handler that swallows SIGTERM behind.
+    """
+    with as_before():
+        try:
+            yield
+        except SystemExit as end:
+            if isinstance(end.__context__, KeyboardInterrupt):
+                raise Interrupted(signal.SIGINT) from end
+            raise
 
 
 @contextlib.contextmanager

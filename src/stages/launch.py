@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,14 +13,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.config.command_line import BAD_INPUT
+from src.config.command_line import BAD_INPUT, SIGNALLED
 from src.lit_modules.world import World
 from src.reporting.records import Run, open_run
 from src.stages.job import Job
-from src.utils.errors import AlreadyTold, UserError
+from src.utils.errors import AlreadyTold, Interrupted, UserError
 from src.utils.ranks import alone, from_main, is_main_process, wait_for_all
+from src.utils.signals import Handlers
 
 GRACE = 5.0  # seconds
+TOLD = [SIGNALLED + number for number in (signal.SIGINT, signal.SIGTERM)]  # exit codes of those that have said so
+Processes = Sequence[subprocess.Popen[bytes]]
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -35,10 +39,12 @@ def launch_ranks(job: Job, world: World) -> None:
 def run_ranks(command: Sequence[str], size: int) -> None:
     """Start a command `size` times with the variables of torchrun; if one ends with an error, the others are stopped.
 
-    They have `GRACE` seconds to end by themselves: the one that says why may not be the first to end.
+    They have `GRACE` seconds to end by themselves: the one that says why may not be the first to end. A request to end
+    is handed on, and waited for.
 
     Raises:
         UserError: One ended with an error.
+        Interrupted: They were asked to end.
     """
     shared = {
         "MASTER_ADDR": "127.0.0.1",
@@ -47,34 +53,57 @@ def run_ranks(command: Sequence[str], size: int) -> None:
         "LOCAL_WORLD_SIZE": str(size),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // size))),
     }
+    requests: list[int] = []
+    handlers = Handlers(requests.append)
+    handlers.set()
     processes = [
         subprocess.Popen(command, env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in range(size)
     ]
     try:
-        codes = _wait(processes)
+        codes = _wait(processes, requests)
     finally:
-        for process in processes:
-            if process.poll() is None:
-                process.terminate()
-        for process in processes:
-            process.wait()
+        handlers.restore()
+        _stop(processes)
+    if requests:
+        raise Interrupted(requests[0], told=any(code in TOLD for code in codes))
     failed = [f"process {rank} (exit code {code})" for rank, code in enumerate(codes) if code]
     if failed:
         kind = AlreadyTold if {code for code in codes if code} == {BAD_INPUT} else UserError
         raise kind(f"{', '.join(failed)} of {size} failed and the others were stopped; the reason is above")
 
 
-def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> list[int | None]:
+def _wait(processes: Processes, requests: Sequence[int]) -> list[int | None]:
     """Exit codes once all have ended, or one has failed and the others have had their time."""
     codes: list[int | None] = [None]
-    deadline = float("inf")
+    deadline, handed_on = float("inf"), 0
     while None in codes and time.monotonic() < deadline:
         time.sleep(0.1)
+        if len(requests) > handed_on:
+            handed_on = len(requests)
+            _terminate(processes)
         codes = [process.poll() for process in processes]
-        if any(codes):
+        if any(codes) and not requests:
             deadline = min(deadline, time.monotonic() + GRACE)
     return codes
+
+
+def _terminate(processes: Processes) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+
+
+def _stop(processes: Processes) -> None:
+    """End those that still run: a process that waits for one that has failed does not hear a request."""
+    _terminate(processes)
+    deadline = time.monotonic() + GRACE
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @contextlib.contextmanager

@@ -15,6 +15,19 @@ class Stopped(UserError):
     """A run that could not go on, e.g. for a full disk: unlike after other bad input, what it has written is kept."""
 
 
+class Interrupted(BaseException):
+    """The process was asked to end (Ctrl-C, SIGTERM); what is written is kept, and the same command goes on from there.
+
+    Args:
+        number: Of the signal.
+        told: Whether another process has told the user.
+    """
+
+    def __init__(self, number: int, told: bool = False) -> None:
+        super().__init__(number)
+        self.number, self.told = number, told
+
+
 class AlreadyTold(UserError):
     """Another process has printed its one line; this one ends with the same exit code and says no more."""
 

@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from src.config.command_line import Script, explain
-from src.utils.errors import AlreadyTold, UserError, first_differences, unknown_choice
+from src.utils.errors import AlreadyTold, Interrupted, UserError, first_differences, unknown_choice
 
 
 def takes_two(first, second=2):
@@ -53,7 +53,9 @@ def test_a_missing_key_is_one_line():
     assert "\n" not in line
 
 
-@pytest.mark.parametrize(("raised", "code"), [(UserError("no such file"), 2), (KeyboardInterrupt(), 130)])
+@pytest.mark.parametrize(
+    ("raised", "code"), [(UserError("no such file"), 2), (KeyboardInterrupt(), 130), (Interrupted(15), 143)]
+)
 def test_exit_codes(monkeypatch, capsys, raised, code):
     def main():
         raise raised

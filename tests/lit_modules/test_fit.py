@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from src.lit_modules.callbacks.checkpoint import ResumeCheckpoints
 from src.lit_modules.fit import FitResult, fit
 from src.lit_modules.options import CheckpointOptions, OptimizerOptions, WatchOptions
 from src.lit_modules.watch import Watched
-from src.utils.errors import Stopped, UserError
+from src.utils.errors import Interrupted, Stopped, UserError
 from tests.lit_modules import tiny
 from tests.lit_modules.test_weight_delta import Held
 
@@ -176,6 +177,28 @@ def test_checkpoints_by_time(tmp_path: Path) -> None:
     options = CheckpointOptions(every_steps=None, every_seconds=0.0, keep=100)
     run(tmp_path, tiny.network(), checkpoints=options, batches=tiny.batches(2, 4, steps=4))
     assert len(list((tmp_path / "checkpoints").iterdir())) == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_end_saves_first_and_goes_on_bit_for_bit(tmp_path: Path, number: int) -> None:
+    whole, asked = noisy(), noisy()
+    before = signal.getsignal(number)
+    run(tmp_path / "whole", whole)
+
+    def ask(row: dict[str, Any]) -> None:
+        if row["step"] == 4 and row["split"] == "train":
+            os.kill(os.getpid(), number)
+
+    never = CheckpointOptions(every_seconds=None, validate_every=6)
+    with pytest.raises(Interrupted) as caught:
+        run(tmp_path / "asked", asked, on_record=ask, checkpoints=never)
+    assert caught.value.number == number
+    assert signal.getsignal(number) is before
+    assert [path.name for path in (tmp_path / "asked" / "checkpoints").iterdir()] == ["step-00000004.ckpt"]
+    again = noisy(seed=1)
+    run(tmp_path / "asked", again, checkpoints=never)
+    assert_equal_weights(again, whole)
+    assert metrics(tmp_path / "asked") == metrics(tmp_path / "whole")
 
 
 def test_saving_is_no_part_of_what_training_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,13 +88,15 @@ class ResumeCheckpoints(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Saves the step before this one, where it is due."""
-        if trainer.global_step != self._last_step and (
-            self.best_step() == trainer.global_step or self._is_due(trainer)
-        ):
-            self._save(trainer)
+        if self.best_step() == trainer.global_step or self._is_due(trainer):
+            self.save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves the last step."""
+        self.save(trainer)
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Saves the step that the trainer has come to, unless that is done."""
         if trainer.global_step != self._last_step:
             self._save(trainer)
 

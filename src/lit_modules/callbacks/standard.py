@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from src.data.collate import Batch
 from src.lit_modules.callbacks.checkpoint import ResumeCheckpoints
+from src.lit_modules.callbacks.interrupt import StopWhenAsked
 from src.lit_modules.callbacks.progress import StepBar
 from src.lit_modules.callbacks.record import LossRecord
 from src.lit_modules.callbacks.throughput import Cost, Throughput
@@ -61,7 +62,8 @@ class StandardCallbacks:
     def in_order(self, watchers: Sequence[L.Callback], description: str) -> list[L.Callback]:
         """All callbacks: a step is timed, written down, validated and watched before it is saved."""
         measuring = [self.throughput, self.record, self.validation, *watchers]
-        return [*measuring, StepBar(description), self.saver, self.throughput.start_clock]
+        saving = [self.saver, StopWhenAsked(self.saver)]
+        return [*measuring, StepBar(description), *saving, self.throughput.start_clock]
 
     def result(self, network: PreTrainedModel, last_step: int) -> FitResult:
         """Leave the weights that were asked for in the network, ready to be exported."""

@@ -1,0 +1,53 @@
+"""Requests to end: SIGINT (Ctrl-C) and SIGTERM (`kill`, Slurm, a machine that goes away)."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+REQUESTS = (signal.SIGINT, signal.SIGTERM)
+TERMINATE = int(signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def as_before() -> Iterator[None]:
+    """Who listens to requests before listens afterwards again, whatever is set inside and forgotten."""
+    before = {number: signal.getsignal(number) for number in REQUESTS}
+    try:
+        yield
+    finally:
+        if _can_listen():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Handlers:
+    """Calls a function when this process is asked to end, between `set` and `restore`.
+
+    Only a program's main thread can listen; elsewhere nothing changes.
+
+    Args:
+        ask: Called with the signal's number.
+    """
+
+    def __init__(self, ask: Callable[[int], None]) -> None:
+        self._ask = ask
+        self._before: dict[int, Any] = {}
+
+    def set(self) -> None:
+        """Listen."""
+        if _can_listen():
+            for number in REQUESTS:
+                self._before[number] = signal.signal(number, lambda number, frame: self._ask(number))
+
+    def restore(self, number: int | None = None) -> None:
+        """Leave the signals, or one of them, to whom they belonged before."""
+        for one in [number] if number is not None else list(self._before):
+            signal.signal(one, self._before.pop(one))
+
+
+def _can_listen() -> bool:
+    return threading.current_thread() is threading.main_thread()
