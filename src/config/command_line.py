@@ -16,7 +16,7 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config.ellipsis import expand_ellipsis
-from src.utils.errors import AlreadyTold, Interrupted, UserError
+from src.utils.errors import AlreadyTold, Interrupted, Stopped, UserError
 from src.utils.ranks import is_first_of_node
 
 BAD_INPUT = 2
@@ -63,7 +63,8 @@ class Script:
         line = explain(error)
         if line is None:
             raise error
-        if is_first_of_node() and not isinstance(error, AlreadyTold):  # all processes of a run stop for one reason
+        own = isinstance(error, Stopped) and error.own
+        if own or (is_first_of_node() and not isinstance(error, AlreadyTold)):  # most reasons are those of all
             sys.stderr.write(f"error: {line}\n")
         self._failed = True
 

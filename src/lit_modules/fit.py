@@ -25,7 +25,7 @@ from src.lit_modules.flops import StepFlops, measured_peak
 from src.lit_modules.options import BatchOptions, CheckpointOptions, OptimizerOptions, TrainerOptions
 from src.lit_modules.sft import SupervisedFineTuning
 from src.lit_modules.sharding import FlatWeights, shard_network
-from src.lit_modules.trainer import build_trainer, claim_directory, interruptible, quiet
+from src.lit_modules.trainer import build_trainer, claim_directory, enough_memory, interruptible, quiet
 from src.lit_modules.watch import Watched
 from src.lit_modules.world import resolve_world
 from src.utils.ranks import is_main_process, rank
@@ -80,7 +80,8 @@ def fit(
         Cost, validation losses, and the step whose weights the network holds.
 
     Raises:
-        UserError: `work_dir` holds another run, the GPUs asked for are not there, or the loss is not a number.
+        UserError: `work_dir` holds another run, the GPUs asked for are not there or too small, or the loss is not a
+            number.
         Interrupted: The process was asked to end; the step that it was at is saved.
     """
     world = resolve_world(trainer)
@@ -102,7 +103,7 @@ def fit(
         network, optimizer, len(steps), mixture.tasks, steps.row_names, run.saver.newest, shard
     )
     network.train()
-    with quiet(), interruptible():
+    with quiet(), interruptible(), enough_memory(run.saver.directory):
         L.seed_everything(seed, verbose=False)
         callbacks = run.in_order(watch.callbacks(train, layout, pad_token, record.write), description)
         build_trainer(trainer, world, sharded, len(steps), callbacks).fit(

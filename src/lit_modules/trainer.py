@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from src.lit_modules.callbacks.checkpoint import StreamedFiles
 from src.lit_modules.options import TrainerOptions
 from src.lit_modules.strategy import ShardedStrategy
 from src.lit_modules.world import World
-from src.utils.errors import Interrupted, UserError, first_differences
+from src.utils.errors import Interrupted, Stopped, UserError, first_differences
 from src.utils.files import write_json
+from src.utils.ranks import rank
 from src.utils.signals import as_before
 
 # Lightning announces devices, tips and limits as INFO records, and warns about settings that are meant here.
@@ -48,6 +50,20 @@ def interruptible() -> Iterator[None]:
             if isinstance(end.__context__, KeyboardInterrupt):
                 raise Interrupted(signal.SIGINT) from end
             raise
+
+
+@contextlib.contextmanager
+def enough_memory(checkpoints: Path) -> Iterator[None]:
+    """A GPU without room as one line, of the process that it happened to."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        reason = str(error).strip().partition(" If reserved")[0].splitlines()[0].rstrip(".")
+        raise Stopped(
+            f"process {rank()} is out of memory ({reason}). Checkpoints in {checkpoints} are kept: the run goes on "
+            "from the last with a lower strategy.micro_batch, model.gradient_checkpointing=true or more GPUs",
+            own=True,
+        ) from error
 
 
 @contextlib.contextmanager

@@ -13,7 +13,11 @@ from src.utils.files import sha256_json
 
 STATISTICS = ("fisher", "regmean")  # strategies of train.py, and the methods of merge.py that need what they find
 OF_ONE_TASK = ("specialist", *STATISTICS)
-SPEED = ("trainer.devices", "trainer.nodes", "data.cache", "data.workers")  # keys that decide how fast, not what
+# Keys that decide how fast and in how much memory a run works, not what it ends with.
+SPEED = (
+    *("trainer.devices", "trainer.nodes", "data.cache", "data.workers"),
+    *("strategy.micro_batch", "model.gradient_checkpointing"),
+)
 WAYS_OUT = (
     ", or debug=shrink: two layers of the architecture on generated rows"
     ", or model.init=random model.tokenizer=DIR: the full architecture without weights"

@@ -12,7 +12,16 @@ class UserError(ValueError):
 
 
 class Stopped(UserError):
-    """A run that could not go on, e.g. for a full disk: unlike after other bad input, what it has written is kept."""
+    """A run that could not go on, e.g. for a full disk: unlike after other bad input, what it has written is kept.
+
+    Args:
+        message: The one line.
+        own: Whether it is about this process alone: then it says so itself, else the first process does for all.
+    """
+
+    def __init__(self, message: str, own: bool = False) -> None:
+        super().__init__(message)
+        self.own = own
 
 
 class Interrupted(BaseException):

@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from src.config.command_line import Script, explain
-from src.utils.errors import AlreadyTold, Interrupted, UserError, first_differences, unknown_choice
+from src.utils.errors import AlreadyTold, Interrupted, Stopped, UserError, first_differences, unknown_choice
 
 
 def takes_two(first, second=2):
@@ -74,6 +74,7 @@ def test_exit_codes(monkeypatch, capsys, raised, code):
     [
         (UserError("why"), "0", "error: why\n"),
         (UserError("why"), "1", ""),  # the first process of the machine says it
+        (Stopped("my own", own=True), "1", "error: my own\n"),
         (AlreadyTold("process 0 failed"), "0", ""),
     ],
 )

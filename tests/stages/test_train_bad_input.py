@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from src.lit_modules.loss import token_losses
 from tests.stages.command import TRAIN, refused, run_train
 from tests.stages.conftest import SHORT
 
@@ -159,6 +160,27 @@ def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(monkeypatch, capsys,
     weights = torch.load(kept[-1], weights_only=True)["state_dict"]
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_gpu_without_room_is_one_line_and_less_at_once_goes_on(monkeypatch, capsys, tmp_path, world):
+    place = tmp_path / "out"
+    overrides = ["strategy=mix", *SHORT, f"output_root={world}", f"output={place}", "checkpoint.every_steps=1"]
+    calls = []
+
+    def full(network, micro):
+        calls.append(1)
+        if len(calls) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1 MiB.\nMore.")
+        return token_losses(network, micro)
+
+    monkeypatch.setattr("src.lit_modules.sft.token_losses", full)
+    line = refused(monkeypatch, capsys, *overrides)
+    assert "process 0 is out of memory (CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1 MiB)" in line
+    assert "a lower strategy.micro_batch, model.gradient_checkpointing=true or more GPUs" in line
+    monkeypatch.undo()
+    assert run_train(monkeypatch, capsys, *overrides, "strategy.micro_batch=1") == (0, [])
+    rows = [json.loads(row) for row in (place / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["split"] == "train"] == list(range(1, 31))
 
 
 def test_weights_that_are_no_numbers_are_not_saved(monkeypatch, capsys, tmp_path, world):
