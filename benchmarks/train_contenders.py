@@ -110,13 +110,11 @@ def trl(folder: Path, rows: Rows, clock: Clock) -> float:
 
     limit = _limit(folder)
     data = [{"input_ids": row["ids"], "labels": _labels(row)} for found in rows.values() for row in found]
-    steps = -(-len(data) // STEP_ROWS)
-    packs = -(-sum(len(row["input_ids"]) for row in data) // limit)
     network = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
     clock.count(network)
     arguments = SFTConfig(
         str(folder / "trl"), packing=True, packing_strategy="bfd", max_length=limit, per_device_train_batch_size=1,
-        gradient_accumulation_steps=max(1, round(packs / steps)), pad_token="<pad>", **_shared(),
+        gradient_accumulation_steps=_packs_a_step(folder, rows), pad_token="<pad>", **_shared(),
     )  # fmt: skip
     trainer = SFTTrainer(
         network, arguments, train_dataset=Dataset.from_list(data), processing_class=_tokenizer(),
@@ -125,8 +123,47 @@ def trl(folder: Path, rows: Rows, clock: Clock) -> float:
     return float(trainer.train().training_loss)
 
 
+def llamafactory(folder: Path, rows: Rows, clock: Clock) -> float:
+    """LLaMA-Factory's own packing without contamination (`neat_packing`), collator and trainer."""
+    from datasets import Dataset
+    from llamafactory.data.collator import SFTDataCollatorWith4DAttentionMask
+    from llamafactory.data.processor import PackedSupervisedDatasetProcessor
+    from llamafactory.data.template import get_template_and_fix_tokenizer
+    from llamafactory.hparams import DataArguments, FinetuningArguments, TrainingArguments
+    from llamafactory.train.sft.trainer import CustomSeq2SeqTrainer
+
+    class Ready(PackedSupervisedDatasetProcessor):  # type: ignore[misc]
+        def _encode_data_example(self, prompt: Any, **_: Any) -> tuple[list[int], list[int]]:
+            return list(prompt[0]["ids"]), _labels(prompt[0])
+
+    limit, tokenizer = _limit(folder), _tokenizer()
+    options = DataArguments(template="default", cutoff_len=limit, packing=True, neat_packing=True)
+    template = get_template_and_fix_tokenizer(tokenizer, options)
+    data = [row for found in rows.values() for row in found]
+    columns: dict[str, list[Any]] = {
+        name: [None] * len(data) for name in ("_system", "_tools", "_images", "_videos", "_audios")
+    }
+    columns |= {"_prompt": [[row] for row in data], "_response": [[row] for row in data]}
+    packs = Ready(template, tokenizer, None, options).preprocess_dataset(columns)
+    network = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
+    clock.count(network)
+    collator = SFTDataCollatorWith4DAttentionMask(
+        template=template, model=network, pad_to_multiple_of=8, label_pad_token_id=-100, block_diag_attn=True,
+        neat_packing=True, attn_implementation="sdpa", compute_dtype=torch.float32, tokenizer=tokenizer,
+    )  # fmt: skip
+    arguments = TrainingArguments(
+        str(folder / "llamafactory"), per_device_train_batch_size=1, remove_unused_columns=False,
+        gradient_accumulation_steps=_packs_a_step(folder, rows), **_shared(),
+    )  # fmt: skip
+    trainer = CustomSeq2SeqTrainer(
+        finetuning_args=FinetuningArguments(), processor=None, model=network, args=arguments, data_collator=collator,
+        train_dataset=Dataset.from_dict(packs), tokenizer=tokenizer, callbacks=[_Marks(clock)],
+    )  # fmt: skip
+    return float(trainer.train().training_loss)
+
+
 CONTENDERS: dict[str, Callable[[Path, Rows, Clock], float]] = {
-    "ours": ours, "padded": padded, "grouped": grouped, "trl": trl,
+    "ours": ours, "padded": padded, "grouped": grouped, "trl": trl, "llamafactory": llamafactory,
 }  # fmt: skip
 
 
@@ -180,6 +217,13 @@ def _labels(row: dict[str, Any]) -> list[int]:
 
 def _limit(folder: Path) -> int:
     return int(json.loads((folder / "work.json").read_text(encoding="utf-8"))["max_length"])
+
+
+def _packs_a_step(folder: Path, rows: Rows) -> int:
+    """As many as hold the rows of a step on average."""
+    data = [row for found in rows.values() for row in found]
+    packs = -(-sum(len(row["ids"]) for row in data) // _limit(folder))
+    return max(1, round(packs / -(-len(data) // STEP_ROWS)))
 
 
 def _tokenizer() -> Any:

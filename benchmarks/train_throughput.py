@@ -1,6 +1,6 @@
-"""Answer tokens a second of fine-tuning: this project's trainer, Hugging Face's `Trainer`, and TRL's packed SFT.
+"""Answer tokens a second of fine-tuning: ours, Hugging Face's `Trainer`, and packed SFT of TRL and LLaMA-Factory.
 
-    python -m benchmarks.train_throughput --trl-python VENV/bin/python
+    python -m benchmarks.train_throughput --trl-python TRL/bin/python --llamafactory-python LF/bin/python
 
     python -m benchmarks.train_throughput --gpu     # full-size models on one H200 or H100: see train_gpu.py
 
@@ -11,8 +11,10 @@ so that the output head has about the share of the work that it has in a real mo
 it, and a trainer that skips prompt tokens there would gain more). Each contender runs in a process of its own, after a
 warm-up step; contenders take turns, and the fastest of the rounds counts.
 
-TRL is wanted in an environment of its own beside this one (`python -m venv --system-site-packages VENV`,
-`VENV/bin/pip install trl`); without `--trl-python` it is left out.
+The packed peers are wanted in environments of their own: `TRL/bin/pip install torch==2.13.0 transformers==5.23.0 trl`,
+`LF/bin/pip install torch==2.13.0 llamafactory==0.9.5` (which brings an older transformers; where torchvision and
+torchaudio do not match torch, uninstall them and put an empty torchaudio.py in their place). One that is not named is
+left out.
 """
 
 from __future__ import annotations
@@ -36,8 +38,10 @@ NAMES = {
     "padded": "HF Trainer, padded, micro-batch 8",
     "grouped": "HF Trainer, padded, grouped by length",
     "trl": "TRL SFTTrainer, packed (bfd)",
+    "llamafactory": "LLaMA-Factory, packed (neat_packing)",
     "ours": "ours, packed",
 }
+PEERS = ("trl", "llamafactory")  # each in an environment of its own
 
 Result = dict[str, Any]
 
@@ -49,7 +53,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=128, help="half of each task")
     parser.add_argument("--max-length", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--trl-python", type=Path, help="interpreter of an environment with TRL")
+    for name in PEERS:
+        parser.add_argument(f"--{name}-python", type=Path, help="interpreter of an environment that has it")
     parser.add_argument("--contenders", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument(
         "--gpu", action="store_true", help="full-size models on one GPU (further options: --gpu --help)"
@@ -61,19 +66,20 @@ def main() -> None:
         train_gpu.main()
         return
     given = parser.parse_args()
-    names = [name for name in given.contenders if name != "trl" or given.trl_python]
+    pythons = {name: vars(given)[f"{name}_python"] for name in PEERS}
+    names = [name for name in given.contenders if pythons.get(name, sys.executable) is not None]
     with tempfile.TemporaryDirectory() as scratch:
         work = prepare(given.data, Path(scratch), given.rows, given.max_length)
-        runs = [(name, _run(name, Path(scratch), given.trl_python)) for _ in range(given.rounds) for name in names]
+        places = [(name, pythons.get(name, sys.executable)) for _ in range(given.rounds) for name in names]
+        runs = [(name, _run(name, Path(scratch), python)) for name, python in places]
     fastest = {name: min((r for n, r in runs if n == name), key=lambda result: result["seconds"]) for name in names}
     report(work, fastest)
 
 
-def _run(name: str, folder: Path, trl_python: Path | None) -> Result:
+def _run(name: str, folder: Path, python: str | Path) -> Result:
     """One contender in its own process; its last line is its result."""
-    python = str(trl_python) if name == "trl" else sys.executable
     environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1"}
-    command = [python, "-m", "benchmarks.train_contenders", name, str(folder)]
+    command = [str(python), "-m", "benchmarks.train_contenders", name, str(folder)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
