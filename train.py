@@ -26,9 +26,12 @@ script = Script()
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> None:
     with script.job():  # torch is imported here, so that --help and mistyped keys answer at once
+        from src.stages.launch import is_launched
         from src.stages.train import train
 
-        say(f"trained {train(Job.current('train', cfg))}")
+        place = train(Job.current("train", cfg))
+        if not is_launched():
+            say(f"trained {place}")
 
 
 if __name__ == "__main__":

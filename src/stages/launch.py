@@ -22,6 +22,7 @@ from src.utils.ranks import alone, from_main, is_main_process, wait_for_all
 from src.utils.signals import Handlers
 
 GRACE = 5.0  # seconds
+LAUNCHED = "MIXMERGE_LAUNCHED"  # in the environment of processes that were started here
 TOLD = [SIGNALLED + number for number in (signal.SIGINT, signal.SIGTERM)]  # exit codes of those that have said so
 Processes = Sequence[subprocess.Popen[bytes]]
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +35,11 @@ def launch_ranks(job: Job, world: World) -> None:
         UserError: A process failed; it has said why.
     """
     run_ranks([sys.executable, str(ROOT / f"{job.script}.py"), *job.overrides], world.size)
+
+
+def is_launched() -> bool:
+    """Whether this process was started by `run_ranks`: then the one that did so tells how it ended."""
+    return LAUNCHED in os.environ
 
 
 def run_ranks(command: Sequence[str], size: int) -> None:
@@ -50,6 +56,7 @@ def run_ranks(command: Sequence[str], size: int) -> None:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
         "WORLD_SIZE": str(size),
+        LAUNCHED: "1",
         "LOCAL_WORLD_SIZE": str(size),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // size))),
     }
