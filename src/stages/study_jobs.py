@@ -8,7 +8,7 @@ from functools import cached_property
 from src.stages.job import Job, compose_job
 from src.stages.places import is_published
 from src.stages.study_plan import SMALL_BENCHMARK, StudyPlan, Subject
-from src.stages.train import run_directory
+from src.stages.training_names import run_directory
 
 
 class StudyJobs:

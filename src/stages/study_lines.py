@@ -9,7 +9,7 @@ from src.stages.merge import merge_directory
 from src.stages.places import is_published
 from src.stages.study_jobs import StudyJobs
 from src.stages.study_plan import Subject
-from src.stages.train import run_directory
+from src.stages.training_names import run_directory
 
 
 def command_lines(jobs: StudyJobs) -> list[str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,23 +20,19 @@ from src.reporting.loggers import Logger, NoLogger, started
 from src.reporting.records import Run, fingerprint, open_run
 from src.stages.build import build
 from src.stages.decontamination import Decontamination
-from src.stages.informed_merge import needed_statistics
 from src.stages.job import Job, compose_job
 from src.stages.launch import launch_ranks, once, open_shared_run
-from src.stages.merge import merge
-from src.stages.places import OF_ONE_TASK, SPEED, STATISTICS, base_checkpoint, model_label, trained_name, trained_place
+from src.stages.places import OF_ONE_TASK, STATISTICS, base_checkpoint
 from src.stages.random_base import write_random_base
+from src.stages.specialists_then_merge import specialists_then_merge
 from src.stages.statistics import statistics
 from src.stages.training_machine import for_this_machine
+from src.stages.training_names import root_key, run_directory, run_identity
 from src.stages.training_network import training_network, watched
 from src.stages.training_options import TrainingOptions
 from src.stages.training_rows import source_rows, task_sources, token_cache, trained_on, training_tables
 from src.utils.ranks import from_main, is_main_process, wait_for_all
 
-OWN_KEYS = {"strategy", "task", "output", "merge"}  # of a run; all others are handed on to the runs that come first
-# keys of `checkpoint` that decide how safely a run is saved, not what it ends with
-SAVING = tuple(f"checkpoint.{key}" for key in ("every_steps", "every_seconds", "keep", "validate_every"))
-MERGE_KEYS = {"merge", "model", "base", "debug", "seed", "output", "output_root"}  # what is said of the merge
 BASE_KEYS = {"model", "debug", "seed", "output_root", "logger"}  # what the making of a base depends on
 DRAWN = (
     "path",
@@ -65,7 +59,7 @@ def train(job: Job) -> Path:
         if job.cfg.strategy.name in STATISTICS:
             return once(lambda: statistics(job))
         if job.cfg.strategy.name == "merge":
-            return _specialists_then_merge(job)
+            return specialists_then_merge(job, _make_missing)
         return _train_one(job)
 
 
@@ -82,7 +76,7 @@ def _train_one(job: Job) -> Path:
         launch_ranks(job, world)
         return directory
     inputs = {} if start is None else {"base": from_main(fingerprint(start) if is_main_process() else "")}
-    identity = _identity(job)
+    identity = run_identity(job)
     with open_shared_run(directory, stage="train", config=identity, inputs=inputs, argv=job.command) as run:
         if run.finished:
             return directory
@@ -140,7 +134,7 @@ def _start(job: Job, model: ModelSpec) -> Path | None:
         return None
     if cfg.base is None and (model.path is None or model.is_drawn):
         kept = BASE_KEYS if model.is_drawn else BASE_KEYS - {"model"}  # pretraining has settings of its own
-        settings = [override for override in job.overrides if _root_key(override) in kept]
+        settings = [override for override in job.overrides if root_key(override) in kept]
         _make_missing(compose_job("train", ["strategy=base", *settings]))
     return base_checkpoint(cfg)
 
@@ -174,61 +168,3 @@ def _untrained(cfg: DictConfig, sources: list[Any], directory: Path) -> Path:
         built.rename(directory)
     wait_for_all()
     return directory
-
-
-def _specialists_then_merge(job: Job) -> Path:
-    """The merge is of the specialists as this line trains them: with its settings they may have names of their own."""
-    overrides = [override for override in job.overrides if _root_key(override) in MERGE_KEYS]
-    build(compose_job("merge", overrides).cfg.merge)  # a mistake in it is told before days of training
-    specialists = _one_a_task(job, "specialist")
-    if unusual := specialists != _usual(job, "specialist"):
-        overrides += [f"specialists.{task}={place}" for task, place in specialists.items()]
-    if informed := needed_statistics(job.cfg):
-        of = {task: [f"strategy.checkpoint={place}"] if unusual else [] for task, place in specialists.items()}
-        found = _one_a_task(job, informed, of)
-        if found != _usual(job, informed):
-            overrides.append(f"merge.statistics={{{', '.join(f'{task}: {place}' for task, place in found.items())}}}")
-    merging = compose_job("merge", overrides)
-    return once(lambda: merge(merging))
-
-
-def _one_a_task(job: Job, strategy: str, more: Mapping[str, list[str]] | None = None) -> dict[str, Path]:
-    """What a strategy makes for each task; missing ones are made."""
-    lines = {str(task): [f"strategy={strategy}", f"task={task}", *_handed_on(job)] for task in job.cfg.tasks}
-    return {
-        task: _make_missing(compose_job("train", [*line, *(more or {}).get(task, [])])) for task, line in lines.items()
-    }
-
-
-def _usual(job: Job, strategy: str) -> dict[str, Path]:
-    return {str(task): trained_place(job.cfg, strategy, str(task)) for task in job.cfg.tasks}
-
-
-def _handed_on(job: Job) -> list[str]:
-    return [override for override in job.overrides if _root_key(override) not in OWN_KEYS]
-
-
-def _root_key(override: str) -> str:
-    """`merge` of `+merge.weight=0.3`."""
-    return re.split(r"[.=@]", override.lstrip("+~"), maxsplit=1)[0]
-
-
-def run_directory(job: Job) -> Path:
-    """Where a training job leaves its checkpoint."""
-    cfg = job.cfg
-    task = cfg.task.name if cfg.strategy.name == "specialist" else None
-    is_published = cfg.strategy.name == "base" and cfg.model.path is not None
-    extras = [] if is_published else job.extras(("model", "strategy", "task", "seed", *SPEED, *SAVING))
-    return job.directory(trained_name(model_label(cfg.model), cfg.strategy.name, task, cfg.seed, extras))
-
-
-def _identity(job: Job) -> dict[str, Any]:
-    """What decides the weights: no merge settings, of the tasks those that are trained on, no numbers of devices."""
-    identity = job.identity()
-    identity.pop("merge")
-    identity["task"] = job.cfg.task.name if job.cfg.strategy.name == "specialist" else None
-    if job.cfg.checkpoint.select == "best":
-        identity["checkpoint"] = {key: job.cfg.checkpoint[key] for key in ("select", "validate_every")}
-    for node, key in (name.split(".") for name in SPEED):
-        identity[node] = {name: value for name, value in identity[node].items() if name != key}
-    return identity

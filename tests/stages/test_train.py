@@ -7,7 +7,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from src.checkpoints import Checkpoint
 from src.reporting.records import fingerprint
 from src.stages.job import compose_job
-from src.stages.train import run_directory, train
+from src.stages.train import train
+from src.stages.training_names import run_directory
 from src.utils.errors import UserError
 from src.utils.jsonl import read_jsonl
 from tests.stages.conftest import SHORT, train_tiny
