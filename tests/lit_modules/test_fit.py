@@ -1,56 +1,20 @@
 from __future__ import annotations
 
-import json
-import os
-import resource
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from src.data.examples import Example
-from src.lit_modules.callbacks.checkpoint import ResumeCheckpoints
-from src.lit_modules.fit import FitResult, fit
-from src.lit_modules.options import CheckpointOptions, OptimizerOptions, WatchOptions
-from src.lit_modules.watch import Watched
-from src.utils.errors import Interrupted, Stopped, UserError
+from src.lit_modules.options import OptimizerOptions
+from src.utils.errors import Stopped, UserError
 from tests.lit_modules import tiny
-from tests.lit_modules.test_weight_delta import Held
+from tests.lit_modules.fitting import TRAIN, metrics, run
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAIN = {"a": tiny.rows("a", 9), "b": tiny.rows("b", 5, length=3)}
-HELD_OUT = {"a": tiny.rows("held", 5), "b": tiny.rows("out", 3)}
-TIMES = ("tokens_per_second", "answer_tokens_per_second", "peak_memory_gib")
-
-
-def run(work_dir: Path, network: torch.nn.Module, **changes: Any) -> FitResult:
-    settings: dict[str, Any] = {
-        "optimizer": OptimizerOptions(3e-3),
-        "batches": tiny.batches(2, 4, epochs=5),
-        "checkpoints": CheckpointOptions(every_steps=3, validate_every=6),
-    }
-    data = {
-        "train": TRAIN,
-        "validation": HELD_OUT,
-        **{k: changes.pop(k) for k in ("train", "validation") if k in changes},
-    }
-    tables = {split: tiny.tables(rows) for split, rows in data.items()}
-    return fit(network, **tables, pad_token=tiny.PAD, work_dir=work_dir, **{**settings, **changes})  # type: ignore[arg-type]
-
-
-def metrics(work_dir: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in (work_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
-
-
-def assert_equal_weights(one: torch.nn.Module, other: torch.nn.Module) -> None:
-    for (name, left), (_, right) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
-        assert torch.equal(left, right), name
 
 
 def test_overfits_and_reports_what_it_did(tmp_path: Path) -> None:
@@ -107,181 +71,6 @@ def test_loss_is_the_mean_over_answer_tokens(tmp_path: Path) -> None:
     assert result.losses["a"] == pytest.approx(total / count, rel=1e-5)  # the first step has a rate of 0
 
 
-def noisy(seed: int = 0) -> torch.nn.Module:
-    """With dropout, so that a step depends on the state of the random stream."""
-    network = tiny.network(seed)
-    for layer in network.model.layers:
-        layer.self_attn.attention_dropout = 0.2
-    return network
-
-
-def watched(network: torch.nn.Module) -> Watched:
-    """Everything is measured, some of it before a step and some after it."""
-    base = Held({name: value.detach().clone() for name, value in network.state_dict().items()})
-    return Watched(WatchOptions(weight_delta=3, gradient_cosine=2), base)
-
-
-def test_killed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    """Sampler, dropout, accumulation (two micro-batches a step), optimiser, schedule, and all that is recorded."""
-    whole = noisy()
-    expected = run(tmp_path / "whole", whole, watch=watched(tiny.network()))
-    assert metrics(tmp_path / "whole")[1]["loss"] != losses_without_dropout(tmp_path / "plain")[1]
-    script = "import tests.lit_modules.test_fit as t, pathlib; t.killed_run(pathlib.Path({!r}), {})"
-    for step in (8, 13):  # goes on from step 6 and 12: both were validated before they were saved
-        command = [sys.executable, "-c", script.format(str(tmp_path / "killed"), step)]
-        assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
-    resumed = noisy(seed=99)  # the weights come from the checkpoint
-    result = run(tmp_path / "killed", resumed, watch=watched(tiny.network()))
-    assert_equal_weights(whole, resumed)
-    assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
-    assert result.losses == expected.losses
-    assert (result.cost.steps, result.cost.answer_tokens) == (expected.cost.steps, expected.cost.answer_tokens)
-
-
-def killed_run(work_dir: Path, step: int) -> None:
-    """Called in a process of its own: kills itself with SIGKILL once the rows of a step are written."""
-    import os
-
-    def kill(row: dict[str, Any]) -> None:
-        if row["step"] == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    run(work_dir, noisy(), watch=watched(tiny.network()), on_record=kill)
-
-
-def losses_without_dropout(work_dir: Path) -> list[float]:
-    run(work_dir, tiny.network(), batches=tiny.batches(2, 4, steps=3))
-    return [row["loss"] for row in metrics(work_dir)]
-
-
-def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
-    first = run(tmp_path, one := tiny.network())
-    lines = metrics(tmp_path)
-    again = run(tmp_path, other := tiny.network(seed=99))
-    assert_equal_weights(one, other)
-    assert (again, metrics(tmp_path)) == (first, lines)
-
-
-def test_checkpoints_are_kept_by_number_and_a_half_written_one_is_no_checkpoint(tmp_path: Path) -> None:
-    run(tmp_path, one := tiny.network())
-    folder = tmp_path / "checkpoints"
-    assert [path.name for path in sorted(folder.iterdir())] == ["step-00000015.ckpt", "step-00000018.ckpt"]
-    (folder / ".saving-00000021.ckpt").write_bytes(b"torn")
-    (folder / "step-00000018.ckpt").unlink()
-    run(tmp_path, other := tiny.network(seed=99))
-    assert_equal_weights(one, other)
-    assert [path.name for path in sorted(folder.iterdir())] == ["step-00000015.ckpt", "step-00000018.ckpt"]
-
-
-def test_checkpoints_by_time(tmp_path: Path) -> None:
-    options = CheckpointOptions(every_steps=None, every_seconds=0.0, keep=100)
-    run(tmp_path, tiny.network(), checkpoints=options, batches=tiny.batches(2, 4, steps=4))
-    assert len(list((tmp_path / "checkpoints").iterdir())) == 4
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_asked_to_end_saves_first_and_goes_on_bit_for_bit(tmp_path: Path, number: int) -> None:
-    whole, asked = noisy(), noisy()
-    before = signal.getsignal(number)
-    run(tmp_path / "whole", whole)
-
-    def ask(row: dict[str, Any]) -> None:
-        if row["step"] == 4 and row["split"] == "train":
-            os.kill(os.getpid(), number)
-
-    never = CheckpointOptions(every_seconds=None, validate_every=6)
-    with pytest.raises(Interrupted) as caught:
-        run(tmp_path / "asked", asked, on_record=ask, checkpoints=never)
-    assert caught.value.number == number
-    assert signal.getsignal(number) is before
-    assert [path.name for path in (tmp_path / "asked" / "checkpoints").iterdir()] == ["step-00000004.ckpt"]
-    again = noisy(seed=1)
-    run(tmp_path / "asked", again, checkpoints=never)
-    assert_equal_weights(again, whole)
-    assert metrics(tmp_path / "asked") == metrics(tmp_path / "whole")
-
-
-def test_saving_is_no_part_of_what_training_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that saving alone moves."""
-    now = [0.0]
-    monkeypatch.setattr("src.lit_modules.callbacks.throughput.time.perf_counter", lambda: now[0])
-    monkeypatch.setattr(
-        "src.lit_modules.callbacks.checkpoint.ResumeCheckpoints._save", lambda self, trainer: now.insert(0, now[0] + 5)
-    )
-    result = run(tmp_path, tiny.network(), checkpoints=CheckpointOptions(every_steps=1))
-    assert now[0] > 5
-    assert result.cost.seconds == 0
-
-
-def test_every_rank_takes_its_own_random_state_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    saver = ResumeCheckpoints(tmp_path, CheckpointOptions(), lambda: None)
-    mine = saver.state_dict()["ranks"]
-    assert len(mine) == 1
-    other = {**mine[0], "python": "another"}
-    for number, expected in {"0": mine[0], "1": other, "2": mine[0]}.items():  # the third had no state of its own
-        monkeypatch.setenv("RANK", number)
-        saver.load_state_dict({"ranks": [mine[0], other]})
-        assert saver._random is expected
-
-
-def test_failed_save_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import lightning as L
-
-    save, calls = L.Trainer.save_checkpoint, list[Path]()
-
-    def fail_second(self: L.Trainer, filepath: Path, **options: Any) -> None:
-        calls.append(filepath)
-        if len(calls) == 2:
-            filepath.write_bytes(b"half")
-            raise OSError(28, "No space left on device")
-        save(self, filepath, **options)
-
-    run(tmp_path / "whole", one := tiny.network())
-    with monkeypatch.context() as patch:
-        patch.setattr(L.Trainer, "save_checkpoint", fail_second)
-        with pytest.raises(UserError, match=r"cannot save a checkpoint in .*: No space left.*the one before is kept"):
-            run(tmp_path / "full", tiny.network())
-    run(tmp_path / "full", other := tiny.network(seed=99))
-    assert_equal_weights(one, other)
-
-
-def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(tmp_path: Path) -> None:
-    """The system itself refuses to write: no file may grow beyond 20 kB from step 5 on."""
-    run(tmp_path / "whole", one := tiny.network())
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def fill(row: dict[str, Any]) -> None:
-        if row["step"] == 5:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-
-    try:
-        with pytest.raises(Stopped, match=r"cannot save a checkpoint in .*: File too large; the one before is kept"):
-            run(tmp_path / "full", tiny.network(), on_record=fill)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    folder = tmp_path / "full" / "checkpoints"
-    assert "step-00000003.ckpt" in [path.name for path in folder.iterdir()]
-    run(tmp_path / "full", other := tiny.network(seed=99))
-    assert_equal_weights(one, other)
-    assert metrics(tmp_path / "full") == metrics(tmp_path / "whole")
-    assert [path.name for path in sorted(folder.iterdir())] == ["step-00000015.ckpt", "step-00000018.ckpt"]
-
-
-def test_best_by_validation_loss(tmp_path: Path) -> None:
-    """A rate so high that training diverges: the best weights are not the last."""
-    network = tiny.network()
-    options = CheckpointOptions(every_steps=100, select="best", keep=1, validate_every=2)
-    result = run(tmp_path, network, optimizer=OptimizerOptions(0.3, clip_norm=0.0), checkpoints=options)
-    rows = [row for row in metrics(tmp_path) if row.get("task") == "all"]
-    best = min(rows, key=lambda row: row["loss"])
-    assert result.selected_step == best["step"] < result.cost.steps
-    assert result.losses["all"] == best["loss"]
-    again = run(tmp_path, other := tiny.network(seed=9), optimizer=OptimizerOptions(0.3, clip_norm=0.0),
-                checkpoints=options)  # fmt: skip
-    assert again == result
-    assert_equal_weights(network, other)
-
-
 def test_nan_stops_with_the_rows_named(tmp_path: Path) -> None:
     network = tiny.network()
     with torch.no_grad():
@@ -299,7 +88,7 @@ def test_another_run_in_the_same_place(tmp_path: Path) -> None:
 
 
 def test_no_output_and_no_litter(tmp_path: Path) -> None:
-    script = "import tests.lit_modules.test_fit as t, tests.lit_modules.tiny as n, pathlib;"
+    script = "import tests.lit_modules.fitting as t, tests.lit_modules.tiny as n, pathlib;"
     script += f"t.run(pathlib.Path({str(tmp_path / 'run')!r}), n.network())"
     command = [sys.executable, "-W", "error", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {script}"]
     started = time.perf_counter()

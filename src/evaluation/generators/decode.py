@@ -86,10 +86,7 @@ def decode(
     rows, ids_BT = _start(prompts, limits, decoding, model.config.vocab_size, model.device, model.dtype, key_BT)
     batch, last = _Batch(model, rows, ids_BT), max(limits)
     ends = torch.tensor(list(end_ids), device=model.device)
-    completing_V = None
-    if stops is not None and stops.strings:  # published vocabularies are padded: a model can draw ids that are no token
-        unused = max(0, model.config.vocab_size - len(stops.completing))
-        completing_V = F.pad(stops.completing, (0, unused)).to(model.device)
+    completing_V = None if stops is None or not stops.strings else _completing(stops, model)
     for step in range(last):
         rows.answer_BT[:, step] = _choose(batch.next_logits(step), rows, decoding, step)
         if (step + 1) % check_every == 0 or step + 1 == last:
@@ -140,6 +137,12 @@ class _Batch:
         if len(kept) <= (1 - DROP_SHARE) * len(self.rows.ended_B):
             self.rows.keep(kept)
             keep_rows(self.cache, kept)
+
+
+def _completing(stops: Stops, model: PreTrainedModel) -> torch.Tensor:
+    """Boolean over the ids that the model can draw: published vocabularies are padded beyond the tokenizer's."""
+    unused = max(0, model.config.vocab_size - len(stops.completing))
+    return F.pad(stops.completing, (0, unused)).to(model.device)
 
 
 def _start(
