@@ -126,13 +126,20 @@ def token_table(
         examples = partial(list[Example], rows)
     key = {**tokenising.key(), "data": data_key, "filter": None if keep is None else keep.key}
     directory = cache / sha256_json(key)[:20]
-    if not _is_complete(directory) and not is_first_of_node():
-        time.sleep(HEAD_START)
+    if not is_first_of_node():
+        _wait_for(directory)
     with FileLock(f"{_made(directory)}.lock"):
         if not _is_complete(directory):
             write_json(directory / "key.json", key)
             _build(directory, _prepared(examples, keep), tokenising, keep, workers, label)
     return _open(directory)
+
+
+def _wait_for(directory: Path) -> None:
+    """Lets the process with the progress bar begin."""
+    deadline = time.monotonic() + HEAD_START
+    while not _is_complete(directory) and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def _build(
@@ -155,7 +162,8 @@ def _build(
     except BrokenProcessPool as error:
         raise Stopped(
             f"{label}: a process that tokenises was killed, most often for want of memory; set data.workers lower than "
-            f"{_count(workers)}, and the same command goes on from here"
+            f"{_count(workers)}, and the same command goes on from here",
+            own=True,
         ) from error
     table, report = _joined(map(_read_shard, paths), label)
     for name in ARRAYS:

@@ -134,7 +134,7 @@ def _plan(
         "budget": asdict(batches.budget),
         "mix": asdict(mix),
         "precision": trainer.resolved_precision,
-        "validate_every": checkpoints.validate_every,
+        "validate_every": checkpoints.validate_every if checkpoints.select == "best" else None,
         "select": checkpoints.select,
         "seed": seed,
         "data": {task: table.fingerprint() for task, table in train.items()},

@@ -18,7 +18,7 @@ from src.utils.errors import UserError
 GIB = 2**30
 MOMENTS = {"adamw": 8.0, "adamw8bit": 2.1, "paged_adamw8bit": 0.0}  # bytes a trained weight; paged ones can leave
 # Bytes a token that the backward pass needs of the forward pass: between layers and inside one, each times d, and times
-# f. Autocast keeps what lies between layers in float32, and casts it for each of the matrices that read it.
+# f. Under autocast norms give float32, which is cast for each of the matrices that read it.
 STREAM = {"float32": (4, 40, 16), "autocast": (2, 30, 8), "sharded": (2, 20, 8)}
 LOGIT = 12  # bytes: in half precision and float32, and gradients of both
 RESERVE = 0.92  # share of the device's memory that may be planned: fragments and the driver take the rest

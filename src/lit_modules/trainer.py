@@ -39,10 +39,7 @@ MEANT = (
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C as itself, and signals as before afterwards.
-
-    Lightning makes of Ctrl-C an exit with code 1 that says nothing, and leaves a handler that swallows SIGTERM behind.
-    """
+    """Ctrl-C as itself, not Lightning's exit with code 1 that says nothing; signals as before afterwards."""
     with as_before():
         try:
             yield
@@ -102,7 +99,7 @@ def build_trainer(
         extra = {"devices": world.devices, "num_nodes": world.nodes, "strategy": strategy, "precision": "32-true"}
         # torchrun's variables describe the processes, whoever set them
         extra["plugins"] = [TorchElasticEnvironment()] if "WORLD_SIZE" in os.environ else []
-    return L.Trainer(
+    trainer = L.Trainer(
         accelerator=options.accelerator,
         max_epochs=1,
         max_steps=steps,
@@ -115,6 +112,10 @@ def build_trainer(
         use_distributed_sampler=False,
         **extra,
     )
+    # its own handlers end a run that is asked to end with exit code 0, without a checkpoint, and after a collective
+    # inside the handler; StopWhenAsked listens instead
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    return trainer
 
 
 def claim_directory(work_dir: Path, plan: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from src.lit_modules.options import TrainerOptions
 from src.utils.errors import UserError
 
+_unfinished: list[TrainerOptions] = []  # jobs that were begun and not ended well
 PATIENCE = timedelta(hours=2)  # one process may merge, hash or write a large model while the others wait
 
 
@@ -65,7 +67,7 @@ def resolve_world(options: TrainerOptions) -> World:
     if started is None and nodes > 1:
         raise UserError(
             f"trainer.nodes={nodes} needs processes on every node: torchrun --nnodes={nodes} "
-            f"--nproc-per-node={devices} train.py ..., or srun with one task a GPU"
+            f"--nproc-per-node={devices} train.py ..., or srun --kill-on-bad-exit=1 with one task a GPU"
         )
     return wanted
 
@@ -74,18 +76,23 @@ def resolve_world(options: TrainerOptions) -> World:
 def connected(options: TrainerOptions) -> Iterator[None]:
     """Let processes that were started together know each other, before the first thing that only one of them does.
 
-    One process alone, and processes that know each other already, go on as they are.
+    They do until they end: a sweep has several jobs. One process alone goes on as it is.
 
     Raises:
         UserError: As `resolve_world`.
     """
-    if started_world() in (None, World(1, 1)) or torch.distributed.is_initialized():
-        yield
-        return
-    _connect(options, resolve_world(options))
+    if started_world() not in (None, World(1, 1)) and not torch.distributed.is_initialized():
+        _connect(options, resolve_world(options))
+        atexit.register(_disconnect)
+    _unfinished.append(options)
     yield
-    # not after an error: the others are then in the middle of something, and the launcher ends them
-    torch.distributed.destroy_process_group()
+    _unfinished.pop()
+
+
+def _disconnect() -> None:
+    """Not after an error: the others are then in the middle of something, and the launcher ends them."""
+    if not _unfinished:
+        torch.distributed.destroy_process_group()
 
 
 def _connect(options: TrainerOptions, world: World) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.config.command_line import BAD_INPUT, SIGNALLED
+from src.config.command_line import BAD_INPUT, SIGNALLED, explain
 from src.lit_modules.world import World
 from src.reporting.records import Run, open_run
 from src.stages.job import Job
@@ -60,18 +60,17 @@ def run_ranks(command: Sequence[str], size: int) -> None:
         "LOCAL_WORLD_SIZE": str(size),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // size))),
     }
-    requests: list[int] = []
+    requests, processes, codes = list[int](), list[subprocess.Popen[bytes]](), list[int | None]()
     handlers = Handlers(requests.append)
     handlers.set()
-    processes = [
-        subprocess.Popen(command, env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
-        for rank in range(size)
-    ]
     try:
+        for rank in range(size):
+            environment = {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            processes.append(subprocess.Popen(command, env=environment))
         codes = _wait(processes, requests)
     finally:
-        handlers.restore()
         _stop(processes)
+        handlers.restore()
     if requests:
         raise Interrupted(requests[0], told=any(code in TOLD for code in codes))
     failed = [f"process {rank} (exit code {code})" for rank, code in enumerate(codes) if code]
@@ -90,8 +89,10 @@ def _wait(processes: Processes, requests: Sequence[int]) -> list[int | None]:
             handed_on = len(requests)
             _terminate(processes)
         codes = [process.poll() for process in processes]
-        if any(codes) and not requests:
+        if any(code and code not in TOLD for code in codes):
             deadline = min(deadline, time.monotonic() + GRACE)
+        elif any(code is not None for code in codes) and requests:  # all save together; one cleans up longer
+            deadline = min(deadline, time.monotonic() + 10 * GRACE)
     return codes
 
 
@@ -132,11 +133,8 @@ def open_shared_run(
         wait_for_all()
         return
     with contextlib.ExitStack() as stack:
-        try:
+        with _told_to_all():
             run = stack.enter_context(open_run(directory, stage=stage, config=config, inputs=inputs, argv=argv))
-        except UserError as error:
-            from_main(str(error))
-            raise
         from_main(Run(run.directory, run.work, {}, run.finished, run.results))
         yield run
     wait_for_all()
@@ -153,13 +151,19 @@ def once(work: Callable[[], Path]) -> Path:
         if isinstance(found, str):
             raise UserError(found)
         return found
-    try:
-        with alone():
-            made = work()
-    except UserError as error:
-        from_main(str(error))
-        raise
+    with _told_to_all(), alone():
+        made = work()
     return from_main(made)
+
+
+@contextlib.contextmanager
+def _told_to_all() -> Iterator[None]:
+    """Whatever stops the first process, the others get its reason where they wait for a result."""
+    try:
+        yield
+    except BaseException as error:
+        from_main(explain(error) or repr(error))
+        raise
 
 
 def _free_port() -> int:

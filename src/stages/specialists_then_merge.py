@@ -11,10 +11,11 @@ from src.stages.job import Job, compose_job
 from src.stages.launch import once
 from src.stages.merge import merge
 from src.stages.places import trained_place
-from src.stages.training_names import root_key
+from src.stages.training_names import quoted, root_key
 
 OWN_KEYS = {"strategy", "task", "output", "merge"}  # of this line; all others are handed on to the runs that come first
-MERGE_KEYS = {"merge", "model", "base", "debug", "seed", "output", "output_root"}  # what is said of the merge
+# what is said of the merge
+MERGE_KEYS = {"merge", "model", "base", "debug", "seed", "output", "output_root", "task@tasks", "tasks"}
 
 Make = Callable[[Job], Path]  # gives the directory of a training job; where it is missing, it is made
 
@@ -36,12 +37,14 @@ def specialists_then_merge(job: Job, make: Make) -> Path:
     build(compose_job("merge", overrides).cfg.merge)
     specialists = _one_a_task(job, make, "specialist")
     if unusual := specialists != _usual(job, "specialist"):
-        overrides += [f"specialists.{task}={place}" for task, place in specialists.items()]
+        overrides += [f"specialists.{task}={quoted(place)}" for task, place in specialists.items()]
     if informed := needed_statistics(job.cfg):
-        of = {task: [f"strategy.checkpoint={place}"] if unusual else [] for task, place in specialists.items()}
+        of = {task: [f"strategy.checkpoint={quoted(place)}"] if unusual else [] for task, place in specialists.items()}
         found = _one_a_task(job, make, informed, of)
         if found != _usual(job, informed):
-            overrides.append(f"merge.statistics={{{', '.join(f'{task}: {place}' for task, place in found.items())}}}")
+            overrides.append(
+                f"merge.statistics={{{', '.join(f'{task}: {quoted(place)}' for task, place in found.items())}}}"
+            )
     merging = compose_job("merge", overrides)
     return once(lambda: merge(merging))
 
@@ -49,7 +52,9 @@ def specialists_then_merge(job: Job, make: Make) -> Path:
 def _one_a_task(job: Job, make: Make, strategy: str, more: Mapping[str, list[str]] | None = None) -> dict[str, Path]:
     """What a strategy makes for each task; missing ones are made."""
     handed_on = [override for override in job.overrides if root_key(override) not in OWN_KEYS]
-    lines = {str(task): [f"strategy={strategy}", f"task={task}", *handed_on] for task in job.cfg.tasks}
+    lines = {
+        str(task): [f"strategy={strategy}", f"task={node.choice}", *handed_on] for task, node in job.cfg.tasks.items()
+    }
     return {task: make(compose_job("train", [*line, *(more or {}).get(task, [])])) for task, line in lines.items()}
 
 

@@ -35,5 +35,11 @@ def run_identity(job: Job) -> dict[str, Any]:
 
 
 def root_key(override: str) -> str:
-    """What an override is about: `merge` of `+merge.weight=0.3`."""
-    return re.split(r"[.=@]", override.lstrip("+~"), maxsplit=1)[0]
+    """What an override is about: `merge` of `+merge.weight=0.3`, `task@tasks` of `task@tasks.codegen=codegen_fair`."""
+    return re.split(r"[.=]", override.lstrip("+~"), maxsplit=1)[0]
+
+
+def quoted(place: Path) -> str:
+    """A path as the value of an override, whatever characters it holds."""
+    escaped = str(place).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

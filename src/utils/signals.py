@@ -41,12 +41,14 @@ class Handlers:
         """Listen."""
         if _can_listen():
             for number in REQUESTS:
-                self._before[number] = signal.signal(number, lambda number, frame: self._ask(number))
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as behind `nohup`
+                    self._before[number] = signal.signal(number, lambda number, frame: self._ask(number))
 
-    def restore(self, number: int | None = None) -> None:
-        """Leave the signals, or one of them, to whom they belonged before."""
-        for one in [number] if number is not None else list(self._before):
-            signal.signal(one, self._before.pop(one))
+    def restore(self) -> None:
+        """Leave the signals to whom they belonged before."""
+        before, self._before = self._before, {}
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _can_listen() -> bool:

@@ -141,12 +141,18 @@ def test_a_killed_process_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_process_with_the_progress_bar_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[float] = []
-    monkeypatch.setattr(cache_module.time, "sleep", waited.append)
-    for rank in ("0", "1", "1"):  # the last finds the table
+    waited: list[Path] = []
+    monkeypatch.setattr(cache_module, "_wait_for", waited.append)
+    for rank in ("0", "1"):
         monkeypatch.setenv("LOCAL_RANK", rank)
-        token_table(lambda: ROWS, TOKENISING, data_key=f"rows {rank}", cache=tmp_path)
-    assert waited == [cache_module.HEAD_START]
+        token_table(lambda: ROWS, TOKENISING, data_key="rows", cache=tmp_path)
+    assert len(waited) == 1
+    monkeypatch.undo()
+    started = time.monotonic()
+    cache_module._wait_for(waited[0])  # the table is there
+    monkeypatch.setattr(cache_module, "HEAD_START", 0.2)
+    cache_module._wait_for(tmp_path / "nothing")
+    assert 0.2 <= time.monotonic() - started < cache_module.HEAD_START + 5
 
 
 @pytest.mark.slow
@@ -179,7 +185,7 @@ def test_processes_end_with_a_killed_parent(tmp_path: Path) -> None:
         workers = psutil.Process(parent.pid).children(recursive=True)
         parent.kill()
     assert len(workers) >= 2
-    wait_until(lambda: not any(worker.is_running() for worker in workers))
+    wait_until(lambda: all(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in workers))
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from src.data.examples import Example
-from src.lit_modules.options import OptimizerOptions
+from src.lit_modules.options import CheckpointOptions, OptimizerOptions
 from src.utils.errors import Stopped, UserError
 from tests.lit_modules import tiny
 from tests.lit_modules.fitting import TRAIN, metrics, run
@@ -85,6 +85,16 @@ def test_another_run_in_the_same_place(tmp_path: Path) -> None:
     run(tmp_path, tiny.network(), batches=tiny.batches(2, 4, steps=1))
     with pytest.raises(UserError, match=r"holds another run.*budget was .*'steps': 1.* is .*'steps': 2"):
         run(tmp_path, tiny.network(), batches=tiny.batches(2, 4, steps=2))
+
+
+def test_when_a_run_is_validated_is_no_part_of_it_unless_the_best_step_is_chosen(tmp_path: Path) -> None:
+    steps = tiny.batches(2, 4, steps=1)
+    for every in (2, 3):
+        run(tmp_path / "last", tiny.network(), batches=steps, checkpoints=CheckpointOptions(validate_every=every))
+    best = [CheckpointOptions(validate_every=every, select="best") for every in (2, 3)]
+    run(tmp_path / "best", tiny.network(), batches=steps, checkpoints=best[0])
+    with pytest.raises(UserError, match="validate_every was 2, is 3"):
+        run(tmp_path / "best", tiny.network(), batches=steps, checkpoints=best[1])
 
 
 def test_no_output_and_no_litter(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from src.lit_modules.callbacks.checkpoint import ResumeCheckpoints
 from src.lit_modules.options import CheckpointOptions, OptimizerOptions
+from src.lit_modules.trainer import interruptible
 from src.utils.errors import Interrupted, Stopped, UserError
 from tests.lit_modules import tiny
 from tests.lit_modules.fitting import assert_equal_weights, metrics, noisy, run, watched
@@ -99,6 +100,32 @@ def test_a_run_that_is_asked_to_end_saves_first_and_goes_on_bit_for_bit(tmp_path
     run(tmp_path / "asked", again, checkpoints=never)
     assert_equal_weights(again, whole)
     assert metrics(tmp_path / "asked") == metrics(tmp_path / "whole")
+
+
+def test_ctrl_c_is_no_silent_exit() -> None:
+    """Lightning turns it into one."""
+    with pytest.raises(Interrupted) as caught, interruptible():
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)
+    assert caught.value.number == signal.SIGINT
+    with pytest.raises(SystemExit), interruptible():
+        sys.exit(3)
+
+
+def test_a_request_in_the_last_step_is_heard_too(tmp_path: Path) -> None:
+    """Another run may be next."""
+
+    def ask(row: dict[str, Any]) -> None:
+        if row["step"] == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    short = tiny.batches(2, 4, steps=3)
+    with pytest.raises(Interrupted):
+        run(tmp_path, tiny.network(), batches=short, on_record=ask)
+    assert [row["step"] for row in metrics(tmp_path) if row["split"] == "train"] == [1, 2, 3]
+    assert run(tmp_path, tiny.network(seed=9), batches=short).cost.steps == 3
 
 
 def test_saving_is_no_part_of_what_training_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from src.checkpoints import Checkpoint
 from src.reporting.records import fingerprint
 from src.stages.job import compose_job
+from src.stages.specialists_then_merge import specialists_then_merge
 from src.stages.train import train
 from src.stages.training_names import run_directory
 from src.utils.errors import UserError
@@ -71,6 +73,18 @@ def test_strategy_merge_with_settings_of_its_own_merges_what_it_has_trained(worl
     assert {name: record["inputs"][name] for name in parents} == parents
     assert record["inputs"]["base"] == fingerprint(base)
     assert not torch.equal(_weight(world, codegen), _weight(world, "specialist-codegen"))
+
+
+def test_strategy_merge_hands_variants_of_tasks_on(world, monkeypatch):
+    """To the specialists, which are named by them, and to the merge."""
+    lines = []
+    monkeypatch.setattr("src.stages.specialists_then_merge.merge", lambda job: lines.append(job.overrides) or world)
+    job = compose_job("train", ["strategy=merge", "task@tasks.codegen=codegen_fair", "output_root='/a b(c)'"])
+    specialists_then_merge(job, lambda job: lines.append(job.overrides) or Path("/a b(c)") / job.cfg.task.choice)
+    variant = "task@tasks.codegen=codegen_fair"
+    assert [variant in line for line in lines] == [True] * 3
+    assert "task=codegen_fair" in lines[0]
+    assert "specialists.codegen='/a b(c)/codegen_fair'" in lines[2]
 
 
 def test_a_mistake_in_the_merge_is_told_before_anything_is_trained(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from typing import Any
 
 import lightning as L
@@ -12,14 +14,12 @@ from src.utils.errors import Interrupted
 from src.utils.ranks import is_main_process
 from src.utils.signals import TERMINATE, Handlers
 
+SAME_REQUEST = 1.0  # seconds: Ctrl-C and cluster managers reach a process and its launcher, which hands it on
 SAID = b"\nstopping once this step is done and saved; ask again to stop at once\n"
 
 
 class StopWhenAsked(L.Callback):
     """Finishes the step, saves, and raises `Interrupted` in all ranks; a second request is not held up.
-
-    Lightning's own handlers, in whose place this one's are while training runs, would end a run that was asked to with
-    exit code 0 and without a checkpoint.
 
     Args:
         saver: Saves the run.
@@ -29,6 +29,7 @@ class StopWhenAsked(L.Callback):
         self.saver = saver
         self._handlers = Handlers(self._ask)
         self._asked: int | None = None
+        self._since = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Listens from here on."""
@@ -42,8 +43,17 @@ class StopWhenAsked(L.Callback):
             self.saver.save(trainer)
             raise Interrupted(self._asked or TERMINATE)
 
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stops after the last step too, which is saved by then: another run may be next."""
+        if trainer.strategy.reduce_boolean_decision(self._asked is not None, all=False):
+            raise Interrupted(self._asked or TERMINATE)
+
     def _ask(self, number: int) -> None:
-        first, self._asked = self._asked is None, number
-        self._handlers.restore(number)  # Ctrl-C reaches this process, and its launcher, which also sends a SIGTERM
-        if first and is_main_process():
-            os.write(2, SAID)  # the signal may have come in the middle of a print
+        now = time.monotonic()
+        if self._asked is None:
+            self._asked, self._since = number, now
+            if is_main_process():
+                os.write(2, SAID)  # the signal may have come in the middle of a print
+        elif now - self._since > SAME_REQUEST:
+            self._handlers.restore()
+            signal.raise_signal(number)

@@ -63,7 +63,7 @@ class StandardCallbacks:
         """All callbacks: a step is timed, written down, validated and watched before it is saved."""
         measuring = [self.throughput, self.record, self.validation, *watchers]
         saving = [self.saver, StopWhenAsked(self.saver)]
-        return [*measuring, StepBar(description), *saving, self.throughput.start_clock]
+        return [*measuring, StepBar(description), *saving, self.throughput.start_clock()]
 
     def result(self, network: PreTrainedModel, last_step: int) -> FitResult:
         """Leave the weights that were asked for in the network, ready to be exported."""

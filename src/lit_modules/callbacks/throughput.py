@@ -56,7 +56,6 @@ class Throughput(L.Callback):
         self._step_seconds, self._step, self._devices = 0.0, Step(0, 0, 0.0), 1
         self.started = 0.0
 
-    @property
     def start_clock(self) -> L.Callback:
         """The callback that starts the clock: the last of all, since others save and measure before a step."""
         return _StartClock(self)
