@@ -215,7 +215,13 @@ def test_a_killed_sandbox_is_noticed_and_replaced(sandbox: Sandbox) -> None:
         if worker.pid is None:
             worker.start()
         root = psutil.Process(worker.pid)
-        timer = threading.Timer(0.3, lambda: [process.kill() for process in (root, *root.children(recursive=True))])
+
+        def kill_all() -> None:
+            for process in (root, *root.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended with the first
+                    process.kill()
+
+        timer = threading.Timer(0.3, kill_all)
         timer.start()
         with pytest.raises(WorkerDied):
             run_job(worker, make_job("def f():\n  while True: pass", cpu_limits=(30.0,), cpu_total=30.0))
