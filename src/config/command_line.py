@@ -27,9 +27,9 @@ SIGNALLED = 128  # and the number of the signal
 class Script:
     """One of the five scripts: `with script.job():` around a job, `script.run(main)` around the `@hydra.main` function.
 
-    Bad input prints one line on stderr and ends the script with exit code 2, after the other jobs of a sweep; Ctrl-C
-    and SIGTERM say how to go on and exit with 130 and 143, as shells do; any other exception is a defect of ours and
-    keeps its traceback.
+    Bad input prints one line on stderr and ends the script with exit code 2, after the other jobs of a sweep; Ctrl-C,
+    and SIGTERM while a run trains, say how to go on and exit with 130 and 143, as shells do; any other exception is a
+    defect of ours and keeps its traceback.
     """
 
     def __init__(self) -> None:

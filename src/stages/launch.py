@@ -126,10 +126,7 @@ def open_shared_run(
         UserError: In all of them, where the first cannot open it.
     """
     if not is_main_process():
-        opened: Run | str = from_main("")
-        if isinstance(opened, str):
-            raise UserError(opened)
-        yield opened
+        yield _made_by_first()
         wait_for_all()
         return
     with contextlib.ExitStack() as stack:
@@ -147,13 +144,19 @@ def once(work: Callable[[], Path]) -> Path:
         UserError: In all of them, where the first cannot make it.
     """
     if not is_main_process():
-        found: Path | str = from_main("")
-        if isinstance(found, str):
-            raise UserError(found)
-        return found
+        made: Path = _made_by_first()
+        return made
     with _told_to_all(), alone():
         made = work()
     return from_main(made)
+
+
+def _made_by_first() -> Any:
+    """What the first process gives to those that wait for it, or the reason why it cannot."""
+    made = from_main("")
+    if isinstance(made, str):
+        raise UserError(made)
+    return made
 
 
 @contextlib.contextmanager

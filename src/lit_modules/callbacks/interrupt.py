@@ -39,13 +39,15 @@ class StopWhenAsked(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Saves and stops, if any rank was asked to."""
-        if trainer.strategy.reduce_boolean_decision(self._asked is not None, all=False):
-            self.saver.save(trainer)
-            raise Interrupted(self._asked or TERMINATE)
+        self._stop_if_asked(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stops after the last step too, which is saved by then: another run may be next."""
+        """Stops after the last step too: another run may be next."""
+        self._stop_if_asked(trainer)
+
+    def _stop_if_asked(self, trainer: L.Trainer) -> None:
         if trainer.strategy.reduce_boolean_decision(self._asked is not None, all=False):
+            self.saver.save(trainer)
             raise Interrupted(self._asked or TERMINATE)
 
     def _ask(self, number: int) -> None:
