@@ -28,8 +28,8 @@ script = Script()
 @hydra.main(version_base="1.3", config_path="conf", config_name="merge")
 def main(cfg: DictConfig) -> None:
     with script.job():  # torch is imported here, so that --help and mistyped keys answer at once
-        from src.stages.merge import merge
-        from src.stages.verify import verify
+        from src.stages.merge.run import merge
+        from src.stages.merge.verify import verify
 
         if cfg.verify is None:
             say(f"merged {merge(Job.current('merge', cfg))}")

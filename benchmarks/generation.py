@@ -23,11 +23,11 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from src.evaluation.code_benchmark import CodeBenchmark
+from src.evaluation.benchmarks.code import CodeBenchmark
 from src.evaluation.generators.encoding import render
 from src.evaluation.generators.hf import HFGenerator
+from src.evaluation.generators.samples import Decoding, Prompt
 from src.evaluation.generators.stopping import StopStrings
-from src.evaluation.samples import Decoding, Prompt
 from src.models import load_tokenizer
 from src.pocket.benchmarks import problems
 from src.pocket.model import build_pocket

@@ -29,9 +29,9 @@ import yaml
 
 from src.checkpoints import Checkpoint, CheckpointWriter, TensorInfo
 from src.checkpoints.layout import pack_header
-from src.merging import methods
-from src.merging.grid import Point, merge_grid
-from src.merging.sinks import Sink, ToDirectory, ToModel, ToNowhere
+from src.merging import registry as methods
+from src.merging.engine.grid import Point, merge_grid
+from src.merging.engine.outputs import Sink, ToDirectory, ToModel, ToNowhere
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "merge"
 SPECIALISTS = {"codegen": 1e-3, "codesum": 5e-4}  # name -> standard deviation of its update

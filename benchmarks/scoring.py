@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from src.evaluation.functional import score_programs
-from src.evaluation.problems import OVERRIDES, Problem, benchmark_path, load_problems
+from src.evaluation.grading.grade import score_programs
+from src.evaluation.grading.problems import OVERRIDES, Problem, benchmark_path, load_problems
 from src.evaluation.sandbox.pool import Sandbox
 from src.utils.jsonl import read_jsonl, write_jsonl
 

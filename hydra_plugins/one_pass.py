@@ -33,7 +33,7 @@ class OnePassLauncher(Launcher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from src.stages.merge import merge_all
+        from src.stages.merge.run import merge_all
 
         jobs = [self._job(list(overrides)) for overrides in job_overrides]
         results = merge_all(jobs)

@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = {
-    "utils": 0, "config": 1, "checkpoints": 2, "models": 3, "data": 4, "pocket": 5, "merging": 6, "diagnostics": 7,
-    "evaluation": 8, "lit_modules": 9, "reporting": 10, "stages": 11,
+    "utils": 0, "config": 1, "runs": 2, "checkpoints": 3, "models": 4, "data": 5, "pocket": 6, "merging": 7,
+    "diagnostics": 8, "evaluation": 9, "lit_modules": 10, "reporting": 11, "stages": 12,
 }  # fmt: skip
 ROOMS = {
     "lightning": {"lit_modules"},

@@ -40,7 +40,7 @@ class Checkpoint:
         >>> checkpoint.tensor("model.norm.weight")  # doctest: +SKIP
     """
 
-    computed: frozenset[str] = frozenset()  # every tensor is stored; see `src.merging.parent`
+    computed: frozenset[str] = frozenset()  # every tensor is stored; see `src.merging.tensors.parent`
 
     def __init__(self, path: Path, allow_pickle: bool = False, weights: str = SINGLE_FILE) -> None:
         self.path = Path(path)

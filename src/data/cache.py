@@ -30,7 +30,7 @@ from transformers import PreTrainedTokenizerBase
 
 from src.data.examples import Example
 from src.data.table import TokenTable
-from src.data.tokenise import LengthReport, tokenise
+from src.data.tokenize import LengthReport, tokenise
 from src.utils.errors import Stopped, UserError
 from src.utils.files import atomic_open, sha256_json, write_json
 from src.utils.progress import track

@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from src.lit_modules.options import OptimizerOptions
-from src.models.quantised import bitsandbytes
+from src.models.quantized import bitsandbytes
 from src.utils.errors import UserError
 
 MOMENTS = {"state1", "state2"}  # as bitsandbytes names them

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from src.merging.checks import choice, flag, number
-from src.merging.rule import Rule
+from src.merging.methods.params import choice, flag, number
+from src.merging.methods.rule import Rule
 from src.utils.errors import UserError
 
 OUTPUT_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

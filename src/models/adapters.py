@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedModel
 
-from src.models.quantised import bitsandbytes
+from src.models.quantized import bitsandbytes
 from src.models.spec import LoraSettings
 
 NAME = "default"

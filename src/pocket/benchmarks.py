@@ -11,7 +11,7 @@ from typing import Any
 
 from src.pocket.checks import choose_inputs, tolerance
 from src.pocket.corpus import corpus
-from src.pocket.programs import Program, render
+from src.pocket.programs.render import Program, render
 from src.utils.seeding import derive_seed
 
 _CHECKS = {

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from src.pocket.composition import Composition
-from src.pocket.inputs import edge_inputs, plain_inputs
+from src.pocket.programs.composition import Composition
+from src.pocket.programs.inputs import edge_inputs, plain_inputs
 
 BASE_INPUTS = 3
 NEAR_MISSES = 40  # wrong programs that a problem's inputs are chosen against

@@ -7,9 +7,9 @@ import random
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from src.pocket.composition import Composition
-from src.pocket.inputs import probes
-from src.pocket.sampling import draw_composition
+from src.pocket.programs.composition import Composition
+from src.pocket.programs.inputs import probes
+from src.pocket.programs.sampling import draw_composition
 from src.utils.errors import unknown_choice
 from src.utils.seeding import derive_seed
 

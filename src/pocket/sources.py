@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from src.data.examples import Example
 from src.data.prompts import render_user_turn
 from src.pocket.corpus import corpus
-from src.pocket.programs import Program, render
+from src.pocket.programs.render import Program, render
 from src.utils.errors import unknown_choice
 from src.utils.seeding import derive_seed
 

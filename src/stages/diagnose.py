@@ -6,8 +6,8 @@ from pathlib import Path
 
 from src.checkpoints import Checkpoint
 from src.diagnostics.weights import diagnose as diagnose_weights
-from src.reporting.records import fingerprint, open_run
 from src.reporting.write import write_weight_figures
+from src.runs.record import fingerprint, open_run
 from src.stages.job import Job
 from src.stages.places import (
     base_checkpoint,

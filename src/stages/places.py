@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from src.reporting.records import read_record
+from src.runs.record import read_record
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 

@@ -15,7 +15,7 @@ import pytest
 
 import src.data.cache as cache_module
 from src.data.cache import Tokenising, token_table
-from src.data.tokenise import LengthReport
+from src.data.tokenize import LengthReport
 from src.utils.errors import Stopped, UserError
 from tests.lit_modules import tiny
 

@@ -16,7 +16,7 @@ from src.lit_modules.options import CheckpointOptions, OptimizerOptions, WatchOp
 from src.lit_modules.watch import Watched
 from src.models import LoraSettings, load_model
 from src.models.adapters import add_adapters
-from src.models.quantised import quantisation
+from src.models.quantized import quantisation
 from tests.lit_modules import tiny
 
 SETTINGS = LoraSettings(rank=4, alpha=8)

@@ -23,7 +23,7 @@ from src.lit_modules.watch import Watched
 from src.lit_modules.world import connected, resolve_world
 from src.models import LoraSettings, empty_model, load_model, narrow_stream
 from src.models.adapters import add_adapters
-from src.stages.launch import run_ranks
+from src.stages.train.launch import run_ranks
 from src.utils.errors import AlreadyTold, UserError
 from tests.lit_modules import tiny
 
@@ -177,7 +177,7 @@ def test_half_precision_keeps_float32_master_weights(base: Path, single: Path, t
 
 
 def test_a_failing_rank_stops_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.stages.launch.GRACE", 0.2)
+    monkeypatch.setattr("src.stages.train.launch.GRACE", 0.2)
     script = "import os, sys, time; sys.exit(3) if os.environ['RANK'] == '1' else time.sleep(60)"
     with pytest.raises(UserError, match=r"process 1 \(exit code 3\).* of 2 failed and the others were stopped"):
         run_ranks([sys.executable, "-S", "-c", script], 2)

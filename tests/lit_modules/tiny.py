@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from src.data.budget import Budget
 from src.data.examples import Example
 from src.data.table import TokenTable
-from src.data.tokenise import tokenise
+from src.data.tokenize import tokenise
 from src.lit_modules.options import BatchOptions
 
 CHATML = (

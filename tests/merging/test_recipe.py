@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from src.merging import methods
-from src.merging.keys import Method
+from src.merging import registry as methods
+from src.merging.method import Method
 from src.merging.recipe import coefficients
 from src.utils.errors import UserError
 from tests.merging.tools import CONF, recipe

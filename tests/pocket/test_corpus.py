@@ -10,10 +10,10 @@ from collections import Counter
 
 import pytest
 
-from src.pocket.composition import STYLES
 from src.pocket.corpus import SPLITS, PocketCorpus, behaviour, corpus
-from src.pocket.inputs import probes
-from src.pocket.programs import Program
+from src.pocket.programs.composition import STYLES
+from src.pocket.programs.inputs import probes
+from src.pocket.programs.render import Program
 from src.utils.errors import UserError
 from tests.pocket.conftest import Run
 

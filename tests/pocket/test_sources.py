@@ -6,7 +6,7 @@ import pytest
 
 from src.pocket.benchmarks import problems, summary_rows
 from src.pocket.corpus import corpus
-from src.pocket.programs import Program
+from src.pocket.programs.render import Program
 from src.pocket.sources import PocketSource, codegen_example, codesum_example
 from src.utils.errors import UserError
 from tests.pocket.conftest import Run

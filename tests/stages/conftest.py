@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from src.stages.job import compose_job
-from src.stages.train import train
+from src.stages.train.run import train
 
 TINY = [
     *(f"strategy.architecture.{key}={value}" for key, value in {"layers": 2, "width": 32, "heads": 2}.items()),

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from transformers import PreTrainedModel
 
-from src.evaluation.generators.cache import growing_cache, keep_rows
+from src.evaluation.generators.kv_cache import growing_cache, keep_rows
+from src.evaluation.generators.samples import Decoding
 from src.evaluation.generators.sampling import draw, penalise
-from src.evaluation.samples import Decoding
 
 # Rows that have ended are dropped from the batch once they make up this share of it: dropping copies the cache.
 DROP_SHARE = 0.125

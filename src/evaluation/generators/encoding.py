@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from src.evaluation.samples import Prompt
+from src.evaluation.generators.samples import Prompt
 from src.utils.errors import UserError
 
 _CUT = "<<|the assistant turn is cut here|>>"

@@ -11,15 +11,15 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from src.checkpoints import Checkpoint
-from src.evaluation.generators.asked import Asked, ask, without_room
 from src.evaluation.generators.batching import batches
 from src.evaluation.generators.decode import decode
 from src.evaluation.generators.live_weights import shell, take_weights
+from src.evaluation.generators.requests import Asked, ask, without_room
+from src.evaluation.generators.samples import Decoding, Prompt, Sample
 from src.evaluation.generators.sampling import keys
 from src.evaluation.generators.stopping import StopStrings
-from src.evaluation.samples import Decoding, Prompt, Sample
-from src.merging.live import LivePoint
-from src.merging.sinks import ToModel
+from src.merging.engine.lazy import LivePoint
+from src.merging.engine.outputs import ToModel
 from src.models import load_model, load_tokenizer, torch_dtype, unfilled_model
 from src.utils.errors import UserError
 from src.utils.files import sha256_json

@@ -13,11 +13,11 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from src.checkpoints import Checkpoint, copy_side_files
-from src.evaluation.generators.asked import Asked, ask, without_room
 from src.evaluation.generators.live_weights import shell
-from src.evaluation.samples import Decoding, Prompt, Sample
-from src.merging.live import LivePoint
-from src.merging.sinks import ToDirectory
+from src.evaluation.generators.requests import Asked, ask, without_room
+from src.evaluation.generators.samples import Decoding, Prompt, Sample
+from src.merging.engine.lazy import LivePoint
+from src.merging.engine.outputs import ToDirectory
 from src.models import load_tokenizer
 from src.utils.errors import UserError
 from src.utils.files import sha256_json

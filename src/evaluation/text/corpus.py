@@ -10,7 +10,7 @@ from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from src.evaluation.statistics import Array, Interval, percentile_interval, resampled_means
+from src.evaluation.statistics.bootstrap import Array, Interval, percentile_interval, resampled_means
 
 RESAMPLES = 1000
 

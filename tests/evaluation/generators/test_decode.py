@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import Qwen2ForCausalLM
 
-from src.evaluation.generators.cache import GROWTH, GrowingLayer
 from src.evaluation.generators.decode import decode
+from src.evaluation.generators.kv_cache import GROWTH, GrowingLayer
+from src.evaluation.generators.samples import Decoding
 from src.evaluation.generators.sampling import keys
-from src.evaluation.samples import Decoding
 from tests.evaluation.generators.tiny import tiny_model
 
 ENDS = list(range(0, 258, 40))  # several end tokens, so that random weights end answers at different lengths

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from src.data.examples import Example
-from src.data.tokenise import chat_texts
+from src.data.tokenize import chat_texts
 from src.evaluation.generators.encoding import encode, render
-from src.evaluation.samples import Prompt
+from src.evaluation.generators.samples import Prompt
 from src.utils.errors import UserError
 from tests.evaluation.generators.tiny import tiny_tokenizer
 

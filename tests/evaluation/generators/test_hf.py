@@ -7,7 +7,7 @@ import torch
 
 from src.evaluation.generators.decode import decode
 from src.evaluation.generators.hf import HFGenerator
-from src.evaluation.samples import Decoding, Prompt, Sample, generate_samples, samples_key
+from src.evaluation.generators.samples import Decoding, Prompt, Sample, generate_samples, samples_key
 from src.utils.errors import UserError
 from tests.evaluation.generators.tiny import tiny_model, tiny_tokenizer
 

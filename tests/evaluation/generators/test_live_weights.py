@@ -9,7 +9,7 @@ from transformers import Qwen2ForCausalLM
 from src.checkpoints import Checkpoint
 from src.evaluation.generators.hf import HFGenerator
 from src.evaluation.generators.live_weights import shell, take_weights
-from src.evaluation.samples import Decoding, Prompt
+from src.evaluation.generators.samples import Decoding, Prompt
 from src.utils.errors import UserError
 from tests.evaluation.generators.tiny import tiny_model, tiny_tokenizer
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from src.evaluation.generators.samples import Decoding, Prompt
 from src.evaluation.generators.vllm import VLLMGenerator
 from src.evaluation.generators.vllm_worker import TakesCheckpoints
-from src.evaluation.samples import Decoding, Prompt
 from src.utils.errors import UserError
 from tests.evaluation.generators.tiny import tiny_model, tiny_tokenizer
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from src.evaluation import suites
-from src.evaluation.functional import Verdict, score_programs
-from src.evaluation.problems import Problem
+from src.evaluation.grading import run_tests as suites
+from src.evaluation.grading.grade import Verdict, score_programs
+from src.evaluation.grading.problems import Problem
 from src.evaluation.sandbox.pool import Sandbox
 from tests.evaluation.sandbox.hostile_programs import DEATHS, EXHAUSTION, FORGERIES, HONEST
 

@@ -15,7 +15,7 @@ from src.evaluation.text.chrf import chrf_plus_plus
 from src.evaluation.text.corpus import chrf_plus_plus_corpus
 from src.evaluation.text.meteor import CachedSynonyms, NoSynonyms, meteor, tokens
 from src.evaluation.text.rouge import rouge_l, rouge_l_stem
-from src.evaluation.wordnet import WordNet, find_wordnet
+from src.evaluation.text.wordnet import WordNet, find_wordnet
 from tests.evaluation.text.test_bleu import rows
 
 GUIDE = "It is a guide to action which ensures that the military always obeys the commands of the party"
@@ -95,7 +95,7 @@ def test_meteor_equals_nltk_on_the_same_tokens(pairs: list[tuple[str, str]]) -> 
 def test_meteor_with_wordnet_gives_nltks_documented_value() -> None:
     place = find_wordnet()
     if place is None:
-        pytest.skip("no WordNet on this machine (python -m src.evaluation.wordnet)")
+        pytest.skip("no WordNet on this machine (python -m src.evaluation.text.wordnet)")
     wordnet = CachedSynonyms(WordNet(place))
     assert meteor(GUIDE, REFERENCE, wordnet) == pytest.approx(0.6944, abs=5e-5)
     assert meteor("a fast dog", "a quick dog", wordnet) > 0.9

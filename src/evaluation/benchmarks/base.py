@@ -1,0 +1,142 @@
+"""What the evaluate stage knows of a benchmark: it asks, and it scores the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from src.data.code_to_text import FILES, places_of
+from src.data.records import find_data
+from src.evaluation.generators.samples import Decoding, Prompt, Sample
+from src.evaluation.grading.problems import benchmark_path
+from src.evaluation.statistics.scores import ItemScore
+from src.utils.errors import UserError
+from src.utils.jsonl import read_jsonl
+
+Rows = Callable[[str], list[dict[str, Any]]] | str | Sequence[str]
+Limit = int | Mapping[str, int] | None
+SPLITS = ("validation", "test")
+
+
+class Benchmark(Protocol):
+    """Prompts of a split, and scores of samples by item.
+
+    Attributes:
+        name: In score tables, e.g. `humaneval`.
+        task: The task it measures, e.g. `codegen`.
+        splits: Those that it has.
+        decoding: How answers are drawn.
+    """
+
+    name: str
+    task: str
+    splits: Sequence[str]
+    decoding: Decoding
+
+    def items(self, split: str) -> dict[str, dict[str, Any]]:
+        """Item -> the row that it comes from."""
+        ...
+
+    def prompts(self, split: str) -> list[Prompt]:
+        """What to ask, in a fixed order, with unique ids."""
+        ...
+
+    def score(self, samples: Sequence[Sample], split: str) -> list[ItemScore]:
+        """One score an item and metric."""
+        ...
+
+    def content_hash(self, split: str) -> str:
+        """Changes with the benchmark's content."""
+        ...
+
+
+def read_rows(rows: Rows, split: str, key: str, limit: Limit = None) -> list[dict[str, Any]]:
+    """Rows of a split.
+
+    Args:
+        rows: A function of the split, or `.jsonl(.gz)` paths in which `{split}` is filled in.
+        split: `validation` or `test`.
+        key: The config key to name in errors.
+        limit: Most rows, also by split, spread evenly over all; None: all.
+
+    Raises:
+        UserError: A file is missing, or there are no rows.
+    """
+    if callable(rows):
+        found = rows(split)
+    else:
+        paths = [Path(path.replace("{split}", split)) for path in ([rows] if isinstance(rows, str) else rows)]
+        missing = [str(path) for path in paths if not path.is_file()]
+        if missing:
+            raise UserError(f"{key}: no such file: {', '.join(missing)}; set {key}=FILE to a .jsonl or .jsonl.gz file")
+        found = [row for path in paths for row in read_jsonl(path)]
+    if not found:
+        raise UserError(f"{key} has no rows for split={split}")
+    most = limit.get(split) if isinstance(limit, Mapping) else limit
+    if most is None or most >= len(found):
+        return found
+    return [found[number * len(found) // most] for number in range(most)]
+
+
+def code_to_text_rows(
+    split: str, languages: Sequence[str], data: Sequence[str] | str | None = None
+) -> list[dict[str, Any]]:
+    """CodeXGLUE's code-to-text rows of one or more languages, one after another.
+
+    Args:
+        split: `validation` or `test`.
+        languages: `python`, `java`, `go`, `javascript`, `php`, `ruby`.
+        data: Places of a language's files with `{language}` and `{split}`, of which the first that is there is read;
+            None: those of training.
+
+    Raises:
+        UserError: No such file.
+    """
+    return [
+        record.fields
+        for language in languages
+        for record in find_data(places_of(data or FILES, language), split, "benchmark.rows.data").records()
+    ]
+
+
+def evalplus_problems(
+    split: str,
+    dataset: str,
+    path: str | None = None,
+    numbers: Mapping[str, Sequence[Sequence[int]] | None] | None = None,
+) -> list[dict[str, Any]]:
+    """Problems of HumanEval+ or MBPP+ as their files have them.
+
+    Args:
+        split: One that `numbers` names.
+        dataset: `humaneval` or `mbpp`.
+        path: The file; None: where EvalPlus's environment variable points.
+        numbers: split -> ranges [first, last] of task numbers, None for all; by default all are the test split.
+
+    Raises:
+        UserError: The file is not there (the message says how to get it), or there is no such split.
+    """
+    ranges = numbers or {"test": None}
+    if split not in ranges:
+        raise UserError(f"benchmark {dataset} has no {split} split, only {', '.join(ranges)}; set split= or benchmark=")
+    rows, wanted = read_jsonl(benchmark_path(dataset, path)), ranges[split]
+    if wanted is None:
+        return rows
+    chosen = {number for first, last in wanted for number in range(first, last + 1)}
+    return [row for row in rows if int(row["task_id"].split("/")[1]) in chosen]
+
+
+def check_covered(items: Sequence[str], samples: Sequence[Sample], name: str) -> None:
+    """Every item needs an answer, and no answer may be to something else.
+
+    Raises:
+        UserError: With the first of either.
+    """
+    answered, known = {sample.task_id for sample in samples}, set(items)
+    missing = [item for item in items if item not in answered]
+    unknown = sorted(answered - known)
+    if missing:
+        raise UserError(f"{name}: {len(missing)} of {len(items)} items have no sample, first {missing[0]}")
+    if unknown:
+        raise UserError(f"{name}: {len(unknown)} samples answer no item of the benchmark, first {unknown[0]}")

@@ -1,0 +1,224 @@
+"""Code generation: problems in EvalPlus's format, scored by running the answers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Sequence
+from math import comb
+from typing import Any, Protocol
+
+from src.data.prompts import render_user_turn
+from src.evaluation.benchmarks.base import SPLITS, Limit, Rows, check_covered, read_rows
+from src.evaluation.generators.samples import Decoding, Prompt, Sample
+from src.evaluation.grading.programs import whole_answer
+from src.evaluation.statistics.scores import ItemScore
+from src.utils.errors import UserError, unknown_choice
+from src.utils.files import sha256_json
+from src.utils.progress import say
+
+SANITISE = ("generated", "always", "never")
+
+
+class Outcome(Protocol):
+    """What became of one program: `pass`, `fail` or `timeout` on the base and on the plus inputs."""
+
+    @property
+    def base(self) -> str:
+        """On the base inputs."""
+        ...
+
+    @property
+    def plus(self) -> str:
+        """On the plus inputs."""
+        ...
+
+
+class Judge(Protocol):
+    """Runs programs in the sandbox."""
+
+    def __call__(
+        self, problems: Sequence[dict[str, Any]], samples: Sequence[Sample], sanitise: Sequence[bool]
+    ) -> Sequence[Outcome]:
+        """One outcome a sample, in the order of `samples`; those marked in `sanitise` are reduced first."""
+        ...
+
+
+class CodeBenchmark:
+    """Write a program that passes tests.
+
+    Args:
+        name: In score tables.
+        problems: Problems in EvalPlus's format: a function of the split, or paths with `{split}`.
+        decoding: How answers are drawn.
+        user_prompt: The user turn; `{prompt}` is the problem's prompt.
+        prefill: Beginning of the assistant turn that the model continues.
+        task: The task it measures.
+        chat: Through the chat template; False: the problem's prompt as raw text to continue.
+        strip: Strip white space around the problem's prompt first, as EvalPlus does.
+        sanitise: Which answers are first reduced to the code that the problem's function needs (EvalPlus's sanitiser):
+            `generated` ones, as `evalplus.codegen` does, while files of others are graded as they stand, as
+            `evalplus.evaluate` does; `always`; or `never`.
+        passes: The k of pass@k.
+        limit: Most problems, also by split, spread evenly over all; None: all.
+        splits: Those that it has.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        problems: Rows,
+        decoding: Decoding,
+        user_prompt: str = "{prompt}",
+        prefill: str = "",
+        task: str = "codegen",
+        chat: bool = True,
+        strip: bool = False,
+        sanitise: str = "never",
+        passes: Sequence[int] = (1,),
+        limit: Limit = None,
+        splits: Sequence[str] = SPLITS,
+    ) -> None:
+        if not passes or min(passes) < 1:
+            raise UserError(f"benchmark.passes={list(passes)}: expected numbers from 1 on, e.g. [1, 10]")
+        if sanitise not in SANITISE:
+            raise unknown_choice("benchmark.sanitise", sanitise, list(SANITISE))
+        self.sanitise = sanitise
+        self.name, self.task, self.decoding, self.chat, self.strip = name, task, decoding, chat, strip
+        self.user_prompt, self.prefill, self.passes, self.limit = user_prompt, prefill, tuple(passes), limit
+        self.splits = tuple(splits)
+        self._source, self._problems = problems, dict[str, list[dict[str, Any]]]()
+
+    @property
+    def definitions(self) -> dict[str, str]:
+        """metric -> what it is, to print beside its values."""
+        words = {"": "all base inputs", "+": "all base and plus inputs"}
+        return {
+            f"pass@{k}{mark}": f"{_share(k)} passes {inputs}" for k in self.passes for mark, inputs in words.items()
+        }
+
+    def problems(self, split: str) -> list[dict[str, Any]]:
+        """The problems of a split, read once.
+
+        Raises:
+            UserError: A file is missing, or there are no problems.
+        """
+        if split not in self._problems:
+            self._problems[split] = read_rows(self._source, split, "benchmark.problems", self.limit)
+        return self._problems[split]
+
+    def items(self, split: str) -> dict[str, dict[str, Any]]:
+        """Item -> its problem."""
+        return {problem["task_id"]: problem for problem in self.problems(split)}
+
+    def prompts(self, split: str) -> list[Prompt]:
+        """One prompt a problem; ids are task ids.
+
+        Raises:
+            UserError: The decoding draws too few answers for pass@k.
+        """
+        if max(self.passes) > self.decoding.samples:
+            raise UserError(
+                f"benchmark.passes={list(self.passes)} needs benchmark.decoding.samples={max(self.passes)} or more "
+                f"(now {self.decoding.samples}) and a benchmark.decoding.temperature above 0"
+            )
+        return [self._prompt(problem) for problem in self.problems(split)]
+
+    def content_hash(self, split: str) -> str:
+        """Hash of the problems with their tests."""
+        return sha256_json([[problem[key] for key in sorted(problem)] for problem in self.problems(split)])
+
+    def score(self, samples: Sequence[Sample], split: str, judge: Judge) -> list[ItemScore]:
+        """Run the answers; `pass@k` counts base inputs, `pass@k+` base and plus inputs together.
+
+        Answers to other problems are left out: a file for all of MBPP serves each part of it.
+
+        Raises:
+            UserError: A problem without an answer, or with fewer answers than k.
+        """
+        problems = self.problems(split)
+        by_id = self.items(split)
+        samples = self._known(samples, by_id)
+        check_covered(list(by_id), samples, self.name)
+        chosen = [self.sanitise == "always" or (self.sanitise == "generated" and s.generated) for s in samples]
+        programs = [
+            self._whole(sample, by_id[sample.task_id]) if sanitise else sample
+            for sample, sanitise in zip(samples, chosen, strict=True)
+        ]
+        return pass_scores(samples, judge(problems, programs, chosen), self.passes)
+
+    def _known(self, samples: Sequence[Sample], by_id: dict[str, dict[str, Any]]) -> list[Sample]:
+        known = [sample for sample in samples if sample.task_id in by_id]
+        if known and len(known) < len(samples):
+            other = next(sample.task_id for sample in samples if sample.task_id not in by_id)
+            left_out = f"{len(samples) - len(known)} of {len(samples)} samples"
+            say(f"{self.name}: {left_out} answer problems it does not have and are left out, first {other}")
+        return known
+
+    def _whole(self, sample: Sample, problem: dict[str, Any]) -> Sample:
+        """With the text that EvalPlus would hand to its sanitiser."""
+        text = sample.completion
+        if sample.generated:
+            text = text.replace("\t", "    ")  # as EvalPlus's decoders do
+            text = text if self.chat else self._prompt(problem).text + text
+        elif not sample.whole:
+            text = whole_answer(text, problem["prompt"], problem["entry_point"])
+        return dataclasses.replace(sample, completion=text, whole=True)
+
+    def _prompt(self, problem: dict[str, Any]) -> Prompt:
+        text = problem["prompt"]
+        if self.strip:
+            text = text.strip() if self.chat else text.strip() + "\n"
+        if not self.chat:
+            return Prompt(problem["task_id"], text, chat=False)
+        return Prompt(problem["task_id"], render_user_turn(self.user_prompt, prompt=text), self.prefill)
+
+
+def pass_scores(
+    samples: Sequence[Sample], outcomes: Sequence[Outcome], passes: Sequence[int] = (1,)
+) -> list[ItemScore]:
+    """Unbiased pass@k of each task; plus means base and plus inputs together.
+
+    Args:
+        samples: n answers a task.
+        outcomes: In the order of `samples`.
+        passes: The k.
+
+    Raises:
+        UserError: A task has fewer answers than k.
+    """
+    base, plus = defaultdict[str, list[bool]](list), defaultdict[str, list[bool]](list)
+    for sample, outcome in zip(samples, outcomes, strict=True):
+        base[sample.task_id].append(outcome.base == "pass")
+        plus[sample.task_id].append(outcome.base == "pass" and outcome.plus == "pass")
+    scores = []
+    for k in passes:
+        for mark, table in (("", base), ("+", plus)):
+            scores += [
+                ItemScore(task, f"pass@{k}{mark}", pass_at_k(len(solved), sum(solved), k))
+                for task, solved in table.items()
+            ]
+    return scores
+
+
+def pass_at_k(samples: int, correct: int, k: int) -> float:
+    """Unbiased estimate of the chance that at least one of `k` samples is right (arXiv 2107.03374, equation 1).
+
+    Args:
+        samples: Number n of a problem's samples.
+        correct: Number c of them that are right.
+        k: Size of the draw.
+
+    Returns:
+        1 - C(n - c, k) / C(n, k).
+
+    Raises:
+        UserError: `k` is below 1 or above n.
+    """
+    if not 1 <= k <= samples:
+        raise UserError(f"pass@{k} needs at least {max(k, 1)} samples of every problem, got {samples}")
+    return 1 - comb(samples - correct, k) / comb(samples, k)
+
+
+def _share(k: int) -> str:
+    return "share of problems whose program" if k == 1 else f"unbiased estimate of the chance that one of {k} programs"

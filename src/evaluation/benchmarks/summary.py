@@ -1,0 +1,195 @@
+"""Code summarisation: CodeXGLUE rows, or plain predictions and references."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from src.data.docstrings import without_docstring
+from src.data.prompts import render_user_turn
+from src.evaluation.benchmarks.base import SPLITS, Limit, Rows, check_covered, read_rows
+from src.evaluation.generators.samples import Decoding, Prompt, Sample
+from src.evaluation.statistics.bootstrap import Interval
+from src.evaluation.statistics.scores import ItemScore
+from src.evaluation.text.corpus import CORPUS_SCORES
+from src.evaluation.text.metrics import STUDY_METRICS, score_corpus, score_texts, text_metrics
+from src.utils.errors import UserError, unknown_choice
+from src.utils.files import sha256_json
+from src.utils.jsonl import iterate_jsonl
+
+TEXT_KEYS = ("prediction", "completion", "reference", "docstring", "text", "summary")
+ID_KEYS = ("id", "task_id", "idx", "url")
+
+
+class SummaryBenchmark:
+    """Describe a function in words; scored against its docstring.
+
+    Args:
+        name: In score tables.
+        rows: Rows in CodeXGLUE's format: a function of the split, or paths with `{split}`.
+        decoding: How answers are drawn.
+        user_prompt: The user turn; `{code}` is the function without its docstring.
+        task: The task it measures.
+        reference: Field of the reference: `docstring` (the study) or `docstring_tokens` (CodeXGLUE, joined by blanks).
+        metrics: Names from `src.evaluation.text.metrics`.
+        corpus: Names of corpus-level scores, from `src.evaluation.text.corpus`.
+        wordnet: For METEOR: a directory, `"auto"` or None (see `text_metrics`).
+        chat: Through the chat template; False: raw text.
+        limit: Most rows, also by split, spread evenly over all; None: all.
+        splits: Those that it has.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rows: Rows | None,
+        decoding: Decoding,
+        user_prompt: str = "{code}",
+        task: str = "codesum",
+        reference: str = "docstring",
+        metrics: Sequence[str] = STUDY_METRICS,
+        corpus: Sequence[str] = (),
+        wordnet: str | None = "auto",
+        chat: bool = True,
+        limit: Limit = None,
+        splits: Sequence[str] = SPLITS,
+    ) -> None:
+        self.name, self.task, self.decoding, self.chat = name, task, decoding, chat
+        self.user_prompt, self.reference, self.limit = user_prompt, reference, limit
+        self.metrics, self.corpus = text_metrics(metrics, wordnet), tuple(corpus)
+        for metric in self.corpus:
+            if metric not in CORPUS_SCORES:
+                raise unknown_choice("corpus score", metric, list(CORPUS_SCORES))
+        self.splits = tuple(splits)
+        self._source, self._rows = rows, dict[str, list[dict[str, Any]]]()
+
+    @property
+    def definitions(self) -> dict[str, str]:
+        """metric -> what it is, to print beside its values."""
+        scales = {1: "0 to 1", 100: "0 to 1; papers print 100 times as much"}
+        means = {metric.name: f"{metric.definition} ({scales[metric.published_scale]})" for metric in self.metrics}
+        return means | {name: f"{CORPUS_SCORES[name][0]} ({scales[100]})" for name in self.corpus}
+
+    def rows(self, split: str) -> list[dict[str, Any]]:
+        """The rows of a split, read once.
+
+        Raises:
+            UserError: A file is missing, or there are no rows.
+        """
+        if split not in self._rows:
+            if self._source is None:
+                raise UserError(f"benchmark {self.name} has no rows; set benchmark.rows=FILE, or give predictions=FILE")
+            self._rows[split] = read_rows(self._source, split, "benchmark.rows", self.limit)
+        return self._rows[split]
+
+    def items(self, split: str) -> dict[str, dict[str, Any]]:
+        """Item -> its row."""
+        return {self._id(number): row for number, row in enumerate(self.rows(split))}
+
+    def prompts(self, split: str) -> list[Prompt]:
+        """One prompt a row; ids are `<name>/<row number>`."""
+        turns = [
+            render_user_turn(self.user_prompt, code=without_docstring(row["code"]).rstrip("\n"))
+            for row in self.rows(split)
+        ]
+        return [Prompt(self._id(number), turn, chat=self.chat) for number, turn in enumerate(turns)]
+
+    def references(self, split: str) -> dict[str, str]:
+        """Prompt id -> reference."""
+        values = [row[self.reference] for row in self.rows(split)]
+        texts = [value if isinstance(value, str) else " ".join(value) for value in values]
+        return {self._id(number): text for number, text in enumerate(texts)}
+
+    def content_hash(self, split: str) -> str:
+        """Hash of prompts and references."""
+        return sha256_json([[prompt.text for prompt in self.prompts(split)], self.references(split)])
+
+    def score(self, samples: Sequence[Sample], split: str) -> list[ItemScore]:
+        """Score answers; the first sample of each row counts.
+
+        Raises:
+            UserError: A row without an answer, or an answer to no row.
+        """
+        references = self.references(split)
+        check_covered(list(references), samples, self.name)
+        return self._score({sample.task_id: sample.completion for sample in samples if sample.index == 0}, references)
+
+    def score_files(self, predictions: Path, references: Path) -> list[ItemScore]:
+        """Score `id<TAB>text` lines, or JSONL, against references of the same form; items are the ids.
+
+        Raises:
+            UserError: A malformed file, or ids without a partner.
+        """
+        wanted, got = read_texts(references), read_texts(predictions)
+        check_covered(list(wanted), [Sample(item, "", text) for item, text in got.items()], str(predictions))
+        return self._score(got, wanted)
+
+    def corpus_scores(self, samples: Sequence[Sample], split: str) -> dict[str, Interval]:
+        """Corpus-level scores of the first samples."""
+        texts = {sample.task_id: sample.completion for sample in samples if sample.index == 0}
+        return self._score_corpus(texts, self.references(split))
+
+    def corpus_scores_of_files(self, predictions: Path, references: Path) -> dict[str, Interval]:
+        """Corpus-level scores of what `score_files` scores."""
+        return self._score_corpus(read_texts(predictions), read_texts(references))
+
+    def _score_corpus(self, predictions: Mapping[str, str], references: Mapping[str, str]) -> dict[str, Interval]:
+        return score_corpus([predictions[item] for item in references], list(references.values()), self.corpus)
+
+    def _score(self, predictions: Mapping[str, str], references: Mapping[str, str]) -> list[ItemScore]:
+        items = list(references)
+        scored = score_texts([predictions[item] for item in items], [references[item] for item in items], self.metrics)
+        return [
+            ItemScore(item, metric, value)
+            for metric, values in scored.items()
+            for item, value in zip(items, values, strict=True)
+        ]
+
+    def _id(self, number: int) -> str:
+        return f"{self.name}/{number}"
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """Texts by id, from `id<TAB>text` lines or `.jsonl(.gz)` with an id and a text field.
+
+    Args:
+        path: JSONL rows name the id `id`, `task_id`, `idx` or `url` (or none: the row number) and the text
+            `prediction`, `completion`, `reference`, `docstring`, `text` or `summary`.
+
+    Raises:
+        UserError: The file is missing, a line has no tab, a row no text, or an id comes twice.
+    """
+    pairs = _json_pairs(path) if path.name.endswith((".jsonl", ".jsonl.gz")) else _tab_pairs(path)
+    texts = dict(pairs)
+    if len(texts) < len(pairs):
+        twice = next(item for number, (item, _) in enumerate(pairs) if item in dict(pairs[:number]))
+        raise UserError(f"{path}: id {twice} comes twice")
+    if not texts:
+        raise UserError(f"{path} is empty")
+    return texts
+
+
+def _tab_pairs(path: Path) -> list[tuple[str, str]]:
+    if not path.is_file():
+        raise UserError(f"no such file: {path}")
+    pairs = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        item, tab, text = line.partition("\t")
+        if not line.strip():
+            continue
+        if not tab:
+            raise UserError(f"{path}, line {number}: expected id<TAB>text, got {line[:40]!r}")
+        pairs.append((item.strip(), text))
+    return pairs
+
+
+def _json_pairs(path: Path) -> list[tuple[str, str]]:
+    pairs = []
+    for number, row in enumerate(iterate_jsonl(path)):
+        item = next((str(row[key]) for key in ID_KEYS if key in row), str(number))
+        text = next((row[key] for key in TEXT_KEYS if isinstance(row.get(key), str)), None)
+        if text is None:
+            raise UserError(f"{path}, row {number + 1}: expected one of {', '.join(TEXT_KEYS)}, got {sorted(row)}")
+        pairs.append((item, text))
+    return pairs

@@ -1,0 +1,169 @@
+"""Contamination check of files: `python -m src.evaluation.contamination.files --train FILE... --benchmark FILE`.
+
+Writes `contamination.csv` (a row an item) and, with `--scores items.csv`, `clean_scores.csv`. `evaluate.py
+contamination=FILE` does the same for what it scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from src.data.records import Record, find_data
+from src.evaluation.contamination.overlap import Document, Finding, clean_scores, find_contamination
+from src.evaluation.statistics.scores import ItemScore
+from src.utils.errors import UserError
+from src.utils.files import atomic_open
+from src.utils.progress import track
+
+TEXT_FIELDS = (
+    *("prompt", "text", "question", "instruction", "input", "docstring"),
+    *("answer", "output", "solution", "completion", "canonical_solution", "code", "4o_solution", "r1_solution"),
+)
+CODE_FIELDS = ("code", "solution", "canonical_solution", "answer", "output", "completion", "4o_solution", "r1_solution")
+ID_FIELDS = ("task_id", "url", "question_id", "id")
+_FENCED = re.compile(r"```(?:python|py)?\s*\n(.*?)```", re.DOTALL)
+
+
+def document(row: dict[str, Any], number: int, origin: str) -> Document:
+    """A row of any of the known forms: EvalPlus, MBPP, CodeXGLUE, KodCode, Alpaca, chats, or our own examples.
+
+    Args:
+        row: The row.
+        number: Of the row in its file, for rows without an id.
+        origin: Name of the file, likewise.
+    """
+    turns = [
+        str(turn.get("value", turn.get("content", ""))) for turn in row.get("conversations", row.get("messages", []))
+    ]
+    texts = [row[field] for field in TEXT_FIELDS if isinstance(row.get(field), str)] + turns
+    texts += [str(test) for test in row.get("test_list") or ()]
+    programs = [row[field] for field in CODE_FIELDS if isinstance(row.get(field), str)] + turns
+    programs = [program for text in programs for program in (_FENCED.findall(text) or [text])]
+    if "canonical_solution" in row:
+        programs.append(str(row["prompt"]) + row["canonical_solution"])
+    return Document(_id(row, number, origin), tuple(texts), tuple(programs))
+
+
+def documents(files: Iterable[Path | str], keep: Mapping[str, Any] | None = None) -> Iterator[Document]:
+    """Rows of `.jsonl`, `.json` (a list), `.parquet` files, plain or gzipped, and of data sets of the Hub.
+
+    Args:
+        files: File patterns, or `owner/name` of data sets.
+        keep: Field -> value, or [first, last] of numbers: other rows are passed over.
+
+    Raises:
+        UserError: A file is missing or malformed, a row lacks a field of `keep`, or no rows are left.
+    """
+    number = 0
+    for name in files:
+        origin = Path(name).name.split(".")[0]
+        for place, record in enumerate(find_data([str(name)], "train", "contamination").records()):
+            if all(_is_kept(record, field, wanted) for field, wanted in (keep or {}).items()):
+                number += 1
+                yield document(record.fields, place, origin)
+    if not number:
+        raise UserError(f"no training rows to check against; mend contamination_keep ({dict(keep or {})})")
+
+
+def check_benchmarks(
+    benchmarks: Mapping[str, Mapping[str, dict[str, Any]]], training: Iterable[Document]
+) -> dict[str, list[Finding]]:
+    """Compare training rows, read once, with all items of several benchmarks.
+
+    Args:
+        benchmarks: Name -> item -> its row.
+        training: Any number of rows.
+
+    Returns:
+        Name -> a finding an item, named as given.
+    """
+    places = [(name, item) for name, items in benchmarks.items() for item in items]
+    rows = [document(benchmarks[name][item], 0, f"{name}/{item}") for name, item in places]
+    found: dict[str, list[Finding]] = {name: [] for name in benchmarks}
+    for (name, item), finding in zip(places, find_contamination(training, rows), strict=True):
+        found[name].append(dataclasses.replace(finding, item=item))
+    return found
+
+
+def finding_rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """One row an item, with its verdict."""
+    return [
+        {**asdict(finding), "overlap": round(finding.overlap, 4), "verdict": finding.verdict} for finding in findings
+    ]
+
+
+def clean_score_rows(scores: Sequence[ItemScore], findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """One row a metric: its mean over all items and over the clean ones, each with n and interval."""
+    rows = []
+    for metric, intervals in clean_scores(scores, findings).items():
+        row: dict[str, Any] = {"metric": metric}
+        for name, interval in zip(("all", "clean"), intervals, strict=True):
+            values = asdict(interval) if interval else {**dict.fromkeys(("mean", "low", "high")), "n": 0}
+            row |= {f"{name}_{field}": values[field] for field in ("n", "mean", "low", "high")}
+        rows.append(row)
+    return rows
+
+
+def counts(findings: Sequence[Finding]) -> str:
+    """How many items of each verdict, in words."""
+    verdicts = [finding.verdict for finding in findings]
+    found = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in ("clean", "between", "dirty"))
+    return f"{found} of {len(findings)} items"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description="Compare training files with a benchmark.")
+    parser.add_argument("--train", nargs="+", type=Path, required=True, help=".jsonl(.gz) or .json(.gz)")
+    parser.add_argument("--benchmark", type=Path, required=True, help="problems or rows, likewise")
+    parser.add_argument("--scores", type=Path, help="items.csv of an evaluation on that benchmark")
+    parser.add_argument("--output", type=Path, default=Path("."), help="directory of the tables")
+    given = parser.parse_args(arguments)
+    items = list(documents([given.benchmark]))
+    findings = find_contamination(track(documents(given.train), "training rows"), items)
+    _write_csv(finding_rows(findings), given.output / "contamination.csv")
+    if given.scores is not None:
+        with given.scores.open(encoding="utf-8") as file:
+            scores = [ItemScore(row["item"], row["metric"], float(row["value"])) for row in csv.DictReader(file)]
+        _write_csv(clean_score_rows(scores, findings), given.output / "clean_scores.csv")
+    print(counts(findings))
+
+
+def _is_kept(record: Record, field: str, wanted: Any) -> bool:
+    if field not in record.fields:
+        raise UserError(f"{record.place}: no field {field!r}; mend contamination_keep")
+    value = record.fields[field]
+    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
+        first, last = wanted
+        return bool(first <= value <= last)
+    return bool(value == wanted)
+
+
+def _id(row: dict[str, Any], number: int, origin: str) -> str:
+    """`Mbpp/601` for rows of MBPP itself, whose ids are numbers; else the row's own id, or file and row number."""
+    value = next((row[field] for field in ID_FIELDS if row.get(field) is not None), None)
+    if isinstance(value, int) and "test_list" in row:
+        return f"Mbpp/{value}"
+    return str(value) if value is not None else f"{origin}/{number}"
+
+
+def _write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    with atomic_open(path) as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

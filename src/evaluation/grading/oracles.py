@@ -1,0 +1,111 @@
+"""When is an output right? EvalPlus 0.3.1's rules, applied outside the untrusted program's process."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from evalplus.eval._special_oracle import MBPP_OUTPUT_NOT_NONE_TASKS, MBPP_OUTPUT_SET_EQ_TASKS
+
+from src.evaluation.grading.problems import Problem
+from src.evaluation.sandbox.decode import Undecodable, refuse_collisions
+
+FLOAT_ATOL = 1e-6  # what `atol` becomes from the first expected float of a suite on
+RTOL = 1e-7
+
+
+class Oracle:
+    """The comparison rule of one problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        mbpp = problem.dataset == "mbpp"
+        name = problem.entry_point
+        self.atol = problem.atol
+        special = {"humaneval": name == "find_zero", "mbpp": name != "find_zero"}
+        self.name = name if special.get(problem.dataset, False) else ""
+        self.only_not_none = mbpp and name in MBPP_OUTPUT_NOT_NONE_TASKS
+        self.as_sets = mbpp and name in MBPP_OUTPUT_SET_EQ_TASKS
+
+    @property
+    def equal_is_right(self) -> bool:
+        """True where an output equal to the expected one is right without further questions."""
+        return self.name != "find_zero" and not self.only_not_none
+
+    def is_right(self, arguments: Any, output: Any, expected: Any, floats_before: bool, floats: bool) -> bool:
+        """Judge one output.
+
+        Args:
+            arguments: What the function was called with.
+            output: What the program returned, rebuilt.
+            expected: What the reference solution returned (for "not None" problems: whether it returned anything).
+            floats_before: An earlier expected output of the same suite consisted of floats.
+            floats: Such an output came earlier, or `expected` is one.
+        """
+        before = self.atol or (FLOAT_ATOL if floats_before else 0.0)
+        after = self.atol or (FLOAT_ATOL if floats else 0.0)
+        try:
+            with np.errstate(all="ignore"):
+                if self.name == "find_zero":
+                    [coefficients] = arguments
+                    return bool(abs(_polynomial(coefficients, output)) <= before)
+                exact = self._exact(arguments, output, expected, before)
+                return True if exact else after != 0 and _close(output, expected, after)
+        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError, MemoryError):
+            return False  # EvalPlus counts an output that cannot be compared as wrong
+        except Undecodable:
+            return False
+
+    def _exact(self, arguments: Any, output: Any, expected: Any, atol: float) -> bool:
+        if self.only_not_none:
+            return bool(output == expected if isinstance(output, bool) else expected == (output is not None))
+        if self.as_sets:
+            refuse_collisions(output)
+            return set(output) == set(expected)
+        equal = output == expected
+        if self.name == "are_equivalent":
+            return True
+        if self.name == "sum_div":
+            return bool(equal or output == 0)
+        if self.name == "surface_Area":
+            return bool(equal or abs(output - _pyramid_surface(*arguments)) <= atol)
+        if self.name == "digit_distance_nums":
+            return bool(equal or output == _digit_distance(*arguments))
+        return bool(equal)
+
+
+def is_floats(body: bytes) -> bool:
+    """EvalPlus's `is_floats` on the marshal bytes of a plain value: a float, or a non-empty list or tuple of them."""
+    if body[:1] == b"g":
+        return True
+    count = int.from_bytes(body[1:5], "little")
+    return body[:1] in b"[(" and count > 0 and len(body) == 5 + 9 * count and body[5::9] == b"g" * count
+
+
+def _close(output: Any, expected: Any, atol: float) -> bool:
+    if type(output) is not type(expected):
+        return False
+    if isinstance(expected, list | tuple) and len(output) != len(expected):
+        return False
+    first, second = np.asarray(output), np.asarray(expected)
+    # Broadcasting an n x 1 answer against n numbers would fill n * n places.
+    if math.prod(np.broadcast_shapes(first.shape, second.shape)) > 4 * (first.size + second.size):
+        return False
+    return bool(np.allclose(first, second, rtol=RTOL, atol=atol))
+
+
+def _polynomial(coefficients: list[float], x: float) -> float:
+    return sum(coefficient * math.pow(x, power) for power, coefficient in enumerate(coefficients))
+
+
+def _pyramid_surface(base_edge: float, height: float) -> int:
+    """Mbpp/581 where `height` is taken as the distance from base to apex."""
+    slant = math.sqrt((base_edge / 2) ** 2 + height**2)
+    return round(base_edge**2 + 2 * base_edge * slant)
+
+
+def _digit_distance(first: int, second: int) -> int:
+    """Mbpp/558 on numbers padded to equal length."""
+    width = max(len(str(first)), len(str(second)))
+    pairs = zip(str(first).zfill(width), str(second).zfill(width), strict=True)
+    return sum(abs(int(a) - int(b)) for a, b in pairs)

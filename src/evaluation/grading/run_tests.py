@@ -1,0 +1,161 @@
+"""One program on one list of inputs: run it, and compare what it claims with what is expected, as it comes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.evaluation.grading.expected_outputs import FULL_BYTES, with_long_outputs
+from src.evaluation.grading.oracles import Oracle
+from src.evaluation.grading.problems import Problem
+from src.evaluation.grading.truths import SMALL_BYTES, Expected, Suite
+from src.evaluation.sandbox import protocol
+from src.evaluation.sandbox.decode import Undecodable, decode
+from src.evaluation.sandbox.jobs import End, Frame, Job
+from src.evaluation.sandbox.pool import Sandbox
+from src.evaluation.sandbox.worker import Worker, WorkerDied
+
+PASS, FAIL, TIMEOUT = "pass", "fail", "timeout"
+LOAD_SECONDS = 10.0  # CPU, for a program's top level with its imports
+SUITE_SECONDS = 60.0  # CPU, for a whole suite (EvalPlus's cap), more where the reference solution itself is slow
+LONGEST_REASON = 300
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a program achieved on one suite.
+
+    Attributes:
+        status: `pass`, `fail` or `timeout`.
+        why: Empty where it passed.
+        doubtful: Other programs may be to blame: it ran out of time, or the kernel killed it (out of memory).
+    """
+
+    status: str
+    why: str = ""
+    doubtful: bool = False
+
+
+def run_suite(
+    worker: Worker,
+    candidates: tuple[str, ...],
+    problem: Problem,
+    plus: bool,
+    suite: Suite,
+    sandbox: Sandbox,
+    cache: Path | None,
+) -> Outcome:
+    """Run a program on one list of inputs; large outputs that differ bit by bit are asked for again in full.
+
+    Args:
+        worker: Where it runs.
+        candidates: The program's texts.
+        problem: Its problem.
+        plus: On `problem.plus_input`; False: on `problem.base_input`.
+        suite: The expected outputs.
+        sandbox: For its limits.
+        cache: Directory of expected outputs.
+    """
+    inputs, packed = (problem.plus_input, problem.packed_plus) if plus else (problem.base_input, problem.packed_base)
+    inline, deaths = SMALL_BYTES, 0
+    while deaths < 2:
+        judge = _Judge(Oracle(problem), inputs, suite)
+        try:
+            end = worker.run(_job(candidates, problem, packed, suite, sandbox, inline), judge)
+        except WorkerDied:
+            deaths += 1
+            continue
+        if judge.wants_full and inline < FULL_BYTES:
+            inline = FULL_BYTES
+            truth = with_long_outputs(problem, worker, cache)
+            suite = dataclasses.replace(suite, expected=(truth.plus if plus else truth.base).expected)
+            continue
+        return judge.conclude(end)
+    return Outcome(FAIL, "the sandbox ended twice", doubtful=True)
+
+
+def _job(
+    candidates: tuple[str, ...], problem: Problem, inputs: bytes, suite: Suite, sandbox: Sandbox, inline: int
+) -> Job:
+    limits = [max(sandbox.min_seconds, sandbox.factor * seconds) for seconds in suite.seconds]
+    longest = max(SUITE_SECONDS, sandbox.factor * sum(suite.seconds))
+    return Job(
+        candidates=candidates,
+        entry_point=problem.entry_point,
+        inputs=inputs,
+        cpu_limits=(LOAD_SECONDS, *limits),
+        cpu_total=LOAD_SECONDS + min(longest, sum(limits)),
+        memory=sandbox.memory_mb << 20,
+        inline=inline,
+    )
+
+
+class _Judge:
+    """Compares a program's outputs with the expected ones as they arrive; false ends the program."""
+
+    def __init__(self, oracle: Oracle, inputs: list[Any], suite: Suite) -> None:
+        self.oracle = oracle
+        self.inputs = inputs
+        self.suite = suite
+        self.right = 0
+        self.wants_full = False
+        self.why = ""
+
+    def __call__(self, frame: Frame) -> bool:
+        if frame.kind in (protocol.RAISED, protocol.UNUSABLE):
+            where = f"input {self.right}: " if frame.kind == protocol.RAISED else ""
+            self.why = where + frame.body[:LONGEST_REASON].decode("utf-8", "replace")
+            return False
+        if frame.index != self.right or self.right >= len(self.inputs):
+            self.why = "output that no input asked for"
+            return False
+        if not self._is_right(frame, self.suite.expected[self.right]):
+            self.why = f"input {self.right}: wrong output"
+            return False
+        self.right += 1
+        return True
+
+    def conclude(self, end: End) -> Outcome:
+        """The outcome once the program has ended."""
+        where = f"input {self.right}: "
+        if self.why:
+            return Outcome(FAIL, self.why)
+        if end.reason in (protocol.CPU_LIMIT, protocol.WALL_LIMIT):
+            return Outcome(TIMEOUT, where + end.reason, doubtful=True)
+        if self.right == len(self.inputs):
+            return Outcome(PASS)
+        killed = (
+            end.reason == protocol.EXITED and os.WIFSIGNALED(end.status) and os.WTERMSIG(end.status) == signal.SIGKILL
+        )
+        return Outcome(FAIL, f"{where}the program's process ended (wait status {end.status})", doubtful=killed)
+
+    def _is_right(self, frame: Frame, expected: Expected) -> bool:
+        if frame.kind == protocol.DIGEST:
+            return self._is_right_by_digest(frame, expected)
+        body = expected.body()
+        if expected.exact and self.oracle.equal_is_right and frame.kind == expected.kind and frame.body == body:
+            return True
+        if body is None:
+            return False
+        try:
+            output, wanted = decode(frame.kind, frame.body), decode(expected.kind, body)
+        except Undecodable:
+            return False
+        first = self.suite.first_float
+        return self.oracle.is_right(self.inputs[self.right], output, wanted, self.right > first, self.right >= first)
+
+    def _is_right_by_digest(self, frame: Frame, expected: Expected) -> bool:
+        if len(frame.body) != protocol.DIGEST_BODY.size:
+            return False
+        kind, size, digest = protocol.DIGEST_BODY.unpack(frame.body)
+        if expected.exact and self.oracle.equal_is_right:
+            if (kind, size, digest) == (expected.kind, expected.size, expected.digest):
+                return True
+        elif self.oracle.only_not_none:
+            return expected.body() == b"T"
+        self.wants_full = max(size, expected.size) <= FULL_BYTES
+        return False

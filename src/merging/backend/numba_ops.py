@@ -1,0 +1,223 @@
+"""The arithmetic of ops.py compiled with numba, for CPU tensors; equal to it to the last bit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from src.merging.backend import numba_deltas as delta_kernels
+from src.merging.backend import numba_kernels as kernels
+from src.merging.backend import numba_ranks as rank_kernels
+from src.merging.backend.combine import total_weight
+from src.merging.backend.della_probabilities import rank_probabilities
+from src.merging.backend.merge_blocks import Emission, Emitter, PlainEmitter
+from src.merging.backend.torch_ops import Values
+from src.merging.engine.point import PointRun
+from src.merging.methods.rule import BlockMerge
+from src.merging.methods.task_vectors import Combination, Mean
+from src.merging.tensors.blocks import Block, Delta, Stack
+from src.merging.tensors.reductions import UNIT
+
+LEVELS = ((20, 11), (10, 10), (0, 10))  # shift and number of the bits that each pass of a selection looks at
+
+
+class FusedOps:
+    """Numba kernels on blocks in memory that each thread reuses."""
+
+    block = 1 << 18  # a thread's buffers take some 20 MB; smaller ones fit a nearer cache, but Python's share grows
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def buffer(self, key: Any, size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        """See `Ops`."""
+        raw = self.array((key, dtype), (size * dtype.itemsize,), np.uint8)
+        return torch.from_numpy(raw).view(dtype)
+
+    def widen(self, stored: torch.Tensor, out: torch.Tensor) -> None:
+        """See `Ops`."""
+        if stored.dtype is torch.bfloat16:
+            kernels.widen_bfloat16(stored.view(torch.uint16).numpy(), out.numpy().view(np.uint32))
+        else:
+            out.copy_(stored)
+
+    def subtract(self, left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
+        """See `Ops`."""
+        kernels.subtract(left.numpy(), right.numpy(), out.numpy())
+
+    def array(self, key: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """This thread's array under `key`; its contents last until the key is asked for again."""
+        held: dict[Any, np.ndarray] = self._local.__dict__
+        size = int(np.prod(shape))
+        if key not in held or held[key].size < size or held[key].dtype != dtype:
+            held[key] = np.empty(size, dtype)
+        return held[key][:size].reshape(shape)
+
+    def fold(self, values: torch.Tensor, power: int) -> list[float]:
+        """See `Ops`."""
+        sums = np.empty(-(-values.numel() // UNIT))
+        kernels.fold(values.numpy(), power, self.array("fold", (UNIT,), np.float64), sums)
+        found: list[float] = sums.tolist()
+        return found
+
+    def survey(self, block: Block, index: int) -> tuple[list[float], list[float]]:
+        """See `Ops`."""
+        units = -(-(block.stop - block.start) // UNIT)
+        absolute, squares = np.empty(units), np.empty(units)
+        delta_kernels.survey(_stored(block, 0), _stored(block, index + 1), absolute, squares)
+        return absolute.tolist(), squares.tolist()
+
+    def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> None:
+        """See `Ops`."""
+        kernels.keep_between(delta.numpy(), np.float32(low), np.float32(high), np.float32(scale), out.numpy())
+
+    def keep_drawn(
+        self, delta: torch.Tensor, seed: int, start: int, density: float, scale: float, out: torch.Tensor
+    ) -> None:
+        """See `Ops`."""
+        limit = np.float32(density)
+        kernels.keep_drawn(delta.numpy(), np.uint64(seed), start, limit, np.float32(scale), out.numpy())
+
+    def keep_masked(self, delta: torch.Tensor, mask: Any, start: int, scale: float, out: torch.Tensor) -> None:
+        """See `Ops`."""
+        kernels.keep_masked(delta.numpy(), mask[start // 8 :], np.float32(scale), out.numpy())
+
+    def order_statistics(
+        self, stack: Stack, key: Any, values: Sequence[Values], positions: Sequence[int]
+    ) -> list[list[float]]:
+        """See `Ops`: three passes that each narrow the place of a position down to one bucket of a histogram."""
+        prefixes = {(k, position): 0 for k in range(len(values)) for position in positions}
+        left = {place: place[1] for place in prefixes}  # position inside the bucket of the prefix
+        for shift, width in LEVELS:
+            wanted = tuple(sorted({(k, prefix) for (k, _), prefix in prefixes.items()}))
+            make = partial(self._histograms, stack, values, shift, width, wanted)
+            counts = stack.once(("histograms", key, shift, wanted), make)
+            for place, prefix in prefixes.items():
+                here = counts[place[0], prefix]
+                upto = np.cumsum(here)
+                bucket = int(np.searchsorted(upto, left[place], side="right"))
+                left[place] -= int(upto[bucket] - here[bucket])
+                prefixes[place] = (prefix << width) | bucket
+        magnitudes = {place: float(np.array(prefix, np.uint32).view(np.float32)) for place, prefix in prefixes.items()}
+        return [[magnitudes[k, position] for position in positions] for k in range(len(values))]
+
+    def _histograms(
+        self, stack: Stack, values: Sequence[Values], shift: int, width: int, wanted: Sequence[tuple[int, int]]
+    ) -> dict[tuple[int, int], np.ndarray]:
+        """Of each wanted (index of values, prefix) the histogram of the next bits."""
+
+        def count(block: Block) -> np.ndarray:
+            counts = np.zeros((len(wanted), 1 << width), np.int64)
+            for (k, prefix), row in zip(wanted, counts, strict=True):
+                look = (np.uint32(shift), np.uint32(prefix), np.uint32(shift + width), row)
+                if isinstance(one := values[k], Delta):
+                    delta_kernels.count_deltas(_stored(block, 0), _stored(block, one.index + 1), *look)
+                else:
+                    rank_kernels.count_bits(one(block).numpy().view(np.uint32), *look)
+            return counts
+
+        return dict(zip(wanted, np.sum(stack.map(count), axis=0), strict=True))
+
+    def rank_masks(self, stack: Stack, seeds: Sequence[int], density: float, epsilon: float) -> list[Any]:
+        """See `Ops`: one bit an element."""
+        by_rank = rank_probabilities(stack.row, density, epsilon).numpy()
+        packed = [np.empty(-(-stack.numel // 8), np.uint8) for _ in seeds]
+
+        def draw(block: Block) -> None:
+            mask = self.array("mask", (block.stop - block.start,), np.uint8)
+            for index, seed in enumerate(seeds):
+                parents = _stored(block, 0), _stored(block, index + 1)
+                delta_kernels.mask_deltas(*parents, by_rank, np.uint64(seed), block.start, mask)
+                packed[index][block.start // 8 : -(-block.stop // 8)] = np.packbits(mask, bitorder="little")
+
+        stack.map_rows(draw)
+        return packed
+
+    def emitters(
+        self, name: str, merges: Mapping[PointRun, BlockMerge], factors: Mapping[PointRun, float]
+    ) -> list[Emitter]:
+        """See `Ops`: points that combine the same parts are emitted together."""
+        groups: dict[Any, dict[PointRun, Any]] = {}
+        for run, merge in merges.items():
+            groups.setdefault(_group(run, merge), {})[run] = merge
+        return [self._emitter(name, group, factors) for group in groups.values()]
+
+    def _emitter(self, name: str, group: dict[PointRun, Any], factors: Mapping[PointRun, float]) -> Emitter:
+        first, merge = next(iter(group.items()))
+        if isinstance(merge, (Combination, Mean)):
+            return FusedEmitter(name, group, [factors.get(run, 1.0) for run in group], self)
+        return PlainEmitter(first, merge, factors.get(first, 1.0), self)
+
+
+class FusedEmitter:
+    """All points that combine the same parts in the same way.
+
+    Args:
+        name: Tensor name.
+        group: Points and what they do, all `Combination` or all `Mean`.
+        factors: Norm-matching factor of each.
+        ops: Provides memory.
+    """
+
+    def __init__(self, name: str, group: Mapping[PointRun, Any], factors: Sequence[float], ops: FusedOps) -> None:
+        self._name = name
+        self._runs = list(group)
+        self._merges = list(group.values())
+        self._ops = ops
+        self._weights = np.array([merge.weights for merge in self._merges], np.float32)
+        self._normalize = np.array([merge.normalize for merge in self._merges])
+        self._totals = np.array([total_weight(m.weights) if m.normalize else 1.0 for m in self._merges], np.float32)
+        self._factors = np.array(factors, np.float32)
+
+    def __call__(self, block: Block) -> Iterator[Emission]:
+        """See `Emitter`."""
+        size = block.stop - block.start
+        out = self._ops.array("out", (len(self._runs), size), np.float32)
+        sums = self._ops.array("sums", (len(self._runs), -(-size // UNIT)), np.float64)
+        self._merge(block, out, sums)
+        for run, values, squares in zip(self._runs, out, sums, strict=True):
+            yield run, self._cast(run, values), squares.tolist()
+
+    def _merge(self, block: Block, out: np.ndarray, sums: np.ndarray) -> None:
+        merge = self._merges[0]
+        base = block.base.numpy()
+        if isinstance(merge, Mean):
+            values = self._stack([block.specialist(k) for k in range(len(merge.weights))])
+            kernels.mean(values, base, self._weights, self._totals, self._factors, out, sums)
+            return
+        parts = self._stack([part(block) for part in merge.parts])
+        lambdas = np.array([one.lambda_ for one in self._merges], np.float32)
+        factors = np.stack([lambdas, self._factors], axis=1)
+        kernels.combine(parts, base, self._weights, factors, merge.consensus, self._normalize, self._totals, out, sums)
+
+    def _stack(self, parts: Sequence[torch.Tensor]) -> np.ndarray:
+        stacked = self._ops.array("parts", (len(parts), parts[0].numel()), np.float32)
+        for row, part in zip(stacked, parts, strict=True):
+            row[:] = part.numpy()
+        return stacked
+
+    def _cast(self, run: PointRun, values: np.ndarray) -> torch.Tensor:
+        if run.output_dtype(self._name) is not torch.bfloat16:
+            return torch.from_numpy(values)
+        rounded = self._ops.array("rounded", values.shape, np.uint16)
+        kernels.round_bfloat16(values.view(np.uint32), rounded)
+        return torch.from_numpy(rounded).view(torch.bfloat16)
+
+
+def _stored(block: Block, parent: int) -> np.ndarray:
+    """A parent's values as the kernels read them: float32, or bfloat16 as uint16; other dtypes are widened first."""
+    stored = block.stored(parent)
+    if stored.dtype is torch.bfloat16:
+        return stored.view(torch.uint16).numpy()
+    return (block.base if parent == 0 else block.specialist(parent - 1)).numpy()
+
+
+def _group(run: PointRun, merge: BlockMerge) -> Any:
+    if isinstance(merge, Combination):
+        return "combination", tuple(id(part) for part in merge.parts), merge.consensus
+    return "mean" if isinstance(merge, Mean) else run

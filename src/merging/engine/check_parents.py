@@ -1,0 +1,86 @@
+"""Do these checkpoints belong together? Asked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from src.merging.recipe import Recipe
+from src.merging.tensors.parent import Parent
+from src.merging.tensors.tokenizer_json import read_vocabulary, vocabulary_differences
+from src.merging.tensors.vocabulary import ROWS
+from src.utils.errors import UserError, first_differences
+
+
+def check_parents(base: Parent, specialists: Mapping[str, Parent], same_tokens: bool = True) -> None:
+    """All parents have the same tensors, shapes, dtypes and tied weights, and the same tokenizer if `same_tokens`.
+
+    Raises:
+        UserError: They differ; the first five differences are listed.
+    """
+    if not specialists:
+        raise UserError("nothing to merge: name at least one specialist, specialists.codegen=DIR")
+    for label, parent in specialists.items():
+        differences = table_differences(base, parent)
+        if differences:
+            message = f"{parent.path} ({label}) does not fit {base.path} (base)"
+            raise UserError(first_differences(message, differences) + _way_out(base, parent))
+        if parent.tied != base.tied:
+            raise UserError(
+                f"{parent.path} ({label}) has tie_word_embeddings={parent.tied}, {base.path} (base) {base.tied}: "
+                "export both the same way"
+            )
+        if same_tokens:
+            _check_tokenizer(base, label, parent)
+
+
+def table_differences(base: Parent, parent: Parent) -> list[str]:
+    """Missing, extra, misshapen and differently typed tensors of `parent`, in the order of their names."""
+    found = []
+    for name in sorted({*base.table, *parent.table}):
+        expected, got = base.table.get(name), parent.table.get(name)
+        if got is None:
+            found.append(f"{name} is missing")
+        elif expected is None:
+            found.append(f"{name} is not in the base")
+        elif got.shape != expected.shape:
+            found.append(f"{name} has shape {list(got.shape)}, expected {list(expected.shape)}")
+        elif got.dtype != expected.dtype and name not in parent.computed:
+            found.append(f"{name} has dtype {_short(got.dtype)}, expected {_short(expected.dtype)}")
+    return found
+
+
+def check_excludes(recipes: Sequence[Recipe], names: Sequence[str]) -> None:
+    """A pattern that matches no tensor is a mistake.
+
+    Raises:
+        UserError: `merge.exclude` matches nothing.
+    """
+    for recipe in recipes:
+        if recipe.exclude is not None and not any(recipe.excludes(name) for name in names):
+            raise UserError(
+                f"merge.exclude={recipe.exclude!r} matches no tensor; there are {', '.join(names[:5])}, ..."
+            )
+
+
+def _check_tokenizer(base: Parent, label: str, parent: Parent) -> None:
+    ours, theirs = read_vocabulary(base.path), read_vocabulary(parent.path)
+    if ours is None or theirs is None:
+        return  # weights without a tokenizer (an adapter, a bare export) are merged as they are
+    differences = vocabulary_differences(ours.ids, theirs.ids)
+    if differences:
+        message = f"the tokenizer of {parent.path} ({label}) differs from the base's"
+        raise UserError(first_differences(message, differences) + "; merge.tokenizer=union or base merges by token")
+
+
+def _way_out(base: Parent, parent: Parent) -> str:
+    """Embeddings padded to different heights are common among sizes of one family."""
+    common = [name for name in base.table if name in parent.table and base.table[name] != parent.table[name]]
+    if common and all(ROWS.search(name) for name in common):
+        return "; merge.tokenizer=shared merges the rows that all have"
+    return ""
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,184 @@
+"""Any number of merge points of the same parents in one pass over their tensors.
+
+Every tensor of every parent is read once and sparsified once a sparsifier; then all points are emitted block by block.
+Arithmetic is float32 with one cast on write; nothing depends on the order of tensors or the number of threads.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+
+from src.merging.backend.torch_ops import Ops, choose_ops
+from src.merging.engine.check_parents import check_excludes, check_parents
+from src.merging.engine.check_same_base import check_kinship
+from src.merging.engine.outputs import Sink
+from src.merging.engine.point import PointRun
+from src.merging.engine.strength import LayerStrength
+from src.merging.methods.rule import BlockMerge
+from src.merging.recipe import Recipe
+from src.merging.tensors.blocks import Block, Stack
+from src.merging.tensors.parent import Parent
+from src.merging.tensors.reading import Held, open_stack
+from src.merging.tensors.vocabulary import Aligned, align_vocabulary
+from src.utils.errors import UserError
+from src.utils.progress import track
+
+GPU_THREADS = 2  # one block is handed over while the next is computed; each holds memory on the device
+
+
+@dataclass(frozen=True)
+class Point:
+    """A merge point and where its tensors go."""
+
+    recipe: Recipe
+    sink: Sink
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a point.
+
+    Args:
+        recipe: The point.
+        strength: Realised strength by layer; empty where the point failed.
+        error: Why the point failed (disk full, a method that cannot take these parents), or None.
+    """
+
+    recipe: Recipe
+    strength: list[LayerStrength]
+    error: UserError | None
+
+
+def merge_grid(
+    base: Parent,
+    specialists: Mapping[str, Parent],
+    points: Sequence[Point],
+    key: str = "",
+    names: Collection[str] | None = None,
+    workers: int | None = None,
+    ops: Ops | None = None,
+    device: str = "cpu",
+) -> list[Outcome]:
+    """Merge all points in one pass; a point that fails leaves the others unharmed.
+
+    Args:
+        base: What the specialists were fine-tuned from.
+        specialists: K parents by name; their order is that of the coefficients.
+        points: Recipes and sinks.
+        key: Hash of the parents (say, of their fingerprints): an interrupted merge is only resumed under the same key.
+        names: Only these tensors (for a sink that takes some of a merge); None takes all.
+        workers: Threads; None takes all cores. The result does not depend on it.
+        ops: Arithmetic, plain or compiled; None takes what is faster. The result does not depend on it.
+        device: Where the arithmetic is done; the result does not depend on it.
+
+    Returns:
+        One outcome a point, in order.
+
+    Raises:
+        UserError: The parents do not belong together, or hold NaN.
+
+    Example:
+        >>> [outcome] = merge_grid(base, specialists, [Point(recipe, ToDirectory(path))])  # doctest: +SKIP
+    """
+    check_excludes([point.recipe for point in points], base.names)
+    families = aligned_families(base, specialists, {point.recipe.tokenizer for point in points} or {"equal"})
+    runs: dict[int, PointRun] = {}
+    for mode, family in families.items():
+        chosen = [index for index, point in enumerate(points) if point.recipe.tokenizer == mode]
+        opened = [PointRun(points[i].recipe, points[i].sink, family.base, tuple(specialists), key) for i in chosen]
+        one_pass(family.base, family.specialists, opened, names, workers, ops, torch.device(device))
+        runs |= dict(zip(chosen, opened, strict=True))
+    return [Outcome(run.recipe, run.strength(), run.error) for _, run in sorted(runs.items())]
+
+
+def aligned_families(base: Parent, specialists: Mapping[str, Parent], modes: Collection[str]) -> dict[str, Aligned]:
+    """The parents as each mode of `align_vocabulary` makes them, found to belong together."""
+    families = {}
+    for mode in sorted(modes):
+        family = align_vocabulary(base, specialists, mode)
+        check_parents(family.base, family.specialists, same_tokens=mode == "equal")
+        check_kinship(family.base, family.specialists)
+        families[mode] = family
+    return families
+
+
+def one_pass(
+    base: Parent,
+    specialists: Mapping[str, Parent],
+    runs: Sequence[PointRun],
+    names: Collection[str] | None,
+    workers: int | None,
+    ops: Ops | None,
+    device: torch.device,
+) -> None:
+    """Merge all points whose receivers are open, and close them; see `merge_grid`."""
+    wanted = [name for name in base.names if names is None or name in names]
+    ops = ops or choose_ops(sum(base.table[name].numel for name in wanted) * len(runs), device)
+    following, held = dict(itertools.pairwise(wanted)), Held()
+    try:
+        with ThreadPoolExecutor(workers or (os.cpu_count() if device.type == "cpu" else GPU_THREADS)) as pool:
+            for name in track(wanted, f"merging {len(runs)} point{'s' * (len(runs) > 1)}"):
+                wanting = [run for run in runs if run.wants(name)]
+                if wanting:
+                    for parent in (base, *specialists.values()):
+                        parent.prefetch(following.get(name, name))
+                    stack = open_stack(name, base, specialists, ops, pool, device, held)
+                    merge_tensor(stack, wanting)
+                    stack.release()
+    except BaseException as error:
+        for run in runs:
+            run.close(error)
+        raise
+    for run in runs:
+        run.close()
+
+
+def merge_tensor(stack: Stack, runs: Sequence[PointRun]) -> None:
+    """Emit one tensor of all points; one that holds no floating-point numbers is copied."""
+    if not runs[0].is_floating(stack.name):
+        for run in runs:
+            run.copy(stack)
+        return
+    merges = {run: merge for run in runs if (merge := run.fit(stack)) is not None}
+    matched = {run: merge for run, merge in merges.items() if run.recipe.match_norm}
+    factors: dict[PointRun, float] = {}
+    if matched:
+        norms = emit(stack, matched, {}, write=False)
+        factors = {run: run.matching_factor(stack, norm) for run, norm in norms.items()}
+    for run, norm in emit(stack, merges, factors, write=True).items():
+        run.done(stack, norm)
+
+
+def emit(
+    stack: Stack, merges: Mapping[PointRun, BlockMerge], factors: Mapping[PointRun, float], write: bool
+) -> dict[PointRun, float]:
+    """Merge block by block; returns the Frobenius norm of every point's merged delta.
+
+    Args:
+        stack: The tensor.
+        merges: What each point does to a block.
+        factors: Factor on the merged delta, where a point has one.
+        write: Hand the blocks over.
+    """
+    emitters = stack.ops.emitters(stack.name, merges, factors)
+
+    def work(block: Block) -> list[tuple[PointRun, list[float]]]:
+        sums = []
+        for emitter in emitters:
+            for run, values, squares in emitter(block):
+                sums.append((run, squares))
+                if write:
+                    run.write(stack.name, block.start, values)
+        return sums
+
+    totals: dict[PointRun, list[float]] = {run: [] for run in merges}
+    for run, squares in itertools.chain.from_iterable(stack.map(work)):
+        totals[run] += squares
+    return {run: math.sqrt(math.fsum(parts)) for run, parts in totals.items()}

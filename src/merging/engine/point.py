@@ -1,0 +1,127 @@
+"""One merge point on its way through a pass: its receiver, its norms, and its error once it has failed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from contextlib import ExitStack
+
+import torch
+
+from src.checkpoints import TensorInfo
+from src.merging.engine.outputs import Receiver, Sink
+from src.merging.engine.strength import LayerStrength, Norms, strength_by_layer
+from src.merging.methods.rule import BlockMerge
+from src.merging.recipe import Recipe
+from src.merging.tensors.blocks import Block, Stack
+from src.merging.tensors.parent import Parent
+from src.utils.errors import UserError
+from src.utils.files import sha256_json
+
+
+class PointRun:
+    """Opens the point's sink; a `UserError` of this point (disk full, ...) is kept here and stops nothing else.
+
+    Args:
+        recipe: The point.
+        sink: Where its tensors go.
+        base: The base checkpoint, whose table the merge takes over.
+        labels: Names of the K specialists.
+        key: Hash of the parents.
+    """
+
+    def __init__(self, recipe: Recipe, sink: Sink, base: Parent, labels: tuple[str, ...], key: str) -> None:
+        self.recipe = recipe
+        self.error: UserError | None = None
+        self._weights = list(recipe.coefficients(labels).values())
+        self._table = merged_table(base, recipe)
+        self._exits = ExitStack()
+        self._norms: dict[str, Norms] = {}
+        self._wanted: set[str] = set()
+        self._receiver: Receiver
+        try:
+            opened = sink.open(self._table, sha256_json([key, labels, recipe.describe(labels)]))
+            self._receiver = self._exits.enter_context(opened)
+        except UserError as error:
+            self.error = error
+        else:
+            self._wanted = set(self._receiver.pending)
+            self._norms = {name: Norms(**note) for name, note in self._receiver.notes.items()}
+
+    def wants(self, name: str) -> bool:
+        """Whether tensor `name` is still to be merged."""
+        return self.error is None and name in self._wanted
+
+    def is_floating(self, name: str) -> bool:
+        """Whether there is anything to merge in a tensor: integers and flags are only copied."""
+        return self.output_dtype(name).is_floating_point
+
+    def output_dtype(self, name: str) -> torch.dtype:
+        """Dtype in which a tensor is handed over."""
+        return self._table[name].dtype
+
+    def fit(self, stack: Stack) -> BlockMerge | None:
+        """What to do with every block of a tensor; None where the method cannot, and the point fails."""
+        if self.recipe.excludes(stack.name):
+            return self._base_values
+        try:
+            return self.recipe.rule.fit(stack, self._weights)
+        except UserError as error:
+            self.error = error
+            self.close()
+            return None
+
+    def _base_values(self, block: Block) -> torch.Tensor:
+        return block.base if self.recipe.rule.on_weights else torch.zeros_like(block.base)
+
+    def matching_factor(self, stack: Stack, norm: float) -> float:
+        """Factor that gives the merged delta the weighted mean norm of its parents' deltas."""
+        total = math.fsum(abs(weight) for weight in self._weights)
+        if norm == 0 or total == 0:
+            return 1.0
+        target = math.fsum(abs(weight) * parent for weight, parent in zip(self._weights, stack.norms(), strict=True))
+        return target / total / norm
+
+    def write(self, name: str, start: int, values: torch.Tensor) -> None:
+        """Cast and hand over a block; called from several threads."""
+        if self.error is not None:
+            return
+        try:
+            self._receiver.write_part(name, start, values.to(self.output_dtype(name)))
+        except UserError as error:
+            self.error = error
+
+    def copy(self, stack: Stack) -> None:
+        """Hand over a tensor of integers as the base has it."""
+        self.write(stack.name, 0, stack.shared())
+        self.done(stack, 0.0)
+
+    def done(self, stack: Stack, norm: float) -> None:
+        """A tensor is complete."""
+        if self.error is None:
+            norms = Norms(norm, dict(zip(stack.labels, stack.norms(), strict=True)))
+            self._norms[stack.name] = norms
+            try:
+                self._receiver.done(stack.name, dataclasses.asdict(norms))
+            except UserError as error:
+                self.error = error
+        if self.error is not None:
+            self.close()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Publish a complete point; throw away what is begun where it failed or `error` ends the pass."""
+        cause = self.error or error
+        exits, self._exits = self._exits, ExitStack()
+        try:
+            exits.__exit__(type(cause) if cause else None, cause, cause.__traceback__ if cause else None)
+        except UserError as refused:
+            self.error = self.error or refused
+
+    def strength(self) -> list[LayerStrength]:
+        """Realised strength by layer; empty where the point failed."""
+        return [] if self.error else strength_by_layer(self._norms)
+
+
+def merged_table(base: Parent, recipe: Recipe) -> dict[str, TensorInfo]:
+    """Shapes and dtypes of a merge's tensors."""
+    return {name: TensorInfo(info.shape, recipe.output_dtype(info.dtype)) for name, info in base.table.items()}

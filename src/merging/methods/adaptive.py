@@ -1,0 +1,102 @@
+"""Coefficients from the parents' weights alone, tensor by tensor: no grid, no data.
+
+A specialist's own squared update is taken as the importance of each weight to its task: under Adam a weight moves far
+where its gradient keeps its sign. Let D_k be the task vectors of a tensor, c their coefficients, and F_k = |D_k|^s.
+The harm that the merge does to task k is then modelled as
+
+    L_k(c) = sum_e F_k (sum_j c_j D_j - D_k)^2 / sum_e F_k D_k^2,
+
+0 at the specialist itself and 1 at the base, whatever the scale of the update. Minimising sum_k w_k L_k(c) is a K x K
+linear system in moments of the task vectors. What follows from it:
+
+- Parallel updates share: c sums to 1, as in an average. Updates on disjoint weights do not disturb each other: c = 1.
+- Opposite signs on weights that matter to both pull both coefficients down, on weights that matter to neither they
+  do not count.
+- Of two unrelated updates the longer one is scaled down, since it disturbs the shorter one more: with Gaussian
+  updates of norms 1 and 0.5 and s = 2, c is 0.43 and 0.92, where a grid of w and 1 - w can only trade them.
+
+This is ours; it belongs to the family of RegMean and Fisher merging with a weight-space stand-in for their data.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from src.merging.methods.params import number
+from src.merging.methods.rule import BlockMerge
+from src.merging.methods.spherical import combination
+from src.merging.tensors.blocks import Block, Stack
+from src.merging.tensors.reductions import folded_product
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """Task arithmetic with coefficients per tensor that minimise the modelled harm to all tasks.
+
+    Args:
+        sharpness: Exponent s of the importance |D|^s; 0 counts all weights alike, 2 is the squared update.
+        lambda_: Factor on the merged task vector.
+
+    Raises:
+        UserError: A value is out of its range.
+    """
+
+    sharpness: float
+    lambda_: float
+    on_weights = False
+
+    def __post_init__(self) -> None:
+        number("sharpness", self.sharpness, 0.0, 8.0)
+        number("lambda", self.lambda_)
+
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+        """See `Rule.fit`; the weights say how much each task's harm counts."""
+        moments = stack.once(("moments", self.sharpness), lambda: importance_moments(stack, self.sharpness))
+        found = adaptive_coefficients(moments, torch.tensor(weights, dtype=torch.float64))
+        return combination(stack, (found * self.lambda_)[None], on_weights=False)
+
+
+def importance_moments(stack: Stack, sharpness: float) -> torch.Tensor:
+    """moments[k, i, j] = sum over elements of |D_k|^sharpness D_i D_j, (K, K, K), float64."""
+    count = len(stack.labels)
+    triples = [(k, i, j) for k in range(count) for i in range(count) for j in range(i, count)]
+
+    def products(block: Block) -> list[list[float]]:
+        deltas = [block.delta(k) for k in range(count)]
+        scale = [max(norm, 1e-30) / math.sqrt(stack.numel) for norm in stack.norms()]  # keeps powers in float32's range
+        importance = [(delta / size).abs().pow(sharpness) for delta, size in zip(deltas, scale, strict=True)]
+        return [folded_product(importance[k], deltas[i], deltas[j]) for k, i, j in triples]
+
+    parts = stack.map(products)
+    found = torch.empty(count, count, count, dtype=torch.float64)
+    for place, (k, i, j) in enumerate(triples):
+        total = math.fsum(itertools.chain.from_iterable(part[place] for part in parts))
+        found[k, i, j] = found[k, j, i] = total
+    return found
+
+
+def adaptive_coefficients(moments: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Minimise sum_k w_k L_k(c), with L_k as in the module's docstring.
+
+    Args:
+        moments: (K, K, K), from `importance_moments`.
+        weights: (K,) how much each task counts; what matters is their ratio.
+
+    Returns:
+        c (K,), float64; the smallest solution where several minimise; 0 for specialists that did not move.
+    """
+    index = torch.arange(len(weights))
+    own = moments[index, index, index]
+    scale = torch.where(own > 0, weights / own.clamp(min=1e-300), 0.0)
+    matrix = (scale[:, None, None] * moments).sum(dim=0)
+    target = (scale[:, None] * moments[index, index]).sum(dim=0)
+    # in units of each specialist's own share, so that the pseudo-inverse cuts off by direction and not by length
+    unit = matrix.diagonal().clamp(min=0).sqrt()
+    inverse = torch.where(unit > 0, 1 / unit.clamp(min=1e-300), 0.0)
+    scaled = matrix * inverse[:, None] * inverse[None, :]
+    return torch.linalg.pinv(scaled, rtol=1e-9, hermitian=True) @ (target * inverse) * inverse

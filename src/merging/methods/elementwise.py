@@ -1,0 +1,127 @@
+"""Methods that decide element by element which task vectors to hear: SCE (2408.07990) and consensus masks (2405.07813).
+
+Legend: K specialists, n elements of a block.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from src.merging.backend.combine import add_up
+from src.merging.methods.params import number
+from src.merging.methods.rule import BlockMerge
+from src.merging.tensors.blocks import Block, Stack
+from src.merging.tensors.reductions import folded
+from src.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sce:
+    """Select the elements that vary most between specialists, weigh these by their energy, erase minority signs.
+
+    mergekit falls back to equal weights where the mean squares of all task vectors sum to less than 1e-6, which most
+    fine-tunes do; here that happens only where they vanish.
+
+    Args:
+        select: Fraction of the varying elements that is kept, in (0, 1].
+
+    Raises:
+        UserError: `select` is out of its range.
+    """
+
+    select: float
+    on_weights = False
+
+    def __post_init__(self) -> None:
+        if number("select", self.select, 0.0, 1.0) == 0:
+            raise UserError("merge.select must be above 0: at 0 the merge is the base")
+
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+        """See `Rule.fit`."""
+        count = len(weights)
+        limit = self._limit(stack)
+
+        def selected(block: Block) -> list[torch.Tensor]:
+            deltas = [block.delta(k) for k in range(count)]
+            if limit == 0:
+                return deltas
+            keep = variance(deltas) >= limit
+            return [delta * keep for delta in deltas]
+
+        energies = stack.map(lambda block: [folded(delta, 2) for delta in selected(block)])
+        totals = [math.fsum(itertools.chain.from_iterable(part[k] for part in energies)) for k in range(count)]
+        total = math.fsum(totals)
+        shares = [energy / total if total > 0 else 1 / count for energy in totals]
+        return lambda block: _weighted_majority(selected(block), shares)
+
+    def _limit(self, stack: Stack) -> float:
+        """Least variance that is kept; 0 keeps all."""
+        if self.select >= 1 or len(stack.labels) == 1:
+            return 0.0
+
+        def varying(block: Block) -> torch.Tensor:
+            return variance([block.delta(k) for k in range(len(stack.labels))])
+
+        nonzero = sum(stack.map(lambda block: int(torch.count_nonzero(varying(block)))))
+        kept = int(nonzero * self.select)
+        if kept == 0:
+            return math.inf
+        return stack.ops.order_statistics(stack, "variance", [varying], [stack.numel - kept])[0][0]
+
+
+@dataclass(frozen=True)
+class ConsensusMasks:
+    """base + lambda * sum of weighted task vectors, where enough of them matter to their own task.
+
+    An element matters to task i where |X_i| > threshold * |sum X - X_i|, X_i = w_i D_i (a TALL mask); it is kept where
+    at least `agree` tasks say so, and falls back to the base elsewhere.
+
+    Args:
+        threshold: Of the TALL masks; the authors choose 0.2 to 0.6 on validation data.
+        agree: Least number of tasks.
+        lambda_: Factor on the merged task vector.
+
+    Raises:
+        UserError: A value is out of its range.
+    """
+
+    threshold: float
+    agree: int
+    lambda_: float
+    on_weights = False
+
+    def __post_init__(self) -> None:
+        number("threshold", self.threshold, 0.0)
+        number("agree", self.agree, 0)
+        number("lambda", self.lambda_)
+
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+        """See `Rule.fit`."""
+        if self.agree > len(weights):
+            raise UserError(f"merge.agree={self.agree} asks more tasks to agree than the {len(weights)} there are")
+
+        def merge(block: Block) -> torch.Tensor:
+            parts = [block.delta(k) * weight for k, weight in enumerate(weights)]
+            total = add_up(parts)
+            votes = add_up([(part.abs() > self.threshold * (total - part).abs()).int() for part in parts])
+            return total * (votes >= self.agree) * self.lambda_
+
+        return merge
+
+
+def variance(deltas: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Variance (n,) over K specialists, each counted 1 / K."""
+    mean = add_up(deltas) / len(deltas)
+    return add_up([(delta - mean).square() for delta in deltas]) / len(deltas)
+
+
+def _weighted_majority(deltas: Sequence[torch.Tensor], shares: Sequence[float]) -> torch.Tensor:
+    positive = add_up(deltas) >= 0
+    weights = [share * torch.where(positive, d > 0, d < 0) for share, d in zip(shares, deltas, strict=True)]
+    merged = add_up([delta * weight for delta, weight in zip(deltas, weights, strict=True)])
+    return merged / add_up(weights).clamp(min=1e-6)

@@ -1,0 +1,181 @@
+"""Merging informed by task data: Fisher-weighted averaging (2111.09832) and RegMean (2212.09849).
+
+Their statistics are directories of safetensors, one per specialist; `fisher_regmean_statistics` makes them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+
+import torch
+
+from src.checkpoints import Checkpoint
+from src.merging.methods.params import flag, number
+from src.merging.methods.rule import BlockMerge
+from src.merging.methods.task_vectors import Mean
+from src.merging.tensors.blocks import Block, Stack
+from src.merging.tensors.reductions import folded
+from src.utils.errors import UserError
+
+FISHER_FLOOR = 1e-6  # added to every Fisher value: where all vanish, the merge is the weighted mean
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The statistics of all specialists.
+
+    Args:
+        kind: `fisher` or `regmean`, for messages.
+        directories: By specialist.
+
+    Raises:
+        UserError: On use, where a specialist has none or its tensors do not fit.
+    """
+
+    kind: str
+    directories: Mapping[str, str] | None = field(hash=False)
+
+    @cached_property
+    def _opened(self) -> dict[str, Checkpoint]:
+        return {name: Checkpoint(Path(path)) for name, path in (self.directories or {}).items()}
+
+    def of(self, stack: Stack) -> list[Checkpoint]:
+        """The specialists' statistics, in the order of a tensor's parents."""
+        missing = [label for label in stack.labels if label not in self._opened]
+        if missing:
+            raise UserError(
+                f"merge={self.kind} needs merge.statistics.{missing[0]}=DIR: that specialist's statistics on its task"
+            )
+        return [self._opened[label] for label in stack.labels]
+
+    def have(self, stack: Stack, shape: tuple[int, ...]) -> bool:
+        """Whether there are statistics of a tensor; all specialists have them or none has."""
+        found = [stack.name in one.table for one in self.of(stack)]
+        if any(found) != all(found):
+            lacking = stack.labels[found.index(False)]
+            raise UserError(f"the {self.kind} statistics of {lacking} lack {stack.name}, which others have")
+        for one in self.of(stack) if all(found) else ():
+            if one.shape(stack.name) != shape:
+                raise UserError(
+                    f"{one.path}: {stack.name} has shape {list(one.shape(stack.name))}, expected {list(shape)}"
+                )
+        return all(found)
+
+
+@dataclass(frozen=True)
+class Fisher:
+    """sum w F A / sum w F, element by element, F the diagonal Fisher information of each specialist on its task.
+
+    Tensors without statistics get the weighted mean.
+
+    Args:
+        statistics: Diagonal Fisher information by specialist, shaped like the weights.
+        equalize: Divide every specialist's F by its norm over the whole model, so that no task outweighs the others
+            by the scale of its gradients.
+
+    Raises:
+        UserError: `equalize` is no bool.
+    """
+
+    statistics: Statistics
+    equalize: bool
+    on_weights = True
+
+    def __post_init__(self) -> None:
+        flag("equalize", self.equalize)
+
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+        """See `Rule.fit`."""
+        if not self.statistics.have(stack, stack.shape):
+            return Mean(tuple(weights), normalize=True)
+        files = self.statistics.of(stack)
+        scales = [w / self._norm(label) if self.equalize else w for w, label in zip(weights, stack.labels, strict=True)]
+
+        def merge(block: Block) -> torch.Tensor:
+            total = torch.zeros_like(block.base)
+            divisor = torch.zeros_like(block.base)
+            for k, (file, scale) in enumerate(zip(files, scales, strict=True)):
+                fisher = block.once(("fisher", str(file.path)), partial(_read, file, stack.name, block.start))
+                importance = (fisher + FISHER_FLOOR) * scale
+                total += importance * block.specialist(k)
+                divisor += importance
+            return total / divisor
+
+        return merge
+
+    def _norm(self, label: str) -> float:
+        return self._norms[label]
+
+    @cached_property
+    def _norms(self) -> dict[str, float]:
+        norms = {}
+        for label, path in (self.statistics.directories or {}).items():
+            file = Checkpoint(Path(path))
+            squares = (sum_of_squares(file.tensor(name)) for name in file.names)
+            norms[label] = math.sqrt(math.fsum(squares)) or 1.0
+        return norms
+
+
+@dataclass(frozen=True)
+class RegMean:
+    """The linear map closest to every specialist's on that specialist's own inputs, in least squares.
+
+    W^T = (sum w G)^-1 sum w G W^T with G = X^T X of the layer's inputs, its off-diagonal entries scaled by `alpha`.
+    Tensors without statistics get the weighted mean.
+
+    Args:
+        statistics: Gram matrices (in, in) by specialist, under the names of the weights (out, in).
+        alpha: Factor on the off-diagonal entries in [0, 1]; 1 is plain least squares, 0 a diagonal Fisher mean.
+
+    Raises:
+        UserError: `alpha` is out of its range.
+    """
+
+    statistics: Statistics
+    alpha: float
+    on_weights = True
+
+    def __post_init__(self) -> None:
+        number("alpha", self.alpha, 0.0, 1.0)
+
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+        """See `Rule.fit`."""
+        if len(stack.shape) != 2 or not self.statistics.have(stack, (stack.row, stack.row)):
+            return Mean(tuple(weights), normalize=True)
+        grams = [file.tensor(stack.name) for file in self.statistics.of(stack)]
+        matrices = [stack.weights(k).cpu() for k in range(len(weights))]
+        merged = regression_mean(matrices, grams, weights, self.alpha).float().reshape(-1).to(stack.device)
+        return lambda block: merged[block.start : block.stop]
+
+
+def _read(file: Checkpoint, name: str, start: int, out: torch.Tensor) -> None:
+    out.copy_(file.flat(name, start, start + out.numel()))
+
+
+def regression_mean(
+    matrices: Sequence[torch.Tensor], grams: Sequence[torch.Tensor], weights: Sequence[float], alpha: float
+) -> torch.Tensor:
+    """RegMean of K weights (out, in) with inputs' Gram matrices (in, in), float64.
+
+    Directions that no input has are left where the plain weighted mean has them.
+    """
+    mean = sum(w * matrix.double() for w, matrix in zip(weights, matrices, strict=True)) / sum(weights)
+    left = torch.zeros_like(grams[0], dtype=torch.float64)
+    right = torch.zeros_like(matrices[0], dtype=torch.float64)
+    for weight, matrix, gram in zip(weights, matrices, grams, strict=True):
+        wide = gram.double()
+        scaled = weight * (alpha * wide + (1 - alpha) * torch.diag(wide.diagonal()))
+        left += scaled
+        right += (matrix.double() - mean) @ scaled
+    ridge = 1e-10 * float(left.diagonal().mean()) + 1e-30
+    left.diagonal().add_(ridge)
+    return torch.as_tensor(mean + torch.linalg.solve(left, right.T).T)
+
+
+def sum_of_squares(values: torch.Tensor) -> float:
+    """Sum of squares of all elements, in float64."""
+    return math.fsum(folded(values.float().reshape(-1), 2))

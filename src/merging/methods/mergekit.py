@@ -1,0 +1,137 @@
+"""The reference implementation as a second engine: any method that installed mergekit knows, tensor by tensor.
+
+Arithmetic is mergekit's, in the stored dtype, as `mergekit-yaml` does it; reading and writing stay ours. Its random
+methods draw from torch's global generator, which is seeded anew for every tensor.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from src.merging.methods.params import number
+from src.merging.methods.rule import BlockMerge
+from src.merging.tensors.blocks import Stack
+from src.utils.errors import UserError, unknown_choice
+from src.utils.seeding import derive_seed
+
+PRODUCT = {
+    "task_arithmetic": "task_arithmetic",
+    "ties": "ties",
+    "dare": "dare_linear",
+    "dare_ties": "dare_ties",
+    "della": "della",
+    "della_linear": "della_linear",
+    "breadcrumbs": "breadcrumbs",
+    "breadcrumbs_ties": "breadcrumbs_ties",
+}
+
+
+@dataclass(frozen=True)
+class Mergekit:
+    """A merge method of mergekit.
+
+    The specialists' coefficients go in as its `weight`, for slerp as `t` = w2 / (w1 + w2). Methods of a
+    base and one other model (slerp, nearswap, arcee_fusion) get the two specialists, the first as their base.
+
+    Args:
+        name: mergekit's name of the method.
+        parameters: Its further parameters.
+        seed: Of the random methods.
+        base: Give it the base where it can do without.
+
+    Raises:
+        UserError: On use: an unknown name or parameter, or parents that the method does not take.
+    """
+
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    seed: int = 0
+    base: bool = True
+    on_weights = True
+
+    def __post_init__(self) -> None:
+        number("seed", self.seed)
+        if not isinstance(self.parameters, Mapping):
+            raise UserError(f"merge.parameters must map names to values, as in {{t: 0.5}}, got {self.parameters!r}")
+
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+        """See `Rule.fit`."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the libraries that mergekit imports
+            from mergekit import merge_methods
+            from mergekit.merge_methods.api import merge_tensors
+        try:
+            method = merge_methods.get(self.name)
+        except RuntimeError as error:
+            names = [one.spec.name for one in merge_methods.registered_methods()]
+            raise unknown_choice("mergekit method", self.name, names) from error
+        tensors, base_index = self._inputs(stack, method.spec)
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(derive_seed(self.seed, "mergekit", stack.name))
+            try:
+                parameters = self._parameters(method.spec, weights)
+                merged = merge_tensors(tensors, method, parameters=parameters, base_index=base_index, name=stack.name)
+            except (ValueError, TypeError, RuntimeError, AssertionError) as error:
+                raise UserError(f"mergekit refuses merge={self.name}: {' '.join(str(error).split())}") from error
+        flat = merged.reshape(-1).float().to(stack.device)
+        return lambda block: flat[block.start : block.stop]
+
+    def _inputs(self, stack: Stack, spec: Any) -> tuple[list[torch.Tensor], int | None]:
+        specialists = [stack.stored(k + 1) for k in range(len(stack.labels))]
+        policy, contract = spec.contract.base.value, spec.contract
+        if policy == "required" and contract.max_inputs == 2 and len(specialists) == 2:
+            return specialists, 0
+        if policy == "required" or (policy == "optional" and self.base):
+            return [stack.stored(0), *specialists], 0
+        return specialists, None
+
+    def _parameters(self, spec: Any, weights: Sequence[float]) -> dict[str, Any]:
+        known = {parameter.name for parameter in spec.parameters}
+        unknown = sorted(set(self.parameters) - known)
+        if unknown:
+            raise UserError(f"mergekit's {self.name} has no {', '.join(unknown)}; it takes {', '.join(sorted(known))}")
+        ours: dict[str, Any] = {}
+        if "weight" in known:
+            ours["weight"] = list(weights)
+        if self.name == "slerp" and len(weights) == 2 and sum(weights) != 0:
+            ours["t"] = weights[1] / sum(weights)
+        return ours | dict(self.parameters)
+
+
+def as_mergekit(method: str, settings: Mapping[str, Any]) -> Mergekit:
+    """The method of conf/merge as mergekit does it.
+
+    Raises:
+        UserError: mergekit does not have it, or not with these settings.
+    """
+    if method in PRODUCT:
+        return _product(method, settings)
+    if method == "mergekit":
+        return Mergekit(**settings)
+    if method == "linear":
+        return Mergekit("linear", {"normalize": settings["normalize"]})
+    if method in ("slerp", "nuslerp"):
+        by_row = settings.get("by_row", False)
+        return Mergekit("nuslerp", {"nuslerp_flatten": not by_row}, base=settings["space"] == "deltas")
+    if method == "model_stock":
+        return Mergekit("model_stock", {"filter_wise": settings["by_row"]})
+    if method == "sce":
+        return Mergekit("sce", {"select_topk": settings["select"]})
+    if method == "karcher" and settings["space"] == "weights":
+        return Mergekit("karcher", {"max_iter": settings["max_iter"], "tol": settings["tolerance"]})
+    raise UserError(f"merge.engine=mergekit: mergekit has no {method} of this kind; take merge.engine=own")
+
+
+def _product(method: str, settings: Mapping[str, Any]) -> Mergekit:
+    kept = ("normalize", "lambda", "density", "epsilon", "gamma")
+    parameters = {key: settings[key] for key in kept if key in settings}
+    if "rescale" in settings:
+        if settings["rescale"] == "density":
+            raise UserError("merge.engine=mergekit: mergekit has no rescale=density; take none, l1 or merge.engine=own")
+        parameters["rescale"] = settings["rescale"] == "l1"
+    return Mergekit(PRODUCT[method], parameters, int(settings.get("seed", 0)))

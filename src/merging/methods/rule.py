@@ -1,0 +1,34 @@
+"""What a merge method is to the engine: look at a tensor of all parents once, then merge it block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+
+from src.merging.tensors.blocks import Block, Stack
+
+BlockMerge = Callable[[Block], torch.Tensor]
+
+
+class Rule(Protocol):
+    """The mathematics of a method; implementations are frozen dataclasses of their parameters."""
+
+    @property
+    def on_weights(self) -> bool:
+        """True: the rule returns merged weights; False: a delta that is added to the base."""
+        ...
+
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+        """Prepare the merge of one tensor.
+
+        Args:
+            stack: The tensor in base and K specialists; whole-tensor quantities are taken from it (and cached in it,
+                so that the points of a grid share them).
+            weights: K coefficients, in the order of the specialists.
+
+        Returns:
+            A function of a block that returns its merged values, float32, one-dimensional; thread-safe.
+        """
+        ...

@@ -1,0 +1,192 @@
+"""Which elements of a task vector are kept, and how the kept ones are scaled. No coefficients enter.
+
+Magnitude (TIES, arXiv 2306.01708), outliers (Model Breadcrumbs, 2312.06795), Bernoulli (DARE, 2311.03099), MagPrune
+(DELLA, 2406.11617).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from src.merging.backend.counter_rng import stream_seed
+from src.merging.backend.della_probabilities import keep_probabilities
+from src.merging.backend.torch_ops import PlainOps
+from src.merging.methods.params import choice, number
+from src.merging.tensors.blocks import Block, Delta, Stack
+from src.utils.errors import UserError
+
+KINDS = ("none", "magnitude", "outliers", "bernoulli", "magprune")
+RESCALES = ("none", "l1", "density")
+TINY = 1e-7  # a delta whose absolute sum is below this is not rescaled
+
+Part = Callable[[Block], torch.Tensor]
+"""One specialist's sparsified task vector in a block, float32."""
+
+Keeper = Callable[[Block, float, torch.Tensor], object]
+"""Writes the kept elements of a block, times a factor, into a tensor."""
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """A sparsifier and its parameters.
+
+    Args:
+        kind: `none`, `magnitude` (the largest of the tensor), `outliers` (the largest but for the very largest),
+            `bernoulli` (each with probability density) or `magprune` (likelier the larger in its row).
+        density: Fraction kept, in (0, 1]; 1 keeps everything.
+        epsilon: Half the spread of the keep probabilities of `magprune`; density -+ epsilon stays inside (0, 1).
+        gamma: Fraction of the largest elements that `outliers` drops, in [0, 1).
+        rescale: `none`; `l1` restores the tensor's absolute sum; `density` divides by each element's keep probability.
+        seed: Of the random kinds.
+
+    Raises:
+        UserError: A value is out of its range.
+    """
+
+    kind: str = "none"
+    density: float = 1.0
+    epsilon: float = 0.0
+    gamma: float = 0.0
+    rescale: str = "none"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        choice("sparsify", self.kind, KINDS)
+        choice("rescale", self.rescale, RESCALES)
+        density = number("density", self.density, 0.0, 1.0)
+        epsilon = number("epsilon", self.epsilon, 0.0, 0.5)
+        number("gamma", self.gamma, 0.0, 1.0)
+        if density == 0:
+            raise UserError("merge.density must be above 0: at 0 the merge is the base")
+        if self.kind == "magprune" and density < 1 and not (density - epsilon > 0 and density + epsilon < 1):
+            raise UserError(
+                f"merge.density -+ merge.epsilon must stay inside (0, 1), got {density:g} -+ {epsilon:g}: "
+                f"lower merge.epsilon below {min(density, 1 - density):g}"
+            )
+
+
+def fit_sparsity(stack: Stack, sparsity: Sparsity) -> tuple[Part, ...]:
+    """Prepare the sparsifier for a tensor of all K specialists together, so that each pass over it serves all of them.
+
+    All points that ask for it share the parts.
+    """
+    if sparsity.kind == "none" or sparsity.density >= 1:
+        return stack.once("dense", lambda: tuple(map(Delta, range(len(stack.labels)))))
+    return stack.once(("sparse", sparsity), lambda: _fit(stack, sparsity))
+
+
+def sparsify(delta: torch.Tensor, sparsity: Sparsity, tensor: str = "", specialist: str = "") -> torch.Tensor:
+    """Sparsify one whole task vector; the names seed the random kinds.
+
+    Args:
+        delta: float32, any shape.
+        sparsity: What to keep.
+        tensor: Tensor name.
+        specialist: Specialist name.
+    """
+    flat = delta.float().reshape(-1)
+    zeros = torch.zeros_like(flat)
+    reads = [lambda start, stop, _: zeros[start:stop], lambda start, stop, _: flat[start:stop]]
+    with ThreadPoolExecutor(1) as pool:
+        stack = Stack(tensor, tuple(delta.shape), [specialist], reads, PlainOps(), pool, flat.device)
+        [part] = fit_sparsity(stack, sparsity)
+        return torch.cat(stack.map(lambda block: part(block).clone())).reshape(delta.shape)
+
+
+def _fit(stack: Stack, sparsity: Sparsity) -> tuple[Part, ...]:
+    keepers = _KEEPERS[sparsity.kind](stack, sparsity)
+    scales = [1.0] * len(keepers)
+    if sparsity.rescale == "l1":
+        scales = _l1_scales(stack, keepers)
+    elif sparsity.rescale == "density" and sparsity.kind != "magprune":
+        scales = [1.0 / sparsity.density] * len(keepers)
+    pairs = enumerate(zip(keepers, scales, strict=True))
+    return tuple(_part(("sparse", k, sparsity), keep, scale) for k, (keep, scale) in pairs)
+
+
+def _part(key: Any, keep: Keeper, scale: float) -> Part:
+    return lambda block: block.once(key, lambda out: keep(block, scale, out))
+
+
+def _l1_scales(stack: Stack, keepers: Sequence[Keeper]) -> list[float]:
+    """sum|D| / sum|kept D| of every specialist's tensor, or 1 where either is next to nothing."""
+
+    def kept_sums(block: Block) -> list[list[float]]:
+        kept = [block.once(("kept", k), partial(keep, block, 1.0)) for k, keep in enumerate(keepers)]
+        return [stack.ops.fold(values, 1) for values in kept]
+
+    parts = stack.map(kept_sums)
+    after = [math.fsum(itertools.chain.from_iterable(part[k] for part in parts)) for k in range(len(keepers))]
+    pairs = zip(stack.absolute_sums(), after, strict=True)
+    return [before / kept if before >= TINY and kept >= TINY else 1.0 for before, kept in pairs]
+
+
+def _largest(stack: Stack, sparsity: Sparsity) -> list[Keeper]:
+    """Keep |D| at or above the k-th largest; elements that tie with it are all kept, as in the paper's own code."""
+    kept = max(1, int(sparsity.density * stack.numel))
+    found = _order_statistics(stack, [stack.numel - kept])
+    return [_between(stack, index, low, math.inf) for index, [low] in enumerate(found)]
+
+
+def _without_outliers(stack: Stack, sparsity: Sparsity) -> list[Keeper]:
+    """Keep the k elements below the largest gamma n; where too few are left, fewer outliers go."""
+    kept = int(sparsity.density * stack.numel)
+    if kept == 0:
+        return [lambda block, scale, out: out.zero_()] * len(stack.labels)
+    first = max(0, stack.numel - kept - int(sparsity.gamma * stack.numel))
+    found = _order_statistics(stack, [first, first + kept - 1])
+    return [_between(stack, index, low, high) for index, [low, high] in enumerate(found)]
+
+
+def _between(stack: Stack, index: int, low: float, high: float) -> Keeper:
+    return lambda block, scale, out: stack.ops.keep_between(block.delta(index), low, high, scale, out)
+
+
+def _order_statistics(stack: Stack, positions: list[int]) -> list[list[float]]:
+    return stack.ops.order_statistics(stack, "delta", [Delta(k) for k in range(len(stack.labels))], positions)
+
+
+def _seeds(stack: Stack, sparsity: Sparsity) -> list[int]:
+    return [stream_seed(sparsity.seed, stack.name, label) for label in stack.labels]
+
+
+def _at_random(stack: Stack, sparsity: Sparsity) -> list[Keeper]:
+    def keeper(index: int, seed: int) -> Keeper:
+        keep = stack.ops.keep_drawn
+        return lambda block, scale, out: keep(block.delta(index), seed, block.start, sparsity.density, scale, out)
+
+    return [keeper(index, seed) for index, seed in enumerate(_seeds(stack, sparsity))]
+
+
+def _by_rank(stack: Stack, sparsity: Sparsity) -> list[Keeper]:
+    """MagPrune. Its masks need ranks, so they are kept instead of being found again for every pass."""
+    masks = stack.ops.rank_masks(stack, _seeds(stack, sparsity), sparsity.density, sparsity.epsilon)
+    return [_masked(stack, index, mask, sparsity) for index, mask in enumerate(masks)]
+
+
+def _masked(stack: Stack, index: int, mask: Any, sparsity: Sparsity) -> Keeper:
+    keep = stack.ops.keep_masked
+    if sparsity.rescale != "density":
+        return lambda block, scale, out: keep(block.delta(index), mask, block.start, scale, out)
+    probabilities = torch.cat(
+        stack.map_rows(
+            lambda rows: keep_probabilities(rows.delta(index), stack.row, sparsity.density, sparsity.epsilon)
+        )
+    )
+
+    def divided(block: Block, scale: float, out: torch.Tensor) -> object:
+        keep(block.delta(index), mask, block.start, scale, out)
+        return out.div_(probabilities[block.start : block.stop])
+
+    return divided
+
+
+_KEEPERS = {"magnitude": _largest, "outliers": _without_outliers, "bernoulli": _at_random, "magprune": _by_rank}

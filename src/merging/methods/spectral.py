@@ -1,0 +1,82 @@
+"""Merging in the singular bases of the task vectors: TSV-Merge (2412.00081) and Iso-C (2502.04959).
+
+Matrices of the layers are merged so; vectors, embeddings and the head by the weighted mean. Specialists' deltas are
+multiplied by K times their coefficient first, so equal coefficients are the published methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from src.merging.backend.combine import add_up
+from src.merging.engine.strength import layer_of
+from src.merging.methods.params import number
+from src.merging.methods.rule import BlockMerge
+from src.merging.tensors.blocks import Stack
+
+NULL = 1e-6  # of the largest singular value: what is smaller is rounding
+
+
+@dataclass(frozen=True)
+class Spectral:
+    """Merge the layers' matrices by their singular vectors.
+
+    Args:
+        kind: `tsv` or `iso`, see `tsv_merge` and `iso_merge`.
+        lambda_: Factor on the merged task vector.
+
+    Raises:
+        UserError: `lambda_` is no number.
+    """
+
+    kind: str
+    lambda_: float
+    on_weights = False
+
+    def __post_init__(self) -> None:
+        number("lambda", self.lambda_)
+
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+        """See `Rule.fit`."""
+        if len(stack.shape) != 2 or not layer_of(stack.name).isdigit():
+            return lambda block: add_up([block.delta(k) * w for k, w in enumerate(weights)])
+        merge = tsv_merge if self.kind == "tsv" else iso_merge
+        deltas = [stack.delta(k) * (weight * len(weights)) for k, weight in enumerate(weights)]
+        merged = (merge(deltas) * self.lambda_).reshape(-1)
+        return lambda block: merged[block.start : block.stop]
+
+
+def tsv_merge(deltas: Sequence[torch.Tensor]) -> torch.Tensor:
+    """TSV-Merge of K matrices (m, n): 1/K of every task's singular triplets, their bases made orthogonal to each other.
+
+    Every delta keeps int(min(m, n) / K) leading triplets (at least one); the concatenated left vectors U are replaced
+    by the nearest matrix with orthonormal columns, P Q^T of their SVD, and so are the right ones. Triplets without a
+    singular value have arbitrary vectors, which must not push the others aside: a low-rank adapter has many.
+    """
+    keep = max(1, min(deltas[0].shape) // len(deltas))
+    triplets = [_without_null(*torch.linalg.svd(delta, full_matrices=False)) for delta in deltas]
+    left = _orthogonal(torch.cat([u[:, :keep] for u, _, _ in triplets], dim=1))
+    right = _orthogonal(torch.cat([v[:keep] for _, _, v in triplets], dim=0))
+    values = torch.cat([s[:keep] for _, s, _ in triplets])
+    return (left * values) @ right
+
+
+def iso_merge(deltas: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Iso-C of K matrices (m, n): their sum with all singular values replaced by the mean of them."""
+    u, s, v = torch.linalg.svd(add_up(deltas), full_matrices=False)
+    return (u * s.mean()) @ v
+
+
+def _without_null(
+    left: torch.Tensor, values: torch.Tensor, right: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    real = values > NULL * values[0]
+    return left * real, values * real, right * real[:, None]
+
+
+def _orthogonal(matrix: torch.Tensor) -> torch.Tensor:
+    p, _, q = torch.linalg.svd(matrix, full_matrices=False)
+    return p @ q

@@ -1,0 +1,240 @@
+"""Means on the sphere. They are combinations of the parents whose coefficients follow from K x K inner products.
+
+SLERP and NuSLERP, the Karcher mean (2603.04972), Model Stock (2403.19522). Nothing larger than a block is held: the
+merged tensor lies in the span of its parents.
+
+Legend: K specialists, R rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from src.merging.backend.combine import add_up
+from src.merging.methods.params import choice, flag, number
+from src.merging.methods.rule import BlockMerge
+from src.merging.methods.sparsify import Sparsity, fit_sparsity
+from src.merging.methods.task_vectors import Combination, Mean
+from src.merging.tensors.blocks import Block, Stack
+from src.merging.tensors.reductions import folded_product, tree_sum
+from src.utils.errors import UserError
+
+SPACES = ("deltas", "weights")
+
+
+@dataclass(frozen=True)
+class Slerp:
+    """Spherical interpolation between two specialists; t = w2 / (w1 + w2), each tensor one vector.
+
+    Args:
+        space: `deltas` (task vectors) or `weights`. As weights, fine-tunes of one base are nearly parallel, and slerp
+            is a plain mean.
+        by_row: Interpolate every row by its own angle.
+        parallel: Above this |cosine| the interpolation is linear.
+
+    Raises:
+        UserError: A value is out of its range.
+    """
+
+    space: str
+    by_row: bool
+    parallel: float
+
+    def __post_init__(self) -> None:
+        choice("space", self.space, SPACES)
+        flag("by_row", self.by_row)
+
+    @property
+    def on_weights(self) -> bool:
+        """See `Rule`."""
+        return self.space == "weights"
+
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+        """See `Rule.fit`."""
+        if len(weights) != 2:
+            raise UserError(f"slerp takes two specialists, got {len(weights)}: use merge=karcher for more")
+        total = sum(weights)
+        share = 0.5 if abs(total) < 1e-6 else weights[1] / total
+        grams = row_grams(stack, self.on_weights) if self.by_row else gram(stack, self.on_weights)[None]
+        return combination(stack, slerp_coefficients(grams, share, self.parallel), self.on_weights)
+
+
+@dataclass(frozen=True)
+class Karcher:
+    """The point on the sphere with the least weighted squared angle to the parents' directions, at their mean norm.
+
+    Args:
+        space: `deltas` or `weights`.
+        max_iter: Most steps.
+        tolerance: Stop where a step is shorter; parents shorter than this are left out.
+
+    Raises:
+        UserError: A value is out of its range.
+    """
+
+    space: str
+    max_iter: int
+    tolerance: float
+
+    def __post_init__(self) -> None:
+        choice("space", self.space, SPACES)
+        number("max_iter", self.max_iter, 1)
+        number("tolerance", self.tolerance, 0.0)
+
+    @property
+    def on_weights(self) -> bool:
+        """See `Rule`."""
+        return self.space == "weights"
+
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+        """See `Rule.fit`."""
+        total = sum(weights)
+        if not total > 0 or min(weights) < 0:
+            raise UserError(f"merge=karcher takes weights of at least 0 that do not all vanish, got {list(weights)}")
+        shares = torch.tensor([weight / total for weight in weights], dtype=torch.float64)
+        found = karcher_coefficients(gram(stack, self.on_weights), shares, int(self.max_iter), self.tolerance)
+        return combination(stack, found[None], self.on_weights)
+
+
+@dataclass(frozen=True)
+class ModelStock:
+    """base + t * mean task vector, t = K c / (1 + (K - 1) c) with c the mean cosine between task vectors.
+
+    Args:
+        by_row: One c a row instead of one a tensor.
+
+    Raises:
+        UserError: `by_row` is no bool.
+    """
+
+    by_row: bool
+    on_weights = False
+
+    def __post_init__(self) -> None:
+        flag("by_row", self.by_row)
+
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+        """See `Rule.fit`."""
+        if len(weights) < 2:
+            raise UserError("merge=model_stock compares specialists: name at least two")
+        grams = row_grams(stack, False) if self.by_row else gram(stack, False)[None]
+        return combination(stack, model_stock_coefficients(grams), on_weights=False)
+
+
+def gram(stack: Stack, on_weights: bool) -> torch.Tensor:
+    """Inner products (K, K) of the parents' tensors or task vectors, float64."""
+    return stack.once(("gram", on_weights), lambda: _gram(stack, on_weights))
+
+
+def _gram(stack: Stack, on_weights: bool) -> torch.Tensor:
+    count = len(stack.labels)
+    pairs = [(i, j) for i in range(count) for j in range(i, count)]
+
+    def products(block: Block) -> list[list[float]]:
+        values = [_values(block, k, on_weights) for k in range(count)]
+        return [folded_product(values[i], values[j]) for i, j in pairs]
+
+    parts = stack.map(products)
+    found = torch.empty(count, count, dtype=torch.float64)
+    for place, (i, j) in enumerate(pairs):
+        found[i, j] = found[j, i] = math.fsum(x for part in parts for x in part[place])
+    return found
+
+
+def row_grams(stack: Stack, on_weights: bool) -> torch.Tensor:
+    """Inner products (R, K, K) row by row, float64, on the CPU: angles come out the same whatever made the products."""
+
+    def products(block: Block) -> torch.Tensor:
+        rows = [_values(block, k, on_weights).double().reshape(-1, stack.row) for k in range(len(stack.labels))]
+        return torch.stack([torch.stack([tree_sum(a * b) for b in rows], -1) for a in rows], -1)
+
+    return stack.once(("row grams", on_weights), lambda: torch.cat(stack.map_rows(products)).cpu())
+
+
+def slerp_coefficients(grams: torch.Tensor, share: float, parallel: float) -> torch.Tensor:
+    """(R, 2, 2) inner products -> (R, 2) factors on the two vectors; linear where they are parallel or vanish."""
+    norms = grams.diagonal(dim1=1, dim2=2).sqrt()
+    product = norms[:, 0] * norms[:, 1]
+    cosine = torch.where(product > 0, grams[:, 0, 1] / product.clamp(min=1e-300), 1.0).clamp(-1, 1)
+    is_linear = cosine.abs() > parallel
+    angle = torch.acos(torch.where(is_linear, 0.0, cosine))
+    sine = torch.sin(angle)
+    first = torch.where(is_linear, 1 - share, torch.sin((1 - share) * angle) / sine)
+    second = torch.where(is_linear, share, torch.sin(share * angle) / sine)
+    return torch.stack([first, second], dim=1)
+
+
+def model_stock_coefficients(grams: torch.Tensor) -> torch.Tensor:
+    """(R, K, K) inner products of task vectors -> (R, K) factors; 0 where the ratio has no finite value."""
+    count = grams.shape[1]
+    norms = grams.diagonal(dim1=1, dim2=2).sqrt()
+    cosines = (grams / (norms[:, :, None] * norms[:, None, :]).clamp(min=1e-6)).clamp(-1, 1)
+    upper = torch.triu(torch.ones(count, count, dtype=torch.bool), diagonal=1).to(grams.device)
+    cosine = cosines[:, upper].mean(dim=1)
+    denominator = 1 + (count - 1) * cosine
+    singular = denominator.abs() < 1e-6
+    ratio = torch.where(singular, 0.0, count * cosine / torch.where(singular, 1.0, denominator))
+    return (ratio / count)[:, None].expand(-1, count)
+
+
+def karcher_coefficients(grams: torch.Tensor, shares: torch.Tensor, max_iter: int, tolerance: float) -> torch.Tensor:
+    """(K, K) inner products -> (K,) factors on the vectors.
+
+    Every point of the iteration is a combination of the unit vectors, so it runs on K numbers instead of on tensors.
+    """
+    norms = grams.diagonal().sqrt()
+    valid = (norms > tolerance) & (shares > 0)
+    if not bool(valid.any()):
+        return torch.zeros_like(shares)
+    units = torch.where(valid, 1 / norms.clamp(min=1e-300), 0.0)
+    cosines = grams * units[:, None] * units[None, :]
+    alphas = torch.where(valid, shares, 0.0) / shares[valid].sum()
+    mean = _unit(alphas, cosines, tolerance)
+    for _ in range(max_iter):
+        dots = (cosines @ mean).clamp(-1, 1)
+        angles = torch.arccos(dots)
+        pull = torch.where(angles < tolerance, 0.0, alphas * angles / torch.sin(angles).clamp(min=1e-300))
+        tangent = pull - (pull * dots).sum() * mean
+        length = _norm(tangent, cosines)
+        if length < tolerance:
+            break
+        mean = _unit(torch.cos(length) * mean + torch.sin(length) / length * tangent, cosines, tolerance)
+    return mean * units * (shares * norms).sum()
+
+
+def combination(stack: Stack, coefficients: torch.Tensor, on_weights: bool) -> BlockMerge:
+    """Combine tensors by (1, K) factors, or rows by (R, K)."""
+    if coefficients.shape[0] == 1:
+        factors = tuple(coefficients[0].tolist())
+        if on_weights:
+            return Mean(factors, normalize=False)
+        parts = fit_sparsity(stack, Sparsity())
+        return Combination(parts, factors, consensus=False, normalize=False, lambda_=1.0)
+    by_row = coefficients.float().to(stack.device)
+
+    def merge(block: Block) -> torch.Tensor:
+        rows = torch.arange(block.start, block.stop, device=stack.device) // stack.row
+        parts = [by_row[rows, k] * _values(block, k, on_weights) for k in range(by_row.shape[1])]
+        return add_up(parts)
+
+    return merge
+
+
+def _values(block: Block, index: int, on_weights: bool) -> torch.Tensor:
+    return block.specialist(index) if on_weights else block.delta(index)
+
+
+def _norm(combined: torch.Tensor, cosines: torch.Tensor) -> torch.Tensor:
+    return (combined @ cosines @ combined).clamp(min=0).sqrt()
+
+
+def _unit(combined: torch.Tensor, cosines: torch.Tensor, tolerance: float) -> torch.Tensor:
+    length = _norm(combined, cosines)
+    if length < tolerance:  # the directions cancel: any of them is as good
+        combined = torch.nn.functional.one_hot(combined.abs().argmax(), combined.numel()).to(combined.dtype)
+        length = _norm(combined, cosines)
+    return combined / length.clamp(min=1e-300)

@@ -1,0 +1,93 @@
+"""The product space {sparsifier} x {sum, sign consensus} x {normalise, lambda}, and the plain weighted mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from src.merging.backend.combine import combine, weighted_mean
+from src.merging.methods.params import flag, number
+from src.merging.methods.rule import BlockMerge
+from src.merging.methods.sparsify import Part, Sparsity, fit_sparsity
+from src.merging.tensors.blocks import Block, Stack
+
+
+@dataclass(frozen=True)
+class Combination:
+    """`combine` of K sparsified task vectors; the compiled engine takes all points with the same parts together."""
+
+    parts: tuple[Part, ...]
+    weights: tuple[float, ...]
+    consensus: bool
+    normalize: bool
+    lambda_: float
+
+    def __call__(self, block: Block) -> torch.Tensor:
+        """The merged task vector of a block."""
+        return combine([part(block) for part in self.parts], self.weights, self.consensus, self.normalize, self.lambda_)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """`weighted_mean` of K specialists; the compiled engine takes all points together."""
+
+    weights: tuple[float, ...]
+    normalize: bool
+
+    def __call__(self, block: Block) -> torch.Tensor:
+        """The merged weights of a block."""
+        return weighted_mean([block.specialist(k) for k in range(len(self.weights))], self.weights, self.normalize)
+
+
+@dataclass(frozen=True)
+class TaskVectors:
+    """base + lambda * combination of sparsified task vectors: task arithmetic, TIES, DARE, DELLA, breadcrumbs.
+
+    Args:
+        sparsity: What of every task vector is kept.
+        consensus: Elect signs (TIES).
+        normalize: Divide by the (surviving) weights.
+        lambda_: Factor on the merged task vector.
+
+    Raises:
+        UserError: A value is of the wrong kind.
+    """
+
+    sparsity: Sparsity
+    consensus: bool
+    normalize: bool
+    lambda_: float
+    on_weights = False
+
+    def __post_init__(self) -> None:
+        flag("normalize", self.normalize)
+        number("lambda", self.lambda_)
+
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+        """See `Rule.fit`."""
+        parts = fit_sparsity(stack, self.sparsity)
+        return Combination(parts, tuple(weights), self.consensus, self.normalize, self.lambda_)
+
+
+@dataclass(frozen=True)
+class WeightedMean:
+    """sum w A / sum w, or sum w A: model soups (2203.05482).
+
+    Args:
+        normalize: Divide by the sum of the weights.
+
+    Raises:
+        UserError: `normalize` is no bool.
+    """
+
+    normalize: bool
+    on_weights = True
+
+    def __post_init__(self) -> None:
+        flag("normalize", self.normalize)
+
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+        """See `Rule.fit`."""
+        return Mean(tuple(weights), self.normalize)

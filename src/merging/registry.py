@@ -1,0 +1,162 @@
+"""The methods of conf/merge: every YAML there is the keys of one of these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from src.merging.method import Method, method
+from src.merging.methods.adaptive import Adaptive
+from src.merging.methods.elementwise import ConsensusMasks, Sce
+from src.merging.methods.fisher_regmean import Fisher, RegMean, Statistics
+from src.merging.methods.mergekit import Mergekit
+from src.merging.methods.rule import Rule
+from src.merging.methods.sparsify import Sparsity
+from src.merging.methods.spectral import Spectral
+from src.merging.methods.spherical import Karcher, ModelStock, Slerp
+from src.merging.methods.task_vectors import TaskVectors, WeightedMean
+from src.merging.recipe import Recipe
+from src.utils.errors import UserError
+
+
+@method("2203.05482")
+def linear(normalize: bool) -> Rule:
+    """Weighted mean of the specialists' weights; the base does not enter."""
+    return WeightedMean(normalize)
+
+
+@method("2212.04089")
+def task_arithmetic(normalize: bool, lambda_: float) -> Rule:
+    """Weighted sum of the task vectors."""
+    return TaskVectors(Sparsity(), consensus=False, normalize=normalize, lambda_=lambda_)
+
+
+@method("2306.01708")
+def ties(density: float, normalize: bool, rescale: str, lambda_: float) -> Rule:
+    """Trim to the largest, elect signs, merge what agrees."""
+    return TaskVectors(Sparsity("magnitude", density, rescale=rescale), True, normalize, lambda_)
+
+
+@method("2311.03099")
+def dare(density: float, normalize: bool, rescale: str, lambda_: float, seed: int) -> Rule:
+    """Drop at random, rescale, sum (mergekit's `dare_linear`)."""
+    return TaskVectors(Sparsity("bernoulli", density, rescale=rescale, seed=seed), False, normalize, lambda_)
+
+
+@method("2311.03099")
+def dare_ties(density: float, normalize: bool, rescale: str, lambda_: float, seed: int) -> Rule:
+    """Drop at random, rescale, elect signs."""
+    return TaskVectors(Sparsity("bernoulli", density, rescale=rescale, seed=seed), True, normalize, lambda_)
+
+
+@method("2406.11617")
+def della(density: float, epsilon: float, normalize: bool, rescale: str, lambda_: float, seed: int) -> Rule:
+    """Drop at random, the smaller the likelier; elect signs."""
+    return TaskVectors(Sparsity("magprune", density, epsilon, rescale=rescale, seed=seed), True, normalize, lambda_)
+
+
+@method("2406.11617")
+def della_linear(density: float, epsilon: float, normalize: bool, rescale: str, lambda_: float, seed: int) -> Rule:
+    """Drop at random, the smaller the likelier; sum."""
+    return TaskVectors(Sparsity("magprune", density, epsilon, rescale=rescale, seed=seed), False, normalize, lambda_)
+
+
+@method("2312.06795")
+def breadcrumbs(density: float, gamma: float, normalize: bool, rescale: str, lambda_: float) -> Rule:
+    """Drop the smallest and the very largest; sum."""
+    return TaskVectors(Sparsity("outliers", density, gamma=gamma, rescale=rescale), False, normalize, lambda_)
+
+
+@method("2312.06795")
+def breadcrumbs_ties(density: float, gamma: float, normalize: bool, rescale: str, lambda_: float) -> Rule:
+    """Drop the smallest and the very largest; elect signs."""
+    return TaskVectors(Sparsity("outliers", density, gamma=gamma, rescale=rescale), True, normalize, lambda_)
+
+
+@method(None)
+def slerp(space: str, by_row: bool) -> Rule:
+    """Spherical interpolation of two specialists, linear where they are nearly parallel."""
+    return Slerp(space, by_row, parallel=0.9995)
+
+
+@method(None)
+def nuslerp(space: str, by_row: bool) -> Rule:
+    """Spherical interpolation of two specialists down to the smallest angles, as in mergekit."""
+    return Slerp(space, by_row, parallel=1 - 1e-16)
+
+
+@method("2603.04972")
+def karcher(space: str, max_iter: int, tolerance: float) -> Rule:
+    """Riemannian mean of the directions, at the mean norm."""
+    return Karcher(space, max_iter, tolerance)
+
+
+@method("2403.19522", weighted=False)
+def model_stock(by_row: bool) -> Rule:
+    """Interpolate between base and mean by the angle between the task vectors."""
+    return ModelStock(by_row)
+
+
+@method("2408.07990", weighted=False)
+def sce(select: float) -> Rule:
+    """Select by variance, weigh by energy, erase minority signs."""
+    return Sce(select)
+
+
+@method("2405.07813")
+def consensus(threshold: float, agree: int, lambda_: float) -> Rule:
+    """Task arithmetic where enough tasks need the weight (TALL masks)."""
+    return ConsensusMasks(threshold, agree, lambda_)
+
+
+@method("2412.00081")
+def tsv(lambda_: float) -> Rule:
+    """Orthogonalised leading singular vectors of every task (TSV-Merge)."""
+    return Spectral("tsv", lambda_)
+
+
+@method("2502.04959")
+def iso_c(lambda_: float) -> Rule:
+    """Sum of the task vectors with a flat spectrum (Iso-C)."""
+    return Spectral("iso", lambda_)
+
+
+@method("2111.09832")
+def fisher(statistics: Mapping[str, str] | None, equalize: bool) -> Rule:
+    """Weighted mean by the diagonal Fisher information of every task."""
+    return Fisher(Statistics("fisher", statistics), equalize)
+
+
+@method("2212.09849")
+def regmean(statistics: Mapping[str, str] | None, alpha: float) -> Rule:
+    """Least-squares fit of all specialists' linear layers on their own inputs."""
+    return RegMean(Statistics("regmean", statistics), alpha)
+
+
+@method(None)
+def adaptive(sharpness: float, lambda_: float) -> Rule:
+    """Coefficients per tensor from the parents' weights alone; `weight` says how much each task counts."""
+    return Adaptive(sharpness, lambda_)
+
+
+@method(None)
+def mergekit(name: str, parameters: Mapping[str, Any], seed: int) -> Rule:
+    """Any method that installed mergekit knows."""
+    return Mergekit(name, parameters, seed)
+
+
+def recipe_from(description: Mapping[str, Any]) -> Recipe:
+    """The recipe that `Recipe.describe` wrote down.
+
+    Raises:
+        UserError: The description names no method, or other keys than the method has.
+    """
+    keys = dict(description)
+    builder = globals().get(str(keys.pop("method", None)))
+    if not isinstance(builder, Method):
+        raise UserError(f"no merge method {description.get('method')!r} to make this recipe with")
+    if "weights" in builder.keys:
+        keys["weight"] = None
+    else:
+        keys.pop("weights", None)
+    return builder(**keys)

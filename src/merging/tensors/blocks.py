@@ -1,0 +1,224 @@
+"""One tensor in base and specialists, seen as float32 blocks that fit the cache.
+
+Legend: K specialists, n elements of the tensor, r its row length (last dimension).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from src.merging.tensors.reductions import UNIT
+from src.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from src.merging.backend.torch_ops import Ops
+
+T = TypeVar("T")
+ROW_BLOCK = 1 << 18  # elements of a block of whole rows, or eight rows where those are longer
+
+Memory = Callable[[int, torch.dtype], torch.Tensor]
+Read = Callable[[int, int, Memory], torch.Tensor]
+"""Stored elements [start, stop) of a parent's tensor: a view of what is held, or read into the memory given."""
+
+
+class Block:
+    """Elements [start, stop) of a tensor in base and specialists; read and made float32 when asked for.
+
+    Its tensors may live in memory that the same thread's next block reuses: copy what must outlive the block.
+
+    Args:
+        start: First element, in storage order.
+        stop: Element after the last.
+        stack: The whole tensor.
+    """
+
+    def __init__(self, start: int, stop: int, stack: Stack) -> None:
+        self.start = start
+        self.stop = stop
+        self._stack = stack
+        self._memo: dict[Any, torch.Tensor] = {}
+
+    @property
+    def base(self) -> torch.Tensor:
+        """Base values, float32."""
+        return self._values(0)
+
+    def specialist(self, index: int) -> torch.Tensor:
+        """Values of specialist `index`, float32."""
+        return self._values(index + 1)
+
+    def delta(self, index: int) -> torch.Tensor:
+        """Task vector of specialist `index`, float32."""
+        subtract = self._stack.ops.subtract
+        return self.once(("delta", index), lambda out: subtract(self.specialist(index), self.base, out))
+
+    def stored(self, parent: int) -> torch.Tensor:
+        """Values of the base (0) or of specialist `parent` - 1 in the stored dtype, one-dimensional."""
+        key = ("stored", parent)
+        if key not in self._memo:
+            self._memo[key] = self._stack.reads[parent](self.start, self.stop, partial(self._memory, key))
+        return self._memo[key]
+
+    def once(self, key: Any, fill: Callable[[torch.Tensor], object]) -> torch.Tensor:
+        """The float32 tensor under `key`, filled on the first call: points that share a sparsifier share its result."""
+        if key not in self._memo:
+            out = self._memory(key, self.stop - self.start, torch.float32)
+            fill(out)
+            self._memo[key] = out
+        return self._memo[key]
+
+    def _values(self, parent: int) -> torch.Tensor:
+        key = ("values", parent)
+        if key not in self._memo:
+            stored = self.stored(parent)
+            if stored.dtype is torch.float32:
+                self._memo[key] = stored
+            else:
+                self.once(key, lambda out: self._stack.ops.widen(stored, out))
+        return self._memo[key]
+
+    def _memory(self, key: Any, size: int, dtype: torch.dtype) -> torch.Tensor:
+        return self._stack.ops.buffer(key, size, dtype, self._stack.device)
+
+
+@dataclass(frozen=True)
+class Delta:
+    """The task vector of specialist `index`, as a function of the block."""
+
+    index: int
+
+    def __call__(self, block: Block) -> torch.Tensor:
+        return block.delta(self.index)
+
+
+class Stack:
+    """One tensor of all parents, with the whole-tensor quantities that the points of a grid share.
+
+    Args:
+        name: Tensor name.
+        shape: Its shape.
+        labels: Names of the K specialists.
+        reads: How to read the base and the specialists, K + 1 functions.
+        ops: The arithmetic: plain torch or compiled.
+        pool: Threads that work on blocks.
+        device: Where the values are.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        labels: Sequence[str],
+        reads: Sequence[Read],
+        ops: Ops,
+        pool: ThreadPoolExecutor,
+        device: torch.device,
+    ) -> None:
+        self.name = name
+        self.shape = shape
+        self.labels = tuple(labels)
+        self.reads = reads
+        self.ops = ops
+        self.device = device
+        self._pool = pool
+        self._memo: dict[Any, Any] = {}
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def row(self) -> int:
+        """Row length: the last dimension of a matrix, all of a vector."""
+        return self.shape[-1] if len(self.shape) > 1 else self.numel
+
+    def map(self, work: Callable[[Block], T]) -> list[T]:
+        """`work` of every block, in order, on all threads. Blocks begin at multiples of 4,096 elements."""
+        assert self.ops.block % UNIT == 0
+        return self._map(work, self.ops.block)
+
+    def map_rows(self, work: Callable[[Block], T]) -> list[T]:
+        """`work` of blocks of whole rows, in order, on all threads; they begin at multiples of 8 elements."""
+        rows = 8 * max(1, ROW_BLOCK // max(8 * self.row, 1))
+        return self._map(work, max(rows * self.row, 1))
+
+    def once(self, key: Any, make: Callable[[], T]) -> T:
+        """The value under `key`, made on the first call."""
+        if key not in self._memo:
+            self._memo[key] = make()
+        value: T = self._memo[key]
+        return value
+
+    def base(self) -> torch.Tensor:
+        """All base values, float32, in the tensor's shape."""
+        return self._whole(0).float().reshape(self.shape)
+
+    def weights(self, index: int) -> torch.Tensor:
+        """All values of specialist `index`, float32, in the tensor's shape."""
+        return self._whole(index + 1).float().reshape(self.shape)
+
+    def delta(self, index: int) -> torch.Tensor:
+        """The whole task vector of specialist `index`, float32, in the tensor's shape."""
+        return self.weights(index) - self.base()
+
+    def stored(self, parent: int) -> torch.Tensor:
+        """All values of the base (0) or of specialist `parent` - 1 in the stored dtype, in the tensor's shape."""
+        return self._whole(parent).reshape(self.shape)
+
+    def shared(self) -> torch.Tensor:
+        """The stored values, one-dimensional, of a tensor that all parents share.
+
+        Raises:
+            UserError: They differ.
+        """
+        base = self._whole(0)
+        for index, label in enumerate(self.labels):
+            if not torch.equal(self._whole(index + 1), base):
+                raise UserError(f"{self.name} ({base.dtype}) differs between base and {label}: not mergeable")
+        return base
+
+    def norms(self) -> list[float]:
+        """Frobenius norms of the K task vectors."""
+        return [math.sqrt(square) for _, square in self._sums()]
+
+    def absolute_sums(self) -> list[float]:
+        """Sums of |D| of the K task vectors."""
+        return [absolute for absolute, _ in self._sums()]
+
+    def release(self) -> None:
+        """Forget what is held: parts refer back to the stack, so its memory would otherwise wait for the collector."""
+        self._memo.clear()
+        self.reads = ()
+
+    def _sums(self) -> list[tuple[float, float]]:
+        return self.once("sums", self._survey)
+
+    def _survey(self) -> list[tuple[float, float]]:
+        specialists = range(len(self.labels))
+        parts = self.map(lambda block: [self.ops.survey(block, k) for k in specialists])
+
+        def total(index: int, power: int) -> float:
+            return math.fsum(itertools.chain.from_iterable(part[index][power] for part in parts))
+
+        return [(total(index, 0), total(index, 1)) for index in specialists]
+
+    def _map(self, work: Callable[[Block], T], step: int) -> list[T]:
+        def at(start: int) -> T:
+            return work(Block(start, min(start + step, self.numel), self))  # made here, so that it is freed here
+
+        return list(self._pool.map(at, range(0, self.numel, step)))
+
+    def _whole(self, parent: int) -> torch.Tensor:
+        def memory(size: int, dtype: torch.dtype) -> torch.Tensor:
+            return torch.empty(size, dtype=dtype, device=self.device)
+
+        return self.reads[parent](0, self.numel, memory)

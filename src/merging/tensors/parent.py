@@ -1,0 +1,82 @@
+"""What the engine reads: checkpoints, and views of them that look like one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from src.checkpoints import Checkpoint, TensorInfo
+from src.merging.tensors.lora import LoraParent, is_adapter
+
+
+class Parent(Protocol):
+    """A base or a specialist: a `Checkpoint`, a LoRA adapter on the base, or one of them with other vocabulary rows."""
+
+    @property
+    def path(self) -> Path:
+        """Directory of the files."""
+        ...
+
+    @property
+    def table(self) -> Mapping[str, TensorInfo]:
+        """Shapes and dtypes by name, sorted."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Tensor names, sorted."""
+        ...
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The parsed `config.json`."""
+        ...
+
+    @property
+    def tied(self) -> bool:
+        """Whether the output head shares the input embedding."""
+        ...
+
+    @property
+    def computed(self) -> frozenset[str]:
+        """Tensors that are computed in float32 instead of stored."""
+        ...
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """One tensor."""
+        ...
+
+    def flat(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """Elements [start, stop) of a tensor in storage order, one-dimensional."""
+        ...
+
+    def read_into(self, name: str, start: int, out: torch.Tensor) -> None:
+        """Elements [start, start + len(out)) into memory that is there."""
+        ...
+
+    def prefetch(self, name: str) -> None:
+        """Announce that a tensor will be read."""
+        ...
+
+
+def open_parents(
+    base: Path, specialists: Mapping[str, Path], allow_pickle: bool = False
+) -> tuple[Checkpoint, dict[str, Parent]]:
+    """Open base and specialists; a directory with an `adapter_config.json` is a LoRA adapter on the base.
+
+    Args:
+        base: Checkpoint directory.
+        specialists: Checkpoint or PEFT adapter directories by name.
+        allow_pickle: See `Checkpoint`.
+
+    Raises:
+        UserError: A directory holds neither, or an adapter of a kind that cannot be merged.
+    """
+    opened = Checkpoint(base, allow_pickle)
+    parents: dict[str, Parent] = {}
+    for name, path in specialists.items():
+        parents[name] = LoraParent(path, opened) if is_adapter(path) else Checkpoint(path, allow_pickle)
+    return opened, parents

@@ -1,0 +1,87 @@
+"""Reading the parents: small tensors once into memory, large ones block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from src.checkpoints import TensorInfo
+from src.merging.backend.torch_ops import Ops
+from src.merging.tensors.blocks import Memory, Read, Stack
+from src.merging.tensors.parent import Parent
+from src.utils.errors import UserError
+
+HELD_BYTES = 1 << 27  # of all parents together; a larger tensor is read again, from the page cache, for each pass
+
+
+class Held:
+    """Memory that one tensor after the other is read into: fresh pages would cost more than the reading."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, torch.Tensor] = {}
+
+    def take(self, label: str, info: TensorInfo) -> torch.Tensor:
+        """Room for a tensor of parent `label`, one-dimensional; what was there before is overwritten."""
+        if label not in self._arrays or self._arrays[label].numel() < info.nbytes:
+            self._arrays[label] = torch.empty(info.nbytes, dtype=torch.uint8)
+        return self._arrays[label][: info.nbytes].view(info.dtype)
+
+
+def open_stack(
+    name: str,
+    base: Parent,
+    specialists: Mapping[str, Parent],
+    ops: Ops,
+    pool: ThreadPoolExecutor,
+    device: torch.device,
+    held: Held,
+) -> Stack:
+    """One tensor of all parents, ready to be merged until the next is opened in the same `held`.
+
+    Raises:
+        UserError: A parent holds NaN or infinite values.
+    """
+    parents = {"base": base, **specialists}
+    info = base.table[name]
+    hold = sum(parent.table[name].nbytes for parent in parents.values()) <= HELD_BYTES or device.type != "cpu"
+
+    def read(label: str) -> Read:
+        parent = parents[label]
+        return _held(parent, name, device, held, label) if hold or name in parent.computed else _unheld(parent, name)
+
+    reads = list(pool.map(read, parents))
+    stack = Stack(name, info.shape, list(specialists), reads, ops, pool, device)
+    if info.dtype.is_floating_point and not all(norm < float("inf") for norm in stack.norms()):
+        raise _not_finite(name, parents)
+    return stack
+
+
+def _held(parent: Parent, name: str, device: torch.device, held: Held, label: str) -> Read:
+    if name in parent.computed:
+        stored = parent.flat(name, 0, parent.table[name].numel)
+    else:
+        stored = held.take(label, parent.table[name])
+        parent.read_into(name, 0, stored)
+    values = stored.to(device)
+    return lambda start, stop, memory: values[start:stop]
+
+
+def _unheld(parent: Parent, name: str) -> Read:
+    dtype = parent.table[name].dtype
+
+    def read(start: int, stop: int, memory: Memory) -> torch.Tensor:
+        out = memory(stop - start, dtype)
+        parent.read_into(name, start, out)
+        return out
+
+    return read
+
+
+def _not_finite(name: str, parents: Mapping[str, Parent]) -> UserError:
+    for label, parent in parents.items():
+        bad = int((~torch.isfinite(parent.tensor(name))).sum())
+        if bad:
+            return UserError(f"{parent.path} ({label}) holds {bad} NaN or infinite values in {name}; export it again")
+    return UserError(f"{name}: the task vectors overflow float32; {', '.join(parents)} do not belong together")

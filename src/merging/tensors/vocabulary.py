@@ -1,0 +1,231 @@
+"""Parents whose vocabularies or embedding rows differ, brought to one vocabulary.
+
+Legend: R rows of the merged embedding.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from src.checkpoints import TensorInfo
+from src.merging.tensors.parent import Parent
+from src.merging.tensors.tokenizer_json import Vocabulary, read_vocabulary, vocabulary_differences
+from src.utils.errors import UserError, first_differences
+
+ROWS = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|lm_head|embed_out)\.(weight|bias)$")
+ABSENT = -1
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Parents over one vocabulary.
+
+    Args:
+        base: Base.
+        specialists: By name.
+        rows: Embedding rows of the result; 0 in mode `equal`, where nobody asks.
+        added: Tokens that the base lacks, in the order of their ids (mode `union`).
+    """
+
+    base: Parent
+    specialists: dict[str, Parent]
+    rows: int = 0
+    added: tuple[str, ...] = ()
+
+
+def align_vocabulary(base: Parent, specialists: Mapping[str, Parent], mode: str) -> Aligned:
+    """Bring parents to one vocabulary.
+
+    Args:
+        base: Its row order is that of the result.
+        specialists: By name.
+        mode: `equal`: nothing is done, and `check_parents` refuses what differs. `shared`: equal tokens, embeddings
+            padded to different heights; the rows that all have are merged, the rest is the base's. `base`: the base's
+            tokens; a specialist's rows are found by token, and where it lacks one it has no say. `union`: also the
+            tokens that the base lacks, appended; their base row is the mean of the specialists' that have them.
+
+    Raises:
+        UserError: Tokens differ in mode `shared`, or there is no tokenizer to tell.
+    """
+    if mode == "equal":
+        return Aligned(base, dict(specialists))
+    vocabularies = {label: _vocabulary(label, parent) for label, parent in {"base": base, **specialists}.items()}
+    ours = vocabularies.pop("base")
+    if mode == "shared":
+        for label, theirs in vocabularies.items():
+            differences = vocabulary_differences(ours.ids, theirs.ids)
+            if differences:
+                raise UserError(first_differences(f"merge.tokenizer=shared, but {label} has other tokens", differences))
+    added = _added(ours, vocabularies) if mode == "union" else ()
+    height = _height(base)
+    if added:
+        height = max(height, ours.size + len(added))
+    tokens = {**ours.ids, **{token: ours.size + index for index, token in enumerate(added)}}
+    origin: Parent = base
+    if added:
+        fill = NewRows(specialists, vocabularies, added)
+        origin = RowView(base, _rows(ours.ids, tokens, height, keep_padding=True), fill, ours.size)
+    views = {
+        label: RowView(parent, _rows(vocabularies[label].ids, tokens, height, keep_padding=False), origin, 0)
+        for label, parent in specialists.items()
+    }
+    return Aligned(origin, dict(views), height, added)
+
+
+class RowView:
+    """A parent with its embedding rows in another order, some of them taken from elsewhere.
+
+    Args:
+        parent: Whose rows.
+        rows: (R,) own row of each merged row, or -1.
+        missing: Parent whose rows stand in for the absent ones.
+        offset: Merged row that is row 0 of `missing`.
+    """
+
+    def __init__(self, parent: Parent, rows: torch.Tensor, missing: Parent | NewRows, offset: int) -> None:
+        self.parent = parent
+        self.path = parent.path
+        self.computed = parent.computed
+        self._rows = rows
+        self._missing = missing
+        self._offset = offset
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of the parent."""
+        return self.parent.names
+
+    @property
+    def tied(self) -> bool:
+        """That of the parent."""
+        return self.parent.tied
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """That of the parent, with the merged vocabulary's size."""
+        return {**self.parent.config, "vocab_size": len(self._rows)}
+
+    @cached_property
+    def table(self) -> Mapping[str, TensorInfo]:
+        """That of the parent, with the merged number of embedding rows."""
+        return {
+            name: TensorInfo((len(self._rows), *info.shape[1:]), info.dtype) if ROWS.search(name) else info
+            for name, info in self.parent.table.items()
+        }
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """One tensor."""
+        info = self.table[name]
+        return self.flat(name, 0, info.numel).reshape(info.shape)
+
+    def flat(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """Elements [start, stop) of a tensor, one-dimensional."""
+        if not ROWS.search(name):
+            return self.parent.flat(name, start, stop)
+        width = self.table[name].numel // len(self._rows)
+        first, last = start // width, -(-stop // width)
+        runs = [self._run(name, width, *run) for run in _runs(self._rows[first:last], first)]
+        return torch.cat(runs)[start - first * width : stop - first * width]
+
+    def read_into(self, name: str, start: int, out: torch.Tensor) -> None:
+        """Elements [start, start + len(out)) into memory that is there."""
+        out.copy_(self.flat(name, start, start + out.numel()))
+
+    def prefetch(self, name: str) -> None:
+        """Announce that a tensor will be read."""
+        self.parent.prefetch(name)
+
+    def _run(self, name: str, width: int, merged: int, own: int, count: int) -> torch.Tensor:
+        if own != ABSENT:
+            return self.parent.flat(name, own * width, (own + count) * width)
+        first = merged - self._offset
+        values = self._missing.flat(name, first * width, (first + count) * width)
+        return values.to(self.table[name].dtype)
+
+
+class NewRows:
+    """Rows of tokens that the base lacks: the mean of the specialists' that have them.
+
+    Args:
+        specialists: By name.
+        vocabularies: Theirs.
+        tokens: The new tokens, in the order of their rows.
+    """
+
+    def __init__(
+        self, specialists: Mapping[str, Parent], vocabularies: Mapping[str, Vocabulary], tokens: tuple[str, ...]
+    ) -> None:
+        places = [(parent, vocabularies[label].ids) for label, parent in specialists.items()]
+        self._owners = [[(parent, ids[token]) for parent, ids in places if token in ids] for token in tokens]
+        self._made: dict[str, torch.Tensor] = {}
+
+    def flat(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """Elements [start, stop) of the new rows, float32, one-dimensional; rows beyond them (padding) are 0."""
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        rows = self._made[name]
+        beyond = max(0, stop - rows.numel())
+        return torch.nn.functional.pad(rows, (0, beyond))[start:stop]
+
+    def _make(self, name: str) -> torch.Tensor:
+        means = []
+        for owners in self._owners:
+            rows = []
+            for parent, row in owners:
+                info = parent.table[name]
+                width = info.numel // info.shape[0]
+                rows.append(parent.flat(name, row * width, (row + 1) * width).float())
+            means.append(torch.stack(rows).mean(dim=0))
+        return torch.cat(means)
+
+
+def _vocabulary(label: str, parent: Parent) -> Vocabulary:
+    found = read_vocabulary(parent.path)
+    if found is None:
+        raise UserError(f"{parent.path} ({label}) has no tokenizer.json to match tokens by: take merge.tokenizer=equal")
+    for name, info in parent.table.items():
+        if ROWS.search(name) and info.shape[0] < found.size:
+            raise UserError(f"{parent.path} ({label}): {name} has {info.shape[0]} rows for {found.size} tokens")
+    return found
+
+
+def _added(ours: Vocabulary, others: Mapping[str, Vocabulary]) -> tuple[str, ...]:
+    new: dict[str, None] = {}
+    for vocabulary in others.values():
+        for token in sorted(vocabulary.ids, key=vocabulary.ids.__getitem__):
+            if token not in ours.ids:
+                new[token] = None
+    return tuple(new)
+
+
+def _height(base: Parent) -> int:
+    heights = {info.shape[0] for name, info in base.table.items() if ROWS.search(name)}
+    if len(heights) != 1:
+        raise UserError(f"{base.path}: expected one number of embedding rows, got {sorted(heights)}")
+    return heights.pop()
+
+
+def _rows(own: Mapping[str, int], tokens: Mapping[str, int], height: int, keep_padding: bool) -> torch.Tensor:
+    rows = torch.arange(height) if keep_padding else torch.full((height,), ABSENT)
+    for token, place in tokens.items():
+        rows[place] = own.get(token, ABSENT)
+    return rows
+
+
+def _runs(rows: torch.Tensor, first: int) -> list[tuple[int, int, int]]:
+    """(merged row, own row or -1, length) of stretches that follow each other on both sides."""
+    runs: list[tuple[int, int, int]] = []
+    for place, own in enumerate(rows.tolist(), first):
+        if runs:
+            start, source, count = runs[-1]
+            if own == (ABSENT if source == ABSENT else source + count):
+                runs[-1] = (start, source, count + 1)
+                continue
+        runs.append((place, own, 1))
+    return runs

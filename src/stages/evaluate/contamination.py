@@ -1,0 +1,58 @@
+"""`evaluate.py contamination=FILE`: how much of a benchmark training data hold, and the scores without it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from src.data.records import find_data
+from src.evaluation.benchmarks.code import CodeBenchmark
+from src.evaluation.benchmarks.summary import SummaryBenchmark
+from src.evaluation.contamination.files import check_benchmarks, clean_score_rows, counts, documents, finding_rows
+from src.evaluation.statistics.scores import ItemScore
+from src.runs.record import Run
+from src.utils.progress import track
+
+
+def training_files(cfg: DictConfig) -> list[str]:
+    """What `contamination=` names: one file, pattern or data set, or a list; empty where it is not given."""
+    given = cfg.contamination
+    return [str(name) for name in (given if isinstance(given, ListConfig) else [given]) if name is not None]
+
+
+def training_hashes(cfg: DictConfig) -> dict[str, str]:
+    """Content hashes of these files, as inputs of the run.
+
+    Raises:
+        UserError: One is missing.
+    """
+    data = [find_data([name], "train", "contamination") for name in training_files(cfg)]
+    return {f"contamination.{number}": found.fingerprint() for number, found in enumerate(data)}
+
+
+def training_label(cfg: DictConfig) -> list[str]:
+    """What the run's name shows of them, e.g. `["vs-mbpp"]`."""
+    names = [Path(name).name.split(".")[0] for name in training_files(cfg)]
+    return [f"vs-{'+'.join(names)}"] if names else []
+
+
+def check_contamination(
+    cfg: DictConfig,
+    benchmarks: Mapping[str, CodeBenchmark | SummaryBenchmark],
+    scored: Mapping[str, Sequence[ItemScore]],
+    run: Run,
+) -> None:
+    """Write `contamination.csv` (a row an item) and `clean_scores.csv` (a row a metric) into the run."""
+    keep: Any = OmegaConf.to_container(cfg.contamination_keep, resolve=True)
+    training = track(documents(training_files(cfg), keep), "training rows")
+    found = check_benchmarks({name: benchmark.items(cfg.split) for name, benchmark in benchmarks.items()}, training)
+    items = [{"benchmark": name, **row} for name, findings in found.items() for row in finding_rows(findings)]
+    clean = [{"benchmark": name, **row} for name in found for row in clean_score_rows(scored[name], found[name])]
+    pd.DataFrame(items).to_csv(run.work / "contamination.csv", index=False)
+    pd.DataFrame(clean).to_csv(run.work / "clean_scores.csv", index=False)
+    verdicts = {name: counts(findings) for name, findings in found.items()}
+    run.results["contamination"] = {"items": verdicts, "scores": clean}

@@ -1,0 +1,212 @@
+"""`evaluate.py`: score a checkpoint, existing generations, or existing summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from src.config.checks import SPLITS, check_evaluate
+from src.evaluation.benchmarks.code import CodeBenchmark
+from src.evaluation.benchmarks.summary import SummaryBenchmark
+from src.evaluation.generators.hf import HFGenerator
+from src.evaluation.generators.sample_files import read_samples, sample_rows, samples_hash
+from src.evaluation.generators.samples import Sample, generate_samples, samples_key
+from src.evaluation.generators.vllm import VLLMGenerator
+from src.evaluation.grading.grade import flaky_tasks
+from src.evaluation.grading.judge import ProgramJudge
+from src.evaluation.statistics.bootstrap import Interval
+from src.evaluation.statistics.scores import ItemScore, summarise
+from src.models import local_directory
+from src.models.hub import is_hub_name
+from src.reporting.console import print_clean_scores, print_scores
+from src.runs.record import Run, fingerprint, open_run, read_record
+from src.stages.build import build_once
+from src.stages.evaluate.contamination import check_contamination, training_hashes, training_label
+from src.stages.job import Job
+from src.stages.merge.recorded import recorded_merge
+from src.stages.places import existing_checkpoint, is_live_point
+from src.utils.errors import UserError, unknown_choice
+from src.utils.jsonl import write_jsonl
+
+Benchmark = CodeBenchmark | SummaryBenchmark
+Scored = dict[str, list[ItemScore]]
+
+
+def evaluate(job: Job) -> Path:
+    """Write `items.csv` (a row a problem and metric), `scores.csv` (means with intervals), samples and verdicts.
+
+    With `contamination=FILE` also `contamination.csv` and `clean_scores.csv`.
+
+    Returns:
+        The run directory.
+    """
+    cfg = job.cfg
+    check_evaluate(cfg)
+    nodes = _benchmark_nodes(cfg)
+    subject, inputs = _subject(cfg)
+    directory = job.directory(_name(job, subject))
+    identity = _identity(job, nodes)
+    inputs |= training_hashes(cfg)
+    with open_run(directory, stage="evaluate", config=identity, inputs=inputs, argv=job.command) as run:
+        if run.finished:
+            return directory
+        benchmarks: dict[str, Benchmark] = {name: build_once(node) for name, node in nodes.items()}
+        scored = _score(job, benchmarks, run)
+        _write_items(run, subject, scored)
+        if cfg.contamination is not None:
+            check_contamination(cfg, benchmarks, scored, run)
+        means = _means(subject, cfg.seed, scored, run.results.get("corpus", {}))
+        pd.DataFrame(means).to_csv(run.work / "scores.csv", index=False)
+        definitions = {name: benchmark.definitions for name, benchmark in benchmarks.items()}
+        run.results |= {"scores": means, "definitions": definitions}
+    return directory
+
+
+def show(directory: Path) -> None:
+    """Print the scores of a finished evaluation."""
+    record = read_record(directory)
+    assert record is not None
+    results = record["results"]
+    print_scores(results["scores"], str(directory), results["definitions"])
+    for name, tasks in results.get("flaky", {}).items():
+        if tasks:
+            print(f"{name}: another verdict when run again alone: {', '.join(tasks)}")
+    if "contamination" in results:
+        print_clean_scores(results["contamination"])
+
+
+def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> Scored:
+    cfg = job.cfg
+    if cfg.predictions is not None:
+        [(name, benchmark)] = benchmarks.items()
+        if not isinstance(benchmark, SummaryBenchmark):
+            raise UserError(f"predictions= are summaries; benchmark={name} runs programs, give samples=FILE instead")
+        files = Path(cfg.predictions), Path(cfg.references)
+        _note_corpus(run, name, benchmark.corpus_scores_of_files(*files))
+        return {name: benchmark.score_files(*files)}
+    if cfg.samples is not None:
+        [(name, benchmark)] = benchmarks.items()
+        return {name: _score_samples(job, benchmark, read_samples(Path(cfg.samples)), run)}
+    generator = build_once(cfg.generator)
+    _load(generator, _checkpoint(cfg))
+    scored = {}
+    for name, benchmark in benchmarks.items():
+        prompts = benchmark.prompts(cfg.split)
+        key = samples_key(generator.identity(), prompts, benchmark.decoding, benchmark.content_hash(cfg.split))
+        place = Path(cfg.output_root) / "samples"
+        label = f"{Path(cfg.checkpoint).name}: {name}"
+        samples = generate_samples(generator, prompts, benchmark.decoding, directory=place, key=key, label=label)
+        write_jsonl(run.work / f"samples-{name}.jsonl", sample_rows(samples))
+        scored[name] = _score_samples(job, benchmark, samples, run)
+    return scored
+
+
+def _load(generator: HFGenerator | VLLMGenerator, checkpoint: Path) -> None:
+    if is_live_point(checkpoint):
+        generator.load_point(recorded_merge(checkpoint, "checkpoint"))
+    else:
+        generator.load(checkpoint)
+
+
+def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], run: Run) -> list[ItemScore]:
+    if isinstance(benchmark, SummaryBenchmark):
+        _note_corpus(run, benchmark.name, benchmark.corpus_scores(samples, job.cfg.split))
+        return benchmark.score(samples, job.cfg.split)
+    judge: ProgramJudge = build_once(job.cfg.sandbox)
+    scores = benchmark.score(samples, job.cfg.split, judge)
+    write_jsonl(run.work / f"verdicts-{benchmark.name}.jsonl", judge.verdict_rows())
+    run.results.setdefault("flaky", {})[benchmark.name] = flaky_tasks(judge.verdicts)
+    return scores
+
+
+def _note_corpus(run: Run, name: str, intervals: Mapping[str, Interval]) -> None:
+    run.results.setdefault("corpus", {})[name] = {metric: asdict(value) for metric, value in intervals.items()}
+
+
+def _write_items(run: Run, subject: str, scored: Scored) -> None:
+    items = [
+        {"subject": subject, "benchmark": name, "metric": score.metric, "item": score.item, "value": score.value}
+        for name, scores in scored.items()
+        for score in scores
+    ]
+    pd.DataFrame(items).to_csv(run.work / "items.csv", index=False)
+
+
+def _means(subject: str, seed: int, scored: Scored, corpus: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "subject": subject, "benchmark": name, "metric": metric, "value": interval["mean"], "n": interval["n"],
+            "low": interval["low"], "high": interval["high"], "seed": seed,
+        }
+        for name, scores in scored.items()
+        for metric, interval in (_summary(scores) | corpus.get(name, {})).items()
+    ]  # fmt: skip
+
+
+def _summary(scores: Sequence[ItemScore]) -> dict[str, dict[str, Any]]:
+    return {metric: asdict(interval) for metric, interval in summarise(scores).items()}
+
+
+def _benchmark_nodes(cfg: DictConfig) -> dict[str, DictConfig]:
+    """The nodes of the benchmarks to run, by name: `benchmark=`, else those of the tasks."""
+    if cfg.benchmark is not None:
+        chosen = [cfg.benchmark]
+    else:
+        names = [str(name) for task in cfg.tasks.values() for name in task.benchmarks[cfg.model.world]]
+        missing = [name for name in names if name not in cfg.benchmarks]
+        if missing:
+            raise unknown_choice("benchmark", missing[0], [str(name) for name in cfg.benchmarks])
+        chosen = [node for name in names if cfg.split in (node := cfg.benchmarks[name]).get("splits", SPLITS)]
+        if not chosen:
+            raise UserError(f"split={cfg.split}: none of the tasks' benchmarks has it ({', '.join(names)})")
+    return {str(node.name): node for node in chosen}
+
+
+def _subject(cfg: DictConfig) -> tuple[str, dict[str, str]]:
+    """What is scored: its name, and the content hashes of its files."""
+    if cfg.checkpoint is not None:
+        place = _checkpoint(cfg)
+        live = is_live_point(place)
+        found = recorded_merge(place, "checkpoint").fingerprint if live else fingerprint(place)
+        return Path(str(cfg.checkpoint)).resolve().name, {"checkpoint": found}
+    files = {key: Path(cfg[key]) for key in ("samples", "predictions", "references") if cfg[key] is not None}
+    missing = [
+        f"{key}={path}" for key, path in files.items() if not (path.is_file() or (key == "samples" and path.is_dir()))
+    ]
+    if missing:
+        raise UserError(f"no such file: {', '.join(missing)}")
+    first = next(iter(files.values()))
+    name = first.name if first.is_dir() else first.name.split(".")[0]
+    return name, {key: samples_hash(path) for key, path in files.items()}
+
+
+def _checkpoint(cfg: DictConfig) -> Path:
+    """A directory, or where the Hugging Face name of a published checkpoint lies."""
+    name = str(cfg.checkpoint)
+    if Path(name).exists() or not is_hub_name(name):
+        return existing_checkpoint(name, "checkpoint")
+    return local_directory(name, "checkpoint")
+
+
+def _name(job: Job, subject: str) -> str:
+    cfg = job.cfg
+    benchmark = [] if cfg.benchmark is None else [cfg.benchmark.name]
+    named = ("model", "seed", "benchmark", "split", "contamination", *(f"sandbox.{key}" for key in cfg.sandbox))
+    return "-".join([subject, *benchmark, *job.extras(named), *training_label(cfg), cfg.split])
+
+
+def _identity(job: Job, nodes: dict[str, DictConfig]) -> dict[str, Any]:
+    cfg = job.cfg
+    plain = {name: OmegaConf.to_container(node, resolve=True) for name, node in nodes.items()}
+    limits = {key: cfg.sandbox[key] for key in ("memory_mb", "min_seconds", "factor")}
+    identity: dict[str, Any] = {"split": cfg.split, "benchmarks": plain, "limits": limits}
+    if cfg.checkpoint is not None:
+        identity["generator"] = OmegaConf.to_container(cfg.generator, resolve=True)
+    if cfg.contamination is not None:
+        identity["contamination_keep"] = OmegaConf.to_container(cfg.contamination_keep, resolve=True)
+    return identity

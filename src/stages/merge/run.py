@@ -1,0 +1,199 @@
+"""`merge.py`: one merge point, or every point of a sweep in one pass over the parents."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from src.merging.engine.grid import Outcome, Point, merge_grid
+from src.merging.engine.nested_merges import Round, resolve_round
+from src.merging.engine.outputs import Sink, ToDirectory, ToNowhere
+from src.merging.engine.side_files import write_side_files
+from src.merging.recipe import Recipe
+from src.merging.tensors.parent import open_parents
+from src.runs.record import Run, begin_run, fingerprint, read_record
+from src.stages.build import build
+from src.stages.job import Job
+from src.stages.merge.statistics_inputs import statistics_places
+from src.stages.places import base_checkpoint, model_label, named_specialists, specialist_checkpoints
+from src.utils.errors import UserError
+from src.utils.files import sha256_json
+
+Result = Path | UserError
+
+
+@dataclass(frozen=True)
+class Parents:
+    """The checkpoints that jobs of one sweep may share, and how they are read."""
+
+    base: Path
+    specialists: tuple[tuple[str, Path], ...]
+    allow_pickle: bool
+    device: str
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> Parents:
+        """Those that `base=` and `specialists.*=` name, else the standard run directories."""
+        specialists = tuple(specialist_checkpoints(cfg).items())
+        return cls(base_checkpoint(cfg), specialists, cfg.allow_pickle, cfg.device)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Content hash of each, by name."""
+        return {"base": fingerprint(self.base)} | {name: fingerprint(place) for name, place in self.specialists}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A job whose run directory is open."""
+
+    index: int
+    recipe: Recipe
+    run: Run
+    write: bool
+
+    @property
+    def sink(self) -> Sink:
+        """Where the weights go; those of a point that is not written are made for its realised strength alone."""
+        return ToDirectory(self.run.work) if self.write else ToNowhere()
+
+
+def merge(job: Job) -> Path:
+    """Merge one point.
+
+    Returns:
+        The run directory, which is the merged checkpoint.
+
+    Raises:
+        UserError: The parents do not fit together, or the point cannot be made.
+    """
+    [result] = merge_all([job])
+    if isinstance(result, UserError):
+        raise result
+    return result
+
+
+def merge_all(jobs: Sequence[Job]) -> list[Result]:
+    """Merge the points of many jobs; those that share their parents share one pass over them.
+
+    Returns:
+        For every job its run directory, or the error that stopped it alone.
+    """
+    results: list[Result | None] = [None] * len(jobs)
+    groups: dict[Parents, list[int]] = {}
+    for index, job in enumerate(jobs):
+        try:
+            groups.setdefault(Parents.of(job.cfg), []).append(index)
+        except UserError as error:
+            results[index] = error
+    for parents, indices in groups.items():
+        for index, result in _merge_group(parents, {index: jobs[index] for index in indices}).items():
+            results[index] = result
+    finished = [result for result in results if result is not None]
+    assert len(finished) == len(jobs)
+    return finished
+
+
+def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
+    inputs = parents.fingerprints()
+    specialists = {name: inputs[name] for name, _ in parents.specialists}
+    results: dict[int, Result] = {}
+    opened: list[Opened] = []
+    for index, job in jobs.items():
+        try:
+            statistics = statistics_places(job.cfg, specialists)
+            more = {"statistics": {name: str(place) for name, place in statistics.items()}} if statistics else {}
+            recipe = build(job.cfg.merge, **more)
+            taken = {f"statistics.{name}": fingerprint(place) for name, place in statistics.items()}
+            run = _begin(job, recipe, parents, inputs | taken)
+        except Exception as error:
+            results[index] = _as_user_error(error)
+            continue
+        results[index] = run.directory
+        if not run.finished:
+            opened.append(Opened(index, recipe, run, job.cfg.write))
+    if opened:
+        results |= _merge_opened(parents, opened, sha256_json(inputs))
+    return results
+
+
+def _merge_opened(parents: Parents, opened: list[Opened], key: str) -> dict[int, Result]:
+    """One pass; a point that fails leaves the others unharmed."""
+    base, specialists = open_parents(parents.base, dict(parents.specialists), parents.allow_pickle)
+    points = [Point(item.recipe, item.sink) for item in opened]
+    started = time.monotonic()
+    try:
+        outcomes = merge_grid(base, specialists, points, key, device=parents.device)
+    except UserError as error:
+        for item in opened:
+            item.run.abandon()
+        return {item.index: error for item in opened}
+    share = (time.monotonic() - started) / len(opened)
+    return {item.index: _close(item, outcome, parents, share) for item, outcome in zip(opened, outcomes, strict=True)}
+
+
+def _close(item: Opened, outcome: Outcome, parents: Parents, seconds: float) -> Result:
+    if outcome.error is not None:
+        item.run.abandon()
+        return outcome.error
+    specialists = dict(parents.specialists)
+    write_side_files(item.run.work, parents.base, specialists, item.recipe)
+    recipe = item.recipe.describe(list(specialists))
+    item.run.results |= {
+        "recipe": recipe,
+        "round": asdict(resolve_round(recipe, earlier_rounds(specialists))),
+        "written": item.write,
+        "allow_pickle": parents.allow_pickle,
+        "parents": {name: str(place) for name, place in {"base": parents.base, **specialists}.items()},
+        "strength": [asdict(layer) for layer in outcome.strength],
+    }
+    item.run.finish(seconds)
+    return item.run.directory
+
+
+def earlier_rounds(specialists: Mapping[str, Path]) -> dict[str, Round]:
+    """What those parents resolve to that are merges themselves, by their records."""
+    records = {name: read_record(place) or {} for name, place in specialists.items()}
+    return {
+        name: Round(**record["results"]["round"]) for name, record in records.items() if record.get("stage") == "merge"
+    }
+
+
+def _begin(job: Job, recipe: Recipe, parents: Parents, inputs: dict[str, str]) -> Run:
+    config = {"recipe": recipe.describe([name for name, _ in parents.specialists]), "write": job.cfg.write}
+    place = merge_directory(job, recipe)
+    return begin_run(place, stage="merge", config=config, inputs=inputs, argv=job.command)
+
+
+def merge_directory(job: Job, recipe: Recipe) -> Path:
+    """Where a merge job leaves its checkpoint; its parents need not be there yet.
+
+    Args:
+        job: Its names of parents, model and further overrides are words of the name.
+        recipe: `job.cfg.merge`, built.
+    """
+    cfg = job.cfg
+    names = [str(name) for name in cfg.specialists or cfg.tasks]
+    one_says_all = recipe.weights is None and len(names) == 2
+    shown = list(recipe.coefficients(names).values())[: 1 if one_says_all else None]
+    weights = "w" + "-".join(f"{value:g}" for value in shown)
+    owner = model_label(cfg.model) if cfg.base is None else Path(str(cfg.base)).resolve().name
+    extras = [
+        *named_specialists(cfg),
+        *job.extras(("merge", "merge.weight", "merge.weights", "model", "seed", "write")),
+    ]
+    live = [] if cfg.write else ["live"]
+    return job.directory("-".join([owner, recipe.method, *extras, weights, f"s{cfg.seed}", *live]))
+
+
+def _as_user_error(error: Exception) -> UserError:
+    """The user's mistake inside a failed instantiation; anything else is ours and goes on."""
+    from src.config.command_line import explain
+
+    line = explain(error)
+    if line is None:
+        raise error
+    return UserError(line)

@@ -1,0 +1,43 @@
+"""Merges informed by data: their statistics found, and found to be those of the parents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from src.runs.record import read_record
+from src.stages.places import STATISTICS, trained_places
+from src.utils.errors import UserError
+
+
+def needed_statistics(cfg: DictConfig) -> str | None:
+    """The strategy of `train.py` that makes what the method of `merge` needs and is not told where to find."""
+    method = str(cfg.merge._target_).rpartition(".")[2]
+    return method if method in STATISTICS and cfg.merge.statistics is None else None
+
+
+def statistics_places(cfg: DictConfig, fingerprints: Mapping[str, str]) -> dict[str, Path]:
+    """Directory of each specialist's statistics: those of `merge.statistics`, else the standard run directories.
+
+    Args:
+        cfg: Of `merge.py`.
+        fingerprints: Content hash of each specialist by name.
+
+    Returns:
+        Nothing for a method that needs none.
+
+    Raises:
+        UserError: Some are missing (the message holds the lines that make them) or were taken of other weights.
+    """
+    kind = needed_statistics(cfg)
+    if kind is not None:
+        places = trained_places(cfg, kind, fingerprints)
+    else:
+        places = {str(name): Path(place) for name, place in (cfg.merge.get("statistics") or {}).items()}
+    for name, place in places.items():
+        record = read_record(place)  # directories made by other means have none
+        if record is not None and record["inputs"].get("checkpoint") != fingerprints.get(name):
+            raise UserError(f"merge.statistics.{name}={place} was taken of other weights than specialists.{name}")
+    return places

@@ -1,0 +1,28 @@
+"""`merge.py verify=DIR`: is an existing merge what its record says?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from src.checkpoints import Checkpoint
+from src.merging.engine.verify import Verification, verify_merge
+from src.merging.tensors.parent import open_parents
+from src.stages.merge.recorded import recorded_merge
+from src.stages.places import written_checkpoint
+from src.utils.errors import UserError, first_differences
+
+
+def verify(directory: Path) -> Verification:
+    """Recompute sampled tensors of a merge from the parents and the recipe in its record, and compare.
+
+    Raises:
+        UserError: `directory` is no merge or holds no weights, its parents are gone or have changed, or sampled
+            tensors differ.
+    """
+    point = recorded_merge(directory, "verify")
+    merged = Checkpoint(written_checkpoint(str(directory), "verify"))
+    base, specialists = open_parents(point.base, point.specialists, point.allow_pickle)
+    found = verify_merge(merged, base, specialists, point.recipe)
+    if not found.holds:
+        raise UserError(first_differences(f"{directory} does not hold what its record says", list(found.differing)))
+    return found

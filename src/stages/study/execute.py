@@ -1,0 +1,144 @@
+"""Carry out the runs of a study and read back what they wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from src.evaluation.statistics.scores import ItemScore
+from src.evaluation.statistics.verdict import Scores
+from src.runs.record import read_record
+from src.stages.evaluate.run import evaluate
+from src.stages.job import Job
+from src.stages.merge.run import merge_all
+from src.stages.study.jobs import StudyJobs
+from src.stages.study.plan import Subject
+from src.stages.study.progress import StudyProgress
+from src.stages.train.run import train
+from src.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Made:
+    """A subject and its checkpoint."""
+
+    subject: Subject
+    checkpoint: Path
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A made subject with its evaluation on one split, and the run directory of that."""
+
+    made: Made
+    split: str
+    job: Job
+    directory: Path
+
+    def items(self) -> dict[str, list[ItemScore]]:
+        """benchmark -> scores of its problems."""
+        rows = pd.read_csv(self.directory / "items.csv")
+        return {
+            str(benchmark): [
+                ItemScore(str(item), str(metric), float(value))
+                for item, metric, value in zip(table["item"], table["metric"], table["value"], strict=True)
+            ]
+            for benchmark, table in rows.groupby("benchmark", sort=False)
+        }
+
+    def scores(self, benchmark_tasks: dict[str, str]) -> pd.DataFrame:
+        """The score table with what the subject is."""
+        subject = self.made.subject
+        table = pd.read_csv(self.directory / "scores.csv")
+        return table.assign(
+            subject=subject.name,
+            kind=subject.kind,
+            task=table["benchmark"].map(benchmark_tasks),
+            method=subject.method,
+            weight=subject.weight,
+            split=self.split,
+            seed=table["seed"] if subject.mask_seed is None else subject.mask_seed,
+        )
+
+
+class StudyRuns:
+    """The runs of one study, each made once and found again on the next call.
+
+    Args:
+        jobs: What to run.
+        progress: Told of every step.
+    """
+
+    def __init__(self, jobs: StudyJobs, progress: StudyProgress) -> None:
+        self.jobs, self.progress = jobs, progress
+
+    def train_all(self) -> list[Made]:
+        """Base, specialists and mixture."""
+        made = []
+        for subject in self.jobs.trained:
+            with self.progress.step(subject.kind, f"training the {subject.name}"):
+                made.append(Made(subject, train(subject.job)))
+        return made
+
+    def merge_points(self, subjects: Sequence[Subject]) -> list[Made]:
+        """All merges in one pass.
+
+        Raises:
+            UserError: The first point that could not be made.
+        """
+        with self.progress.step("merges", f"merging {len(subjects)} points"):
+            results = merge_all([subject.job for subject in subjects])
+        made = []
+        for subject, result in zip(subjects, results, strict=True):
+            if isinstance(result, UserError):
+                raise result
+            made.append(Made(subject, result))
+        return made
+
+    def evaluate_all(self, made: Iterable[Made], split: str) -> list[Evaluated]:
+        """Generate and score on `split`."""
+        evaluated = []
+        for item in made:
+            job = self.jobs.evaluation(item.subject, str(item.checkpoint), split)
+            with self.progress.step("evaluation", f"{split}: {item.subject.label}"):
+                evaluated.append(Evaluated(item, split, job, evaluate(job)))
+        return evaluated
+
+
+def item_scores(evaluated: Iterable[Evaluated]) -> dict[str, Scores]:
+    """subject -> benchmark -> item scores; a subject with several mask seeds counts with the first."""
+    scores: dict[str, Scores] = {}
+    for item in evaluated:
+        scores.setdefault(item.made.subject.name, item.items())
+    return scores
+
+
+def drawn_scores(evaluated: Iterable[Evaluated], method: str) -> dict[str, Scores]:
+    """`method #seed` -> benchmark -> item scores, for the point of a method that was merged with several mask seeds."""
+    points = [item for item in evaluated if item.made.subject.method == method]
+    return {f"{method} #{item.made.subject.mask_seed}": item.items() for item in points}
+
+
+def cost_of(made: Sequence[Made]) -> pd.DataFrame:
+    """What each strategy takes beyond the base: training tokens, seconds and disk."""
+    rows = []
+    groups = {
+        "mixture": [item for item in made if item.subject.kind == "mix"],
+        "specialists": [item for item in made if item.subject.kind == "specialist"],
+        "one merge of them": [item for item in made if item.subject.kind == "merge"][:1],
+    }
+    for strategy, members in groups.items():
+        records = [read_record(item.checkpoint) or {} for item in members]
+        costs = [record.get("results", {}).get("cost", {}) for record in records]
+        rows.append(
+            {
+                "strategy": strategy,
+                "training_tokens": sum(cost.get("tokens", 0) for cost in costs),
+                "seconds": sum(record["cost"]["seconds"] for record in records),
+                "disk_bytes": sum(record["cost"]["bytes"] for record in records),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,108 @@
+"""The jobs of a study, each by the very command line that a user would type for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from src.stages.job import Job, compose_job
+from src.stages.places import is_published
+from src.stages.study.plan import SMALL_BENCHMARK, StudyPlan, Subject
+from src.stages.train.names import run_directory
+
+
+class StudyJobs:
+    """What a plan comes to for one training seed.
+
+    Args:
+        plan: The study.
+        seed: Of training and data order.
+        output_root: Where all run directories stand.
+    """
+
+    def __init__(self, plan: StudyPlan, seed: int, output_root: str) -> None:
+        self.plan, self.seed, self.output_root = plan, seed, output_root
+        self._common = [] if plan.model == "pocket" else [f"model={plan.model}"]
+        self._common += [f"debug={plan.debug}"] if plan.debug else []
+        self._common += [f"task@tasks.{task}={choice}" for task, choice in plan.task_choices.items()]
+        self._common += plan.overrides
+        self._common += [f"seed={seed}"] if seed else []
+        self._common += [f"output_root={output_root}"] if output_root != "runs" else []
+
+    @cached_property
+    def trained(self) -> list[Subject]:
+        """Base, one specialist a task, and the mixture, in the order in which they must be made."""
+        base = self._run("base", "strategy=base")
+        start = [] if self.plan.is_standard else self._base(base)
+        specialists = [
+            Subject(
+                f"{task} specialist", "specialist",
+                self._run(task, "strategy=specialist", f"task={self.plan.task_choices.get(task, task)}", *start),
+                task=task,
+            )
+            for task in self.plan.tasks
+        ]  # fmt: skip
+        mixture = [Subject("mixture", "mix", self._run("mix", "strategy=mix", *start))] if self.plan.mixture else []
+        return [Subject("base", "base", base), *specialists, *mixture]
+
+    def grid(self) -> list[Subject]:
+        """Every method at every weight, with the first mask seed, and each gridless method once."""
+        points: list[tuple[str, float | None]] = [
+            (method, weight) for method in self.plan.methods for weight in self.plan.weights
+        ]
+        points += [(method, None) for method in self.plan.gridless]
+        return [self.merge_point(method, weight, self.plan.mask_seeds[0]) for method, weight in points]
+
+    def merge_point(self, method: str, weight: float | None, mask_seed: int, write: bool = False) -> Subject:
+        """One merge of the specialists.
+
+        Args:
+            method: Choice of conf/merge.
+            weight: Coefficient of the first task; None for a gridless method.
+            mask_seed: Of random masks.
+            write: Write its weights; else they are made in the memory of the model that is evaluated.
+        """
+        overrides = [f"merge={method}"] + ([] if weight is None else [f"merge.weight={weight:g}"])
+        overrides += [] if write else ["write=false"]
+        if mask_seed != self.plan.mask_seeds[0]:
+            overrides.append(f"merge.seed={mask_seed}")
+        job = compose_job("merge", [*overrides, *self._parents, *self._common, *self.plan.merge_overrides])
+        name = method if weight is None else f"{method} {weight:g}"
+        return Subject(name, "merge", job, method=method, weight=weight, mask_seed=mask_seed)
+
+    def evaluation(self, subject: Subject, checkpoint: str, split: str) -> Job:
+        """The evaluation of a subject's checkpoint on a split."""
+        overrides = [f"checkpoint={checkpoint}", f"split={split}", *self._common, *self.plan.evaluate_overrides]
+        overrides += self.plan.merged_evaluate_overrides if subject.kind == "merge" else []
+        return compose_job("evaluate", [*overrides, *self._small_benchmarks])
+
+    def diagnosis(self, variants: Mapping[str, str]) -> Job:
+        """The weight diagnosis of the specialists and of further variants."""
+        named = ", ".join(f"{name}: {path}" for name, path in variants.items())
+        return compose_job("diagnose", [f"variants={{{named}}}", *self._parents, *self._common])
+
+    def _run(self, run: str, *overrides: str) -> Job:
+        return compose_job("train", [*overrides, *self._common, *self.plan.run_overrides(run)])
+
+    @staticmethod
+    def _base(job: Job) -> list[str]:
+        """Where the base stands; a published one is found by its model."""
+        return [] if is_published(job.cfg.model) else [f"base={run_directory(job)}"]
+
+    @cached_property
+    def _parents(self) -> list[str]:
+        """Where the parents stand, if not in the places where a merge looks for them by itself."""
+        if self.plan.is_standard:
+            return []
+        specialists = {s.task: run_directory(s.job) for s in self.trained if s.task is not None}
+        places = [f"specialists.{task}={place}" for task, place in specialists.items()]
+        return [*self._base(self.trained[0].job), *places]
+
+    @cached_property
+    def _small_benchmarks(self) -> list[str]:
+        """In a rehearsal a few short answers are enough."""
+        if self.plan.debug != "rehearse":
+            return []
+        cfg = self.trained[0].job.cfg
+        names = dict.fromkeys(name for task in cfg.tasks.values() for name in task.benchmarks[cfg.model.world])
+        return [f"++benchmarks.{name}.{key}={value}" for name in names for key, value in SMALL_BENCHMARK.items()]

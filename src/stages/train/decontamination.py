@@ -1,0 +1,66 @@
+"""Training rows without those that hold an item of the benchmarks which the tasks are measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from src.data.examples import Example
+from src.evaluation.benchmarks.code import CodeBenchmark
+from src.evaluation.benchmarks.summary import SummaryBenchmark
+from src.evaluation.contamination.files import document
+from src.evaluation.contamination.overlap import Document, Screen
+from src.stages.build import build
+from src.stages.job import Job, compose_job
+from src.utils.files import sha256_json
+from src.utils.progress import track
+
+GROUPS = ("model", "debug", "task@", "tasks.")  # overrides of a training job that say which benchmarks there are
+
+
+class Decontamination:
+    """Leaves out rows that share too much with any item of any split of a benchmark of any task.
+
+    Args:
+        job: The training job; the benchmarks are those of its tasks in the world of its model.
+
+    Raises:
+        UserError: The files of a benchmark are not there.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._items = _benchmark_items(job)
+        self._screen: Screen | None = None
+        self.key = sha256_json([[item.id, item.texts] for item in self._items])
+
+    def prepare(self) -> None:
+        """Index the items: half a minute for CodeXGLUE's, not spent where the tokens are in the cache."""
+        if self._screen is None:
+            self._screen = Screen(track(self._items, "indexing benchmark items"))
+
+    def __call__(self, rows: Sequence[Example]) -> list[Example]:
+        """The rows that are left."""
+        assert self._screen is not None, "not prepared"
+        return [
+            row
+            for number, row in enumerate(rows)
+            if not self._screen.is_dirty(
+                document({"id": row.id, "prompt": row.prompt, "answer": row.answer}, number, row.task)
+            )
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What other processes need: not the items, which are many times as large."""
+        return {"key": self.key, "_screen": self._screen}
+
+
+def _benchmark_items(job: Job) -> list[Document]:
+    overrides = [override for override in job.overrides if override.lstrip("+~").startswith(GROUPS)]
+    cfg = compose_job("evaluate", overrides).cfg
+    names = [str(name) for task in cfg.tasks.values() for name in task.benchmarks[cfg.model.world]]
+    items = []
+    for name in dict.fromkeys(names):
+        benchmark: CodeBenchmark | SummaryBenchmark = build(cfg.benchmarks[name])
+        for split in benchmark.splits:
+            items += [document(row, 0, f"{name}/{item}") for item, row in benchmark.items(split).items()]
+    return items

@@ -1,0 +1,175 @@
+"""Several processes for one training job: started here on one node, or found as torchrun and Slurm started them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from src.config.command_line import BAD_INPUT, SIGNALLED, explain
+from src.lit_modules.world import World
+from src.runs.record import Run, open_run
+from src.stages.job import Job
+from src.utils.errors import AlreadyTold, Interrupted, UserError
+from src.utils.ranks import alone, from_main, is_main_process, wait_for_all
+from src.utils.signals import Handlers
+
+GRACE = 5.0  # seconds
+LAUNCHED = "MIXMERGE_LAUNCHED"  # in the environment of processes that were started here
+TOLD = [SIGNALLED + number for number in (signal.SIGINT, signal.SIGTERM)]  # exit codes of those that have said so
+Processes = Sequence[subprocess.Popen[bytes]]
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def launch_ranks(job: Job, world: World) -> None:
+    """Run a job in `world.devices` processes of this node and wait for it.
+
+    Raises:
+        UserError: A process failed; it has said why.
+    """
+    run_ranks([sys.executable, str(ROOT / f"{job.script}.py"), *job.overrides], world.size)
+
+
+def is_launched() -> bool:
+    """Whether this process was started by `run_ranks`: then the one that did so tells how it ended."""
+    return LAUNCHED in os.environ
+
+
+def run_ranks(command: Sequence[str], size: int) -> None:
+    """Start a command `size` times with the variables of torchrun; if one ends with an error, the others are stopped.
+
+    They have `GRACE` seconds to end by themselves: the one that says why may not be the first to end. A request to end
+    is handed on, and waited for.
+
+    Raises:
+        UserError: One ended with an error.
+        Interrupted: They were asked to end.
+    """
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "WORLD_SIZE": str(size),
+        LAUNCHED: "1",
+        "LOCAL_WORLD_SIZE": str(size),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // size))),
+    }
+    requests, processes, codes = list[int](), list[subprocess.Popen[bytes]](), list[int | None]()
+    handlers = Handlers(requests.append)
+    handlers.set()
+    try:
+        for rank in range(size):
+            environment = {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            processes.append(subprocess.Popen(command, env=environment))
+        codes = _wait(processes, requests)
+    finally:
+        _stop(processes)
+        handlers.restore()
+    if requests:
+        raise Interrupted(requests[0], told=any(code in TOLD for code in codes))
+    failed = [f"process {rank} (exit code {code})" for rank, code in enumerate(codes) if code]
+    if failed:
+        kind = AlreadyTold if {code for code in codes if code} == {BAD_INPUT} else UserError
+        raise kind(f"{', '.join(failed)} of {size} failed and the others were stopped; the reason is above")
+
+
+def _wait(processes: Processes, requests: Sequence[int]) -> list[int | None]:
+    """Exit codes once all have ended, or one has failed and the others have had their time."""
+    codes: list[int | None] = [None]
+    deadline, handed_on = float("inf"), 0
+    while None in codes and time.monotonic() < deadline:
+        time.sleep(0.1)
+        if len(requests) > handed_on:
+            handed_on = len(requests)
+            _terminate(processes)
+        codes = [process.poll() for process in processes]
+        if any(code and code not in TOLD for code in codes):
+            deadline = min(deadline, time.monotonic() + GRACE)
+        elif any(code is not None for code in codes) and requests:  # all save together; one cleans up longer
+            deadline = min(deadline, time.monotonic() + 10 * GRACE)
+    return codes
+
+
+def _terminate(processes: Processes) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+
+
+def _stop(processes: Processes) -> None:
+    """End those that still run: a process that waits for one that has failed does not hear a request."""
+    _terminate(processes)
+    deadline = time.monotonic() + GRACE
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def open_shared_run(
+    directory: Path, *, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str], argv: list[str]
+) -> Iterator[Run]:
+    """`open_run` for a job of one or more processes: the first owns the run, the others write nothing of their own.
+
+    All leave it together, when the run is in its place.
+
+    Raises:
+        UserError: In all of them, where the first cannot open it.
+    """
+    if not is_main_process():
+        yield _made_by_first()
+        wait_for_all()
+        return
+    with contextlib.ExitStack() as stack:
+        with _told_to_all():
+            run = stack.enter_context(open_run(directory, stage=stage, config=config, inputs=inputs, argv=argv))
+        from_main(Run(run.directory, run.work, {}, run.finished, run.results))
+        yield run
+    wait_for_all()
+
+
+def once(work: Callable[[], Path]) -> Path:
+    """What is made by the first of several processes alone, while the others wait for it.
+
+    Raises:
+        UserError: In all of them, where the first cannot make it.
+    """
+    if not is_main_process():
+        made: Path = _made_by_first()
+        return made
+    with _told_to_all(), alone():
+        made = work()
+    return from_main(made)
+
+
+def _made_by_first() -> Any:
+    """What the first process gives to those that wait for it, or the reason why it cannot."""
+    made = from_main("")
+    if isinstance(made, str):
+        raise UserError(made)
+    return made
+
+
+@contextlib.contextmanager
+def _told_to_all() -> Iterator[None]:
+    """Whatever stops the first process, the others get its reason where they wait for a result."""
+    try:
+        yield
+    except BaseException as error:
+        from_main(explain(error) or repr(error))
+        raise
+
+
+def _free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])

@@ -1,0 +1,59 @@
+"""Whether a training run can work on this machine, told before anything is read, drawn or written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from src.lit_modules.memory import Demand, demand, device_memory, fits, require_memory
+from src.lit_modules.world import World
+from src.models import ModelSpec, choose_attention, model_config, wants_liger
+from src.stages.train.options import TrainingOptions
+from src.utils.errors import UserError
+
+
+def for_this_machine(model: ModelSpec, base: Path | None, options: TrainingOptions, world: World) -> ModelSpec:
+    """The model with what is left to the machine decided: whether activations are recomputed.
+
+    Args:
+        model: What is trained; its config is the directory's, or the built-in architecture before a download.
+        base: Checkpoint to start from instead of the model's own.
+        options: Settings of the run.
+        world: Processes.
+
+    Raises:
+        UserError: The parts of the run do not go together on so many devices: a kernel that is named is not there,
+            weights or moments are quantised on several devices, or there is too little memory; what would fit is said.
+    """
+    gpu, half = options.trainer.accelerator == "gpu", options.trainer.half
+    choose_attention(model.attention, packed=options.batches.packing, half=half, gpu=gpu)
+    wants_liger(model.liger)
+    if world.size > 1 and model.adapter == "qlora":
+        raise UserError("model.adapter=qlora is for one GPU; with several take model.adapter=lora")
+    if world.size > 1 and options.optimizer.kind != "adamw":
+        raise UserError(
+            f"optimizer={options.optimizer.kind} is for one GPU; on {world.size} take optimizer=adamw, whose moments "
+            "are divided over them"
+        )
+    need = _demand(model, base, options, world)
+    if need is None:
+        return replace(model, gradient_checkpointing=model.gradient_checkpointing is not False)
+    available = device_memory(gpu) / (1 if gpu else world.size)
+    if model.gradient_checkpointing is None:
+        need = replace(need, checkpointing=not fits(replace(need, checkpointing=False), available))
+    require_memory(need, available, gpu)
+    return replace(model, gradient_checkpointing=need.checkpointing)
+
+
+def _demand(model: ModelSpec, base: Path | None, options: TrainingOptions, world: World) -> Demand | None:
+    """None for the pocket model, which fits anywhere, and for a model that is known only once it is downloaded."""
+    places = [Path(place) for place in (base, model.path) if place is not None]
+    place = next((place for place in places if (place / "config.json").is_file()), None)
+    if place is None and model.architecture is None:
+        return None
+    return demand(
+        model_config(place, model.architecture, shrink=model.shrink), options.batches.micro_batch,
+        options.batches.max_length, rank_of_adapter=None if model.adapter is None else model.lora.rank,
+        optimizer=options.optimizer.kind, half=options.trainer.half,
+        checkpointing=model.gradient_checkpointing is not False, quantised=model.adapter == "qlora", ranks=world.size,
+    )  # fmt: skip

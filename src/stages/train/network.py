@@ -1,0 +1,100 @@
+"""The network of a training run, ready for its first step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from src.checkpoints import Checkpoint
+from src.lit_modules.options import WatchOptions
+from src.lit_modules.watch import Watched
+from src.lit_modules.world import resolve_world
+from src.models import (
+    ModelSpec,
+    apply_kernels,
+    choose_attention,
+    empty_model,
+    load_model,
+    narrow_stream,
+    recompute_activations,
+    torch_dtype,
+)
+from src.models.adapters import add_adapters
+from src.models.attention import BACKENDS
+from src.models.quantized import quantisation
+from src.stages.places import existing_checkpoint
+from src.stages.train.options import TrainingOptions
+from src.utils.progress import say
+
+
+def training_network(
+    model: ModelSpec, origin: Path, options: TrainingOptions, seed: int
+) -> tuple[PreTrainedModel, Checkpoint | None]:
+    """Load it with its attention backend, kernels and adapters.
+
+    Args:
+        model: What it is.
+        origin: Checkpoint to start from.
+        options: Settings of the run.
+        seed: Of the adapters.
+
+    Returns:
+        The network, and on several ranks the checkpoint that fills it: it comes without weights then.
+
+    Raises:
+        UserError: A kernel or backend that is named is not there.
+    """
+    gpu, half = options.trainer.accelerator == "gpu", options.trainer.half
+    world = resolve_world(options.trainer)
+    attention = choose_attention(model.attention, packed=options.batches.packing, half=half, gpu=gpu)
+    name = next(key for key, backend in BACKENDS.items() if backend.name == attention)
+    if world.size > 1 and model.adapter is None:
+        network, weights = empty_model(origin, name), Checkpoint(origin)
+    else:
+        network, weights = _loaded(model, origin, name, half, gpu, seed), None
+    applied = [f"{name} attention", *prepare_network(network, model, half)]
+    if model.world == "study":
+        say(f"{model.name}: {', '.join(applied)}, {options.trainer.resolved_precision}, {world.size} process(es)")
+    return network, weights
+
+
+def prepare_network(network: PreTrainedModel, model: ModelSpec, half: bool) -> list[str]:
+    """Patch the layers of a network as its spec says; returns what was applied, for the log.
+
+    Raises:
+        UserError: Liger is wanted and not there.
+    """
+    applied = apply_kernels(network, liger=model.liger, compiled=model.compile)
+    if half:
+        narrow_stream(network)
+    if model.gradient_checkpointing:
+        recompute_activations(network)
+        applied.append("activations recomputed")
+    return applied
+
+
+def watched(options: WatchOptions, origin: Path) -> Watched:
+    """What is measured while training, with the checkpoints it is measured against."""
+    base = Checkpoint(origin) if options.weight_delta is not None else None
+    return Watched(
+        options,
+        base,
+        {
+            task: Checkpoint(existing_checkpoint(place, f"watch.specialists.{task}"))
+            for task, place in (options.specialists or {}).items()
+        },
+    )
+
+
+def _loaded(model: ModelSpec, origin: Path, attention: str, half: bool, gpu: bool, seed: int) -> PreTrainedModel:
+    if model.adapter is None:
+        return load_model(origin, attention=attention)
+    frozen = torch_dtype(model.dtype) if half else torch.float32
+    extra = {}
+    if model.adapter == "qlora":
+        extra = {"quantization_config": quantisation(frozen), "device_map": {"": 0 if gpu else "cpu"}}
+    network = load_model(origin, dtype=frozen, attention=attention, **extra)
+    add_adapters(network, model.lora, seed)
+    return network

@@ -1,0 +1,112 @@
+"""The tokenised rows of a training run: read, decontaminated, tokenised or opened from the cache, cut to a fraction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from src.data.budget import Budget, step_starts
+from src.data.cache import RowFilter, Tokenising, token_table
+from src.data.examples import Example
+from src.data.mixture import MixOptions, Mixture, fraction_of, rows_per_epoch
+from src.data.options import DataOptions
+from src.data.table import TokenTable
+from src.data.tokenize import LengthReport
+from src.stages.build import build
+from src.stages.places import OF_ONE_TASK
+from src.utils.errors import UserError
+from src.utils.files import sha256_json
+from src.utils.progress import say
+
+Tables = dict[str, TokenTable]
+
+
+def task_sources(cfg: DictConfig, world: str, split: str) -> dict[str, list[Any]]:
+    """Sources by task: those of the strategy for training, those of every task for validation.
+
+    Raises:
+        UserError: A task has no sources in this world.
+    """
+    if cfg.strategy.name == "base":
+        return {"base": [build(cfg.strategy.source)]}
+    own = [cfg.task.name] if cfg.strategy.name in OF_ONE_TASK and split == "train" else list(cfg.tasks)
+    nodes = {str(name): cfg.tasks[name].sources[world].values() for name in own}
+    found = {name: [build(node) for node in sources if node is not None] for name, sources in nodes.items()}
+    empty = [name for name, sources in found.items() if not sources]
+    if empty:
+        raise UserError(f"tasks.{empty[0]}.sources.{world} is empty: name where its training rows are")
+    return found
+
+
+def source_rows(sources: Sequence[Any], split: str) -> list[Example]:
+    """All rows of a task."""
+    return [example for source in sources for example in source.examples(split)]
+
+
+def training_tables(
+    sources: Mapping[str, Sequence[Any]],
+    split: str,
+    tokenising: Tokenising,
+    options: DataOptions,
+    keep: RowFilter | None = None,
+) -> tuple[Tables, dict[str, LengthReport]]:
+    """Tables by task, and what became of their rows.
+
+    Args:
+        sources: By task.
+        split: `train` or `validation`.
+        tokenising: How rows become tokens.
+        options: Cache, workers, limit and fraction.
+        keep: Filter of the rows before they are tokenised; None: all.
+
+    Raises:
+        UserError: A task has no rows, or they are malformed.
+    """
+    tables, reports = Tables(), dict[str, LengthReport]()
+    for task, nodes in sources.items():
+
+        def rows(nodes: Sequence[Any] = nodes) -> list[Example]:
+            return _spread(source_rows(nodes, split), options.limit)
+
+        table, reports[task] = token_table(
+            rows, tokenising, keep=keep, data_key=_key(nodes, split, options.limit), workers=options.workers,
+            cache=None if options.cache is None else Path(options.cache), label=f"{task} {split}",
+        )  # fmt: skip
+        tables[task] = fraction_of(table, options.fraction, task, options.seed) if split == "train" else table
+        if reports[task].changed:
+            say(f"{task} {split}: {reports[task]} (limit {tokenising.max_length} tokens)")
+    return tables, reports
+
+
+def token_cache(cfg: DictConfig, world: str) -> str | None:
+    """Where tokens are kept; the few rows of the pocket world are tokenised faster than found."""
+    if cfg.data.cache != "auto":
+        return None if cfg.data.cache is None else str(cfg.data.cache)
+    return str(Path(cfg.output_root) / "cache" / "tokens") if world == "study" else None
+
+
+def trained_on(tables: Tables, mix: MixOptions, budget: Budget, seed: int) -> dict[str, dict[str, int]]:
+    """Rows and tokens of each task in the whole run, and a line about them where there are several tasks."""
+    mixture = Mixture(tables, seed, rows_per_epoch(tables, mix))
+    drawn = mixture.drawn(int(step_starts(mixture, budget)[-1]))
+    if len(tables) > 1:
+        shares = (f"{task} {counts['rows']:,} rows, {counts['tokens']:,} tokens" for task, counts in drawn.items())
+        say(f"training on {'; '.join(shares)}")
+    return drawn
+
+
+def _spread(rows: list[Example], limit: int | None) -> list[Example]:
+    """At most `limit` rows, evenly spaced: those of every source."""
+    if limit is None or len(rows) <= limit:
+        return rows
+    return [rows[number * len(rows) // limit] for number in range(limit)]
+
+
+def _key(sources: Sequence[Any], split: str, limit: int | None) -> str | None:
+    """Hash of what the rows are made from, where all sources know it without reading them."""
+    if not all(hasattr(source, "fingerprint") for source in sources):
+        return None
+    return sha256_json([*(source.fingerprint(split) for source in sources), limit])

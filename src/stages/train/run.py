@@ -1,0 +1,170 @@
+"""`train.py`: one fine-tuning run, from the base checkpoint to an exported one."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src.checkpoints import Checkpoint
+from src.config.checks import check_train
+from src.data.cache import Tokenising
+from src.lit_modules.export import export_checkpoint
+from src.lit_modules.fit import FitResult, fit
+from src.lit_modules.world import connected, resolve_world, started_world
+from src.models import ModelSpec, load_tokenizer, torch_dtype
+from src.reporting.loggers import Logger, NoLogger, started
+from src.runs.record import Run, fingerprint, open_run
+from src.stages.build import build
+from src.stages.job import Job, compose_job
+from src.stages.places import OF_ONE_TASK, STATISTICS, base_checkpoint
+from src.stages.train.decontamination import Decontamination
+from src.stages.train.launch import launch_ranks, once, open_shared_run
+from src.stages.train.memory_check import for_this_machine
+from src.stages.train.merge_statistics import statistics
+from src.stages.train.names import root_key, run_directory, run_identity
+from src.stages.train.network import training_network, watched
+from src.stages.train.options import TrainingOptions
+from src.stages.train.random_base import write_random_base
+from src.stages.train.rows import source_rows, task_sources, token_cache, trained_on, training_tables
+from src.stages.train.then_merge import specialists_then_merge
+from src.utils.ranks import from_main, is_main_process, wait_for_all
+
+BASE_KEYS = {"model", "debug", "seed", "output_root", "logger"}  # what the making of a base depends on
+DRAWN = (
+    "path",
+    "tokenizer",
+    "revision",
+    "world",
+    "init",
+    "shrink",
+    "architecture",
+    "context_length",
+    "dtype",
+    "eos_token",
+)
+
+
+def train(job: Job) -> Path:
+    """Train one model, or with `strategy=merge` every missing specialist and then their merge.
+
+    Returns:
+        The run directory, which is the exported checkpoint (with `strategy=fisher|regmean` that of the statistics).
+    """
+    check_train(job.cfg, OF_ONE_TASK)
+    with connected(build(job.cfg.trainer)):
+        if job.cfg.strategy.name in STATISTICS:
+            return once(lambda: statistics(job))
+        if job.cfg.strategy.name == "merge":
+            return specialists_then_merge(job, _make_missing)
+        return _train_one(job)
+
+
+def _train_one(job: Job) -> Path:
+    cfg = job.cfg
+    model: ModelSpec = build(cfg.model)
+    if cfg.strategy.name == "base" and model.path is not None:
+        return once(lambda: _published_base(job, model))
+    options = TrainingOptions.of(cfg, model)  # before anything is opened: a mistake in them leaves nothing behind
+    world = resolve_world(options.trainer)
+    model = for_this_machine(model, None if cfg.base is None else Path(cfg.base), options, world)
+    directory, start = run_directory(job), _start(job, model)
+    if world.size > 1 and started_world() is None:
+        launch_ranks(job, world)
+        return directory
+    inputs = {} if start is None else {"base": from_main(fingerprint(start) if is_main_process() else "")}
+    identity = run_identity(job)
+    with open_shared_run(directory, stage="train", config=identity, inputs=inputs, argv=job.command) as run:
+        if run.finished:
+            return directory
+        logger: Logger = build(cfg.logger) if is_main_process() else NoLogger()
+        with started(logger, directory.name, identity, run.work):
+            run.results |= _fit(job, model, start, run, logger, options)
+        logger.finish(run.work / "metrics.jsonl", run.results)
+    return directory
+
+
+def _fit(
+    job: Job, model: ModelSpec, start: Path | None, run: Run, logger: Logger, options: TrainingOptions
+) -> dict[str, Any]:
+    cfg = job.cfg
+    sources = task_sources(cfg, model.world, "train")
+    origin = start or _untrained(cfg, sources["base"], run.scratch / "untrained")
+    tokenizer = load_tokenizer(
+        model.tokenizer or origin, revision=model.revision, chat_template=model.chat_template, eos_token=model.eos_token
+    )
+    tokenising = Tokenising(tokenizer, options.batches.max_length, cfg.strategy.over_length)
+    data = replace(options.data, cache=token_cache(cfg, model.world))
+    clean = Decontamination(job) if data.decontaminate else None
+    train_rows, lengths = training_tables(sources, "train", tokenising, data, clean)
+    held_out, _ = training_tables(task_sources(cfg, model.world, "validation"), "validation", tokenising, data)
+    drawn = trained_on(train_rows, options.mix, options.batches.budget, cfg.seed)
+    network, weights = training_network(model, origin, options, cfg.seed)
+    result: FitResult = fit(
+        network,
+        train_rows,
+        held_out,
+        pad_token=int(tokenizer.pad_token_id or 0),  # never attended to, nor a target
+        work_dir=run.scratch,
+        optimizer=options.optimizer,
+        batches=options.batches,
+        mix=options.mix,
+        trainer=options.trainer,
+        checkpoints=options.checkpoints,
+        watch=watched(options.watch, origin),
+        weights=weights,
+        seed=cfg.seed,
+        on_record=logger.record,
+        description=run_directory(job).name,
+    )
+    base = Checkpoint(origin) if model.adapter is not None else None
+    export_checkpoint(network, tokenizer, run.work, torch_dtype(model.dtype), base)
+    if is_main_process():
+        shutil.copy(run.scratch / "metrics.jsonl", run.work / "metrics.jsonl")
+    return {**asdict(result), "trained_on": drawn, "lengths": {task: asdict(found) for task, found in lengths.items()}}
+
+
+def _start(job: Job, model: ModelSpec) -> Path | None:
+    """The checkpoint to start from; a base that this repository makes itself is made first where it is missing."""
+    cfg = job.cfg
+    if cfg.strategy.name == "base":
+        return None
+    if cfg.base is None and (model.path is None or model.is_drawn):
+        kept = BASE_KEYS if model.is_drawn else BASE_KEYS - {"model"}  # pretraining has settings of its own
+        settings = [override for override in job.overrides if root_key(override) in kept]
+        _make_missing(compose_job("train", ["strategy=base", *settings]))
+    return base_checkpoint(cfg)
+
+
+def _published_base(job: Job, model: ModelSpec) -> Path:
+    """A base that is not pretrained here: where it lies, or random weights in its place."""
+    if not model.is_drawn:
+        return base_checkpoint(job.cfg)
+    directory = run_directory(job)
+    node = OmegaConf.to_container(job.cfg.model, resolve=True)
+    assert isinstance(node, dict)
+    identity = {"model": {key: node[key] for key in DRAWN}, "seed": job.cfg.seed}
+    with open_run(directory, stage="train", config=identity, argv=job.command) as run:
+        if not run.finished:
+            rows = build(job.cfg.strategy.source).examples("train") if model.world == "pocket" else []
+            write_random_base(model, rows, job.cfg.seed, run.work)
+    return directory
+
+
+def _make_missing(job: Job) -> Path:
+    """Train what does not stand in its place yet; what stands there is taken as it is."""
+    directory = run_directory(job)
+    return directory if from_main(directory.is_dir()) else train(job)
+
+
+def _untrained(cfg: DictConfig, sources: list[Any], directory: Path) -> Path:
+    """Tokenizer and random weights; after an interruption those that were drawn before."""
+    if is_main_process() and not directory.is_dir():
+        rows = source_rows(sources, "train")
+        built = build(cfg.strategy.architecture)(directory.with_suffix(".building"), rows, seed=cfg.seed)
+        built.rename(directory)
+    wait_for_all()
+    return directory

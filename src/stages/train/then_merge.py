@@ -1,0 +1,62 @@
+"""`train.py strategy=merge`: every missing specialist, what the method needs to know of them, and their merge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from src.stages.build import build
+from src.stages.job import Job, compose_job
+from src.stages.merge.run import merge
+from src.stages.merge.statistics_inputs import needed_statistics
+from src.stages.places import trained_place
+from src.stages.train.launch import once
+from src.stages.train.names import quoted, root_key
+
+OWN_KEYS = {"strategy", "task", "output", "merge"}  # of this line; all others are handed on to the runs that come first
+# what is said of the merge
+MERGE_KEYS = {"merge", "model", "base", "debug", "seed", "output", "output_root", "task@tasks", "tasks"}
+
+Make = Callable[[Job], Path]  # gives the directory of a training job; where it is missing, it is made
+
+
+def specialists_then_merge(job: Job, make: Make) -> Path:
+    """Merge the specialists as this line trains them: with its settings they may have names of their own.
+
+    Args:
+        job: With `strategy=merge`.
+        make: Trains what is missing.
+
+    Returns:
+        The directory of the merge.
+
+    Raises:
+        UserError: A mistake in the settings of the merge, told before days of training.
+    """
+    overrides = [override for override in job.overrides if root_key(override) in MERGE_KEYS]
+    build(compose_job("merge", overrides).cfg.merge)
+    specialists = _one_a_task(job, make, "specialist")
+    if unusual := specialists != _usual(job, "specialist"):
+        overrides += [f"specialists.{task}={quoted(place)}" for task, place in specialists.items()]
+    if informed := needed_statistics(job.cfg):
+        of = {task: [f"strategy.checkpoint={quoted(place)}"] if unusual else [] for task, place in specialists.items()}
+        found = _one_a_task(job, make, informed, of)
+        if found != _usual(job, informed):
+            overrides.append(
+                f"merge.statistics={{{', '.join(f'{task}: {quoted(place)}' for task, place in found.items())}}}"
+            )
+    merging = compose_job("merge", overrides)
+    return once(lambda: merge(merging))
+
+
+def _one_a_task(job: Job, make: Make, strategy: str, more: Mapping[str, list[str]] | None = None) -> dict[str, Path]:
+    """What a strategy makes for each task; missing ones are made."""
+    handed_on = [override for override in job.overrides if root_key(override) not in OWN_KEYS]
+    lines = {
+        str(task): [f"strategy={strategy}", f"task={node.choice}", *handed_on] for task, node in job.cfg.tasks.items()
+    }
+    return {task: make(compose_job("train", [*line, *(more or {}).get(task, [])])) for task, line in lines.items()}
+
+
+def _usual(job: Job, strategy: str) -> dict[str, Path]:
+    return {str(task): trained_place(job.cfg, strategy, str(task)) for task in job.cfg.tasks}

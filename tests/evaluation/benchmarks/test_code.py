@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from src.evaluation.benchmarks.code import CodeBenchmark, pass_scores
+from src.evaluation.generators.samples import Decoding, Sample
+from src.evaluation.statistics.scores import ItemScore, by_metric
+from src.utils.errors import UserError
+
+PROBLEMS = [{"task_id": "P/0", "prompt": "def f():\n"}, {"task_id": "P/1", "prompt": "def g():\n"}]
+
+
+@dataclass(frozen=True)
+class Fate:
+    base: str
+    plus: str
+
+
+def scripted(problems: Sequence[dict[str, Any]], samples: Sequence[Sample], sanitise: Sequence[bool]) -> list[Fate]:
+    """The completion says what becomes of it: `base plus`."""
+    assert not any(sanitise)
+    assert list(problems) == PROBLEMS
+    return [Fate(*sample.completion.split()) for sample in samples]
+
+
+def benchmark(**options: Any) -> CodeBenchmark:
+    return CodeBenchmark("p", lambda split: PROBLEMS, options.pop("decoding", Decoding()), **options)
+
+
+def test_plus_needs_base_and_plus() -> None:
+    samples = [Sample("P/0", "", "pass fail"), Sample("P/1", "", "fail pass")]
+    assert benchmark().score(samples, "test", scripted) == [
+        ItemScore("P/0", "pass@1", 1.0),
+        ItemScore("P/1", "pass@1", 0.0),
+        ItemScore("P/0", "pass@1+", 0.0),
+        ItemScore("P/1", "pass@1+", 0.0),
+    ]
+
+
+def test_a_timeout_is_no_pass() -> None:
+    scores = pass_scores([Sample("a", "", "")], [Fate("pass", "timeout")])
+    assert [score.value for score in scores] == [1.0, 0.0]
+
+
+def test_unbiased_pass_at_k_by_hand() -> None:
+    # 2 of 4 programs pass: pass@1 = 1/2, pass@2 = 1 - C(2,2)/C(4,2) = 5/6, pass@4 = 1
+    samples = [Sample("a", "", "", index) for index in range(4)]
+    outcomes = [Fate("pass", "pass"), Fate("fail", "fail"), Fate("pass", "fail"), Fate("timeout", "timeout")]
+    table = by_metric(pass_scores(samples, outcomes, (1, 2, 4)))
+    assert {metric: items["a"] for metric, items in table.items()} == pytest.approx(
+        {"pass@1": 0.5, "pass@1+": 0.25, "pass@2": 5 / 6, "pass@2+": 0.5, "pass@4": 1.0, "pass@4+": 1.0}
+    )
+
+
+def test_k_above_the_number_of_samples_is_refused() -> None:
+    with pytest.raises(UserError, match=r"passes=\[10\] needs benchmark.decoding.samples=10 or more \(now 1\)"):
+        benchmark(passes=(10,)).prompts("test")
+    for passes in ((0,), ()):
+        with pytest.raises(UserError, match=r"expected numbers from 1 on"):
+            benchmark(passes=passes)
+    with pytest.raises(UserError, match="pass@2 needs at least 2 samples"):
+        pass_scores([Sample("a", "", "")], [Fate("pass", "pass")], (2,))
+
+
+def test_unanswered_problems_are_refused() -> None:
+    with pytest.raises(UserError, match="p: 1 of 2 items have no sample, first P/1"):
+        benchmark().score([Sample("P/0", "", "pass pass")], "test", scripted)
+
+
+def test_prompts_and_limit() -> None:
+    prompts = benchmark(user_prompt="Solve:\n{prompt}", prefill="```python\n", limit=1).prompts("test")
+    assert [(prompt.id, prompt.text, prompt.prefill) for prompt in prompts] == [
+        ("P/0", "Solve:\ndef f():\n", "```python\n")
+    ]
+
+
+def test_content_hash_follows_the_tests() -> None:
+    def hashed(**change: Any) -> str:
+        return CodeBenchmark("p", lambda split: [{**PROBLEMS[0], **change}], Decoding()).content_hash("test")
+
+    assert hashed() == hashed()
+    assert len({hashed(), hashed(plus_input=[[1]]), hashed(plus_input=[[2]]), hashed(prompt="x")}) == 4
+
+
+def test_definitions_name_every_metric() -> None:
+    several = benchmark(decoding=Decoding(temperature=1.0, samples=10), passes=(1, 10)).definitions
+    assert list(several) == ["pass@1", "pass@1+", "pass@10", "pass@10+"]
+    assert several["pass@10+"] == (
+        "unbiased estimate of the chance that one of 10 programs passes all base and plus inputs"
+    )
+    assert benchmark().definitions["pass@1"] == "share of problems whose program passes all base inputs"
+
+
+@pytest.mark.parametrize(
+    ("sanitise", "chat", "sample", "text"),
+    [
+        ("generated", True, Sample("P/0", "asked", "\tx"), "    x"),
+        ("generated", False, Sample("P/0", "asked", "\tx"), "def f():\n    x"),
+        ("generated", True, Sample("P/0", "", "\tx", generated=False), None),
+        ("always", True, Sample("P/0", "", "\tx", generated=False), "def f():\n\n\tx"),
+        ("always", True, Sample("P/0", "", "def f(): x", generated=False), "def f(): x"),
+        ("always", True, Sample("P/0", "", "x", whole=True, generated=False), "x"),
+        ("never", True, Sample("P/0", "asked", "\tx"), None),
+    ],
+)
+def test_what_is_sanitised(sanitise: str, chat: bool, sample: Sample, text: str | None) -> None:
+    """What EvalPlus would give to its sanitiser, marked for it; the rest goes to the judge as it is."""
+    seen: list[tuple[Sample, bool]] = []
+
+    def judge(problems: Any, samples: Sequence[Sample], sanitise: Sequence[bool]) -> list[Fate]:
+        seen.extend(zip(samples, sanitise, strict=True))
+        return [Fate("pass", "pass")] * len(samples)
+
+    problem = {"task_id": "P/0", "prompt": "def f():\n", "entry_point": "f"}
+    chosen = CodeBenchmark("p", lambda split: [problem], Decoding(), chat=chat, sanitise=sanitise)
+    chosen.score([sample], "test", judge)
+    [(judged, marked)] = seen
+    assert marked == (text is not None)
+    assert judged == (sample if text is None else dataclasses.replace(sample, completion=text, whole=True))
+
+
+def test_unknown_ways_to_sanitise_list_the_known() -> None:
+    with pytest.raises(UserError, match=r"unknown benchmark\.sanitise 'allways', did you mean 'always'"):
+        benchmark(sanitise="allways")

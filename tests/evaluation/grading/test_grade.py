@@ -1,0 +1,226 @@
+"""Verdicts on hand-made problems; real benchmarks are in test_published.py."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.evaluation.grading import grade as functional
+from src.evaluation.grading.expected_outputs import ground_truths
+from src.evaluation.grading.grade import Verdict, flaky_tasks, score_programs
+from src.evaluation.grading.problems import Problem
+from src.evaluation.grading.run_tests import Outcome
+from src.evaluation.sandbox.pool import Sandbox
+from src.evaluation.sandbox.worker import Worker, WorkerDied
+from src.utils.errors import UserError
+from tests.evaluation.sandbox.conftest import sandbox  # noqa: F401 (a fixture)
+
+ADD = Problem("T/add", "def add(a, b):\n", "add", "    return a + b\n", [[1, 2], [3, 4]], [[5, -6], [0.5, 1]])
+THIRD = Problem("T/third", "def third(x):\n", "third", "    return x / 3\n", [[1]], [[x] for x in range(30)])
+BIG = Problem(
+    "T/big", "def big(n):\n", "big", "    return [i / 7 for i in range(n)]\n", [[2]], [[100_000], [3], [100_000]]
+)
+
+
+@pytest.fixture
+def verdict(sandbox: Sandbox, tmp_path: Path) -> Any:  # noqa: F811
+    """Scores one program."""
+
+    def score(problem: Problem, **sample: str) -> Verdict:
+        [result] = score_programs([problem], [{"task_id": problem.task_id, **sample}], sandbox, tmp_path)
+        return result
+
+    return score
+
+
+@pytest.mark.parametrize(
+    ("completion", "base", "plus"),
+    [
+        ("    return a + b\n", "pass", "pass"),
+        ("    return b + a\n", "pass", "pass"),
+        ("    return abs(a) + abs(b)\n", "pass", "fail"),
+        ("    return a - b\n", "fail", "fail"),
+        ("    return str(a + b)\n", "fail", "fail"),
+        ("    return\n", "fail", "fail"),
+        ("    raise ValueError('no')\n", "fail", "fail"),
+        ("    return (\n", "fail", "fail"),
+        ("", "fail", "fail"),
+        ("    while True: pass\n", "timeout", "timeout"),
+        ("    while b < 0: pass\n    return a + b\n", "pass", "timeout"),
+        ("    from fractions import Fraction\n    return Fraction(a) + Fraction(b)\n", "pass", "pass"),
+        ("    import numpy as np\n    return np.add(a, b)\n", "pass", "pass"),
+        ("    class Odd(int): pass\n    return Odd(a + b) if isinstance(a, int) else a + b\n", "pass", "pass"),
+        ("    return a + b\n\nif __name__ == '__main__':\n    raise SystemExit\n", "pass", "pass"),
+        ("    print('noise')\n    return a + b\n\nprint(add(1, 1))\n", "pass", "pass"),
+    ],
+)
+def test_statuses(verdict: Any, completion: str, base: str, plus: str) -> None:
+    result = verdict(ADD, completion=completion)
+    assert (result.base, result.plus) == (base, plus)
+    assert bool(result.detail) is (plus != "pass")
+    assert not result.flaky
+
+
+def test_details_say_why(verdict: Any) -> None:
+    assert verdict(ADD, completion="    return a - b\n").detail == "base: input 0: wrong output"
+    assert verdict(ADD, completion="    return abs(a) + abs(b)\n").detail == "plus: input 0: wrong output"
+    assert verdict(ADD, completion="    return c\n").detail == "base: input 0: NameError: name 'c' is not defined"
+    assert verdict(ADD, completion="    return (\n").detail.startswith("base: SyntaxError: '(' was never closed")
+    assert verdict(ADD, solution="x = 1\n").detail == "base: KeyError: 'add'"
+    assert verdict(ADD, completion="    while True: pass\n").detail == "base: input 0: cpu limit"
+    assert verdict(ADD, completion="    import os; os._exit(3)\n").detail == (
+        "base: input 0: the program's process ended (wait status 768)"
+    )
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        {"solution": "def add(a, b):\n    return a + b\n"},
+        {"completion": "def add(a, b):\n    return a + b\n"},
+        {"completion": "```python\ndef add(a, b):\n    return a + b\n```\n"},
+        {"completion": "Sure:\n```python\ndef add(a, b):\n    return a + b\n```\nThis adds.\n"},
+        {"solution": "Sure:\n```\ndef add(a, b):\n    return a + b\n```\n"},
+        {"completion": "```python\n    return a + b\n"},
+    ],
+    ids=str,
+)
+def test_forms_of_an_answer(verdict: Any, sample: dict[str, str]) -> None:
+    assert verdict(ADD, **sample).plus == "pass"
+
+
+def test_floats_are_compared_with_tolerance(verdict: Any) -> None:
+    assert verdict(THIRD, completion="    return x * (1 / 3)\n").plus == "pass"
+    assert verdict(THIRD, completion="    return round(x / 3, 3)\n").base == "fail"
+
+
+@pytest.mark.parametrize(
+    ("completion", "plus"),
+    [
+        ("    return [i / 7 for i in range(n)]\n", "pass"),  # equal by digest
+        ("    return [i * (1 / 7) for i in range(n)]\n", "pass"),  # sent again in full, equal within tolerance
+        ("    return [i / 7 for i in range(n - 1)] + [0.0] if n > 3 else [i / 7 for i in range(n)]\n", "fail"),
+        ("    return tuple(i / 7 for i in range(n)) if n > 3 else [i / 7 for i in range(n)]\n", "fail"),
+    ],
+)
+def test_large_outputs(verdict: Any, completion: str, plus: str) -> None:
+    result = verdict(BIG, completion=completion)
+    assert (result.base, result.plus) == ("pass", plus)
+
+
+def test_state_lasts_within_a_suite_and_no_longer(verdict: Any) -> None:
+    """As in EvalPlus: one namespace for all inputs of a suite, a new process for the next suite."""
+    counting = "    global n\n    n += 1\n    return a + b if n <= 2 else None\n\nn = 0\n"
+    assert (verdict(ADD, completion=counting).base, verdict(ADD, completion=counting).plus) == ("pass", "pass")
+    assert verdict(ADD, completion=counting.replace("<= 2", "<= 1")).base == "fail"
+
+
+def test_order_samples_and_equal_answers(sandbox: Sandbox, tmp_path: Path) -> None:  # noqa: F811
+    texts = ["    return a + b\n", "    return a\n", "    return a + b\n"]
+    rows = [{"task_id": "T/add", "completion": text} for text in texts]
+    rows.insert(1, {"task_id": "T/third", "completion": "    return x / 3\n"})
+    verdicts = score_programs([THIRD, ADD], rows, sandbox, tmp_path)
+    assert [(v.task_id, v.sample, v.plus) for v in verdicts] == [
+        ("T/add", 0, "pass"), ("T/third", 0, "pass"), ("T/add", 1, "fail"), ("T/add", 2, "pass")
+    ]  # fmt: skip
+
+
+def test_base_only(sandbox: Sandbox, tmp_path: Path) -> None:  # noqa: F811
+    rows = [{"task_id": "T/add", "completion": "    return abs(a) + abs(b)\n"}]
+    [result] = score_programs([ADD], rows, sandbox, tmp_path, base_only=True)
+    assert (result.base, result.plus) == ("pass", "pass")
+
+
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        ({"task_id": "T/none", "completion": ""}, "sample 1 is for 'T/none', which the benchmark lacks"),
+        ({"task_id": "T/add"}, r"sample 1 \(T/add\) has neither `solution` nor `completion` text"),
+        ({"task_id": "T/add", "completion": None}, "neither"),
+        ({"completion": ""}, "sample 1 is for None"),
+    ],
+)
+def test_samples_that_do_not_fit(sample: dict[str, Any], message: str, sandbox: Sandbox) -> None:  # noqa: F811
+    with pytest.raises(UserError, match=message):
+        score_programs([ADD], [sample], sandbox)
+
+
+def test_rows() -> None:
+    verdict = Verdict("T/0", 1, "pass", "fail", "plus: input 0: wrong output")
+    assert verdict.row() == {
+        "task_id": "T/0", "sample": 1, "base": "pass", "plus": "fail",
+        "detail": "plus: input 0: wrong output", "flaky": False,
+    }  # fmt: skip
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+def test_limits_follow_the_reference_solution(tmp_path: Path) -> None:
+    """A slow reference allows a slow answer: 4 x its CPU time, at least `min_seconds`."""
+    spin = (
+        "    import time\n    end = time.process_time() + x\n    while time.process_time() < end: pass\n    return 1\n"
+    )
+    slow = Problem("T/slow", "def f(x):\n", "f", spin, [[0.1]], [])
+    rows = [
+        {"task_id": "T/slow", "completion": spin.replace("+ x", "+ 2 * x")},
+        {"task_id": "T/slow", "completion": spin.replace("+ x", "+ 8 * x")},
+    ]
+    with Sandbox(workers=1, min_seconds=0.05) as own:
+        verdicts = score_programs([slow], rows, own, tmp_path)
+    assert [v.base for v in verdicts] == ["pass", "timeout"]
+
+
+@pytest.mark.parametrize("status", ["timeout", "fail"])
+def test_late_or_killed_only_among_others_is_flaky(
+    status: str,
+    sandbox: Sandbox,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A program that runs out of time is run again alone; that verdict counts, and the task is listed."""
+    real, attempts = functional.run_suite, []
+
+    def late_at_first(*rest: Any) -> Outcome:
+        attempts.append(rest)
+        return Outcome(status, "input 0", doubtful=True) if len(attempts) == 1 else real(*rest)
+
+    monkeypatch.setattr(functional, "run_suite", late_at_first)
+    rows = [{"task_id": "T/add", "completion": "    return a + b\n"}]
+    [result] = score_programs([ADD], rows, sandbox, tmp_path)
+    assert (result.base, result.plus, result.flaky) == ("pass", "pass", True)
+    assert flaky_tasks([result]) == ["T/add"]
+    assert flaky_tasks([dataclasses.replace(result, flaky=False)]) == []
+
+
+# --- the sandbox's own death ------------------------------------------------------------------------------------------
+def test_a_sandbox_that_dies_is_replaced(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    ground_truths([ADD], sandbox, tmp_path)
+    real, deaths = Worker.run, []
+
+    def die_once(worker: Worker, *rest: Any) -> Any:
+        if not deaths:
+            deaths.append(worker.close())
+            raise WorkerDied("killed")
+        return real(worker, *rest)
+
+    monkeypatch.setattr(Worker, "run", die_once)
+    [result] = score_programs([ADD], [{"task_id": "T/add", "completion": "    return a + b\n"}], sandbox, tmp_path)
+    assert result.plus == "pass"
+
+
+def test_a_sandbox_that_dies_twice_fails_the_program(
+    sandbox: Sandbox,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ground_truths([ADD], sandbox, tmp_path)
+
+    def die(worker: Worker, *rest: Any) -> Any:
+        worker.close()
+        raise WorkerDied("killed")
+
+    monkeypatch.setattr(Worker, "run", die)
+    [result] = score_programs([ADD], [{"task_id": "T/add", "completion": "    return a + b\n"}], sandbox, tmp_path)
+    assert (result.base, result.detail) == ("fail", "base: the sandbox ended twice")

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.evaluation.statistics.bootstrap import mcnemar
+from src.evaluation.statistics.compare import compare, main, read_items
+from src.evaluation.statistics.scores import ItemScore
+from src.utils.errors import UserError
+
+
+def scores(metric: str, values: list[float]) -> list[ItemScore]:
+    return [ItemScore(f"i{number}", metric, float(value)) for number, value in enumerate(values)]
+
+
+def test_pass_rates_are_tested_exactly_and_the_rest_by_bootstrap() -> None:
+    base = scores("pass@1", [1] * 10 + [0] * 20) + scores("bleu", [0.1] * 30)
+    other = scores("pass@1", [1] * 25 + [0] * 5) + scores("bleu", [0.1] * 30)
+    [rate, bleu] = compare(base, {"other": other})
+    assert rate.mcnemar == rate.p_corrected == mcnemar([True] * 25 + [False] * 5, [True] * 10 + [False] * 20)
+    assert rate.verdict == "better"
+    assert rate.difference.difference == pytest.approx(0.5)
+    assert (bleu.mcnemar, bleu.verdict, bleu.difference.p) == (None, "tie", 1)
+
+
+def test_a_grid_is_corrected_within_each_metric() -> None:
+    generator = np.random.default_rng(0)
+    base = scores("bleu", list(generator.random(60)))
+    grid = {f"w{place}": scores("bleu", list(generator.random(60) + 0.02 * place)) for place in range(9)}
+    tests = compare(base, grid, resamples=500)
+    assert [test.subject for test in tests] == list(grid)
+    raw = sorted(test.difference.p for test in tests)
+    assert min(test.p_corrected for test in tests) == pytest.approx(min(1.0, 9 * raw[0]))
+    assert all(test.p_corrected >= test.difference.p for test in tests)
+
+
+def test_worse_is_told_from_better() -> None:
+    base, other = scores("m", [0.9, 0.8] * 20), scores("m", [0.1, 0.2] * 20)
+    assert compare(base, {"other": other})[0].verdict == "worse"
+    assert compare(other, {"base": base})[0].verdict == "better"
+
+
+def test_other_items_are_refused() -> None:
+    with pytest.raises(UserError, match="other was scored on other items or metrics"):
+        compare(scores("m", [1, 0]), {"other": scores("m", [1])})
+
+
+def test_the_command_compares_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, solved in (("a", 4), ("b", 16)):
+        rows = [f"s,humaneval,pass@1,t{item},{float(item < solved)}" for item in range(20)]
+        (tmp_path / f"{name}.csv").write_text("subject,benchmark,metric,item,value\n" + "\n".join(rows) + "\n")
+    main([str(tmp_path / "a.csv"), str(tmp_path / "b.csv")])
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.startswith("subject,metric,n,difference")
+    assert row.startswith(f"{tmp_path / 'b.csv'},humaneval:pass@1,20,0.6000,")
+    assert row.endswith(",0.0004883,0.0004883,better")  # 12 of 12 discordant items: 2 / 2^12
+
+
+def test_bad_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="two or more"):
+        main([])
+    with pytest.raises(UserError, match="no such file"):
+        read_items(tmp_path / "absent.csv")
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match=r"expected columns item, metric, value.*got \['a', 'b'\]"):
+        read_items(tmp_path / "x.csv")

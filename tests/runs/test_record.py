@@ -1,0 +1,110 @@
+import json
+import multiprocessing
+
+import pytest
+
+from src.runs.record import fingerprint, open_run, read_record
+from src.utils.errors import Stopped, UserError
+
+CONFIG = {"steps": 3, "merge": {"method": "ties", "weight": 0.3}}
+
+
+def finish(place, config=CONFIG, text="payload"):
+    with open_run(place, stage="merge", config=config, inputs={"base": "abc"}, argv=["python", "merge.py"]) as run:
+        if not run.finished:
+            (run.work / "table.csv").write_text(text)
+            (run.scratch / "resume.bin").write_text("x")
+            run.results["norm"] = 1.5
+    return run
+
+
+def test_a_finished_run_is_whole_and_recorded(tmp_path):
+    place = tmp_path / "runs" / "one"
+    finish(place)
+    record = json.loads((place / "run.json").read_text())
+    assert record["state"] == "finished"
+    assert record["results"] == {"norm": 1.5}
+    assert list(record["outputs"]) == ["table.csv"]
+    assert record["inputs"] == {"base": "abc"}
+    assert record["versions"]["torch"]
+    assert sorted(path.name for path in place.iterdir()) == ["run.json", "table.csv"]
+
+
+def test_an_equal_run_is_not_run_again(tmp_path):
+    finish(tmp_path / "one")
+    again = finish(tmp_path / "one", text="other")
+    assert again.finished
+    assert again.results == {"norm": 1.5}
+    assert (tmp_path / "one" / "table.csv").read_text() == "payload"
+
+
+def test_another_configuration_in_the_same_place_shows_the_difference(tmp_path):
+    finish(tmp_path / "one")
+    with pytest.raises(UserError, match=r"merge.weight: 0.3 there, 0.4 here"):
+        finish(tmp_path / "one", config={"steps": 3, "merge": {"method": "ties", "weight": 0.4}})
+
+
+def test_a_crash_leaves_nothing_in_place_and_the_work_to_resume(tmp_path):
+    place = tmp_path / "one"
+    with pytest.raises(RuntimeError), open_run(place, stage="merge", config=CONFIG) as run:
+        (run.scratch / "shard").write_text("1")
+        raise RuntimeError("power cut")
+    assert not place.exists()
+    with open_run(place, stage="merge", config=CONFIG) as run:
+        assert (run.scratch / "shard").read_text() == "1"
+    assert read_record(place)["state"] == "finished"
+
+
+def test_bad_input_leaves_nothing_at_all(tmp_path):
+    with pytest.raises(UserError, match="no weights"), open_run(tmp_path / "one", stage="merge", config=CONFIG):
+        raise UserError("no weights")
+    assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")] == []
+
+
+def test_a_folder_of_the_user_is_not_touched(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="not a run of this tool"):
+        finish(tmp_path / "one")
+    assert (tmp_path / "one" / "thesis.tex").read_text() == "years of work"
+
+
+def _hold(place, ready, done):
+    with open_run(place, stage="merge", config=CONFIG):
+        ready.set()
+        done.wait(20)
+
+
+def test_two_processes_do_not_write_one_place(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path / "one", ready, done))
+    other.start()
+    try:
+        assert ready.wait(30)
+        with pytest.raises(UserError, match="another process"):
+            finish(tmp_path / "one")
+    finally:
+        done.set()
+        other.join()
+    assert other.exitcode == 0
+
+
+def test_the_fingerprint_follows_the_content(tmp_path):
+    for name, text in (("one", "a"), ("two", "a"), ("three", "b")):
+        finish(tmp_path / name, text=text)
+    assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "two") != fingerprint(tmp_path / "three")
+    (tmp_path / "one" / "run.json").unlink()
+    (tmp_path / "two" / "run.json").unlink()
+    assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "two")
+
+
+def test_bad_input_leaves_nothing_but_a_stopped_run_leaves_its_work(tmp_path):
+    for error, left in ((UserError("bad"), False), (Stopped("full"), True)):
+        place = tmp_path / type(error).__name__
+        with pytest.raises(UserError), open_run(place, stage="train", config=CONFIG) as run:
+            (run.scratch / "step.ckpt").write_text("x")
+            raise error
+        assert not place.exists()
+        assert (tmp_path / f".{place.name}.partial" / ".scratch" / "step.ckpt").exists() is left
+        assert open_run(place, stage="train", config=CONFIG).__enter__().fresh is not left

@@ -1,0 +1,149 @@
+import json
+
+import pandas as pd
+import pytest
+
+from src.evaluation.statistics.bootstrap import bootstrap_interval
+from src.pocket.benchmarks import problems, summary_rows
+from src.stages.evaluate.run import evaluate, show
+from src.stages.job import compose_job
+from src.utils.errors import UserError
+from src.utils.jsonl import read_jsonl, write_jsonl
+
+FEW = ["benchmarks.pocket_codegen.problems.count=6", "+benchmarks.pocket_codegen.limit=6"]
+FEW += ["benchmarks.pocket_codesum.rows.count=6", "+benchmarks.pocket_codesum.limit=6", "sandbox.min_seconds=0.1"]
+
+
+def table(directory, name="scores"):
+    return pd.read_csv(directory / f"{name}.csv").set_index(["benchmark", "metric"])
+
+
+def test_a_checkpoint_is_scored_on_the_benchmarks_of_its_tasks(world, tmp_path):
+    checkpoint = world / "train" / "pocket-mix-s0"
+    overrides = [f"checkpoint={checkpoint}", "split=validation", *FEW, f"output_root={tmp_path}"]
+    directory = evaluate(compose_job("evaluate", overrides))
+    scores = table(directory)
+    assert set(scores.index.get_level_values("benchmark")) == {"pocket_codegen", "pocket_codesum"}
+    assert (scores["n"] == 6).all()
+    assert len(read_jsonl(directory / "samples-pocket_codegen.jsonl")) == 6
+    items = pd.read_csv(directory / "items.csv")
+    means = items.groupby(["benchmark", "metric"])["value"].mean()
+    assert means.to_dict() == pytest.approx(scores["value"].to_dict())
+
+
+def test_a_split_is_that_of_the_benchmarks_that_have_it(world, tmp_path):
+    checkpoint = f"checkpoint={world / 'train' / 'pocket-mix-s0'}"
+    options = [
+        checkpoint,
+        *FEW,
+        f"output_root={tmp_path}",
+        "split=validation",
+        "+benchmarks.pocket_codegen.splits=[test]",
+    ]
+    scores = table(evaluate(compose_job("evaluate", options)))
+    assert set(scores.index.get_level_values("benchmark")) == {"pocket_codesum"}
+    with pytest.raises(UserError, match=r"split=validation: none of the tasks' benchmarks has it \(pocket_codegen, "):
+        evaluate(compose_job("evaluate", [*options, "+benchmarks.pocket_codesum.splits=[test]"]))
+
+
+def test_existing_samples_are_scored_by_running_them(tmp_path):
+    chosen = problems("test", 4)
+    rows = [{"task_id": p["task_id"], "solution": p["prompt"] + p["canonical_solution"]} for p in chosen[:3]] + [
+        {"task_id": chosen[3]["task_id"], "solution": chosen[3]["prompt"] + "    return None\n"}
+    ]
+    write_jsonl(tmp_path / "samples.jsonl", rows)
+    overrides = ["benchmark=pocket_codegen", "benchmark.problems.count=4", f"samples={tmp_path}/samples.jsonl"]
+    directory = evaluate(compose_job("evaluate", [*overrides, f"output_root={tmp_path}", "sandbox.min_seconds=0.1"]))
+    scores = table(directory).loc["pocket_codegen"]
+    assert scores.loc["pass@1", "value"] == 0.75
+    expected = bootstrap_interval([1.0, 1.0, 1.0, 0.0])
+    assert scores.loc["pass@1", "low"] == expected.low
+    verdicts = read_jsonl(directory / "verdicts-pocket_codegen.jsonl")
+    assert [row["base"] for row in verdicts] == ["pass", "pass", "pass", "fail"]
+
+
+def test_existing_summaries_are_scored(tmp_path):
+    rows = summary_rows("test", 3)
+    (tmp_path / "references.txt").write_text("".join(f"{i}\t{row['docstring']}\n" for i, row in enumerate(rows)))
+    (tmp_path / "predictions.txt").write_text("".join(f"{i}\t{row['docstring']}\n" for i, row in enumerate(rows)))
+    overrides = [
+        "benchmark=codexglue",
+        f"predictions={tmp_path}/predictions.txt",
+        f"references={tmp_path}/references.txt",
+    ]
+    scores = table(evaluate(compose_job("evaluate", [*overrides, f"output_root={tmp_path}"]))).loc["codexglue"]
+    assert scores.loc["rouge_l", "value"] == 1.0
+    assert scores.loc["bleu4_codexglue", "value"] == pytest.approx(1.0)
+    assert list(scores.loc["bleu4_corpus", ["value", "low", "high", "n"]]) == pytest.approx([1, 1, 1, 3])
+
+
+def test_the_metrics_are_defined_in_the_record_and_beside_the_scores(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("0\tadd two numbers\n")
+    overrides = ["benchmark=codexglue", f"predictions={tmp_path}/a.txt", f"references={tmp_path}/a.txt"]
+    directory = evaluate(compose_job("evaluate", [*overrides, f"output_root={tmp_path}"]))
+    definitions = json.loads((directory / "run.json").read_text())["results"]["definitions"]["codexglue"]
+    assert {"bleu4_paper", "chrf++_corpus"} <= set(definitions)
+    assert all(len(text) > 20 for text in definitions.values())
+    show(directory)
+    assert "bleu4_paper: mean unsmoothed sentence BLEU-4" in capsys.readouterr().out
+
+
+def contaminated(tmp_path, *overrides):
+    """Four problems, of which training rows hold the first two; answered rightly, wrongly, wrongly, rightly."""
+    chosen = problems("test", 4)
+    right = [True, False, False, True]
+    rows = [
+        {"task_id": p["task_id"], "completion": p["canonical_solution"] if well else "    return None\n"}
+        for p, well in zip(chosen, right, strict=True)
+    ]
+    write_jsonl(tmp_path / "samples.jsonl", rows)
+    training = [{"id": n, "code": p["prompt"] + p["canonical_solution"]} for n, p in enumerate(chosen[:3])]
+    write_jsonl(tmp_path / "training.jsonl", training)
+    files = [f"samples={tmp_path}/samples.jsonl", f"contamination={tmp_path}/training.jsonl"]
+    few = ["benchmark=pocket_codegen", "benchmark.problems.count=4", "sandbox.min_seconds=0.1"]
+    return [*few, *files, f"output_root={tmp_path}", "contamination_keep={id:[0,1]}", *overrides]
+
+
+def test_contamination_is_written_with_the_scores_of_what_is_clean(tmp_path, capsys):
+    directory = evaluate(compose_job("evaluate", contaminated(tmp_path)))
+    found = pd.read_csv(directory / "contamination.csv")
+    assert list(found["verdict"]) == ["dirty", "dirty", "clean", "clean"]
+    assert list(found["benchmark"]) == ["pocket_codegen"] * 4
+    clean = pd.read_csv(directory / "clean_scores.csv").set_index("metric")
+    columns = ["all_n", "all_mean", "clean_n", "clean_mean"]
+    assert list(clean.loc["pass@1", columns]) == [4, 0.5, 2, 0.5]
+    assert list(clean.loc["pass@1+", columns]) == [4, 0.5, 2, 0.5]
+    assert "-vs-training-" in directory.name
+    show(directory)
+    printed = capsys.readouterr().out
+    assert "training data against pocket_codegen: 2 clean, 0 between, 2 dirty of 4 items" in printed
+    assert "clean items" in printed
+
+
+def test_other_training_data_are_another_run(tmp_path):
+    overrides = contaminated(tmp_path, f"output={tmp_path}/run")
+    evaluate(compose_job("evaluate", overrides))
+    write_jsonl(tmp_path / "training.jsonl", [{"id": 0, "code": "x"}])
+    with pytest.raises(UserError, match=r"holds another run.*contamination\.0"):
+        evaluate(compose_job("evaluate", overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ([], "give one of checkpoint=DIR, samples=FILE or predictions=FILE"),
+        (["checkpoint=/nowhere"], "checkpoint=/nowhere: no such directory"),
+        (["samples=/nowhere.jsonl", "benchmark=pocket_codegen"], "no such file: samples=/nowhere.jsonl"),
+        (["samples=a.jsonl"], "existing answers need benchmark=NAME"),
+        (["predictions=a.txt", "benchmark=codexglue"], "go together"),
+        (["samples=a.jsonl", "benchmark=pocket_codegen", "contamination_keep={id:1}"], "which is not given"),
+        (
+            ["predictions=a", "references=b", "benchmark=codexglue", "contamination=c.jsonl"],
+            "give samples=FILE instead of predictions=",
+        ),
+        (["checkpoint=x", "split=train"], "split=train: expected one of test, validation"),
+    ],
+)
+def test_bad_input_is_said_in_one_line(overrides, words):
+    with pytest.raises(UserError, match=words):
+        evaluate(compose_job("evaluate", overrides))

@@ -1,0 +1,127 @@
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from src.stages.job import compose_job
+from src.stages.study.jobs import StudyJobs
+from src.stages.study.plan import StudyPlan
+from src.stages.study.run import study
+from src.utils.errors import UserError
+from tests.stages.conftest import SHORT, TINY
+
+FEW = [
+    *("benchmarks.pocket_codegen.problems.count=5", "+benchmarks.pocket_codegen.limit=5"),
+    *("benchmarks.pocket_codesum.rows.count=5", "+benchmarks.pocket_codesum.limit=5", "sandbox.min_seconds=0.1"),
+]
+
+
+def quoted(overrides):
+    return ", ".join(f'"{override}"' for override in overrides)
+
+
+def overrides(root):
+    lists = {"base_overrides": TINY, "train_overrides": SHORT, "evaluate_overrides": FEW}
+    grid = {
+        "gridless": ["adaptive"],
+        "weights": [0.3, 0.7],
+        "methods": ["linear", "dare"],
+        "random_methods": ["dare"],
+        "mask_seeds": [0, 1],
+    }
+    return [
+        f"output_root={root}",
+        "study.metrics=[chrf++]",
+        *(f"study.{key}=[{', '.join(map(str, values))}]" for key, values in grid.items()),
+        *(f"study.{key}=[{quoted(values)}]" for key, values in lists.items()),
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
+    return study(compose_job("study", [*overrides(root), f"output={root}/study/pocket"])), root
+
+
+def test_the_study_leaves_its_report_and_tables(finished):
+    directory, _ = finished
+    page = (directory / "report.html").read_text()
+    record = json.loads((directory / "run.json").read_text())
+    assert record["results"]["verdict"].split(".")[0] in page
+    assert not re.search(r'(src|href)="http', page)
+    ablation = pd.read_csv(directory / "ablation.csv")
+    assert len(ablation) >= 4
+    assert (directory / "report.md").read_text().startswith("# ")
+
+
+def test_test_problems_are_touched_for_the_chosen_alone(finished):
+    _, root = finished
+    tested = sorted(path.name for path in (root / "evaluate").glob("*-test"))
+    merges = [name for name in tested if "linear" in name or "dare" in name]
+    assert len(merges) == 3  # one linear, one dare, and the chosen dare point under the other mask seed
+    assert len(list((root / "evaluate").glob("*-validation"))) == 4 + 4 + 1
+    assert any("seed1" in name for name in merges)
+
+
+def test_weights_are_written_for_the_chosen_points_alone(finished):
+    """Grid points and other draws are merged into the model that is evaluated, with nothing on disk."""
+    _, root = finished
+    written = sorted(place.parent.name for place in (root / "merge").glob("*/model.safetensors"))
+    assert len(written) == 3  # linear, dare, adaptive
+    assert len(list((root / "merge").glob("*-live"))) == 4 + 1 + 1
+
+
+def test_every_row_has_the_command_that_makes_it(finished):
+    directory, root = finished
+    page = (directory / "report.md").read_text()
+    assert "python merge.py merge=linear merge.weight=0.3 write=false base=" in page
+    assert re.search(r"python merge.py merge=linear merge.weight=0.[37] base=", page)
+    assert f"python train.py strategy=mix base={root}" in page
+
+
+def test_a_finished_study_is_not_run_again(finished):
+    directory, root = finished
+    before = (directory / "report.html").stat().st_mtime_ns
+    assert study(compose_job("study", [*overrides(root), f"output={root}/study/pocket"])) == directory
+    assert (directory / "report.html").stat().st_mtime_ns == before
+
+
+def test_the_study_calls_what_a_user_would_type():
+    plan = compose_job(
+        "study", ["study.weights=[0.1,0.9]", "study.methods=[ties]", "study.random_methods=[]", "study.gridless=[]"]
+    )
+    from src.stages.build import build
+
+    jobs = StudyJobs(build(plan.cfg.study), seed=2, output_root="runs")
+    assert [" ".join(subject.job.command) for subject in [*jobs.trained, *jobs.grid()]] == [
+        "python train.py strategy=base seed=2",
+        "python train.py strategy=specialist task=codegen seed=2",
+        "python train.py strategy=specialist task=codesum seed=2",
+        "python train.py strategy=mix seed=2",
+        "python merge.py merge=ties merge.weight=0.1 write=false seed=2",
+        "python merge.py merge=ties merge.weight=0.9 write=false seed=2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"tasks": ["codegen"]}, "two tasks or more"),
+        ({"weights": [1.5]}, "1.5, expected 0-1"),
+        ({"random_methods": ["della"]}, "della, which is not in study.methods"),
+        ({"headline": {"codegen": "pass@1"}}, "lacks a metric for codesum"),
+        ({"methods": []}, "must not be empty"),
+        ({"gridless": ["ties"]}, "ties, which has a grid"),
+    ],
+)
+def test_a_plan_that_cannot_be_run_is_refused(changed, words):
+    plan = {
+        "name": "x", "title": "X", "model": "pocket", "tasks": ["codegen", "codesum"], "methods": ["ties"],
+        "weights": [0.5], "gridless": [], "random_methods": [], "mask_seeds": [0], "metrics": None,
+        "headline": {"codegen": "pass@1", "codesum": "bleu4_paper"},
+        "base_overrides": [], "train_overrides": [], "merge_overrides": [], "evaluate_overrides": [],
+    }  # fmt: skip
+    StudyPlan(**plan)
+    with pytest.raises(UserError, match=words):
+        StudyPlan(**plan | changed)

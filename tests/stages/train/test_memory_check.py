@@ -1,0 +1,56 @@
+"""What is left to the machine is decided by its memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from src.lit_modules.memory import GIB
+from src.lit_modules.world import World
+from src.models import ModelSpec
+from src.stages.build import build
+from src.stages.job import compose_job
+from src.stages.train.memory_check import for_this_machine
+from src.stages.train.options import TrainingOptions
+from src.utils.errors import UserError
+
+
+@pytest.fixture
+def decided(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Whether activations are recomputed on GPUs of a size."""
+
+    def decide(gib: int, ranks: int, *overrides: str) -> bool | None:
+        monkeypatch.setattr("src.stages.train.memory_check.device_memory", lambda gpu: float(gib * GIB))
+        cfg = compose_job("train", ["strategy=mix", *overrides]).cfg
+        model: ModelSpec = build(cfg.model)
+        if cfg.model.name == "pocket":
+            model = replace(model, gradient_checkpointing=None)
+        return for_this_machine(model, None, TrainingOptions.of(cfg, model), World(ranks, 1)).gradient_checkpointing
+
+    return decide
+
+
+@pytest.mark.parametrize(
+    ("gib", "ranks", "overrides", "recomputed"),
+    [
+        (140, 1, ["model=qwen1.5b"], False),
+        (80, 1, ["model=qwen1.5b"], True),
+        (80, 1, ["model=qwen1.5b", "strategy.micro_batch=2"], False),
+        (140, 1, ["model=qwen1.5b", "model.gradient_checkpointing=true"], True),
+        (140, 1, ["model=qwen7b", "optimizer=adamw8bit"], True),
+        (140, 8, ["model=qwen7b"], False),
+        (80, 8, ["model=qwen7b"], True),
+        (80, 1, [], True),  # of a model that is not known yet the safe way
+    ],
+)
+def test_activations_are_recomputed_where_they_do_not_fit(
+    decided: Any, gib: int, ranks: int, overrides: list[str], recomputed: bool
+) -> None:
+    assert decided(gib, ranks, *overrides) is recomputed
+
+
+def test_what_is_named_is_not_decided_otherwise(decided: Any) -> None:
+    with pytest.raises(UserError, match=r"would fit: model.gradient_checkpointing=true \(\d+ GiB\)"):
+        decided(80, 1, "model=qwen1.5b", "model.gradient_checkpointing=false")
