@@ -21,7 +21,7 @@ from src.utils.ranks import is_first_of_node
 
 BAD_INPUT = 2
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-SIGNALLED = 128  # and the number of the signal
+SIGNALED = 128  # and the number of the signal
 
 
 class Script:
@@ -72,7 +72,7 @@ class Script:
 def _end(request: Interrupted) -> NoReturn:
     if is_first_of_node() and not request.told:
         sys.stderr.write("\ninterrupted; the same command goes on from here\n")
-    sys.exit(SIGNALLED + request.number)
+    sys.exit(SIGNALED + request.number)
 
 
 def explain(error: BaseException) -> str | None:

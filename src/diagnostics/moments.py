@@ -10,9 +10,9 @@ from torch import Tensor
 
 
 class CoMoments:
-    """Means and centred co-moments of K series that arrive block by block.
+    """Means and centered co-moments of K series that arrive block by block.
 
-    Blocks are centred before they are multiplied and joined by the pairwise update of Chan, Golub and LeVeque (1979),
+    Blocks are centered before they are multiplied and joined by the pairwise update of Chan, Golub and LeVeque (1979),
     so no digits are lost where a mean is large against the spread; blocks of any size and order give the same result
     to rounding.
 
@@ -32,8 +32,8 @@ class CoMoments:
         block = CoMoments(len(block_KC))
         block.count = block_KC.shape[1]
         block.mean_K = block_KC.mean(dim=1)
-        centred_KC = block_KC - block.mean_K[:, None]
-        block.comoment_KK = centred_KC @ centred_KC.T
+        centered_KC = block_KC - block.mean_K[:, None]
+        block.comoment_KK = centered_KC @ centered_KC.T
         self.merge(block)
 
     def merge(self, other: CoMoments) -> None:
@@ -48,11 +48,11 @@ class CoMoments:
 
     def pearson(self) -> Tensor:
         """Correlation matrix (K, K); NaN where a series does not vary."""
-        return _normalised(self.comoment_KK)
+        return _normalized(self.comoment_KK)
 
     def cosine(self) -> Tensor:
         """Cosine similarity matrix (K, K); NaN where a series is zero."""
-        return _normalised(self.comoment_KK + self.count * torch.outer(self.mean_K, self.mean_K))
+        return _normalized(self.comoment_KK + self.count * torch.outer(self.mean_K, self.mean_K))
 
 
 class SignCounts:
@@ -83,6 +83,6 @@ class SignCounts:
         return (self.both_KK - self.agreement_KK) / 2 / self.both_KK
 
 
-def _normalised(matrix_KK: Tensor) -> Tensor:
+def _normalized(matrix_KK: Tensor) -> Tensor:
     norm_K = matrix_KK.diagonal().sqrt()
     return (matrix_KK / torch.outer(norm_K, norm_K)).clamp(-1, 1)

@@ -15,7 +15,7 @@ class BatchLoader:
     """Yields global batches from a step on; its length is that of the whole run.
 
     Lightning counts the steps before a restart as already fetched, hence the length. Where to go on is known from the
-    number of optimiser steps done, so there is no state of its own to keep.
+    number of optimizer steps done, so there is no state of its own to keep.
 
     Args:
         batches: All steps of the run.

@@ -37,7 +37,7 @@ def export_checkpoint(
         directory: Where the checkpoint appears; created if absent.
         dtype: Type of the weights on disk.
         base: For a network with adapters the checkpoint that it was made from: what the adapters stand for is added
-            to its weights as they are, not to those that were quantised for training.
+            to its weights as they are, not to those that were quantized for training.
     """
     tensors = _own_weights(network) if base is None else _adapted_weights(network, base)
     if is_main_process():

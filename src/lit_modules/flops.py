@@ -37,7 +37,7 @@ class StepFlops:
 
     @classmethod
     def of(cls, network: PreTrainedModel) -> StepFlops:
-        """Those of a network, sharded, quantised or with adapters."""
+        """Those of a network, sharded, quantized or with adapters."""
         config = network.config
         head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         layers = [(name, p) for name, p in network.named_parameters() if ".layers." in name and p.ndim == 2]
@@ -61,8 +61,8 @@ def _passes(weight: torch.Tensor) -> int:
 
 def _size(weight: torch.Tensor) -> int:
     """Elements, of 4-bit weights those that they stand for."""
-    quantised = getattr(weight, "quant_state", None)
-    return weight.numel() if quantised is None else math.prod(quantised.shape)
+    quantized = getattr(weight, "quant_state", None)
+    return weight.numel() if quantized is None else math.prod(quantized.shape)
 
 
 def measured_peak(dtype: torch.dtype, side: int = SIDE, repeats: int = 20) -> float:

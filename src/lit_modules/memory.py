@@ -39,10 +39,10 @@ class Demand:
         vocabulary: V.
         lines: Rows or packs of a micro-batch.
         max_length: Tokens of each.
-        optimizer: Kind of the optimiser.
+        optimizer: Kind of the optimizer.
         half: Whether matrices are multiplied in half precision.
         checkpointing: Whether activations are recomputed.
-        quantised: Whether frozen weights are held in 4 bits.
+        quantized: Whether frozen weights are held in 4 bits.
         ranks: Over which the network is divided.
     """
 
@@ -59,7 +59,7 @@ class Demand:
     optimizer: str = "adamw"
     half: bool = True
     checkpointing: bool = True
-    quantised: bool = False
+    quantized: bool = False
     ranks: int = 1
 
     @property
@@ -70,7 +70,7 @@ class Demand:
     @property
     def state(self) -> float:
         """Master weights, gradients, moments, and frozen weights, divided over the ranks."""
-        frozen = 0.55 if self.quantised else 2.0 if self.half else 4.0
+        frozen = 0.55 if self.quantized else 2.0 if self.half else 4.0
         trained = self.trained * (8.0 + MOMENTS[self.optimizer])
         return ((self.weights - min(self.trained, self.weights)) * frozen + trained) / self.ranks
 
@@ -178,7 +178,7 @@ def _changes(need: Demand, available: float, gpu: bool) -> Iterator[tuple[str, D
         need = replace(need, lines=1)
         harmless.append("strategy.micro_batch=1")
         yield " ".join(harmless), need
-    if need.ranks == 1 and not need.quantised and need.optimizer == "adamw":
+    if need.ranks == 1 and not need.quantized and need.optimizer == "adamw":
         yield " ".join([*harmless, "optimizer=adamw8bit"]), replace(need, optimizer="adamw8bit")
     more = (replace(need, ranks=need.ranks * 2**power) for power in range(1, 7)) if gpu else iter(())
     enough = next((one for one in more if fits(one, available)), None)
@@ -187,4 +187,4 @@ def _changes(need: Demand, available: float, gpu: bool) -> Iterator[tuple[str, D
     if need.trained >= need.weights:
         adapters = replace(need, trained=need.weights // 100)
         yield " ".join([*harmless, "model.adapter=lora"]), adapters
-        yield " ".join([*harmless, "model.adapter=qlora"]), replace(adapters, quantised=True, ranks=1)
+        yield " ".join([*harmless, "model.adapter=qlora"]), replace(adapters, quantized=True, ranks=1)

@@ -43,7 +43,7 @@ def build_optimizer(parameters: Iterable[torch.nn.Parameter], options: Optimizer
 
 
 def _paged(kind: Any) -> Any:
-    """The optimiser, which copies the moments of a checkpoint into pages: loaded ones lie in ordinary memory."""
+    """The optimizer, which copies the moments of a checkpoint into pages: loaded ones lie in ordinary memory."""
 
     class Paged(kind):
         loaded = False
@@ -74,7 +74,7 @@ def rate_factor(step: int, warmup_steps: int, total_steps: int) -> float:
     """Share of the peak learning rate at a step: linear from 0 to 1, then half a cosine to 0.
 
     Args:
-        step: Optimiser steps done, from 0.
+        step: Optimizer steps done, from 0.
         warmup_steps: Steps of growth.
         total_steps: Steps of the run.
     """

@@ -113,7 +113,7 @@ class CheckpointOptions:
     """When the run is validated and saved for a restart: the node `checkpoint` of conf/train.yaml.
 
     Args:
-        every_steps: Save after so many optimiser steps; None: not by steps.
+        every_steps: Save after so many optimizer steps; None: not by steps.
         every_seconds: Save when so many seconds have passed since the last time; None: not by time.
         keep: How many of the newest are kept.
         validate_every: Steps between validations; None: only after the last step.

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: one batch is one optimiser step, its loss a mean over all answer tokens of all micro-batches.
+"""Supervised fine-tuning: one batch is one optimizer step, its loss a mean over all answer tokens of all micro-batches.
 
 P predicted tokens of a micro-batch, K tasks.
 """
@@ -27,7 +27,7 @@ class SupervisedFineTuning(L.LightningModule):
     Args:
         network: The model; its weights are trained in place, in their own dtype.
         optimizer: AdamW and schedule settings.
-        total_steps: Optimiser steps of the whole run, which the schedule needs.
+        total_steps: Optimizer steps of the whole run, which the schedule needs.
         tasks: Names of the tasks, in the order of their numbers in batches.
         row_names: Gives the names of the rows of a step, for the message where a loss is not a number.
         kept: Gives the newest checkpoint, for the same message.
@@ -62,7 +62,7 @@ class SupervisedFineTuning(L.LightningModule):
             self.shard = None
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """One optimiser step over the micro-batches of this rank."""
+        """One optimizer step over the micro-batches of this rank."""
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         assert not isinstance(optimizer, list)
         rate = optimizer.param_groups[0]["lr"]

@@ -40,7 +40,7 @@ def shard_network(network: PreTrainedModel, mesh: Any, half: bool, weights: Flat
     fully_shard(network, mesh=mesh, mp_policy=policy)
     if weights is not None:
         here = torch.device("cpu") if mesh.device_type == "cpu" else torch.device("cuda", torch.cuda.current_device())
-        _materialise(network, here, weights)
+        _materialize(network, here, weights)
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
@@ -58,7 +58,7 @@ def local_shard(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _materialise(network: PreTrainedModel, device: torch.device, weights: FlatWeights) -> None:
+def _materialize(network: PreTrainedModel, device: torch.device, weights: FlatWeights) -> None:
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     network.to_empty(device=device)
     for name, buffer in network.named_buffers():

@@ -83,13 +83,13 @@ def quiet() -> Iterator[None]:
 def build_trainer(
     options: TrainerOptions, world: World, sharded: bool, steps: int, callbacks: Sequence[L.Callback]
 ) -> L.Trainer:
-    """A trainer that runs `steps` optimiser steps as one epoch.
+    """A trainer that runs `steps` optimizer steps as one epoch.
 
     Args:
         options: Device and precision.
         world: Processes.
         sharded: Divide the network over them (FSDP2), which then multiplies in half precision by itself.
-        steps: Optimiser steps of the run.
+        steps: Optimizer steps of the run.
         callbacks: All callbacks, in the order in which they act.
     """
     extra: dict[str, Any] = {"devices": 1, "precision": options.resolved_precision, "plugins": [StreamedFiles()]}

@@ -111,7 +111,7 @@ def consensus(threshold: float, agree: int, lambda_: float) -> Rule:
 
 @method("2412.00081")
 def tsv(lambda_: float) -> Rule:
-    """Orthogonalised leading singular vectors of every task (TSV-Merge)."""
+    """Orthogonalized leading singular vectors of every task (TSV-Merge)."""
     return Spectral("tsv", lambda_)
 
 

@@ -30,7 +30,7 @@ def add_adapters(network: PreTrainedModel, settings: LoraSettings, seed: int) ->
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=targets,
         task_type="CAUSAL_LM",
     )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):  # the network is on the CPU, or quantised and without new weights there
+    with torch.random.fork_rng(devices=[]):  # the network is on the CPU, or quantized and without new weights there
         torch.manual_seed(seed)
         inject_adapter_in_model(config, network, adapter_name=NAME)
     for parameter in network.parameters():

@@ -61,7 +61,7 @@ def load_model(
         dtype: Type of the weights in memory: float32 to train, since it holds the master weights.
         attention: A backend of `src.models.attention`, or "auto": the fastest that is installed.
         revision: Branch, tag or commit of a Hugging Face name.
-        **more: Further arguments of `from_pretrained`, e.g. a quantisation.
+        **more: Further arguments of `from_pretrained`, e.g. a quantization.
 
     Raises:
         UserError: Nothing can be loaded from `path`, or the attention backend is not there.

@@ -20,8 +20,8 @@ def bitsandbytes() -> Any:
     return library
 
 
-def quantisation(compute: torch.dtype) -> Any:
-    """What `load_model(..., quantization_config=...)` takes for NF4 weights with quantised constants."""
+def quantization(compute: torch.dtype) -> Any:
+    """What `load_model(..., quantization_config=...)` takes for NF4 weights with quantized constants."""
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(

@@ -24,9 +24,9 @@ class Recipe:
         learning_rate: Peak learning rate.
         max_length: Longest training row in tokens.
         micro_batch: Rows of one forward pass.
-        batch_size: Rows of an optimiser step, over all ranks.
+        batch_size: Rows of an optimizer step, over all ranks.
         epochs: Passes over the training rows; this or `steps`.
-        steps: Optimiser steps; this or `epochs`.
+        steps: Optimizer steps; this or `epochs`.
         packing: Whether rows share a line, with attention blocked at their borders.
         accelerator: "cpu" or "gpu": what it trains on with `trainer=auto`.
     """

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from src.reporting.style import COLOURS, drawing
+from src.reporting.style import COLORS, drawing
 from src.utils.files import atomic_open, write_text
 
 
@@ -26,7 +26,7 @@ class Picture:
         title: Short heading.
         caption: What is shown and how it was computed.
         alt: What a reader who cannot see it should know, numbers included.
-        figure: Drawn in the light colours.
+        figure: Drawn in the light colors.
     """
 
     key: str
@@ -45,13 +45,13 @@ class Picture:
 
 
 def inline_svg(picture: Picture) -> str:
-    """An `<svg>` element for an HTML page: no outside reference, ids of its own, colours as CSS variables."""
+    """An `<svg>` element for an HTML page: no outside reference, ids of its own, colors as CSS variables."""
     svg = picture.svg[picture.svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
     svg = re.sub(r'\bid="', f'id="{picture.key}-', svg)
     svg = re.sub(r'(url\(|href=")#', rf"\1#{picture.key}-", svg)
-    for name, (light, _) in COLOURS.items():
+    for name, (light, _) in COLORS.items():
         svg = svg.replace(light, f"var(--{name})")
     head, rest = svg.split(">", 1)
     head = re.sub(r' (width|height)="[^"]*pt"', "", head)

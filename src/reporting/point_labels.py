@@ -30,7 +30,7 @@ class Label:
     x: float
     y: float
     text: str
-    colour: str
+    color: str
     size: float = 8.5
 
 
@@ -64,7 +64,7 @@ def place_labels(axes: Axes, labels: list[Label], obstacles: list[tuple[float, f
             ha=ha,
             va=va,
             fontsize=label.size,
-            color=label.colour,
+            color=label.color,
         )
 
 

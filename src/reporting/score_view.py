@@ -9,7 +9,7 @@ from src.reporting.format import change, interval, score
 from src.reporting.subjects import method_label
 from src.reporting.tables import Cell, Column, ResultTable, Row
 
-# A change of this many percent has the full heat colour.
+# A change of this many percent has the full heat color.
 FULL_HEAT = 40.0
 
 
@@ -38,7 +38,7 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class ColumnGroup:
-    """Neighbouring columns of one benchmark."""
+    """Neighboring columns of one benchmark."""
 
     task: str
     benchmark: str

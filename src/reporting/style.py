@@ -1,6 +1,6 @@
-"""One look for every figure: colours that colour-blind readers tell apart, on light and on dark paper.
+"""One look for every figure: colors that color-blind readers tell apart, on light and on dark paper.
 
-Figures are drawn in the light colours. `svg.inline_svg` swaps each of them for a CSS variable of the same name, so a
+Figures are drawn in the light colors. `svg.inline_svg` swaps each of them for a CSS variable of the same name, so a
 figure inside the HTML report follows the reader's light or dark mode.
 """
 
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from src.reporting.subjects import Subject
 
 # name: (light, dark)
-COLOURS = {
+COLORS = {
     "paper": ("#fefefe", "#15181e"),
     "ink": ("#1f2430", "#e6e9ef"),
     "muted": ("#5c6470", "#a3abb8"),
@@ -41,7 +41,7 @@ _METHOD_LOOKS = {
     "task_arithmetic": ("slate", "v", (0, (5, 1, 1, 1, 1, 1))),
 }
 _SPARE_LOOKS = (("slate", "P", "-"), ("green", "X", "--"), ("gold", "v", "-."), ("cyan", "h", ":"), ("brown", "<", "-"))
-_SPECIALIST_COLOURS = ("blue", "red", "gold", "cyan")
+_SPECIALIST_COLORS = ("blue", "red", "gold", "cyan")
 _RC: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -72,17 +72,17 @@ _RC: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Look:
-    """How one series is drawn; no two series differ by colour alone."""
+    """How one series is drawn; no two series differ by color alone."""
 
-    colour: str
+    color: str
     marker: str
     line: Any = "-"
     size: float = 9.0
 
 
 def light(name: str) -> str:
-    """The hexadecimal colour in which figures are drawn."""
-    return COLOURS[name][0]
+    """The hexadecimal color in which figures are drawn."""
+    return COLORS[name][0]
 
 
 def drawing() -> AbstractContextManager[None]:
@@ -115,8 +115,8 @@ def looks_of(subjects: Mapping[str, Subject]) -> dict[str, Look]:
         if subject.kind == "merge":
             looks[name] = methods[subject.method]
         elif subject.kind == "specialist":
-            colour = _SPECIALIST_COLOURS[specialists.index(name) % len(_SPECIALIST_COLOURS)]
-            looks[name] = Look(light(colour), ("<", ">")[specialists.index(name) % 2])
+            color = _SPECIALIST_COLORS[specialists.index(name) % len(_SPECIALIST_COLORS)]
+            looks[name] = Look(light(color), ("<", ">")[specialists.index(name) % 2])
         else:
             looks[name] = Look(light("grey"), "X") if subject.kind == "base" else Look(light("purple"), "*", size=13.0)
     return looks
@@ -127,11 +127,11 @@ def method_looks(methods: list[str]) -> dict[str, Look]:
     spare = iter(_SPARE_LOOKS * (1 + len(methods) // len(_SPARE_LOOKS)))
     looks = {}
     for method in dict.fromkeys(methods):
-        colour, marker, line = _METHOD_LOOKS[method] if method in _METHOD_LOOKS else next(spare)
-        looks[method] = Look(light(colour), marker, line)
+        color, marker, line = _METHOD_LOOKS[method] if method in _METHOD_LOOKS else next(spare)
+        looks[method] = Look(light(color), marker, line)
     return looks
 
 
 def css_variables(mode: int) -> str:
-    """The colours as CSS declarations; `mode` 0 is light, 1 is dark."""
-    return " ".join(f"--{name}: {shades[mode]};" for name, shades in COLOURS.items())
+    """The colors as CSS declarations; `mode` 0 is light, 1 is dark."""
+    return " ".join(f"--{name}: {shades[mode]};" for name, shades in COLORS.items())

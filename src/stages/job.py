@@ -22,7 +22,7 @@ PLACES = {
     *("output", "output_root", "logger", "base", "specialists", "variants", "checkpoint", "samples"),
     *("predictions", "references", "device", "verify"),
 }
-LABELLED = {"debug", "model.init", "model.shrink"}  # these show in the name as part of the model's
+LABELED = {"debug", "model.init", "model.shrink"}  # these show in the name as part of the model's
 
 
 LONGEST_EXTRAS = 100
@@ -69,7 +69,7 @@ class Job:
         for override in self.overrides:
             key, _, value = override.lstrip("+~").partition("=")
             place = key if key.startswith("checkpoint.") else key.split(".")[0]  # in training, a group of settings
-            if place in PLACES or key in {*named, *LABELLED} or key.startswith("hydra"):
+            if place in PLACES or key in {*named, *LABELED} or key.startswith("hydra"):
                 continue
             extras.append(_slug(key.rsplit(".", 1)[-1] + value))
         together = "-".join(extras)

@@ -16,7 +16,7 @@ from src.lit_modules.options import CheckpointOptions, OptimizerOptions, WatchOp
 from src.lit_modules.watch import Watched
 from src.models import LoraSettings, load_model
 from src.models.adapters import add_adapters
-from src.models.quantized import quantisation
+from src.models.quantized import quantization
 from tests.lit_modules import tiny
 
 SETTINGS = LoraSettings(rank=4, alpha=8)
@@ -96,10 +96,10 @@ def test_a_resumed_run_ends_the_same_and_its_checkpoints_hold_adapters_alone(bas
 
 @pytest.mark.filterwarnings("ignore")
 def test_four_bit_weights_are_for_training_only(tmp_path: Path) -> None:
-    """The export adds the adapters to the weights of the base as they were before they were quantised."""
+    """The export adds the adapters to the weights of the base as they were before they were quantized."""
     base = tmp_path / "base"
     export_checkpoint(tiny.network(width=128), tiny.tokenizer(), base, torch.float32)  # kernels take blocks of 64
-    network = load_model(base, quantization_config=quantisation(torch.float32), device_map={"": "cpu"})
+    network = load_model(base, quantization_config=quantization(torch.float32), device_map={"": "cpu"})
     assert network.model.layers[0].mlp.up_proj.weight.dtype == torch.uint8
     add_adapters(network, SETTINGS, seed=0)
     losses = train(network, tmp_path / "w")

@@ -124,7 +124,7 @@ def test_adapters_need_little() -> None:
     full, lora = need("qwen7b"), need("qwen7b", rank_of_adapter=16)
     assert lora.trained < 0.01 * full.weights
     assert lora.state == pytest.approx(2 * full.weights, rel=0.1)
-    assert replace(lora, quantised=True).state < 0.4 * lora.state
+    assert replace(lora, quantized=True).state < 0.4 * lora.state
 
 
 def test_this_machine_has_memory() -> None:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_killed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    """Sampler, dropout, accumulation (two micro-batches a step), optimiser, schedule, and all that is recorded."""
+    """Sampler, dropout, accumulation (two micro-batches a step), optimizer, schedule, and all that is recorded."""
     whole = noisy()
     expected = run(tmp_path / "whole", whole, watch=watched(tiny.network()))
     assert metrics(tmp_path / "whole")[1]["loss"] != losses_without_dropout(tmp_path / "plain")[1]

@@ -62,7 +62,7 @@ def study(**changes: Any) -> StudyReport:
         "caveats": (
             "One training seed: the intervals cover the choice of test problems, not the luck of a training run.",
             "Generated programs are far simpler than real code; the ranking need not carry over.",
-            "The weight grid is coarse: a finer one may favour merging.",
+            "The weight grid is coarse: a finer one may favor merging.",
         ),
     }
     return StudyReport(**(values | changes))

@@ -91,8 +91,8 @@ def test_sweeps_hold_averages_and_task_scores(report):
 
 def test_no_sweep_without_numeric_weights(report):
     scores = report.scores.assign(weight=report.scores["weight"].map(lambda w: None if pd.isna(w) else f"w{w}"))
-    labelled = study(scores=scores)
-    assert sweep_pictures(labelled, ablation_table(labelled)) == []
+    labeled = study(scores=scores)
+    assert sweep_pictures(labeled, ablation_table(labeled)) == []
 
 
 def test_norms_by_layer(report, subjects):

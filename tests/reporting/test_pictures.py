@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import pytest
 
 from src.reporting.pictures import Picture, inline_svg, write_picture
-from src.reporting.style import COLOURS, drawing, light, new_figure
+from src.reporting.style import COLORS, drawing, light, new_figure
 
 
 def _picture(label="plain", key="one", alt="Two points.") -> Picture:
@@ -33,11 +33,11 @@ def test_ids_belong_to_the_picture_and_all_references_resolve():
         assert referred <= known
 
 
-def test_colours_follow_the_page():
+def test_colors_follow_the_page():
     svg = inline_svg(_picture())
     for name in ("paper", "ink", "muted", "rule", "blue"):
         assert f"var(--{name})" in svg
-    assert not [colour for colour, _ in COLOURS.values() if colour in svg]
+    assert not [color for color, _ in COLORS.values() if color in svg]
 
 
 def test_alternative_text_is_escaped():

@@ -1,27 +1,27 @@
 import matplotlib as mpl
 import pytest
 
-from src.reporting.style import COLOURS, css_variables, drawing, looks_of, method_looks
+from src.reporting.style import COLORS, css_variables, drawing, looks_of, method_looks
 from src.reporting.subjects import subjects_of
 from tests.reporting.example import study
 
 
-def _luminance(colour: str) -> float:
+def _luminance(color: str) -> float:
     """Relative luminance by WCAG 2.1."""
-    channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    channels = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 @pytest.mark.parametrize("mode", [0, 1])
-@pytest.mark.parametrize("name", [name for name in COLOURS if name not in ("paper", "rule")])
-def test_every_colour_is_readable_as_text_on_its_paper(name, mode):
-    """Contrast of at least 4.5 to 1 (WCAG 2.1, AA), since series are labelled in their own colours."""
-    bright, dark = sorted((_luminance(COLOURS[name][mode]), _luminance(COLOURS["paper"][mode])), reverse=True)
+@pytest.mark.parametrize("name", [name for name in COLORS if name not in ("paper", "rule")])
+def test_every_color_is_readable_as_text_on_its_paper(name, mode):
+    """Contrast of at least 4.5 to 1 (WCAG 2.1, AA), since series are labeled in their own colors."""
+    bright, dark = sorted((_luminance(COLORS[name][mode]), _luminance(COLORS["paper"][mode])), reverse=True)
     assert (bright + 0.05) / (dark + 0.05) >= 4.5
 
 
-def test_no_two_methods_differ_by_colour_alone():
+def test_no_two_methods_differ_by_color_alone():
     looks = method_looks(["linear", "ties", "dare", "della", "task_arithmetic", "slerp", "karcher"])
     assert len({(look.marker, str(look.line)) for look in looks.values()}) == len(looks)
 
@@ -49,7 +49,7 @@ def test_drawing_leaves_matplotlib_as_it_was():
     assert dict(mpl.rcParams) == before
 
 
-def test_colours_are_unique_so_that_each_maps_to_one_variable():
-    lights = [light for light, _ in COLOURS.values()]
+def test_colors_are_unique_so_that_each_maps_to_one_variable():
+    lights = [light for light, _ in COLORS.values()]
     assert len(set(lights)) == len(lights)
     assert "--ink: #e6e9ef;" in css_variables(1)

@@ -17,7 +17,7 @@ from src.utils.errors import UserError, unknown_choice
 from src.utils.files import sha256_json
 from src.utils.progress import say
 
-SANITISE = ("generated", "always", "never")
+SANITIZE = ("generated", "always", "never")
 
 
 class Outcome(Protocol):
@@ -38,9 +38,9 @@ class Judge(Protocol):
     """Runs programs in the sandbox."""
 
     def __call__(
-        self, problems: Sequence[dict[str, Any]], samples: Sequence[Sample], sanitise: Sequence[bool]
+        self, problems: Sequence[dict[str, Any]], samples: Sequence[Sample], sanitize: Sequence[bool]
     ) -> Sequence[Outcome]:
-        """One outcome a sample, in the order of `samples`; those marked in `sanitise` are reduced first."""
+        """One outcome a sample, in the order of `samples`; those marked in `sanitize` are reduced first."""
         ...
 
 
@@ -56,7 +56,7 @@ class CodeBenchmark:
         task: The task it measures.
         chat: Through the chat template; False: the problem's prompt as raw text to continue.
         strip: Strip white space around the problem's prompt first, as EvalPlus does.
-        sanitise: Which answers are first reduced to the code that the problem's function needs (EvalPlus's sanitiser):
+        sanitize: Which answers are first reduced to the code that the problem's function needs (EvalPlus's sanitizer):
             `generated` ones, as `evalplus.codegen` does, while files of others are graded as they stand, as
             `evalplus.evaluate` does; `always`; or `never`.
         passes: The k of pass@k.
@@ -74,16 +74,16 @@ class CodeBenchmark:
         task: str = "codegen",
         chat: bool = True,
         strip: bool = False,
-        sanitise: str = "never",
+        sanitize: str = "never",
         passes: Sequence[int] = (1,),
         limit: Limit = None,
         splits: Sequence[str] = SPLITS,
     ) -> None:
         if not passes or min(passes) < 1:
             raise UserError(f"benchmark.passes={list(passes)}: expected numbers from 1 on, e.g. [1, 10]")
-        if sanitise not in SANITISE:
-            raise unknown_choice("benchmark.sanitise", sanitise, list(SANITISE))
-        self.sanitise = sanitise
+        if sanitize not in SANITIZE:
+            raise unknown_choice("benchmark.sanitize", sanitize, list(SANITIZE))
+        self.sanitize = sanitize
         self.name, self.task, self.decoding, self.chat, self.strip = name, task, decoding, chat, strip
         self.user_prompt, self.prefill, self.passes, self.limit = user_prompt, prefill, tuple(passes), limit
         self.splits = tuple(splits)
@@ -140,10 +140,10 @@ class CodeBenchmark:
         by_id = self.items(split)
         samples = self._known(samples, by_id)
         check_covered(list(by_id), samples, self.name)
-        chosen = [self.sanitise == "always" or (self.sanitise == "generated" and s.generated) for s in samples]
+        chosen = [self.sanitize == "always" or (self.sanitize == "generated" and s.generated) for s in samples]
         programs = [
-            self._whole(sample, by_id[sample.task_id]) if sanitise else sample
-            for sample, sanitise in zip(samples, chosen, strict=True)
+            self._whole(sample, by_id[sample.task_id]) if sanitize else sample
+            for sample, sanitize in zip(samples, chosen, strict=True)
         ]
         return pass_scores(samples, judge(problems, programs, chosen), self.passes)
 
@@ -156,7 +156,7 @@ class CodeBenchmark:
         return known
 
     def _whole(self, sample: Sample, problem: dict[str, Any]) -> Sample:
-        """With the text that EvalPlus would hand to its sanitiser."""
+        """With the text that EvalPlus would hand to its sanitizer."""
         text = sample.completion
         if sample.generated:
             text = text.replace("\t", "    ")  # as EvalPlus's decoders do

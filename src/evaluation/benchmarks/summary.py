@@ -1,4 +1,4 @@
-"""Code summarisation: CodeXGLUE rows, or plain predictions and references."""
+"""Code summarization: CodeXGLUE rows, or plain predictions and references."""
 
 from __future__ import annotations
 

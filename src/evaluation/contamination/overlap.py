@@ -17,7 +17,7 @@ import numpy as np
 
 from src.evaluation.contamination.code_forms import function_forms
 from src.evaluation.statistics.bootstrap import Interval
-from src.evaluation.statistics.scores import ItemScore, summarise
+from src.evaluation.statistics.scores import ItemScore, summarize
 from src.utils.errors import UserError
 
 ORDER = 10
@@ -176,8 +176,8 @@ def clean_scores(
     unchecked = [score.item for score in scores if score.item not in verdicts]
     if unchecked:
         raise UserError(f"item {unchecked[0]} was scored but not checked; use the same benchmark for both")
-    everything = summarise(scores)
-    clean = summarise([score for score in scores if verdicts[score.item] == "clean"])
+    everything = summarize(scores)
+    clean = summarize([score for score in scores if verdicts[score.item] == "clean"])
     return {metric: (interval, clean.get(metric)) for metric, interval in everything.items()}
 
 

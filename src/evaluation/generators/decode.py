@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from src.evaluation.generators.kv_cache import growing_cache, keep_rows
 from src.evaluation.generators.samples import Decoding
-from src.evaluation.generators.sampling import draw, penalise
+from src.evaluation.generators.sampling import draw, penalize
 
 # Rows that have ended are dropped from the batch once they make up this share of it: dropping copies the cache.
 DROP_SHARE = 0.125
@@ -187,7 +187,7 @@ def _prefill_mask(bias_BT: torch.Tensor) -> torch.Tensor:
 
 def _choose(logits_BV: torch.Tensor, rows: Rows, decoding: Decoding, step: int) -> torch.Tensor:
     if rows.seen_BV is not None:
-        logits_BV = penalise(logits_BV, rows.seen_BV, decoding.repetition_penalty)
+        logits_BV = penalize(logits_BV, rows.seen_BV, decoding.repetition_penalty)
     if decoding.temperature == 0:
         token_B = logits_BV.argmax(-1)
     else:

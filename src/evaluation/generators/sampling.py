@@ -14,7 +14,7 @@ from src.utils.seeding import derive_seed
 WORD = 1 << 32
 
 
-def penalise(logits_BV: torch.Tensor, seen_BV: torch.Tensor, penalty: float) -> torch.Tensor:
+def penalize(logits_BV: torch.Tensor, seen_BV: torch.Tensor, penalty: float) -> torch.Tensor:
     """Repetition penalty (arXiv 1909.05858): positive logits of seen tokens are divided, negative ones multiplied.
 
     Args:
@@ -39,7 +39,7 @@ def draw(
         key_B: Each row's key for this token: all its randomness.
         temperature: Above 0.
         top_k: Keep this many most probable tokens; 0 keeps all.
-        top_p: Of those, renormalised, keep the fewest that reach this mass.
+        top_p: Of those, renormalized, keep the fewest that reach this mass.
 
     Returns:
         Token ids, B.

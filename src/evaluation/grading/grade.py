@@ -13,7 +13,7 @@ from src.evaluation.grading.expected_outputs import ground_truths
 from src.evaluation.grading.problems import Problem
 from src.evaluation.grading.programs import candidate_programs, fenced_code, program_text
 from src.evaluation.grading.run_tests import PASS, run_suite
-from src.evaluation.grading.sanitize_in_sandbox import sanitise_in_sandbox
+from src.evaluation.grading.sanitize_in_sandbox import sanitize_in_sandbox
 from src.evaluation.grading.truths import Truth
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker
@@ -62,7 +62,7 @@ def score_programs(
     sandbox: Sandbox,
     cache: Path | None = None,
     base_only: bool = False,
-    sanitise: bool | Sequence[bool] = False,
+    sanitize: bool | Sequence[bool] = False,
 ) -> list[Verdict]:
     """Run programs on their problems' tests and judge their outputs by EvalPlus's rules.
 
@@ -73,7 +73,7 @@ def score_programs(
         sandbox: Where they run.
         cache: Directory of expected outputs; None is the user's cache directory.
         base_only: Leave out the added tests; `plus` then equals `base`.
-        sanitise: First reduce a text to what its entry point needs, as EvalPlus does with what it generates (but not
+        sanitize: First reduce a text to what its entry point needs, as EvalPlus does with what it generates (but not
             with files of samples); for all samples or one by one.
 
     Returns:
@@ -87,7 +87,7 @@ def score_programs(
     _check(rows, by_id)
     used = [by_id[task_id] for task_id in dict.fromkeys(row["task_id"] for row in rows)]
     truths = dict(zip((problem.task_id for problem in used), ground_truths(used, sandbox, cache), strict=True))
-    wanted = [sanitise] * len(rows) if isinstance(sanitise, bool) else list(sanitise)
+    wanted = [sanitize] * len(rows) if isinstance(sanitize, bool) else list(sanitize)
     texts = _texts(rows, wanted, by_id, sandbox)
     counter: Counter[str] = Counter()
     programs = []
@@ -117,14 +117,14 @@ def _check(rows: list[dict[str, Any]], by_id: dict[str, Problem]) -> None:
 def _texts(
     rows: list[dict[str, Any]], wanted: list[bool], by_id: dict[str, Problem], sandbox: Sandbox
 ) -> list[tuple[str, ...]]:
-    """The texts to try for each row: sanitised where that is wanted, and as one choice where there are fences."""
+    """The texts to try for each row: sanitized where that is wanted, and as one choice where there are fences."""
     texts = [candidate_programs(row, by_id[row["task_id"]]) for row in rows]
     jobs = {index: texts[index][0] for index, want in enumerate(wanted) if want}
     jobs |= {
         index: text for index, row in enumerate(rows) if index not in jobs and fenced_code(text := program_text(row))
     }
     pairs = [(text, by_id[rows[index]["task_id"]].entry_point) for index, text in jobs.items()]
-    for index, reduced in zip(jobs, sanitise_in_sandbox(pairs, sandbox), strict=True):
+    for index, reduced in zip(jobs, sanitize_in_sandbox(pairs, sandbox), strict=True):
         row = rows[index]
         texts[index] = (reduced,) if wanted[index] else candidate_programs(row, by_id[row["task_id"]], reduced)
     return texts

@@ -39,14 +39,14 @@ class ProgramJudge:
         self.verdicts: list[Verdict] = []
 
     def __call__(
-        self, problems: Sequence[dict[str, Any]], samples: Sequence[Sample], sanitise: bool | Sequence[bool] = False
+        self, problems: Sequence[dict[str, Any]], samples: Sequence[Sample], sanitize: bool | Sequence[bool] = False
     ) -> list[Verdict]:
         """One verdict a sample, in the order of `samples`.
 
         Args:
             problems: In EvalPlus's format.
             samples: Answers to them.
-            sanitise: Reduce them first as EvalPlus does with what it generates; all, or one by one.
+            sanitize: Reduce them first as EvalPlus does with what it generates; all, or one by one.
 
         Raises:
             UserError: A sample belongs to no problem, or programs cannot be isolated on this machine.
@@ -56,7 +56,7 @@ class ProgramJudge:
             for sample in samples
         ]
         known = problems_from_rows(problems)
-        self.verdicts = score_programs(known, rows, self.sandbox, self.cache, sanitise=sanitise)
+        self.verdicts = score_programs(known, rows, self.sandbox, self.cache, sanitize=sanitize)
         return self.verdicts
 
     def verdict_rows(self) -> list[dict[str, Any]]:

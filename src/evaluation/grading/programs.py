@@ -16,13 +16,13 @@ def candidate_programs(sample: dict[str, Any], problem: Problem, reduced: str = 
     - `solution` is a whole program, graded as it stands.
     - `completion` continues the prompt. EvalPlus grades `prompt + completion`, which also serves where the completion
       repeats the prompt; where that is no program, the completion alone may be.
-    - Where either holds Markdown fences, what the sanitiser finds in it comes next, if it defines the function asked
+    - Where either holds Markdown fences, what the sanitizer finds in it comes next, if it defines the function asked
       for; then the fenced code: alone, then after the prompt.
 
     Args:
         sample: A row of a samples file.
         problem: Its problem.
-        reduced: The text, sanitised; empty: not tried.
+        reduced: The text, sanitized; empty: not tried.
     """
     text = program_text(sample)
     texts = [text] if "solution" in sample else [problem.prompt + text, text]
@@ -38,9 +38,9 @@ def program_text(sample: dict[str, Any]) -> str:
 
 
 def whole_answer(text: str, prompt: str, entry_point: str) -> str:
-    """The text to sanitise: the answer alone if it defines the function or has Markdown fences, else prompt and answer.
+    """The text to sanitize: the answer alone if it defines the function or has Markdown fences, else prompt and answer.
 
-    EvalPlus always sanitises prompt and answer, of which the prompt can be the longest stretch that parses.
+    EvalPlus always sanitizes prompt and answer, of which the prompt can be the longest stretch that parses.
     """
     whole = defines(text, entry_point) or fenced_code(text)
     return text if whole else f"{prompt}\n{text}"

@@ -1,4 +1,4 @@
-"""EvalPlus's sanitiser, much faster: the longest valid stretch of lines, and of it what the entry point needs.
+"""EvalPlus's sanitizer, much faster: the longest valid stretch of lines, and of it what the entry point needs.
 
 This file is itself run as a program in the sandbox, on texts that nobody has vetted: it imports nothing of ours.
 """
@@ -15,7 +15,7 @@ from tree_sitter import Language, Parser
 PARSER = Parser(Language(tree_sitter_python.language()))
 
 
-def sanitise(text: str, entry_point: str) -> str:
+def sanitize(text: str, entry_point: str) -> str:
     """What `evalplus.sanitize.sanitize` (0.3.1) returns.
 
     Args:

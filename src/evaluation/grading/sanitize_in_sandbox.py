@@ -1,4 +1,4 @@
-"""Sanitising texts that nobody has vetted: the parsers run in the sandbox, where a text that breaks them breaks little.
+"""Sanitizing texts that nobody has vetted: the parsers run in the sandbox, where a text that breaks them breaks little.
 
 EvalPlus's definition is quadratic in lines, and a long answer of mere prose shows it.
 """
@@ -22,27 +22,27 @@ CHUNK = 16  # texts a process
 PARSERS = {"tree_sitter", "tree_sitter_python"}
 
 
-def sanitise_in_sandbox(texts: Sequence[tuple[str, str]], sandbox: Sandbox) -> list[str]:
-    """`sanitise` of every (text, entry point); a text on which it fails or takes too long stays as it is.
+def sanitize_in_sandbox(texts: Sequence[tuple[str, str]], sandbox: Sandbox) -> list[str]:
+    """`sanitize` of every (text, entry point); a text on which it fails or takes too long stays as it is.
 
     Args:
         texts: Pairs.
-        sandbox: Where the sanitiser runs.
+        sandbox: Where the sanitizer runs.
     """
-    program = Path(__file__).with_name("sanitise.py").read_text(encoding="utf-8")
+    program = Path(__file__).with_name("sanitize.py").read_text(encoding="utf-8")
     chunks = [list(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
 
     def clean(worker: Worker, chunk: list[tuple[str, str]]) -> list[str]:
         done: list[str] = []
         while len(done) < len(chunk):
-            done += _sanitised_until_failure(worker, program, chunk[len(done) :])
+            done += _sanitized_until_failure(worker, program, chunk[len(done) :])
             done += [text for text, _ in chunk[len(done) : len(done) + 1]]
         return done
 
     return [text for chunk in sandbox.map(clean, chunks, PARSERS) for text in chunk]
 
 
-def _sanitised_until_failure(worker: Worker, program: str, texts: list[tuple[str, str]]) -> list[str]:
+def _sanitized_until_failure(worker: Worker, program: str, texts: list[tuple[str, str]]) -> list[str]:
     done: list[str] = []
 
     def take(frame: Frame) -> bool:
@@ -56,7 +56,7 @@ def _sanitised_until_failure(worker: Worker, program: str, texts: list[tuple[str
 
     job = Job(
         candidates=(program,),
-        entry_point="sanitise",
+        entry_point="sanitize",
         inputs=marshal.dumps([list(pair) for pair in texts], protocol.MARSHAL_VERSION),
         cpu_limits=(SECONDS,),
         cpu_total=SECONDS * len(texts),

@@ -33,7 +33,7 @@ def by_metric(scores: Iterable[ItemScore]) -> dict[str, dict[str, float]]:
     return table
 
 
-def summarise(
+def summarize(
     scores: Sequence[ItemScore], level: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> dict[str, Interval]:
     """Mean and bootstrap interval of each metric.

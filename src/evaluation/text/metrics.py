@@ -12,7 +12,7 @@ from src.evaluation.text.bleu import bleu4_codexglue, bleu4_paper
 from src.evaluation.text.chrf import chrf_plus_plus
 from src.evaluation.text.corpus import CORPUS_SCORES
 from src.evaluation.text.meteor import CachedSynonyms, NoSynonyms, Synonyms, meteor
-from src.evaluation.text.normalize import normalise
+from src.evaluation.text.normalize import normalize
 from src.evaluation.text.rouge import rouge_l, rouge_l_stem
 from src.evaluation.text.wordnet import WordNet, find_wordnet, how_to_get
 from src.utils.errors import UserError, unknown_choice
@@ -27,7 +27,7 @@ class TextMetric:
         definition: One line, printed beside every number.
         published_scale: 100 where papers print percentages, 1 where they print fractions; our tables hold fractions.
         score: (prediction, reference) -> fraction.
-        cleaned: Whether both texts pass through the study's `normalise` first.
+        cleaned: Whether both texts pass through the study's `normalize` first.
     """
 
     name: str
@@ -126,21 +126,21 @@ def score_texts(
     raw = [
         (prediction.strip(), reference.strip()) for prediction, reference in zip(predictions, references, strict=True)
     ]
-    clean = [(normalise(prediction), normalise(reference)) for prediction, reference in raw]
+    clean = [(normalize(prediction), normalize(reference)) for prediction, reference in raw]
     return {metric.name: [metric.score(*row) for row in (clean if metric.cleaned else raw)] for metric in metrics}
 
 
 def score_corpus(
     predictions: Sequence[str], references: Sequence[str], metrics: Sequence[str] = tuple(CORPUS_SCORES)
 ) -> dict[str, Interval]:
-    """Corpus-level scores after the study's normalisation, as fractions with n and interval.
+    """Corpus-level scores after the study's normalization, as fractions with n and interval.
 
     Args:
         predictions: N texts.
         references: N texts.
         metrics: From `CORPUS_SCORES`.
     """
-    clean = [[normalise(text.strip()) for text in texts] for texts in (predictions, references)]
+    clean = [[normalize(text.strip()) for text in texts] for texts in (predictions, references)]
     return {name: CORPUS_SCORES[name][1](*clean) for name in metrics}
 
 

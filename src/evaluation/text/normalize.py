@@ -13,7 +13,7 @@ _LEADING_STAR = re.compile(r"^\s*\* ?", re.MULTILINE)
 _WHITE_SPACE = re.compile(r"\s+")
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """One line of prose: no fences, quotes, comment marks or thoughts, single spaces, no final full stop.
 
     Applied to prediction and reference alike. Letter case and inner punctuation stay.

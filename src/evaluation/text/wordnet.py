@@ -172,7 +172,7 @@ def _rules(part: str) -> tuple[tuple[str, str], ...]:
 
 
 def _find_line(index: mmap.mmap, form: str) -> str:
-    """The line of `form` in a sorted index file, or "" (licence lines begin with blanks and sort first)."""
+    """The line of `form` in a sorted index file, or "" (license lines begin with blanks and sort first)."""
     if not form or " " in form:
         return ""
     key, low, high = form.encode() + b" ", 0, len(index)

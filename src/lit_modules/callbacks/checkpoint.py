@@ -27,7 +27,7 @@ PREFIX = "step-"
 
 
 class ResumeCheckpoints(L.Callback):
-    """Saves network, optimiser, schedule, counters and random states every N steps and T seconds.
+    """Saves network, optimizer, schedule, counters and random states every N steps and T seconds.
 
     A checkpoint of step k is written just before step k + 1, when validation and records of step k are behind it, and
     is renamed into place, so one that exists is whole. Only then are older ones deleted.

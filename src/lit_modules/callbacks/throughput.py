@@ -28,7 +28,7 @@ class Cost:
     """What training consumed, over all ranks.
 
     Args:
-        steps: Optimiser steps.
+        steps: Optimizer steps.
         answer_tokens: Tokens with loss.
         tokens: Tokens of prompts and answers.
         padded_tokens: The same with padding.

@@ -47,7 +47,7 @@ def _widen_compiled(stored: Any, out: Any) -> Callable[[Stored, Floats], None]:
 def _delta(base: Stored, specialist: Stored, scratch: Floats) -> Floats:
     """specialist - base (m,), in float32, in the last third of scratch (3, at least m)."""
     size = base.size
-    # three different rows: with operands that overlap the compiler would not vectorise
+    # three different rows: with operands that overlap the compiler would not vectorize
     _widen(specialist, scratch[0, :size])
     _widen(base, scratch[1, :size])
     subtract(scratch[0, :size], scratch[1, :size], scratch[2, :size])

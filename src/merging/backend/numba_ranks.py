@@ -20,7 +20,7 @@ MAGNITUDE = np.uint32(0x7FFFFFFF)
 def count_bits(delta: Bits, shift: int, prefix: int, prefix_shift: int, counts: NDArray[np.int64]) -> None:
     """Histogram of the bits of |delta| from `shift` on that `counts` has room for, where those above are `prefix`."""
     room = np.uint32(counts.size - 1)
-    apart = np.zeros((4, counts.size), np.int32)  # neighbours often fall into one bucket; in turn they need not wait
+    apart = np.zeros((4, counts.size), np.int32)  # neighbors often fall into one bucket; in turn they need not wait
     for i in range(delta.size):
         magnitude = delta[i] & MAGNITUDE
         if magnitude >> prefix_shift == prefix:

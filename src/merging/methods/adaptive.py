@@ -2,11 +2,11 @@
 
 A specialist's own squared update is taken as the importance of each weight to its task: under Adam a weight moves far
 where its gradient keeps its sign. Let D_k be the task vectors of a tensor, c their coefficients, and F_k = |D_k|^s.
-The harm that the merge does to task k is then modelled as
+The harm that the merge does to task k is then modeled as
 
     L_k(c) = sum_e F_k (sum_j c_j D_j - D_k)^2 / sum_e F_k D_k^2,
 
-0 at the specialist itself and 1 at the base, whatever the scale of the update. Minimising sum_k w_k L_k(c) is a K x K
+0 at the specialist itself and 1 at the base, whatever the scale of the update. Minimizing sum_k w_k L_k(c) is a K x K
 linear system in moments of the task vectors. What follows from it:
 
 - Parallel updates share: c sums to 1, as in an average. Updates on disjoint weights do not disturb each other: c = 1.
@@ -36,7 +36,7 @@ from src.merging.tensors.reductions import folded_product
 
 @dataclass(frozen=True)
 class Adaptive:
-    """Task arithmetic with coefficients per tensor that minimise the modelled harm to all tasks.
+    """Task arithmetic with coefficients per tensor that minimize the modeled harm to all tasks.
 
     Args:
         sharpness: Exponent s of the importance |D|^s; 0 counts all weights alike, 2 is the squared update.
@@ -81,14 +81,14 @@ def importance_moments(stack: Stack, sharpness: float) -> torch.Tensor:
 
 
 def adaptive_coefficients(moments: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Minimise sum_k w_k L_k(c), with L_k as in the module's docstring.
+    """Minimize sum_k w_k L_k(c), with L_k as in the module's docstring.
 
     Args:
         moments: (K, K, K), from `importance_moments`.
         weights: (K,) how much each task counts; what matters is their ratio.
 
     Returns:
-        c (K,), float64; the smallest solution where several minimise; 0 for specialists that did not move.
+        c (K,), float64; the smallest solution where several minimize; 0 for specialists that did not move.
     """
     index = torch.arange(len(weights))
     own = moments[index, index, index]

@@ -1,4 +1,4 @@
-"""The product space {sparsifier} x {sum, sign consensus} x {normalise, lambda}, and the plain weighted mean."""
+"""The product space {sparsifier} x {sum, sign consensus} x {normalize, lambda}, and the plain weighted mean."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from src.reporting.figures.weights import CORRELATIONS, PAIR_COLOURS, layer_rows, specialist_pairs, variants_in_order
+from src.reporting.figures.weights import CORRELATIONS, PAIR_COLORS, layer_rows, specialist_pairs, variants_in_order
 from src.reporting.format import significant
 from src.reporting.pictures import Picture
 from src.reporting.style import drawing, light, looks_of, new_figure
@@ -21,12 +21,12 @@ def box_pictures(layers: pd.DataFrame, correlations: pd.DataFrame, subjects: Map
     """Figure 4: layer-wise relative L2 of every variant, layer-wise Pearson correlation of every specialist pair."""
     looks = looks_of(subjects)
     norms = {
-        subjects[name].label: (100 * layer_rows(layers[layers["variant"] == name])["relative_l2"], looks[name].colour)
+        subjects[name].label: (100 * layer_rows(layers[layers["variant"] == name])["relative_l2"], looks[name].color)
         for name in variants_in_order(layers, subjects)
     }
     pairs = specialist_pairs(correlations, subjects)
     alike = {
-        (meaning if len(pairs) == 1 else f"{pair}, {meaning}"): (rows[column], light(PAIR_COLOURS[index % 6]))
+        (meaning if len(pairs) == 1 else f"{pair}, {meaning}"): (rows[column], light(PAIR_COLORS[index % 6]))
         for index, (pair, rows) in enumerate(pairs.items())
         for column, meaning in CORRELATIONS.items()
     }
@@ -44,14 +44,14 @@ def box_pictures(layers: pd.DataFrame, correlations: pd.DataFrame, subjects: Map
 
 
 def _boxes(key: str, title: str, series: dict[str, tuple[pd.Series, str]], axis: str, caption: str) -> Picture | None:
-    found = {label: (values.dropna().to_numpy(), colour) for label, (values, colour) in series.items()}
-    found = {label: (values, colour) for label, (values, colour) in found.items() if len(values)}
+    found = {label: (values.dropna().to_numpy(), color) for label, (values, color) in series.items()}
+    found = {label: (values, color) for label, (values, color) in found.items() if len(values)}
     if not found:
         return None
     with drawing():
         figure, axes = new_figure(5.6, 1.3 + 0.4 * max(3, len(found)))
-        for height, (values, colour) in enumerate(found.values()):
-            line = {"color": colour, "linewidth": 1.4}
+        for height, (values, color) in enumerate(found.values()):
+            line = {"color": color, "linewidth": 1.4}
             axes.boxplot(
                 values,
                 orientation="horizontal",
@@ -61,11 +61,11 @@ def _boxes(key: str, title: str, series: dict[str, tuple[pd.Series, str]], axis:
                 boxprops=line,
                 whiskerprops=line,
                 capprops=line,
-                medianprops={"color": colour, "linewidth": 2.6},
+                medianprops={"color": color, "linewidth": 2.6},
             )
             # A fixed spread of the dots, so that equal data give equal files.
             spread = height + 0.16 * np.resize([-1.0, 0.0, 1.0, 0.5, -0.5], len(values))
-            axes.plot(values, spread, linestyle="none", marker="o", markersize=3, color=colour, alpha=0.55)
+            axes.plot(values, spread, linestyle="none", marker="o", markersize=3, color=color, alpha=0.55)
         axes.set_yticks(range(len(found)), list(found))
         axes.set_ylim(len(found) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0, labelcolor=light("ink"))

@@ -24,8 +24,8 @@ def comparison_picture(comparisons: pd.DataFrame, axis_label: str) -> Picture | 
         for height, row in enumerate(rows):
             look = looks[str(row["method"])]
             arm = [100 * row["low"], 100 * row["high"]]
-            axes.plot(arm, [height, height], color=look.colour, linewidth=2.4, solid_capstyle="butt")
-            axes.plot(100 * row["difference"], height, marker=look.marker, color=look.colour, markersize=7.5)
+            axes.plot(arm, [height, height], color=look.color, linewidth=2.4, solid_capstyle="butt")
+            axes.plot(100 * row["difference"], height, marker=look.marker, color=look.color, markersize=7.5)
         _frame(axes, [method_label(str(row["method"])) for row in rows], axis_label)
         reach = 1.15 * max(abs(100 * row[side]) for row in rows for side in ("low", "high", "difference"))
         axes.set_xlim(-max(reach, 1e-6), max(reach, 1e-6))

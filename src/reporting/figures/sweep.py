@@ -65,7 +65,7 @@ def _panel(key: str, title: str, grid: ResultTable, value: Value, label: str, ax
         for method, line in lines.items():
             look = looks[method]
             xs, ys = [x for x, _ in line], [y for _, y in line]
-            axes.plot(xs, ys, color=look.colour, marker=look.marker, linestyle=look.line, label=method_label(method))
+            axes.plot(xs, ys, color=look.color, marker=look.marker, linestyle=look.line, label=method_label(method))
         axes.set_xlabel(axis)
         axes.set_ylabel(label)
         legend_below(axes, 3, 0.17)

@@ -81,7 +81,7 @@ def _front(axes: Axes, merges: list[Subject], pairs: dict[str, Pair], looks: dic
     axes.plot(
         [at[0] for _, at in drawn],
         [at[1] for _, at in drawn],
-        color=look.colour,
+        color=look.color,
         marker=look.marker,
         linestyle=look.line,
         linewidth=1.4,
@@ -89,7 +89,7 @@ def _front(axes: Axes, merges: list[Subject], pairs: dict[str, Pair], looks: dic
         label=method_label(merges[0].method),
     )
     return [
-        Label(*at, coefficient(subject.weight), look.colour, size=7.5)
+        Label(*at, coefficient(subject.weight), look.color, size=7.5)
         for subject, at in drawn
         if len(drawn) <= 3 or subject.weight in ANNOTATED_WEIGHTS
     ]
@@ -100,15 +100,15 @@ def _markers(axes: Axes, subjects: list[Subject], pairs: dict[str, Pair], looks:
     for subject in subjects:
         look = looks[subject.name]
         if at := _at(pairs[subject.name]):
-            axes.plot(*at, color=look.colour, marker=look.marker, markersize=look.size, linestyle="none", zorder=5)
-            labels.append(Label(*at, subject.label, look.colour))
+            axes.plot(*at, color=look.color, marker=look.marker, markersize=look.size, linestyle="none", zorder=5)
+            labels.append(Label(*at, subject.label, look.color))
     return labels
 
 
 def _bars(axes: Axes, pair: Pair, look: Look) -> None:
     if at := _at(pair):
         across, up = (_arms(cell) for cell in pair)
-        axes.errorbar(*at, xerr=across, yerr=up, color=look.colour, elinewidth=1.3, alpha=0.5, fmt="none")
+        axes.errorbar(*at, xerr=across, yerr=up, color=look.color, elinewidth=1.3, alpha=0.5, fmt="none")
 
 
 def _arms(cell: Cell) -> list[list[float]] | None:

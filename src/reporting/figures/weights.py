@@ -15,7 +15,7 @@ from src.reporting.subjects import Subject
 Subjects = Mapping[str, Subject]
 CORRELATIONS = {"pearson": "all updates", "pearson_thresholded": "large updates only (30 % rule)"}
 _OUTER = {"embeddings": "emb", "final norm": "norm", "lm_head": "head", "other": "other"}
-PAIR_COLOURS = ("blue", "red", "green", "gold", "cyan", "brown")
+PAIR_COLORS = ("blue", "red", "green", "gold", "cyan", "brown")
 
 
 def norm_pictures(layers: pd.DataFrame, subjects: Subjects) -> list[Picture]:
@@ -36,7 +36,7 @@ def correlation_picture(correlations: pd.DataFrame, subjects: Subjects) -> Pictu
     with drawing():
         figure, axes = new_figure(5.6, 4.2)
         for index, (pair, rows) in enumerate(pairs.items()):
-            colour = light(PAIR_COLOURS[index % len(PAIR_COLOURS)])
+            color = light(PAIR_COLORS[index % len(PAIR_COLORS)])
             for (column, meaning), (marker, line) in zip(CORRELATIONS.items(), (("o", "-"), ("s", "--")), strict=True):
                 label = meaning if len(pairs) == 1 else f"{pair}: {meaning}"
                 axes.plot(
@@ -44,7 +44,7 @@ def correlation_picture(correlations: pd.DataFrame, subjects: Subjects) -> Pictu
                     rows[column],
                     marker=marker,
                     linestyle=line,
-                    color=colour,
+                    color=color,
                     label=label,
                 )
             _layer_ticks(axes, list(rows["layer"]))
@@ -89,7 +89,7 @@ def _norms(layers: pd.DataFrame, subjects: Subjects, key: str, title: str, colum
         for name in variants_in_order(layers, subjects):
             rows, look, label = layer_rows(layers[layers["variant"] == name]), looks[name], subjects[name].label
             values, places = scale * rows[column], _positions(list(rows["layer"]))
-            axes.plot(places, values, color=look.colour, marker=look.marker, linestyle=look.line, label=label)
+            axes.plot(places, values, color=look.color, marker=look.marker, linestyle=look.line, label=label)
             said.append(f"{label} {significant(values.min())} to {significant(values.max())}")
             _layer_ticks(axes, list(rows["layer"]))
         axes.set_ylim(bottom=0)

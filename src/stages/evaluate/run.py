@@ -20,7 +20,7 @@ from src.evaluation.generators.vllm import VLLMGenerator
 from src.evaluation.grading.grade import flaky_tasks
 from src.evaluation.grading.judge import ProgramJudge
 from src.evaluation.statistics.bootstrap import Interval
-from src.evaluation.statistics.scores import ItemScore, summarise
+from src.evaluation.statistics.scores import ItemScore, summarize
 from src.models import local_directory
 from src.models.hub import is_hub_name
 from src.reporting.console import print_clean_scores, print_scores
@@ -149,7 +149,7 @@ def _means(subject: str, seed: int, scored: Scored, corpus: Mapping[str, Any]) -
 
 
 def _summary(scores: Sequence[ItemScore]) -> dict[str, dict[str, Any]]:
-    return {metric: asdict(interval) for metric, interval in summarise(scores).items()}
+    return {metric: asdict(interval) for metric, interval in summarize(scores).items()}
 
 
 def _benchmark_nodes(cfg: DictConfig) -> dict[str, DictConfig]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.config.command_line import BAD_INPUT, SIGNALLED, explain
+from src.config.command_line import BAD_INPUT, SIGNALED, explain
 from src.lit_modules.world import World
 from src.runs.record import Run, open_run
 from src.stages.job import Job
@@ -23,7 +23,7 @@ from src.utils.signals import Handlers
 
 GRACE = 5.0  # seconds
 LAUNCHED = "MIXMERGE_LAUNCHED"  # in the environment of processes that were started here
-TOLD = [SIGNALLED + number for number in (signal.SIGINT, signal.SIGTERM)]  # exit codes of those that have said so
+TOLD = [SIGNALED + number for number in (signal.SIGINT, signal.SIGTERM)]  # exit codes of those that have said so
 Processes = Sequence[subprocess.Popen[bytes]]
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -23,7 +23,7 @@ def for_this_machine(model: ModelSpec, base: Path | None, options: TrainingOptio
 
     Raises:
         UserError: The parts of the run do not go together on so many devices: a kernel that is named is not there,
-            weights or moments are quantised on several devices, or there is too little memory; what would fit is said.
+            weights or moments are quantized on several devices, or there is too little memory; what would fit is said.
     """
     gpu, half = options.trainer.accelerator == "gpu", options.trainer.half
     choose_attention(model.attention, packed=options.batches.packing, half=half, gpu=gpu)
@@ -55,5 +55,5 @@ def _demand(model: ModelSpec, base: Path | None, options: TrainingOptions, world
         model_config(place, model.architecture, shrink=model.shrink), options.batches.micro_batch,
         options.batches.max_length, rank_of_adapter=None if model.adapter is None else model.lora.rank,
         optimizer=options.optimizer.kind, half=options.trainer.half,
-        checkpointing=model.gradient_checkpointing is not False, quantised=model.adapter == "qlora", ranks=world.size,
+        checkpointing=model.gradient_checkpointing is not False, quantized=model.adapter == "qlora", ranks=world.size,
     )  # fmt: skip

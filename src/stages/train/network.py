@@ -23,7 +23,7 @@ from src.models import (
 )
 from src.models.adapters import add_adapters
 from src.models.attention import BACKENDS
-from src.models.quantized import quantisation
+from src.models.quantized import quantization
 from src.stages.places import existing_checkpoint
 from src.stages.train.options import TrainingOptions
 from src.utils.progress import say
@@ -94,7 +94,7 @@ def _loaded(model: ModelSpec, origin: Path, attention: str, half: bool, gpu: boo
     frozen = torch_dtype(model.dtype) if half else torch.float32
     extra = {}
     if model.adapter == "qlora":
-        extra = {"quantization_config": quantisation(frozen), "device_map": {"": 0 if gpu else "cpu"}}
+        extra = {"quantization_config": quantization(frozen), "device_map": {"": 0 if gpu else "cpu"}}
     network = load_model(origin, dtype=frozen, attention=attention, **extra)
     add_adapters(network, model.lora, seed)
     return network

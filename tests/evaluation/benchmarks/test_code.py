@@ -21,9 +21,9 @@ class Fate:
     plus: str
 
 
-def scripted(problems: Sequence[dict[str, Any]], samples: Sequence[Sample], sanitise: Sequence[bool]) -> list[Fate]:
+def scripted(problems: Sequence[dict[str, Any]], samples: Sequence[Sample], sanitize: Sequence[bool]) -> list[Fate]:
     """The completion says what becomes of it: `base plus`."""
-    assert not any(sanitise)
+    assert not any(sanitize)
     assert list(problems) == PROBLEMS
     return [Fate(*sample.completion.split()) for sample in samples]
 
@@ -97,7 +97,7 @@ def test_definitions_name_every_metric() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sanitise", "chat", "sample", "text"),
+    ("sanitize", "chat", "sample", "text"),
     [
         ("generated", True, Sample("P/0", "asked", "\tx"), "    x"),
         ("generated", False, Sample("P/0", "asked", "\tx"), "def f():\n    x"),
@@ -108,22 +108,22 @@ def test_definitions_name_every_metric() -> None:
         ("never", True, Sample("P/0", "asked", "\tx"), None),
     ],
 )
-def test_what_is_sanitised(sanitise: str, chat: bool, sample: Sample, text: str | None) -> None:
-    """What EvalPlus would give to its sanitiser, marked for it; the rest goes to the judge as it is."""
+def test_what_is_sanitized(sanitize: str, chat: bool, sample: Sample, text: str | None) -> None:
+    """What EvalPlus would give to its sanitizer, marked for it; the rest goes to the judge as it is."""
     seen: list[tuple[Sample, bool]] = []
 
-    def judge(problems: Any, samples: Sequence[Sample], sanitise: Sequence[bool]) -> list[Fate]:
-        seen.extend(zip(samples, sanitise, strict=True))
+    def judge(problems: Any, samples: Sequence[Sample], sanitize: Sequence[bool]) -> list[Fate]:
+        seen.extend(zip(samples, sanitize, strict=True))
         return [Fate("pass", "pass")] * len(samples)
 
     problem = {"task_id": "P/0", "prompt": "def f():\n", "entry_point": "f"}
-    chosen = CodeBenchmark("p", lambda split: [problem], Decoding(), chat=chat, sanitise=sanitise)
+    chosen = CodeBenchmark("p", lambda split: [problem], Decoding(), chat=chat, sanitize=sanitize)
     chosen.score([sample], "test", judge)
     [(judged, marked)] = seen
     assert marked == (text is not None)
     assert judged == (sample if text is None else dataclasses.replace(sample, completion=text, whole=True))
 
 
-def test_unknown_ways_to_sanitise_list_the_known() -> None:
-    with pytest.raises(UserError, match=r"unknown benchmark\.sanitise 'allways', did you mean 'always'"):
-        benchmark(sanitise="allways")
+def test_unknown_ways_to_sanitize_list_the_known() -> None:
+    with pytest.raises(UserError, match=r"unknown benchmark\.sanitize 'allways', did you mean 'always'"):
+        benchmark(sanitize="allways")

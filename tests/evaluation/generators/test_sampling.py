@@ -6,13 +6,13 @@ import pytest
 import torch
 from transformers import RepetitionPenaltyLogitsProcessor, TopKLogitsWarper, TopPLogitsWarper
 
-from src.evaluation.generators.sampling import draw, gumbel, keys, penalise
+from src.evaluation.generators.sampling import draw, gumbel, keys, penalize
 
 
 def test_penalty_by_hand() -> None:
     logits = torch.tensor([[2.0, -2.0, 3.0]])
     seen = torch.tensor([[True, True, False]])
-    assert penalise(logits, seen, 2.0).tolist() == [[1.0, -4.0, 3.0]]
+    assert penalize(logits, seen, 2.0).tolist() == [[1.0, -4.0, 3.0]]
 
 
 def test_penalty_equals_transformers() -> None:
@@ -20,7 +20,7 @@ def test_penalty_equals_transformers() -> None:
     logits = torch.randn(4, 50, generator=generator)
     ids = torch.randint(0, 50, (4, 20), generator=generator)
     seen = torch.zeros(4, 50, dtype=torch.bool).scatter_(1, ids, True)
-    assert torch.equal(penalise(logits, seen, 1.1), RepetitionPenaltyLogitsProcessor(1.1)(ids, logits))
+    assert torch.equal(penalize(logits, seen, 1.1), RepetitionPenaltyLogitsProcessor(1.1)(ids, logits))
 
 
 def several_keys(count: int) -> torch.Tensor:
@@ -36,7 +36,7 @@ def test_noise_is_standard_gumbel() -> None:
     torch.testing.assert_close(below, expected, atol=0.002, rtol=0)
 
 
-def test_noise_of_neighbouring_keys_and_tokens_is_unrelated() -> None:
+def test_noise_of_neighboring_keys_and_tokens_is_unrelated() -> None:
     noise = gumbel(torch.arange(1000), 300)
     between_keys = torch.corrcoef(torch.stack([noise[:-1].flatten(), noise[1:].flatten()]))[0, 1]
     between_tokens = torch.corrcoef(torch.stack([noise[:, :-1].flatten(), noise[:, 1:].flatten()]))[0, 1]

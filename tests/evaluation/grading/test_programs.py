@@ -23,7 +23,7 @@ def test_fences() -> None:
     assert candidate_programs({"solution": chat}, PROBLEM)[:2] == (chat, fenced_code(chat))
 
 
-def test_the_sanitised_text_comes_before_the_fenced_code_where_it_has_the_function() -> None:
+def test_the_sanitized_text_comes_before_the_fenced_code_where_it_has_the_function() -> None:
     chat = "Sum:\n```\ndef f(x):\n    return x\n```\n"
     reduced = "def f(x):\n    return x"
     assert candidate_programs({"solution": chat}, PROBLEM, reduced)[:2] == (chat, reduced)

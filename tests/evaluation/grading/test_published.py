@@ -17,7 +17,7 @@ import pytest
 
 from src.evaluation.grading.grade import Verdict, flaky_tasks, score_programs
 from src.evaluation.grading.problems import load_problems, mbpp_clean
-from src.evaluation.grading.sanitize_in_sandbox import sanitise_in_sandbox
+from src.evaluation.grading.sanitize_in_sandbox import sanitize_in_sandbox
 from src.evaluation.sandbox.pool import Sandbox
 from src.utils.errors import UserError
 from src.utils.jsonl import read_jsonl
@@ -117,8 +117,8 @@ def test_published_verdicts(
 
 
 @pytest.mark.parametrize(("model", "dataset"), COUNTS)
-def test_sanitising_published_answers(model: str, dataset: str, sandbox: Sandbox) -> None:
-    """The texts themselves, and after their prompts, as EvalPlus's own sanitiser reduces them."""
+def test_sanitizing_published_answers(model: str, dataset: str, sandbox: Sandbox) -> None:
+    """The texts themselves, and after their prompts, as EvalPlus's own sanitizer reduces them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from evalplus.sanitize import sanitize
@@ -132,7 +132,7 @@ def test_sanitising_published_answers(model: str, dataset: str, sandbox: Sandbox
         for answer in [row.get("solution", row.get("completion"))]
         for text in (answer, f"{problem.prompt}\n{answer}")
     ]
-    reduced = sanitise_in_sandbox(texts, sandbox)
+    reduced = sanitize_in_sandbox(texts, sandbox)
     assert reduced == [sanitize(text, entry_point) for text, entry_point in texts]
     assert any(after != before for after, (before, _) in zip(reduced, texts, strict=True))
 

@@ -8,8 +8,8 @@ import pytest
 
 from src.evaluation.grading.grade import score_programs
 from src.evaluation.grading.problems import Problem
-from src.evaluation.grading.sanitize import longest_valid_stretch, needed_parts, sanitise
-from src.evaluation.grading.sanitize_in_sandbox import sanitise_in_sandbox
+from src.evaluation.grading.sanitize import longest_valid_stretch, needed_parts, sanitize
+from src.evaluation.grading.sanitize_in_sandbox import sanitize_in_sandbox
 from src.evaluation.sandbox.pool import Sandbox
 from tests.evaluation.sandbox.conftest import sandbox  # noqa: F401 (a fixture)
 
@@ -65,7 +65,7 @@ TEXTS = [
 
 
 def test_chat_answer() -> None:
-    assert sanitise(CHAT, "f") == CLEAN
+    assert sanitize(CHAT, "f") == CLEAN
 
 
 def test_stretches() -> None:
@@ -82,7 +82,7 @@ def test_equals_evalplus(text: str) -> None:
         from evalplus.sanitize import sanitize as reference
 
     for entry_point in ("f", "g", "missing"):
-        assert sanitise(text, entry_point) == reference(text, entry_point)
+        assert sanitize(text, entry_point) == reference(text, entry_point)
 
 
 def test_code_with_prose_around_it_is_quick() -> None:
@@ -96,20 +96,20 @@ def test_code_with_prose_around_it_is_quick() -> None:
 
 def test_in_the_sandbox(sandbox: Sandbox) -> None:  # noqa: F811
     texts = [(text, "f") for text in TEXTS]
-    assert sanitise_in_sandbox(texts, sandbox) == [sanitise(text, "f") for text in TEXTS]
-    assert sanitise_in_sandbox([], sandbox) == []
+    assert sanitize_in_sandbox(texts, sandbox) == [sanitize(text, "f") for text in TEXTS]
+    assert sanitize_in_sandbox([], sandbox) == []
 
 
-def test_what_breaks_the_sanitiser_stays_as_it_is(sandbox: Sandbox) -> None:  # noqa: F811
+def test_what_breaks_the_sanitizer_stays_as_it_is(sandbox: Sandbox) -> None:  # noqa: F811
     odd = "x = '\udc80'"  # no UTF-8
-    assert sanitise_in_sandbox([(CHAT, "f"), (odd, "f"), (CHAT, "f")], sandbox) == [CLEAN, odd, CLEAN]
+    assert sanitize_in_sandbox([(CHAT, "f"), (odd, "f"), (CHAT, "f")], sandbox) == [CLEAN, odd, CLEAN]
 
 
-def test_scoring_sanitised_answers(sandbox: Sandbox, tmp_path: Path) -> None:  # noqa: F811
+def test_scoring_sanitized_answers(sandbox: Sandbox, tmp_path: Path) -> None:  # noqa: F811
     problem = Problem("T/0", "def f(xs):\n", "f", "    return [min(x, 10) for x in xs]\n", [[[1, 20]]], [[[]]])
     chat = CHAT.replace("    says(xs)\n", "") + "\n```python\nraise SystemExit('usage')\n```\n"
     code = CLEAN.replace("    says(xs)\n", "") + "\nraise SystemExit('usage')\n"
     rows = [{"task_id": "T/0", "solution": text} for text in (chat, code)]
     for chosen, expected in ((False, ["pass", "fail"]), ([False, True], ["pass", "pass"]), (True, ["pass", "pass"])):
-        verdicts = score_programs([problem], rows, sandbox, tmp_path, sanitise=chosen)
+        verdicts = score_programs([problem], rows, sandbox, tmp_path, sanitize=chosen)
         assert [verdict.plus for verdict in verdicts] == expected

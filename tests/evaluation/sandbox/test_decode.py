@@ -57,7 +57,7 @@ class Names(list):  # type: ignore[type-arg]
     pass
 
 
-class Colour(enum.IntEnum):
+class Color(enum.IntEnum):
     RED = 1
 
 
@@ -69,7 +69,7 @@ Point = collections.namedtuple("Point", "x y")
     [
         (Celsius(1.5), 1.5),
         (Names([1, 2]), [1, 2]),
-        (Colour.RED, 1),
+        (Color.RED, 1),
         (Point(1, 2), (1, 2)),
         (collections.OrderedDict(a=1), {"a": 1}),
         (collections.defaultdict(int, a=1), {"a": 1}),

@@ -51,7 +51,7 @@ def test_draws_scatter_around_the_averages() -> None:
         assert column.mean() == pytest.approx(average.mean, abs=0.02)
 
 
-def test_linearised_error_of_the_mean_ratio() -> None:
+def test_linearized_error_of_the_mean_ratio() -> None:
     """The draws' spread equals the delta method's for the ratio of two means."""
     generator = np.random.default_rng(3)
     base, other = generator.random(400) + 1, generator.random(400) + 0.5

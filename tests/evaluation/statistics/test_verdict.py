@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from src.evaluation.statistics.scores import ItemScore, summarise
+from src.evaluation.statistics.scores import ItemScore, summarize
 from src.evaluation.statistics.verdict import TIE, choose_point, decide, study_averages
 from src.utils.errors import UserError
 
@@ -217,6 +217,6 @@ def test_no_merge_and_no_points_are_refused() -> None:
 
 
 def test_summary_has_one_interval_a_metric() -> None:
-    found = summarise(subject([1, 0, 1, 0], [])["humaneval"])
+    found = summarize(subject([1, 0, 1, 0], [])["humaneval"])
     assert (found["pass@1"].n, found["pass@1"].mean) == (4, 0.5)
     assert found["pass@1"].low <= 0.5 <= found["pass@1"].high

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.evaluation.text.normalize import extract_docstring, normalise
+from src.evaluation.text.normalize import extract_docstring, normalize
 
 
 @pytest.mark.parametrize(
@@ -24,12 +24,12 @@ from src.evaluation.text.normalize import extract_docstring, normalise
     ],
 )
 def test_each_rule_of_the_study(text: str, clean: str) -> None:
-    assert normalise(text) == clean
+    assert normalize(text) == clean
 
 
-def test_normalising_twice_changes_nothing_for_plain_prose() -> None:
-    once = normalise("Return the `sum` of\n\ta and b, if any.")
-    assert normalise(once) == once == "Return the `sum` of a and b, if any"
+def test_normalizing_twice_changes_nothing_for_plain_prose() -> None:
+    once = normalize("Return the `sum` of\n\ta and b, if any.")
+    assert normalize(once) == once == "Return the `sum` of a and b, if any"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from src.evaluation.text import wordnet
 from src.evaluation.text.wordnet import WordNet, find_wordnet, prepare_wordnet
 from src.utils.errors import UserError
 
-LICENCE = "  1 This software and database is being provided to you\n"
+LICENSE = "  1 This software and database is being provided to you\n"
 # lines of the data files without their offsets, and the line of each word
 SYNSETS = {
     "noun": ["03 n 03 car 0 auto 0 motor_car 0 000 | a motor vehicle", "03 n 01 man 0 000 | an adult person"],
@@ -33,7 +33,7 @@ CODES = {"noun": "n", "verb": "v", "adj": "a", "adv": "r"}
 def small(tmp_path: Path) -> Path:
     """A database of four synonym sets in WordNet's own format."""
     for part, lines in SYNSETS.items():
-        text, offsets = LICENCE, []
+        text, offsets = LICENSE, []
         for line in lines:
             offsets.append(len(text))
             text += f"{offsets[-1]:08d} {line}  \n"
@@ -41,7 +41,7 @@ def small(tmp_path: Path) -> Path:
         index = [
             f"{word} {CODES[part]} 1 0 1 0 {offsets[place]:08d}  \n" for word, place in sorted(ENTRIES[part].items())
         ]
-        (tmp_path / f"index.{part}").write_text(LICENCE + "".join(index))
+        (tmp_path / f"index.{part}").write_text(LICENSE + "".join(index))
         (tmp_path / f"{part}.exc").write_text(IRREGULAR[part])
     return tmp_path
 

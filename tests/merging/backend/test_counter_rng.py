@@ -34,5 +34,5 @@ def test_streams_are_independent() -> None:
     streams = [uniform(stream_seed(seed, name, who), 0, 200_000) for seed in (0, 1) for name in "ab" for who in "xy"]
     correlation = torch.corrcoef(torch.stack(streams)) - torch.eye(8)
     assert float(correlation.abs().max()) < 5 / math.sqrt(200_000)
-    neighbours = torch.corrcoef(torch.stack([streams[0][:-1], streams[0][1:]]))
-    assert abs(float(neighbours[0, 1])) < 5 / math.sqrt(200_000)
+    neighbors = torch.corrcoef(torch.stack([streams[0][:-1], streams[0][1:]]))
+    assert abs(float(neighbors[0, 1])) < 5 / math.sqrt(200_000)

@@ -37,7 +37,7 @@ def test_a_negative_weight_votes_the_other_way() -> None:
     assert combine(deltas, (1.0, -0.5), True, normalize=False, lambda_=1.0).tolist() == [1.0, 2.5]
 
 
-def test_sum_and_its_normalisation() -> None:
+def test_sum_and_its_normalization() -> None:
     deltas = [torch.tensor([1.0, -2.0]), torch.tensor([3.0, 4.0])]
     assert combine(deltas, (0.5, 0.25), False, normalize=False, lambda_=2.0).tolist() == [2.5, 0.0]
     assert combine(deltas, (1.0, 1.0), False, normalize=True, lambda_=1.0).tolist() == [2.0, 1.0]

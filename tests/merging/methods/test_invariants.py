@@ -81,7 +81,7 @@ def test_specialists_equal_to_the_base_give_the_base(tmp_path: Path, name: str) 
 
 
 @pytest.mark.parametrize("name", ["linear", "ties", "della"])
-def test_normalised_methods_forget_a_common_factor(tmp_path: Path, name: str) -> None:
+def test_normalized_methods_forget_a_common_factor(tmp_path: Path, name: str) -> None:
     """Bit-identical for powers of two: 1/1 is 0.5/0.5 and 0.25/0.25 (METHODS of the study, 1.3)."""
     parents = write_family(tmp_path, *random_family())
     points = [recipe(name, weights={"codegen": w, "codesum": w}) for w in (0.5, 1.0, 0.25)]

@@ -61,9 +61,9 @@ def test_files_are_graded_as_they_stand_in_every_published_form(tmp_path):
     assert dict(zip(FILED, verdicts, strict=True)) == {name: expected for name, (_, expected) in FILED.items()}
 
 
-def test_all_of_them_can_be_sanitised(tmp_path):
+def test_all_of_them_can_be_sanitized(tmp_path):
     rows = [{"task_id": "HumanEval/0", **row} for row, _ in FILED.values()]
-    _, verdicts = score(tmp_path, rows, "benchmark.sanitise=always")
+    _, verdicts = score(tmp_path, rows, "benchmark.sanitize=always")
     right = {"prose around it": PASS, "whole program that runs itself": PASS, "fenced continuation": FAIL}
     expected = {name: right.get(name, verdict) for name, (_, verdict) in FILED.items()}
     assert dict(zip(FILED, verdicts, strict=True)) == expected
@@ -84,7 +84,7 @@ def generated(texts):
     return [dataclasses.asdict(Sample("HumanEval/0", "...", text, number)) for number, text in enumerate(texts)]
 
 
-def test_our_own_chat_answers_are_sanitised_as_evalplus_does(tmp_path):
+def test_our_own_chat_answers_are_sanitized_as_evalplus_does(tmp_path):
     _, verdicts = score(tmp_path, generated(text for text, _ in GENERATED.values()))
     assert dict(zip(GENERATED, verdicts, strict=True)) == {name: expected for name, (_, expected) in GENERATED.items()}
 

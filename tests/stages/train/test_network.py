@@ -99,7 +99,7 @@ def test_frozen_weights_are_held_as_they_are_multiplied(base: Path, precision: s
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_quantised_weights(base: Path) -> None:
+def test_quantized_weights(base: Path) -> None:
     found = network(base, adapter="qlora")
     assert found.model.layers[0].mlp.up_proj.weight.dtype == torch.uint8
     assert trained(found) > 0

@@ -1,6 +1,6 @@
 """The server in the sandbox: starts once, imports once, then forks a process for every program it is sent.
 
-It is process 1 of its own namespace, holds no privilege, cannot be inspected or signalled by the programs, and ends
+It is process 1 of its own namespace, holds no privilege, cannot be inspected or signaled by the programs, and ends
 them: after each program nothing of it is left, neither processes nor files, or the server says so and is replaced.
 """
 
