@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from src.data.cache import Tokenising, token_table
+from src.data.cache import Tokenization, token_table
 from src.data.forms import codexglue
 from src.data.mixture import fraction_of
 from src.data.sources import RecordSource
@@ -86,11 +86,11 @@ def real_tables(data: Path, tokenizer: PreTrainedTokenizerBase, max_length: int)
             for name in ("python_test_extra.jsonl.gz", "java_test_sample500.jsonl.gz")
         ],
     }  # fmt: skip
-    tokenising = Tokenising(tokenizer, max_length)
+    tokenization = Tokenization(tokenizer, max_length)
     tables = {}
     for task, nodes in sources.items():
         rows = [row for source in nodes for row in source.examples("train")]
-        tables[task], _ = token_table(lambda rows=rows: rows, tokenising, label=task)
+        tables[task], _ = token_table(lambda rows=rows: rows, tokenization, label=task)
     return tables
 
 

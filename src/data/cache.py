@@ -1,6 +1,6 @@
-"""Tokenised once: tables in memory-mapped files, made in parallel, resumed after an interruption.
+"""Tokenized once: tables in memory-mapped files, made in parallel, resumed after an interruption.
 
-A table lies in a directory named by the hash of all that decides it. It is made in shards, each filtered, tokenised and
+A table lies in a directory named by the hash of all that decides it. It is made in shards, each filtered, tokenized and
 written whole; when all are there they are joined into `.npy` files, and `report.json` comes last: a directory that has
 it is complete.
 """
@@ -30,7 +30,7 @@ from transformers import PreTrainedTokenizerBase
 
 from src.data.examples import Example
 from src.data.table import TokenTable
-from src.data.tokenize import LengthReport, tokenise
+from src.data.tokenize import LengthReport, tokenize
 from src.utils.errors import Stopped, UserError
 from src.utils.files import atomic_open, sha256_json, write_json
 from src.utils.progress import track
@@ -38,24 +38,24 @@ from src.utils.ranks import is_first_of_node
 
 FORMAT = 1  # of the files; raised when their meaning changes
 SHARD_ROWS = 4096
-PARALLEL_ROWS = 20_000  # below this, starting processes takes longer than tokenising
+PARALLEL_ROWS = 20_000  # below this, starting processes takes longer than tokenizing
 HEAD_START = 10.0  # seconds that the process with the progress bar has before the others of its node
 ARRAYS = ("tokens", "starts", "lengths", "prompts")
 
 
 @dataclass(frozen=True)
-class Tokenising:
+class Tokenization:
     """How rows become tokens.
 
     Args:
         tokenizer: With its chat template and end token set.
         max_length: Longest row in tokens.
-        over_length: "truncate" or "drop" longer rows.
+        truncation: "truncate" or "drop" longer rows.
     """
 
     tokenizer: PreTrainedTokenizerBase
     max_length: int
-    over_length: str = "truncate"
+    truncation: str = "truncate"
 
     def key(self) -> dict[str, Any]:
         """What decides the tokens of a row."""
@@ -66,7 +66,7 @@ class Tokenising:
             "template": self.tokenizer.chat_template,
             "tokens": {name: str(token) for name, token in self.tokenizer.special_tokens_map.items()},
             "max_length": self.max_length,
-            "over_length": self.over_length,
+            "truncation": self.truncation,
         }
 
 
@@ -90,7 +90,7 @@ class RowFilter(Protocol):
 
 def token_table(
     examples: Callable[[], Sequence[Example]],
-    tokenising: Tokenising,
+    tokenization: Tokenization,
     *,
     keep: RowFilter | None = None,
     data_key: str | None = None,
@@ -98,11 +98,11 @@ def token_table(
     workers: int | None = None,
     label: str = "rows",
 ) -> tuple[TokenTable, LengthReport]:
-    """Tokenise the rows of a task, or open what was tokenised before.
+    """Tokenize the rows of a task, or open what was tokenized before.
 
     Args:
         examples: Gives the rows; not called where the cache has the table.
-        tokenising: How.
+        tokenization: How.
         keep: Filter of the rows before that; None: all.
         data_key: Changes with the rows; None: their hash, for which they are read.
         cache: Directory of all cached tables; None: in memory.
@@ -113,25 +113,25 @@ def token_table(
         The table and what became of the rows.
 
     Raises:
-        UserError: There are no rows, or all are longer than `max_length` and dropped, or they cannot be tokenised.
-        Stopped: A process that tokenises was killed.
+        UserError: There are no rows, or all are longer than `max_length` and dropped, or they cannot be tokenized.
+        Stopped: A process that tokenizes was killed.
     """
     if cache is None:
         pieces = _pieces(_prepared(examples, keep))
-        parts = (_part(piece, tokenising, keep) for piece in pieces)
+        parts = (_part(piece, tokenization, keep) for piece in pieces)
         return _joined(track(parts, _title(label, keep), total=len(pieces)), label)
     if data_key is None:
         rows = examples()
         data_key = sha256_json([[row.id, row.prompt, row.answer, row.system] for row in rows])
         examples = partial(list[Example], rows)
-    key = {**tokenising.key(), "data": data_key, "filter": None if keep is None else keep.key}
+    key = {**tokenization.key(), "data": data_key, "filter": None if keep is None else keep.key}
     directory = cache / sha256_json(key)[:20]
     if not is_first_of_node():
         _wait_for(directory)
     with FileLock(f"{_made(directory)}.lock"):
         if not _is_complete(directory):
             write_json(directory / "key.json", key)
-            _build(directory, _prepared(examples, keep), tokenising, keep, workers, label)
+            _build(directory, _prepared(examples, keep), tokenization, keep, workers, label)
     return _open(directory)
 
 
@@ -145,7 +145,7 @@ def _wait_for(directory: Path) -> None:
 def _build(
     directory: Path,
     rows: Sequence[Example],
-    tokenising: Tokenising,
+    tokenization: Tokenization,
     keep: RowFilter | None,
     workers: int | None,
     label: str,
@@ -155,13 +155,15 @@ def _build(
     pieces = _pieces(rows)
     paths = [shards / f"{number:06d}.npz" for number in range(len(pieces))]
     todo = [number for number, path in enumerate(paths) if not path.is_file()]
-    work = _results([pieces[number] for number in todo], [paths[number] for number in todo], tokenising, keep, workers)
+    work = _results(
+        [pieces[number] for number in todo], [paths[number] for number in todo], tokenization, keep, workers
+    )
     try:
         for _ in track(work, _title(label, keep), total=len(todo)):
             pass
     except BrokenProcessPool as error:
         raise Stopped(
-            f"{label}: a process that tokenises was killed, most often for want of memory; set data.workers lower than "
+            f"{label}: a process that tokenizes was killed, most often for want of memory; set data.workers lower than "
             f"{_count(workers)}, and the same command goes on from here",
             own=True,
         ) from error
@@ -177,18 +179,18 @@ def _build(
 def _results(
     pieces: list[Sequence[Example]],
     paths: list[Path],
-    tokenising: Tokenising,
+    tokenization: Tokenization,
     keep: RowFilter | None,
     workers: int | None,
 ) -> Iterator[None]:
     count = min(_count(workers), len(pieces))
     many = sum(map(len, pieces)) >= PARALLEL_ROWS or workers is not None
     if count < 2 or not many:
-        yield from map(partial(_write_shard, tokenising=tokenising, keep=keep), pieces, paths)
+        yield from map(partial(_write_shard, tokenization=tokenization, keep=keep), pieces, paths)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of tokenizer and torch threads
     stopped = context.Event()
-    with ProcessPoolExecutor(count, context, _begin_worker, (stopped, tokenising, keep)) as pool:
+    with ProcessPoolExecutor(count, context, _begin_worker, (stopped, tokenization, keep)) as pool:
         with _interrupts_kept():  # a worker that Ctrl-C ends while it starts blocks the pool
             done = pool.map(_work, pieces, paths)
         try:
@@ -214,10 +216,10 @@ def _interrupts_kept() -> Iterator[None]:
 _worker: dict[str, Any] = {}  # what a worker is sent once, rather than with every shard
 
 
-def _begin_worker(stopped: Event, tokenising: Tokenising, keep: RowFilter | None) -> None:
+def _begin_worker(stopped: Event, tokenization: Tokenization, keep: RowFilter | None) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker.update(stopped=stopped, how={"tokenising": tokenising, "keep": keep})
+    _worker.update(stopped=stopped, how={"tokenization": tokenization, "keep": keep})
 
 
 def _end_with_parent() -> None:
@@ -233,16 +235,18 @@ def _work(rows: Sequence[Example], path: Path) -> None:
         _write_shard(rows, path, **_worker["how"])
 
 
-def _write_shard(rows: Sequence[Example], path: Path, tokenising: Tokenising, keep: RowFilter | None) -> None:
-    table, report = _part(rows, tokenising, keep)
+def _write_shard(rows: Sequence[Example], path: Path, tokenization: Tokenization, keep: RowFilter | None) -> None:
+    table, report = _part(rows, tokenization, keep)
     arrays = {name: getattr(table, name) for name in ARRAYS}
     with atomic_open(path, "wb") as file:
         np.savez(file, ids=json.dumps(list(table.ids)), report=json.dumps(asdict(report)), **arrays)
 
 
-def _part(rows: Sequence[Example], tokenising: Tokenising, keep: RowFilter | None) -> tuple[TokenTable, LengthReport]:
+def _part(
+    rows: Sequence[Example], tokenization: Tokenization, keep: RowFilter | None
+) -> tuple[TokenTable, LengthReport]:
     kept = rows if keep is None else keep(rows)
-    table, report = tokenise(kept, tokenising.tokenizer, tokenising.max_length, tokenising.over_length)
+    table, report = tokenize(kept, tokenization.tokenizer, tokenization.max_length, tokenization.truncation)
     return table, replace(report, contaminated=len(rows) - len(kept))
 
 
@@ -287,7 +291,7 @@ def _pieces(rows: Sequence[Example]) -> list[Sequence[Example]]:
 
 
 def _title(label: str, keep: RowFilter | None) -> str:
-    return f"{'' if keep is None else 'decontaminating and '}tokenising {label}"
+    return f"{'' if keep is None else 'decontaminating and '}tokenizing {label}"
 
 
 def _is_complete(directory: Path) -> bool:

@@ -23,7 +23,7 @@ Batch = dict[str, Any]  # a plain dict, since Lightning moves those to the devic
 
 @dataclass(frozen=True)
 class Row:
-    """A tokenised row.
+    """A tokenized row.
 
     Args:
         task: Position of its task.

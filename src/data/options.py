@@ -14,8 +14,8 @@ class DataOptions:
     Args:
         fraction: Share of every task's training rows, above 0, at most 1; smaller ones are parts of larger ones.
         seed: Decides which.
-        cache: Directory of tokenised rows; "auto" leaves it to the stage; None: in memory, anew each run.
-        workers: Processes that tokenise; None: one a core where there are many rows.
+        cache: Directory of tokenized rows; "auto" leaves it to the stage; None: in memory, anew each run.
+        workers: Processes that tokenize; None: one a core where there are many rows.
         decontaminate: Leave out training rows that hold an item of the tasks' benchmarks.
         limit: Most rows of every task and split, spread evenly over them: a trial; None: all.
     """

@@ -1,4 +1,4 @@
-"""Tokenised rows as flat arrays, the form that batches are cut from. They may be memory-mapped.
+"""Tokenized rows as flat arrays, the form that batches are cut from. They may be memory-mapped.
 
 N rows, T tokens of all rows together.
 """
@@ -17,7 +17,7 @@ IGNORED = -100  # the label that torch's cross-entropy passes over
 
 @dataclass(frozen=True)
 class TokenTable:
-    """Tokenised rows of one task.
+    """Tokenized rows of one task.
 
     Args:
         ids: Name of each row (N), for messages.

@@ -1,6 +1,6 @@
 """Examples -> token ids with the loss on the answer only.
 
-Prompt and answer are tokenised apart and joined, so that a prompt has the same ids here and in generation, where no
+Prompt and answer are tokenized apart and joined, so that a prompt has the same ids here and in generation, where no
 answer follows it. The answer's end is the tokenizer's end token as the chat template places it; what the template
 writes after it (ChatML: a newline) is no part of the row, since generation stops before it.
 """
@@ -16,7 +16,7 @@ from src.data.examples import Example
 from src.data.table import TokenTable
 from src.utils.errors import UserError, unknown_choice
 
-OVER_LENGTH = ("truncate", "drop")
+TRUNCATIONS = ("truncate", "drop")
 Pair = tuple[list[int], list[int]]
 
 
@@ -26,61 +26,60 @@ class LengthReport:
 
     Args:
         rows: Rows that came in.
-        cut_prompts: Rows whose prompt lost its end.
-        cut_answers: Rows whose answer lost its end, and with it the end token: they teach not to stop.
+        truncated_prompts: Rows whose prompt lost its end.
+        truncated_answers: Rows whose answer lost its end, and with it the end token: they teach not to stop.
         dropped: Rows left out.
         contaminated: Rows left out before that, since they hold an item of a benchmark.
     """
 
     rows: int
-    cut_prompts: int = 0
-    cut_answers: int = 0
+    truncated_prompts: int = 0
+    truncated_answers: int = 0
     dropped: int = 0
     contaminated: int = 0
 
     def __str__(self) -> str:
-        lengths = (
-            f"{self.rows} rows, {self.cut_prompts} prompts cut, {self.cut_answers} answers cut, {self.dropped} dropped"
-        )
+        truncated = f"{self.truncated_prompts} prompts truncated, {self.truncated_answers} answers truncated"
+        lengths = f"{self.rows} rows, {truncated}, {self.dropped} dropped"
         return f"{lengths}; {self.contaminated} more hold a benchmark item" if self.contaminated else lengths
 
     @property
     def changed(self) -> bool:
         """Whether any row was cut or left out."""
-        return self.cut_prompts + self.cut_answers + self.dropped + self.contaminated > 0
+        return self.truncated_prompts + self.truncated_answers + self.dropped + self.contaminated > 0
 
     def __add__(self, other: LengthReport) -> LengthReport:
         sums = (mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True))
         return LengthReport(*sums)
 
 
-def tokenise(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int, over_length: str = "truncate"
+def tokenize(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int, truncation: str = "truncate"
 ) -> tuple[TokenTable, LengthReport]:
-    """Tokenise the rows of one task.
+    """Tokenize the rows of one task.
 
     Args:
         examples: The rows; one with `prompt=None` is a raw document with loss on all its tokens and an end token.
         tokenizer: With a chat template, unless all rows are raw documents.
         max_length: Longest row in tokens, prompt and answer together.
-        over_length: "truncate" cuts longer rows by `truncated_lengths`, "drop" leaves them out.
+        truncation: "truncate" cuts longer rows by `truncated_lengths`, "drop" leaves them out.
 
     Returns:
         The table of the rows kept, in their order, and the count of what was cut or dropped.
 
     Raises:
-        UserError: No chat template or end token, or an unknown `over_length`.
+        UserError: No chat template or end token, or an unknown `truncation`.
     """
-    if over_length not in OVER_LENGTH:
-        raise unknown_choice("over_length", over_length, list(OVER_LENGTH))
-    ids, rows, prompts, counts = [], [], [], {"cut_prompts": 0, "cut_answers": 0, "dropped": 0}
+    if truncation not in TRUNCATIONS:
+        raise unknown_choice("truncation", truncation, list(TRUNCATIONS))
+    ids, rows, prompts, counts = [], [], [], {"truncated_prompts": 0, "truncated_answers": 0, "dropped": 0}
     for example, (prompt, answer) in zip(examples, _token_pairs(examples, tokenizer), strict=True):
-        if len(prompt) + len(answer) > max_length and over_length == "drop":
+        if len(prompt) + len(answer) > max_length and truncation == "drop":
             counts["dropped"] += 1
             continue
         prompt_length, answer_length = truncated_lengths(len(prompt), len(answer), max_length)
-        counts["cut_prompts"] += prompt_length < len(prompt)
-        counts["cut_answers"] += answer_length < len(answer)
+        counts["truncated_prompts"] += prompt_length < len(prompt)
+        counts["truncated_answers"] += answer_length < len(answer)
         ids.append(example.id)
         rows.append(prompt[:prompt_length] + answer[:answer_length])
         prompts.append(prompt_length)

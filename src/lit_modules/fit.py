@@ -1,4 +1,4 @@
-"""Fine-tune a model on tokenised rows: the one function that the training stage calls."""
+"""Fine-tune a model on tokenized rows: the one function that the training stage calls."""
 
 from __future__ import annotations
 

@@ -14,14 +14,14 @@ import psutil
 import pytest
 
 import src.data.cache as cache_module
-from src.data.cache import Tokenising, token_table
+from src.data.cache import Tokenization, token_table
 from src.data.tokenize import LengthReport
 from src.utils.errors import Stopped, UserError
 from tests.lit_modules import tiny
 
 ROWS = [*tiny.rows("a", 25), *tiny.rows("long", 5, length=60)]
 CUT = 2  # answers of 44 and 58 bytes after prompts of 25
-TOKENISING = Tokenising(tiny.tokenizer(), 64)
+TOKENIZATION = Tokenization(tiny.tokenizer(), 64)
 
 
 def never() -> Any:
@@ -34,14 +34,14 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_cached_table_is_the_table(tmp_path: Path) -> None:
-    table, report = token_table(lambda: ROWS, TOKENISING)
-    cached, counted = token_table(lambda: ROWS, TOKENISING, data_key="rows", cache=tmp_path)
+    table, report = token_table(lambda: ROWS, TOKENIZATION)
+    cached, counted = token_table(lambda: ROWS, TOKENIZATION, data_key="rows", cache=tmp_path)
     assert cached.fingerprint() == table.fingerprint()
     assert list(cached.ids) == list(table.ids)
     assert counted == report
-    assert report.cut_answers == CUT
+    assert report.truncated_answers == CUT
     assert isinstance(cached.tokens, np.memmap)
-    opened, again = token_table(never, TOKENISING, data_key="rows", cache=tmp_path)
+    opened, again = token_table(never, TOKENIZATION, data_key="rows", cache=tmp_path)
     assert opened.fingerprint() == table.fingerprint()
     assert again == report
 
@@ -64,35 +64,35 @@ class Without:
 def test_rows_that_a_filter_leaves_out_are_counted_and_part_of_the_key(tmp_path: Path) -> None:
     """Of a0 ... a24 and long0 ... long4, four end with a 3 and two with a 5."""
     for keep, left in ((Without("3"), 4), (Without("5"), 2)):
-        table, report = token_table(lambda: ROWS, TOKENISING, keep=keep)
+        table, report = token_table(lambda: ROWS, TOKENIZATION, keep=keep)
         assert (len(table), report.rows, report.contaminated) == (30 - left, 30 - left, left)
         for examples in (lambda: ROWS, never):
-            cached, counted = token_table(examples, TOKENISING, keep=keep, data_key="rows", cache=tmp_path)
+            cached, counted = token_table(examples, TOKENIZATION, keep=keep, data_key="rows", cache=tmp_path)
             assert counted == report
             assert cached.fingerprint() == table.fingerprint()
     assert str(report).endswith("; 2 more hold a benchmark item")
     for place in (None, tmp_path):
         with pytest.raises(UserError, match=r"mine: all 30 rows hold a benchmark item; set data.decontaminate=false"):
-            token_table(lambda: ROWS, TOKENISING, keep=Without(""), cache=place, label="mine")
+            token_table(lambda: ROWS, TOKENIZATION, keep=Without(""), cache=place, label="mine")
 
 
 def test_without_a_key_the_rows_are_the_key(tmp_path: Path) -> None:
-    token_table(lambda: ROWS, TOKENISING, cache=tmp_path)
-    token_table(lambda: ROWS, TOKENISING, cache=tmp_path)
-    token_table(lambda: ROWS[:5], TOKENISING, cache=tmp_path)
+    token_table(lambda: ROWS, TOKENIZATION, cache=tmp_path)
+    token_table(lambda: ROWS, TOKENIZATION, cache=tmp_path)
+    token_table(lambda: ROWS[:5], TOKENIZATION, cache=tmp_path)
     assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 2
 
 
 def test_all_that_decides_the_tokens_is_in_the_key() -> None:
     keys = [
-        TOKENISING.key(),
-        Tokenising(tiny.tokenizer(), 65).key(),
-        Tokenising(tiny.tokenizer(), 64, "drop").key(),
-        Tokenising(tiny.tokenizer(template="x"), 64).key(),
-        Tokenising(tiny.tokenizer(eos="<|endoftext|>"), 64).key(),
+        TOKENIZATION.key(),
+        Tokenization(tiny.tokenizer(), 65).key(),
+        Tokenization(tiny.tokenizer(), 64, "drop").key(),
+        Tokenization(tiny.tokenizer(template="x"), 64).key(),
+        Tokenization(tiny.tokenizer(eos="<|endoftext|>"), 64).key(),
     ]
     assert all(keys[i] != keys[j] for i in range(5) for j in range(i))
-    assert Tokenising(tiny.tokenizer(), 64).key() == keys[0]
+    assert Tokenization(tiny.tokenizer(), 64).key() == keys[0]
 
 
 def test_an_interrupted_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,17 +107,17 @@ def test_an_interrupted_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as patch:
         patch.setattr(cache_module, "_write_shard", stop_at_the_second)
         with pytest.raises(KeyboardInterrupt):
-            token_table(lambda: ROWS, TOKENISING, data_key="rows", cache=tmp_path)
+            token_table(lambda: ROWS, TOKENIZATION, data_key="rows", cache=tmp_path)
 
     def record(rows: Any, path: Path, **how: Any) -> None:
         done.append(path.name)
         write(rows, path, **how)
 
     monkeypatch.setattr(cache_module, "_write_shard", record)
-    table, report = token_table(lambda: ROWS, TOKENISING, data_key="rows", cache=tmp_path)
+    table, report = token_table(lambda: ROWS, TOKENIZATION, data_key="rows", cache=tmp_path)
     assert done == ["000000.npz", "000001.npz", "000002.npz"]
-    assert table.fingerprint() == token_table(lambda: ROWS, TOKENISING)[0].fingerprint()
-    assert report == LengthReport(30, cut_answers=CUT)
+    assert table.fingerprint() == token_table(lambda: ROWS, TOKENIZATION)[0].fingerprint()
+    assert report == LengthReport(30, truncated_answers=CUT)
 
 
 def test_ctrl_c_does_not_reach_processes_that_are_started_then() -> None:
@@ -137,7 +137,7 @@ def test_a_killed_process_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(
         Stopped, match=r"mine: a process that .* killed, .* set data.workers lower than 3, and the same"
     ):
-        token_table(lambda: ROWS, TOKENISING, data_key="rows", cache=tmp_path, workers=3, label="mine")
+        token_table(lambda: ROWS, TOKENIZATION, data_key="rows", cache=tmp_path, workers=3, label="mine")
 
 
 def test_the_process_with_the_progress_bar_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ def test_the_process_with_the_progress_bar_comes_first(tmp_path: Path, monkeypat
     monkeypatch.setattr(cache_module, "_wait_for", waited.append)
     for rank in ("0", "1"):
         monkeypatch.setenv("LOCAL_RANK", rank)
-        token_table(lambda: ROWS, TOKENISING, data_key="rows", cache=tmp_path)
+        token_table(lambda: ROWS, TOKENIZATION, data_key="rows", cache=tmp_path)
     assert len(waited) == 1
     monkeypatch.undo()
     started = time.monotonic()
@@ -158,8 +158,8 @@ def test_the_process_with_the_progress_bar_comes_first(tmp_path: Path, monkeypat
 @pytest.mark.slow
 @pytest.mark.parametrize("keep", [None, Without("3")])
 def test_processes_give_the_same_table(tmp_path: Path, keep: Any) -> None:
-    found = token_table(lambda: ROWS, TOKENISING, keep=keep, data_key="rows", cache=tmp_path, workers=2)
-    table, report = token_table(lambda: ROWS, TOKENISING, keep=keep)
+    found = token_table(lambda: ROWS, TOKENIZATION, keep=keep, data_key="rows", cache=tmp_path, workers=2)
+    table, report = token_table(lambda: ROWS, TOKENIZATION, keep=keep)
     assert found[0].fingerprint() == table.fingerprint()
     assert found[1] == report
 
@@ -172,14 +172,16 @@ class Slow(Without):
         time.sleep(600)
 
 
-def tokenise_slowly(folder: str) -> None:
+def tokenize_slowly(folder: str) -> None:
     cache_module.SHARD_ROWS = 10
-    token_table(lambda: ROWS, TOKENISING, keep=Slow(f"{folder}/begun"), data_key="rows", cache=Path(folder), workers=2)
+    token_table(
+        lambda: ROWS, TOKENIZATION, keep=Slow(f"{folder}/begun"), data_key="rows", cache=Path(folder), workers=2
+    )
 
 
 @pytest.mark.slow
 def test_processes_end_with_a_killed_parent(tmp_path: Path) -> None:
-    line = f"from tests.data.test_cache import tokenise_slowly; tokenise_slowly({str(tmp_path)!r})"
+    line = f"from tests.data.test_cache import tokenize_slowly; tokenize_slowly({str(tmp_path)!r})"
     with subprocess.Popen([sys.executable, "-c", line]) as parent:
         wait_until((tmp_path / "begun").exists)
         workers = psutil.Process(parent.pid).children(recursive=True)
@@ -199,6 +201,6 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
 def test_nothing_to_train_on(tmp_path: Path, cached: bool) -> None:
     place = tmp_path if cached else None
     with pytest.raises(UserError, match=r"codegen: no rows; expected at least one"):
-        token_table(list, TOKENISING, cache=place, label="codegen")
+        token_table(list, TOKENIZATION, cache=place, label="codegen")
     with pytest.raises(UserError, match=r"rows: all 30 rows are too long; raise strategy.max_length"):
-        token_table(lambda: ROWS, Tokenising(tiny.tokenizer(), 9, "drop"), cache=place)
+        token_table(lambda: ROWS, Tokenization(tiny.tokenizer(), 9, "drop"), cache=place)

@@ -4,7 +4,7 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from src.data.examples import Example
-from src.data.tokenize import LengthReport, chat_texts, tokenise, truncated_lengths
+from src.data.tokenize import LengthReport, chat_texts, tokenize, truncated_lengths
 from src.utils.errors import UserError
 from tests.data.shared import needs_shared, shared
 from tests.lit_modules import tiny
@@ -22,7 +22,7 @@ def bytes_of(table_row: list[int]) -> list[int]:
 
 
 def test_chatml_token_by_token() -> None:
-    table, report = tokenise([ROW], tiny.tokenizer(), 64)
+    table, report = tokenize([ROW], tiny.tokenizer(), 64)
     tokens, labels = table.row(0)
     assert bytes_of(tokens.tolist()) == PROMPT + ANSWER
     assert bytes_of(labels.tolist()) == [-100] * len(PROMPT) + ANSWER
@@ -37,7 +37,7 @@ def test_system_turn_goes_first() -> None:
 
 
 def test_raw_document_is_trained_on_whole() -> None:
-    table, _ = tokenise([Example("0", "base", None, "ab")], tiny.tokenizer(template=None), 64)
+    table, _ = tokenize([Example("0", "base", None, "ab")], tiny.tokenizer(template=None), 64)
     tokens, labels = table.row(0)
     assert bytes_of(tokens.tolist()) == [*b"ab", 258]
     assert bytes_of(labels.tolist()) == [-100, *b"b", 258]  # nothing predicts the first token
@@ -74,17 +74,17 @@ def test_truncation_never_exceeds_the_limit() -> None:
 
 def test_what_is_cut_and_dropped_is_counted() -> None:
     rows = [ROW, Example("long answer", "t", "Q", "x" * 99), Example("long prompt", "t", "Q" * 99, "x")]
-    table, report = tokenise(rows, tiny.tokenizer(), 60, "truncate")
-    assert report == LengthReport(3, cut_prompts=1, cut_answers=1)
+    table, report = tokenize(rows, tiny.tokenizer(), 60, "truncate")
+    assert report == LengthReport(3, truncated_prompts=1, truncated_answers=1)
     assert table.lengths.tolist() == [len(PROMPT + ANSWER), 60, 60]
-    assert str(report) == "3 rows, 1 prompts cut, 1 answers cut, 0 dropped"
-    table, report = tokenise(rows, tiny.tokenizer(), 60, "drop")
+    assert str(report) == "3 rows, 1 prompts truncated, 1 answers truncated, 0 dropped"
+    table, report = tokenize(rows, tiny.tokenizer(), 60, "drop")
     assert (table.ids, report) == (("7",), LengthReport(3, dropped=2))
     assert report + LengthReport(1, 2, 3, 4) == LengthReport(4, 2, 3, 6)
 
 
 def test_fingerprint_sees_tokens_and_masks() -> None:
-    tables = [tokenise([Example("0", "t", prompt, answer)], tiny.tokenizer(), 64)[0] for prompt, answer in
+    tables = [tokenize([Example("0", "t", prompt, answer)], tiny.tokenizer(), 64)[0] for prompt, answer in
               (("ab", "c"), ("ab", "d"), ("ab", "c"))]  # fmt: skip
     assert tables[0].fingerprint() == tables[2].fingerprint() != tables[1].fingerprint()
 
@@ -100,12 +100,12 @@ def test_fingerprint_sees_tokens_and_masks() -> None:
 )
 def test_unfit_tokenizers(tokenizer: PreTrainedTokenizerBase, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        tokenise([ROW], tokenizer, 64)
+        tokenize([ROW], tokenizer, 64)
 
 
 def test_unknown_rule() -> None:
-    with pytest.raises(UserError, match=r"unknown over_length 'trunc'.*did you mean 'truncate'"):
-        tokenise([ROW], tiny.tokenizer(), 9, "trunc")
+    with pytest.raises(UserError, match=r"unknown truncation 'trunc'.*did you mean 'truncate'"):
+        tokenize([ROW], tiny.tokenizer(), 9, "trunc")
 
 
 QWEN_BEFORE = (
@@ -131,7 +131,7 @@ DEEPSEEK_BEFORE = (
 )
 def test_real_templates_token_by_token(name: str, before: str, answer: str, end: int) -> None:
     tokenizer = AutoTokenizer.from_pretrained(shared("data", "tokenizers", name))
-    table, _ = tokenise([Example("0", "codegen", "Add {a}\n", "a + b\n")], tokenizer, 4096)
+    table, _ = tokenize([Example("0", "codegen", "Add {a}\n", "a + b\n")], tokenizer, 4096)
     tokens, labels = (array.tolist() for array in table.row(0))
     prompt = tokenizer(before, add_special_tokens=False).input_ids
     assert tokens[: len(prompt)] == prompt

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from src.data.budget import Budget
-from src.data.cache import Tokenising, token_table
+from src.data.cache import Tokenization, token_table
 from src.data.forms import codexglue
 from src.data.sources import RecordSource
 from src.lit_modules.export import export_checkpoint
@@ -47,10 +47,10 @@ def test_a_mixture_of_real_rows(tmp_path: Path, family: str, steps: int) -> None
     tokenizer = load_tokenizer(folder)
     network = draw_model(model_config(folder, None, shrink=True), seed=0)
     network.set_attn_implementation(choose_attention("auto", packed=True, gpu=False))
-    tokenising = Tokenising(tokenizer, 512)
+    tokenization = Tokenization(tokenizer, 512)
     tables, reports = {}, {}
     for task, source in sources().items():
-        tables[task], reports[task] = token_table(lambda source=source: source.examples("train"), tokenising)
+        tables[task], reports[task] = token_table(lambda source=source: source.examples("train"), tokenization)
     assert (reports["codegen"].rows, reports["codesum"].rows) == (100, 100)
     before = float(torch.tensor(float(network.config.vocab_size)).log())
     batches = BatchOptions(

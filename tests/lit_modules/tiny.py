@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from src.data.budget import Budget
 from src.data.examples import Example
 from src.data.table import TokenTable
-from src.data.tokenize import tokenise
+from src.data.tokenize import tokenize
 from src.lit_modules.options import BatchOptions
 
 CHATML = (
@@ -63,8 +63,8 @@ PAD = 256
 
 
 def tables(rows: Mapping[str, Sequence[Example]]) -> dict[str, TokenTable]:
-    """Tokenised rows by task."""
-    return {task: tokenise(examples, _tokenizer(), 64)[0] for task, examples in rows.items()}
+    """Tokenized rows by task."""
+    return {task: tokenize(examples, _tokenizer(), 64)[0] for task, examples in rows.items()}
 
 
 def batches(micro: int, size: int, packing: bool = False, **length: Any) -> BatchOptions:

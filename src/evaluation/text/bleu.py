@@ -70,7 +70,7 @@ _MTEVAL = (
 
 
 def codexglue_tokens(text: str) -> list[str]:
-    """Tokens of the CodeXGLUE evaluator: lower case, marks split off, then mteval-v11a's tokeniser."""
+    """Tokens of the CodeXGLUE evaluator: lower case, marks split off, then mteval-v11a's tokenizer."""
     text = " ".join(_WORDS_AND_MARKS.findall(text.strip().lower())).replace("<skipped>", "")
     text = " " + unescape(text, {"&quot;": '"'}) + " "
     for pattern, replacement in _MTEVAL:

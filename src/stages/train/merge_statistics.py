@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from src.checkpoints import CheckpointWriter, TensorInfo, write_checkpoint
 from src.config.types import check_types
-from src.data.cache import Tokenising
+from src.data.cache import Tokenization
 from src.data.table import TokenTable
 from src.merging.methods.fisher_regmean_statistics import (
     Batch,
@@ -96,9 +96,9 @@ def _write(network: torch.nn.Module, rows: _Rows, strategy: DictConfig, director
 
 
 def _rows(cfg: DictConfig, model: ModelSpec, place: Path) -> TokenTable:
-    tokenising = Tokenising(load_tokenizer(place), cfg.strategy.max_length, cfg.strategy.over_length)
+    tokenization = Tokenization(load_tokenizer(place), cfg.strategy.max_length, cfg.strategy.truncation)
     options = replace(build(cfg.data), cache=token_cache(cfg, model.world), fraction=1.0)
-    tables, _ = training_tables(task_sources(cfg, model.world, "train"), "train", tokenising, options)
+    tables, _ = training_tables(task_sources(cfg, model.world, "train"), "train", tokenization, options)
     [table] = tables.values()
     wanted = min(cfg.strategy.rows, len(table))
     return table.subset(np.arange(wanted, dtype=np.int64) * len(table) // wanted)

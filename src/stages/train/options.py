@@ -19,7 +19,7 @@ STRATEGY = {
     **dict.fromkeys(("steps", "tokens", "batch_size", "batch_tokens"), int | None),
     **dict.fromkeys(("micro_batch", "max_length"), int),
     "packing": bool,
-    "over_length": str,
+    "truncation": str,
 }
 
 

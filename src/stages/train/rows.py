@@ -1,4 +1,4 @@
-"""The tokenised rows of a training run: read, decontaminated, tokenised or opened from the cache, cut to a fraction."""
+"""The tokenized rows of a training run: read, decontaminated, tokenized or opened from the cache, cut to a fraction."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from src.data.budget import Budget, step_starts
-from src.data.cache import RowFilter, Tokenising, token_table
+from src.data.cache import RowFilter, Tokenization, token_table
 from src.data.examples import Example
 from src.data.mixture import MixOptions, Mixture, fraction_of, rows_per_epoch
 from src.data.options import DataOptions
@@ -49,7 +49,7 @@ def source_rows(sources: Sequence[Any], split: str) -> list[Example]:
 def training_tables(
     sources: Mapping[str, Sequence[Any]],
     split: str,
-    tokenising: Tokenising,
+    tokenization: Tokenization,
     options: DataOptions,
     keep: RowFilter | None = None,
 ) -> tuple[Tables, dict[str, LengthReport]]:
@@ -58,9 +58,9 @@ def training_tables(
     Args:
         sources: By task.
         split: `train` or `validation`.
-        tokenising: How rows become tokens.
+        tokenization: How rows become tokens.
         options: Cache, workers, limit and fraction.
-        keep: Filter of the rows before they are tokenised; None: all.
+        keep: Filter of the rows before they are tokenized; None: all.
 
     Raises:
         UserError: A task has no rows, or they are malformed.
@@ -72,17 +72,17 @@ def training_tables(
             return _spread(source_rows(nodes, split), options.limit)
 
         table, reports[task] = token_table(
-            rows, tokenising, keep=keep, data_key=_key(nodes, split, options.limit), workers=options.workers,
+            rows, tokenization, keep=keep, data_key=_key(nodes, split, options.limit), workers=options.workers,
             cache=None if options.cache is None else Path(options.cache), label=f"{task} {split}",
         )  # fmt: skip
         tables[task] = fraction_of(table, options.fraction, task, options.seed) if split == "train" else table
         if reports[task].changed:
-            say(f"{task} {split}: {reports[task]} (limit {tokenising.max_length} tokens)")
+            say(f"{task} {split}: {reports[task]} (limit {tokenization.max_length} tokens)")
     return tables, reports
 
 
 def token_cache(cfg: DictConfig, world: str) -> str | None:
-    """Where tokens are kept; the few rows of the pocket world are tokenised faster than found."""
+    """Where tokens are kept; the few rows of the pocket world are tokenized faster than found."""
     if cfg.data.cache != "auto":
         return None if cfg.data.cache is None else str(cfg.data.cache)
     return str(Path(cfg.output_root) / "cache" / "tokens") if world == "study" else None

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoints import Checkpoint
 from src.config.checks import check_train
-from src.data.cache import Tokenising
+from src.data.cache import Tokenization
 from src.lit_modules.export import export_checkpoint
 from src.lit_modules.fit import FitResult, fit
 from src.lit_modules.world import connected, resolve_world, started_world
@@ -96,11 +96,11 @@ def _fit(
     tokenizer = load_tokenizer(
         model.tokenizer or origin, revision=model.revision, chat_template=model.chat_template, eos_token=model.eos_token
     )
-    tokenising = Tokenising(tokenizer, options.batches.max_length, cfg.strategy.over_length)
+    tokenization = Tokenization(tokenizer, options.batches.max_length, cfg.strategy.truncation)
     data = replace(options.data, cache=token_cache(cfg, model.world))
     clean = Decontamination(job) if data.decontaminate else None
-    train_rows, lengths = training_tables(sources, "train", tokenising, data, clean)
-    held_out, _ = training_tables(task_sources(cfg, model.world, "validation"), "validation", tokenising, data)
+    train_rows, lengths = training_tables(sources, "train", tokenization, data, clean)
+    held_out, _ = training_tables(task_sources(cfg, model.world, "validation"), "validation", tokenization, data)
     drawn = trained_on(train_rows, options.mix, options.batches.budget, cfg.seed)
     network, weights = training_network(model, origin, options, cfg.seed)
     result: FitResult = fit(
