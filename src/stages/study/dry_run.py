@@ -8,7 +8,7 @@ from src.stages.build import build
 from src.stages.merge.run import merge_directory
 from src.stages.places import is_published
 from src.stages.study.jobs import StudyJobs
-from src.stages.study.plan import Subject
+from src.stages.study.plan import StudyModel
 from src.stages.train.names import run_directory
 
 
@@ -22,13 +22,13 @@ def command_lines(jobs: StudyJobs) -> list[str]:
     return [*_making([*jobs.trained, *grid]), *_scoring(jobs, grid)]
 
 
-def _making(subjects: list[Subject]) -> Iterator[str]:
+def _making(subjects: list[StudyModel]) -> Iterator[str]:
     for subject in subjects:
         published = subject.kind == "base" and is_published(subject.job.cfg.model)
         yield f"# the base is {_place(subject)}" if published else " ".join(subject.job.command)
 
 
-def _scoring(jobs: StudyJobs, grid: list[Subject]) -> Iterator[str]:
+def _scoring(jobs: StudyJobs, grid: list[StudyModel]) -> Iterator[str]:
     for split, subjects in (("validation", [*jobs.trained, *grid] if grid else []), ("test", jobs.trained)):
         for subject in subjects:
             yield " ".join(jobs.evaluation(subject, _place(subject), split).command)
@@ -40,7 +40,7 @@ def _scoring(jobs: StudyJobs, grid: list[Subject]) -> Iterator[str]:
         yield f"# the mixture and these points: {' '.join(jobs.diagnosis({'NAME': 'DIR'}).command)}"
 
 
-def _place(subject: Subject) -> str:
+def _place(subject: StudyModel) -> str:
     """Where its checkpoint is, or will be."""
     cfg = subject.job.cfg
     if subject.kind == "merge":

@@ -15,25 +15,25 @@ from src.stages.evaluate.run import evaluate
 from src.stages.job import Job
 from src.stages.merge.run import merge_all
 from src.stages.study.jobs import StudyJobs
-from src.stages.study.plan import Subject
+from src.stages.study.plan import StudyModel
 from src.stages.study.progress import StudyProgress
 from src.stages.train.run import train
 from src.utils.errors import UserError
 
 
 @dataclass(frozen=True)
-class Made:
-    """A subject and its checkpoint."""
+class TrainedModel:
+    """A model of the study and its checkpoint."""
 
-    subject: Subject
+    model: StudyModel
     checkpoint: Path
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """A made subject with its evaluation on one split, and the run directory of that."""
+class ScoredModel:
+    """A trained model with its evaluation on one split, and the run directory of that."""
 
-    made: Made
+    trained: TrainedModel
     split: str
     job: Job
     directory: Path
@@ -51,16 +51,16 @@ class Evaluated:
 
     def scores(self, benchmark_tasks: dict[str, str]) -> pd.DataFrame:
         """The score table with what the subject is."""
-        subject = self.made.subject
+        model = self.trained.model
         table = pd.read_csv(self.directory / "scores.csv")
         return table.assign(
-            subject=subject.name,
-            kind=subject.kind,
+            subject=model.name,
+            kind=model.kind,
             task=table["benchmark"].map(benchmark_tasks),
-            method=subject.method,
-            weight=subject.weight,
+            method=model.method,
+            weight=model.weight,
             split=self.split,
-            seed=table["seed"] if subject.mask_seed is None else subject.mask_seed,
+            seed=table["seed"] if model.mask_seed is None else model.mask_seed,
         )
 
 
@@ -75,15 +75,15 @@ class StudyRuns:
     def __init__(self, jobs: StudyJobs, progress: StudyProgress) -> None:
         self.jobs, self.progress = jobs, progress
 
-    def train_all(self) -> list[Made]:
+    def train_all(self) -> list[TrainedModel]:
         """Base, specialists and mixture."""
         made = []
         for subject in self.jobs.trained:
             with self.progress.step(subject.kind, f"training the {subject.name}"):
-                made.append(Made(subject, train(subject.job)))
+                made.append(TrainedModel(subject, train(subject.job)))
         return made
 
-    def merge_points(self, subjects: Sequence[Subject]) -> list[Made]:
+    def merge_points(self, subjects: Sequence[StudyModel]) -> list[TrainedModel]:
         """All merges in one pass.
 
         Raises:
@@ -95,40 +95,40 @@ class StudyRuns:
         for subject, result in zip(subjects, results, strict=True):
             if isinstance(result, UserError):
                 raise result
-            made.append(Made(subject, result))
+            made.append(TrainedModel(subject, result))
         return made
 
-    def evaluate_all(self, made: Iterable[Made], split: str) -> list[Evaluated]:
+    def evaluate_all(self, made: Iterable[TrainedModel], split: str) -> list[ScoredModel]:
         """Generate and score on `split`."""
         evaluated = []
         for item in made:
-            job = self.jobs.evaluation(item.subject, str(item.checkpoint), split)
-            with self.progress.step("evaluation", f"{split}: {item.subject.label}"):
-                evaluated.append(Evaluated(item, split, job, evaluate(job)))
+            job = self.jobs.evaluation(item.model, str(item.checkpoint), split)
+            with self.progress.step("evaluation", f"{split}: {item.model.label}"):
+                evaluated.append(ScoredModel(item, split, job, evaluate(job)))
         return evaluated
 
 
-def item_scores(evaluated: Iterable[Evaluated]) -> dict[str, Scores]:
+def item_scores(evaluated: Iterable[ScoredModel]) -> dict[str, Scores]:
     """subject -> benchmark -> item scores; a subject with several mask seeds counts with the first."""
     scores: dict[str, Scores] = {}
     for item in evaluated:
-        scores.setdefault(item.made.subject.name, item.items())
+        scores.setdefault(item.trained.model.name, item.items())
     return scores
 
 
-def drawn_scores(evaluated: Iterable[Evaluated], method: str) -> dict[str, Scores]:
+def drawn_scores(evaluated: Iterable[ScoredModel], method: str) -> dict[str, Scores]:
     """`method #seed` -> benchmark -> item scores, for the point of a method that was merged with several mask seeds."""
-    points = [item for item in evaluated if item.made.subject.method == method]
-    return {f"{method} #{item.made.subject.mask_seed}": item.items() for item in points}
+    points = [item for item in evaluated if item.trained.model.method == method]
+    return {f"{method} #{item.trained.model.mask_seed}": item.items() for item in points}
 
 
-def cost_of(made: Sequence[Made]) -> pd.DataFrame:
+def cost_of(made: Sequence[TrainedModel]) -> pd.DataFrame:
     """What each strategy takes beyond the base: training tokens, seconds and disk."""
     rows = []
     groups = {
-        "mixture": [item for item in made if item.subject.kind == "mix"],
-        "specialists": [item for item in made if item.subject.kind == "specialist"],
-        "one merge of them": [item for item in made if item.subject.kind == "merge"][:1],
+        "mixture": [item for item in made if item.model.kind == "mix"],
+        "specialists": [item for item in made if item.model.kind == "specialist"],
+        "one merge of them": [item for item in made if item.model.kind == "merge"][:1],
     }
     for strategy, members in groups.items():
         records = [read_record(item.checkpoint) or {} for item in members]

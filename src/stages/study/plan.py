@@ -19,7 +19,7 @@ SMALL_BENCHMARK = {"limit": 8, "decoding.max_new_tokens": 32}
 
 
 @dataclass(frozen=True)
-class Subject:
+class StudyModel:
     """One model of the study.
 
     Attributes:

@@ -12,7 +12,7 @@ from src.evaluation.statistics.bootstrap import Spread
 from src.evaluation.statistics.verdict import TIE, Verdict
 from src.reporting.study_report import StudyReport
 from src.runs.record import environment
-from src.stages.study.execute import Evaluated, Made, cost_of
+from src.stages.study.execute import ScoredModel, TrainedModel, cost_of
 from src.stages.study.jobs import StudyJobs
 from src.stages.study.plan import StudyPlan
 
@@ -31,10 +31,10 @@ def benchmark_tasks(cfg: DictConfig) -> dict[str, str]:
 
 def study_report(
     jobs: StudyJobs,
-    trained: Sequence[Made],
-    grid: Sequence[Made],
-    chosen: Mapping[str, Made],
-    evaluated: Sequence[Evaluated],
+    trained: Sequence[TrainedModel],
+    grid: Sequence[TrainedModel],
+    chosen: Mapping[str, TrainedModel],
+    evaluated: Sequence[ScoredModel],
     verdict: Verdict,
     diagnosis: Path,
     tasks: Mapping[str, str],
@@ -42,7 +42,7 @@ def study_report(
 ) -> StudyReport:
     """Collect the report's input from the run directories of a study."""
     plan = jobs.plan
-    specialists = {item.subject.task: item.subject.name for item in trained if item.subject.task is not None}
+    specialists = {item.model.task: item.model.name for item in trained if item.model.task is not None}
     found = environment()
     return StudyReport(
         title=plan.title,
@@ -52,7 +52,7 @@ def study_report(
         headline=plan.headline,
         scores=pd.concat([item.scores(dict(tasks)) for item in evaluated], ignore_index=True),
         chosen=pd.DataFrame(
-            [{"subject": m.subject.name, "method": method, "weight": m.subject.weight} for method, m in chosen.items()]
+            [{"subject": m.model.name, "method": method, "weight": m.model.weight} for method, m in chosen.items()]
         ),
         comparisons=_comparisons(verdict),
         layers=pd.read_csv(diagnosis / "layers.csv"),
@@ -96,10 +96,10 @@ def _spread_sentences(spreads: Mapping[str, Spread]) -> list[str]:
     ]
 
 
-def _commands(made: Sequence[Made], evaluated: Sequence[Evaluated]) -> pd.DataFrame:
+def _commands(made: Sequence[TrainedModel], evaluated: Sequence[ScoredModel]) -> pd.DataFrame:
     """Every row of the tables: the line that makes the checkpoint and those that score it."""
-    rows = [{"subject": item.subject.name, "command": " ".join(item.subject.job.command)} for item in made]
-    rows += [{"subject": item.made.subject.name, "command": " ".join(item.job.command)} for item in evaluated]
+    rows = [{"subject": item.model.name, "command": " ".join(item.model.job.command)} for item in made]
+    rows += [{"subject": item.trained.model.name, "command": " ".join(item.job.command)} for item in evaluated]
     return pd.DataFrame(rows)
 
 

@@ -15,9 +15,9 @@ from src.stages.build import build
 from src.stages.diagnose import diagnose
 from src.stages.job import Job
 from src.stages.study.dry_run import command_lines
-from src.stages.study.execute import Evaluated, Made, StudyRuns, drawn_scores, item_scores
+from src.stages.study.execute import ScoredModel, TrainedModel, StudyRuns, drawn_scores, item_scores
 from src.stages.study.jobs import StudyJobs
-from src.stages.study.plan import StudyPlan, Subject
+from src.stages.study.plan import StudyPlan, StudyModel
 from src.stages.study.progress import StudyProgress
 from src.stages.study.report_input import benchmark_tasks, study_report
 from src.utils.progress import say
@@ -57,7 +57,7 @@ def _main_file(plan: StudyPlan) -> str:
 def _score_specialists(runs: StudyRuns, place: Path) -> list[dict[str, object]]:
     """Train and score what a table without mixture and merges has."""
     trained = runs.train_all()
-    tasks = benchmark_tasks(trained[0].subject.job.cfg)
+    tasks = benchmark_tasks(trained[0].model.job.cfg)
     scores = pd.concat([item.scores(tasks) for item in runs.evaluate_all(trained, "test")], ignore_index=True)
     scores.to_csv(place / "scores.csv", index=False)
     return [{str(key): value for key, value in row.items()} for row in scores.to_dict("records")]
@@ -66,9 +66,9 @@ def _score_specialists(runs: StudyRuns, place: Path) -> list[dict[str, object]]:
 def _carry_out(runs: StudyRuns, place: Path) -> Verdict:
     jobs, plan = runs.jobs, runs.jobs.plan
     trained = runs.train_all()
-    tasks = benchmark_tasks(trained[0].subject.job.cfg)
+    tasks = benchmark_tasks(trained[0].model.job.cfg)
     grid = runs.merge_points(jobs.grid())
-    specialists = {made.subject.task: made.subject.name for made in trained if made.subject.task is not None}
+    specialists = {made.model.task: made.model.name for made in trained if made.model.task is not None}
     validation = runs.evaluate_all([*trained, *grid], "validation")
     chosen = _choose(plan, grid, validation, specialists, tasks)
     chosen = dict(zip(chosen, runs.merge_points([_written(jobs, made) for made in chosen.values()]), strict=True))
@@ -77,12 +77,12 @@ def _carry_out(runs: StudyRuns, place: Path) -> Verdict:
     verdict = decide(
         item_scores(test),
         mixture="mixture",
-        merges={method: made.subject.name for method, made in chosen.items()},
+        merges={method: made.model.name for method, made in chosen.items()},
         specialists=specialists,
         tasks=tasks,
         metrics=plan.metrics,
     )
-    variants = {"mixture": trained[-1], **{made.subject.name: made for made in chosen.values()}}
+    variants = {"mixture": trained[-1], **{made.model.name: made for made in chosen.values()}}
     diagnosis = diagnose(jobs.diagnosis({name: str(made.checkpoint) for name, made in variants.items()}))
     spreads = {method: _mask_spread(method, test, specialists, tasks, plan) for method in plan.random_methods}
     report = study_report(jobs, trained, grid, chosen, [*validation, *test], verdict, diagnosis, tasks, spreads)
@@ -92,30 +92,30 @@ def _carry_out(runs: StudyRuns, place: Path) -> Verdict:
 
 def _choose(
     plan: StudyPlan,
-    grid: Sequence[Made],
-    validation: Sequence[Evaluated],
+    grid: Sequence[TrainedModel],
+    validation: Sequence[ScoredModel],
     specialists: Mapping[str, str],
     tasks: Mapping[str, str],
-) -> dict[str, Made]:
+) -> dict[str, TrainedModel]:
     """Of each method the point with the best average on validation data; of a gridless one its only point."""
     scores = item_scores(validation)
     chosen = {}
     for method in (*plan.methods, *plan.gridless):
-        points = {made.subject.name: made for made in grid if made.subject.method == method}
+        points = {made.model.name: made for made in grid if made.model.method == method}
         chosen[method] = points[choose_point(scores, list(points), specialists, tasks, plan.metrics)]
     return chosen
 
 
-def _written(jobs: StudyJobs, made: Made) -> Subject:
+def _written(jobs: StudyJobs, made: TrainedModel) -> StudyModel:
     """A chosen point with its weights on disk, for any Hugging Face tool to load."""
-    subject = made.subject
+    subject = made.model
     assert subject.method is not None
     assert subject.mask_seed is not None
     return jobs.merge_point(subject.method, subject.weight, subject.mask_seed, write=True)
 
 
 def _mask_spread(
-    method: str, test: Sequence[Evaluated], specialists: Mapping[str, str], tasks: Mapping[str, str], plan: StudyPlan
+    method: str, test: Sequence[ScoredModel], specialists: Mapping[str, str], tasks: Mapping[str, str], plan: StudyPlan
 ) -> Spread:
     """How the chosen point's average on test data moves with the seed of its masks."""
     draws = drawn_scores(test, method)
@@ -123,9 +123,9 @@ def _mask_spread(
     return spread([averages[name].mean for name in draws])
 
 
-def _other_draws(jobs: StudyJobs, chosen: Mapping[str, Made]) -> list[Subject]:
+def _other_draws(jobs: StudyJobs, chosen: Mapping[str, TrainedModel]) -> list[StudyModel]:
     """The chosen points of methods with random masks, under the other mask seeds."""
-    points = [(method, chosen[method].subject.weight) for method in jobs.plan.random_methods]
+    points = [(method, chosen[method].model.weight) for method in jobs.plan.random_methods]
     return [
         jobs.merge_point(method, weight, mask_seed)
         for method, weight in points
