@@ -7,7 +7,7 @@ from functools import cached_property
 
 from src.stages.job import Job, compose_job
 from src.stages.places import is_published
-from src.stages.study.plan import SMALL_BENCHMARK, StudyPlan, StudyModel
+from src.stages.study.plan import SMALL_BENCHMARK, StudyModel, StudyPlan
 from src.stages.train.names import run_directory
 
 

@@ -15,9 +15,9 @@ from src.stages.build import build
 from src.stages.diagnose import diagnose
 from src.stages.job import Job
 from src.stages.study.dry_run import command_lines
-from src.stages.study.execute import ScoredModel, TrainedModel, StudyRuns, drawn_scores, item_scores
+from src.stages.study.execute import ScoredModel, StudyRuns, TrainedModel, drawn_scores, item_scores
 from src.stages.study.jobs import StudyJobs
-from src.stages.study.plan import StudyPlan, StudyModel
+from src.stages.study.plan import StudyModel, StudyPlan
 from src.stages.study.progress import StudyProgress
 from src.stages.study.report_input import benchmark_tasks, study_report
 from src.utils.progress import say
