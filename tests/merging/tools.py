@@ -11,10 +11,10 @@ import yaml
 
 from src.checkpoints import Checkpoint, write_checkpoint
 from src.merging import registry as methods
-from src.merging.backend.torch_ops import Ops
 from src.merging.engine.grid import Outcome, Point, merge_grid
 from src.merging.engine.outputs import ToFunction
 from src.merging.recipe import Recipe
+from src.merging.tensors.blocks import Ops
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "merge"
 SHAPES = {

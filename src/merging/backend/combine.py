@@ -6,8 +6,38 @@ Legend: K specialists, n elements.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
+
+from src.merging.tensors.blocks import Block, BlockFunction
+
+
+@dataclass(frozen=True)
+class Combination:
+    """`combine` of K sparsified task vectors; the compiled engine takes all points with the same parts together."""
+
+    parts: tuple[BlockFunction, ...]
+    weights: tuple[float, ...]
+    consensus: bool
+    normalize: bool
+    lambda_: float
+
+    def __call__(self, block: Block) -> torch.Tensor:
+        """The merged task vector of a block."""
+        return combine([part(block) for part in self.parts], self.weights, self.consensus, self.normalize, self.lambda_)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """`weighted_mean` of K specialists; the compiled engine takes all points together."""
+
+    weights: tuple[float, ...]
+    normalize: bool
+
+    def __call__(self, block: Block) -> torch.Tensor:
+        """The merged weights of a block."""
+        return weighted_mean([block.specialist(k) for k in range(len(self.weights))], self.weights, self.normalize)
 
 
 def combine(

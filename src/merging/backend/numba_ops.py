@@ -1,9 +1,9 @@
-"""The arithmetic of ops.py compiled with numba, for CPU tensors; equal to it to the last bit."""
+"""The arithmetic of torch_ops.py compiled with numba, for CPU tensors; equal to it to the last bit."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,14 +13,10 @@ import torch
 from src.merging.backend import numba_deltas as delta_kernels
 from src.merging.backend import numba_kernels as kernels
 from src.merging.backend import numba_ranks as rank_kernels
-from src.merging.backend.combine import total_weight
+from src.merging.backend.combine import Combination, Mean, total_weight
 from src.merging.backend.della_probabilities import rank_probabilities
-from src.merging.backend.merge_blocks import Emission, Emitter, PlainEmitter
-from src.merging.backend.torch_ops import Values
-from src.merging.engine.point import PointRun
-from src.merging.methods.rule import BlockMerge
-from src.merging.methods.task_vectors import Combination, Mean
-from src.merging.tensors.blocks import Block, Delta, Stack
+from src.merging.backend.torch_ops import PointMerger
+from src.merging.tensors.blocks import Block, BlockFunction, BlockMerger, BlockResult, Delta, PointMerge, Stack
 from src.merging.tensors.reductions import UNIT
 
 LEVELS = ((20, 11), (10, 10), (0, 10))  # shift and number of the bits that each pass of a selection looks at
@@ -88,7 +84,7 @@ class FusedOps:
         kernels.keep_masked(delta.numpy(), mask[start // 8 :], np.float32(scale), out.numpy())
 
     def order_statistics(
-        self, stack: Stack, key: Any, values: Sequence[Values], positions: Sequence[int]
+        self, stack: Stack, key: Any, values: Sequence[BlockFunction], positions: Sequence[int]
     ) -> list[list[float]]:
         """See `Ops`: three passes that each narrow the place of a position down to one bucket of a histogram."""
         prefixes = {(k, position): 0 for k in range(len(values)) for position in positions}
@@ -107,7 +103,7 @@ class FusedOps:
         return [[magnitudes[k, position] for position in positions] for k in range(len(values))]
 
     def _histograms(
-        self, stack: Stack, values: Sequence[Values], shift: int, width: int, wanted: Sequence[tuple[int, int]]
+        self, stack: Stack, values: Sequence[BlockFunction], shift: int, width: int, wanted: Sequence[tuple[int, int]]
     ) -> dict[tuple[int, int], np.ndarray]:
         """Of each wanted (index of values, prefix) the histogram of the next bits."""
 
@@ -138,50 +134,44 @@ class FusedOps:
         stack.map_rows(draw)
         return packed
 
-    def emitters(
-        self, name: str, merges: Mapping[PointRun, BlockMerge], factors: Mapping[PointRun, float]
-    ) -> list[Emitter]:
-        """See `Ops`: points that combine the same parts are emitted together."""
-        groups: dict[Any, dict[PointRun, Any]] = {}
-        for run, merge in merges.items():
-            groups.setdefault(_group(run, merge), {})[run] = merge
-        return [self._emitter(name, group, factors) for group in groups.values()]
+    def block_mergers(self, points: Sequence[PointMerge]) -> list[BlockMerger]:
+        """See `Ops`: points that combine the same parts are merged together."""
+        groups: dict[Any, list[PointMerge]] = {}
+        for point in points:
+            groups.setdefault(_group(point), []).append(point)
+        return [self._merger(group) for group in groups.values()]
 
-    def _emitter(self, name: str, group: dict[PointRun, Any], factors: Mapping[PointRun, float]) -> Emitter:
-        first, merge = next(iter(group.items()))
-        if isinstance(merge, (Combination, Mean)):
-            return FusedEmitter(name, group, [factors.get(run, 1.0) for run in group], self)
-        return PlainEmitter(first, merge, factors.get(first, 1.0), self)
+    def _merger(self, group: Sequence[PointMerge]) -> BlockMerger:
+        if isinstance(group[0].merge, (Combination, Mean)):
+            return GroupMerger(group, self)
+        return PointMerger(group[0], self)
 
 
-class FusedEmitter:
-    """All points that combine the same parts in the same way.
+class GroupMerger:
+    """Merges the blocks of all points that combine the same parts in the same way.
 
     Args:
-        name: Tensor name.
-        group: Points and what they do, all `Combination` or all `Mean`.
-        factors: Norm-matching factor of each.
+        points: All `Combination` or all `Mean`.
         ops: Provides memory.
     """
 
-    def __init__(self, name: str, group: Mapping[PointRun, Any], factors: Sequence[float], ops: FusedOps) -> None:
-        self._name = name
-        self._runs = list(group)
-        self._merges = list(group.values())
+    def __init__(self, points: Sequence[PointMerge], ops: FusedOps) -> None:
+        self._points = points
+        self._merges: list[Any] = [point.merge for point in points]
         self._ops = ops
         self._weights = np.array([merge.weights for merge in self._merges], np.float32)
         self._normalize = np.array([merge.normalize for merge in self._merges])
         self._totals = np.array([total_weight(m.weights) if m.normalize else 1.0 for m in self._merges], np.float32)
-        self._factors = np.array(factors, np.float32)
+        self._factors = np.array([point.factor for point in points], np.float32)
 
-    def __call__(self, block: Block) -> Iterator[Emission]:
-        """See `Emitter`."""
+    def __call__(self, block: Block) -> Iterator[BlockResult]:
+        """See `BlockMerger`."""
         size = block.stop - block.start
-        out = self._ops.array("out", (len(self._runs), size), np.float32)
-        sums = self._ops.array("sums", (len(self._runs), -(-size // UNIT)), np.float64)
+        out = self._ops.array("out", (len(self._points), size), np.float32)
+        sums = self._ops.array("sums", (len(self._points), -(-size // UNIT)), np.float64)
         self._merge(block, out, sums)
-        for run, values, squares in zip(self._runs, out, sums, strict=True):
-            yield run, self._cast(run, values), squares.tolist()
+        for point, values, squares in zip(self._points, out, sums, strict=True):
+            yield BlockResult(point.index, self._cast(values, point.output_dtype), squares.tolist())
 
     def _merge(self, block: Block, out: np.ndarray, sums: np.ndarray) -> None:
         merge = self._merges[0]
@@ -201,8 +191,9 @@ class FusedEmitter:
             row[:] = part.numpy()
         return stacked
 
-    def _cast(self, run: PointRun, values: np.ndarray) -> torch.Tensor:
-        if run.output_dtype(self._name) is not torch.bfloat16:
+    def _cast(self, values: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+        """Round to bfloat16 here, while the values are in the cache; other dtypes are cast where they are written."""
+        if dtype is not torch.bfloat16:
             return torch.from_numpy(values)
         rounded = self._ops.array("rounded", values.shape, np.uint16)
         kernels.round_bfloat16(values.view(np.uint32), rounded)
@@ -217,7 +208,8 @@ def _stored(block: Block, parent: int) -> np.ndarray:
     return (block.base if parent == 0 else block.specialist(parent - 1)).numpy()
 
 
-def _group(run: PointRun, merge: BlockMerge) -> Any:
+def _group(point: PointMerge) -> Any:
+    merge = point.merge
     if isinstance(merge, Combination):
         return "combination", tuple(id(part) for part in merge.parts), merge.consensus
-    return "mean" if isinstance(merge, Mean) else run
+    return "mean" if isinstance(merge, Mean) else point.index

@@ -1,96 +1,20 @@
 """The arithmetic that touches every element, in plain torch: it runs wherever torch does.
 
-`FusedOps` (fused.py) does the same compiled, with the same result to the last bit.
+`FusedOps` (numba_ops.py) does the same compiled, with the same result to the last bit.
 """
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import torch
 
 from src.merging.backend.counter_rng import uniform
 from src.merging.backend.della_probabilities import keep_probabilities
-from src.merging.backend.merge_blocks import Emitter, PlainEmitter
+from src.merging.tensors.blocks import Block, BlockFunction, BlockMerger, BlockResult, Ops, PointMerge, Stack
 from src.merging.tensors.reductions import folded
-
-if TYPE_CHECKING:
-    from src.merging.engine.point import PointRun
-    from src.merging.methods.rule import BlockMerge
-    from src.merging.tensors.blocks import Block, Stack
-
-Values = Callable[["Block"], torch.Tensor]
-WORTH_COMPILING = 50_000_000  # elements times points; below it loading the compiler takes longer than it saves
-
-
-class Ops(Protocol):
-    """Element-wise arithmetic on blocks. All tensors are one-dimensional and float32."""
-
-    block: int
-    """Elements of a block, a multiple of 4,096; results do not depend on it."""
-
-    def buffer(self, key: Any, size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        """Memory for one result of a block."""
-        ...
-
-    def widen(self, stored: torch.Tensor, out: torch.Tensor) -> None:
-        """out = stored, in float32."""
-        ...
-
-    def subtract(self, left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
-        """out = left - right."""
-        ...
-
-    def fold(self, values: torch.Tensor, power: int) -> list[float]:
-        """See `folded`."""
-        ...
-
-    def survey(self, block: Block, index: int) -> tuple[list[float], list[float]]:
-        """`folded` of specialist `index`'s task vector with powers 1 and 2."""
-        ...
-
-    def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> None:
-        """delta where low <= |delta| <= high, else 0; times scale."""
-        ...
-
-    def keep_drawn(
-        self, delta: torch.Tensor, seed: int, start: int, density: float, scale: float, out: torch.Tensor
-    ) -> None:
-        """delta where the draw of its position is below density, else 0; times scale."""
-        ...
-
-    def keep_masked(self, delta: torch.Tensor, mask: Any, start: int, scale: float, out: torch.Tensor) -> None:
-        """delta where `mask` (from `rank_mask`) is set, else 0; times scale."""
-        ...
-
-    def order_statistics(
-        self, stack: Stack, key: Any, values: Sequence[Values], positions: Sequence[int]
-    ) -> list[list[float]]:
-        """The magnitudes with so many smaller ones before them, by selection instead of sorting.
-
-        Args:
-            stack: The tensor.
-            key: Names the values; what is counted under a key is counted once.
-            values: Of a block; several, to be looked at in the same passes.
-            positions: Places in ascending order.
-
-        Returns:
-            For each of `values` a magnitude a position.
-        """
-        ...
-
-    def rank_masks(self, stack: Stack, seeds: Sequence[int], density: float, epsilon: float) -> list[Any]:
-        """MagPrune's mask of every specialist's whole tensor, drawn from its seed; undefined where the delta is 0."""
-        ...
-
-    def emitters(
-        self, name: str, merges: Mapping[PointRun, BlockMerge], factors: Mapping[PointRun, float]
-    ) -> list[Emitter]:
-        """What turns a block of tensor `name` into the values of all points."""
-        ...
 
 
 class PlainOps:
@@ -140,7 +64,7 @@ class PlainOps:
         torch.mul(delta, mask[start : start + delta.numel()], out=out).mul_(scale)
 
     def order_statistics(
-        self, stack: Stack, key: Any, values: Sequence[Values], positions: Sequence[int]
+        self, stack: Stack, key: Any, values: Sequence[BlockFunction], positions: Sequence[int]
     ) -> list[list[float]]:
         """See `Ops`."""
         found = []
@@ -159,22 +83,30 @@ class PlainOps:
         masks = [partial(mask, index=index, seed=seed) for index, seed in enumerate(seeds)]
         return [torch.cat(stack.map_rows(one)) for one in masks]
 
-    def emitters(
-        self, name: str, merges: Mapping[PointRun, BlockMerge], factors: Mapping[PointRun, float]
-    ) -> list[Emitter]:
+    def block_mergers(self, points: Sequence[PointMerge]) -> list[BlockMerger]:
         """See `Ops`."""
-        return [PlainEmitter(run, merge, factors.get(run, 1.0), self) for run, merge in merges.items()]
+        return [PointMerger(point, self) for point in points]
 
 
-def choose_ops(work: int, device: torch.device) -> Ops:
-    """The arithmetic for `work` (elements times points): compiled where numba is installed and worth loading.
+class PointMerger:
+    """Merges the blocks of one point, whatever its rule.
 
-    Results are the same to the last bit either way.
+    Args:
+        point: The point.
+        ops: The arithmetic.
     """
-    if device.type != "cpu":
-        return PlainOps(block=1 << 24)  # few large kernels, as a GPU likes them
-    if work < WORTH_COMPILING or importlib.util.find_spec("numba") is None:
-        return PlainOps()
-    from src.merging.backend.numba_ops import FusedOps
 
-    return FusedOps()
+    def __init__(self, point: PointMerge, ops: Ops) -> None:
+        self._point = point
+        self._ops = ops
+
+    def __call__(self, block: Block) -> Iterator[BlockResult]:
+        """See `BlockMerger`."""
+        point = self._point
+        merged = point.merge(block)
+        delta = merged - block.base if point.returns_weights else merged
+        if point.factor != 1:
+            delta = delta * point.factor
+        exact = point.returns_weights and point.factor == 1  # base + (weights - base) would round twice
+        values = merged if exact else block.base + delta
+        yield BlockResult(point.index, values, self._ops.fold(delta, 2))

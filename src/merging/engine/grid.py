@@ -6,30 +6,31 @@ Arithmetic is float32 with one cast on write; nothing depends on the order of te
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from src.merging.backend.torch_ops import Ops, choose_ops
+from src.merging.backend.torch_ops import PlainOps
 from src.merging.engine.check_parents import check_excludes, check_parents
 from src.merging.engine.check_same_base import check_kinship
 from src.merging.engine.outputs import Sink
 from src.merging.engine.point import PointRun
 from src.merging.engine.strength import LayerStrength
-from src.merging.methods.rule import BlockMerge
 from src.merging.recipe import Recipe
-from src.merging.tensors.blocks import Block, Stack
+from src.merging.tensors.blocks import Block, BlockResult, Ops, PointMerge, Stack
 from src.merging.tensors.parent import Parent
 from src.merging.tensors.reading import Held, open_stack
 from src.merging.tensors.vocabulary import Aligned, align_vocabulary
 from src.utils.errors import UserError
 from src.utils.progress import track
 
+WORTH_COMPILING = 50_000_000  # elements times points; below it loading the compiler takes longer than it saves
 GPU_THREADS = 2  # one block is handed over while the next is computed; each holds memory on the device
 
 
@@ -141,44 +142,60 @@ def one_pass(
 
 
 def merge_tensor(stack: Stack, runs: Sequence[PointRun]) -> None:
-    """Emit one tensor of all points; one that holds no floating-point numbers is copied."""
+    """Merge one tensor at all points; one that holds no floating-point numbers is copied."""
     if not runs[0].is_floating(stack.name):
         for run in runs:
             run.copy(stack)
         return
-    merges = {run: merge for run in runs if (merge := run.fit(stack)) is not None}
-    matched = {run: merge for run, merge in merges.items() if run.recipe.match_norm}
-    factors: dict[PointRun, float] = {}
-    if matched:
-        norms = emit(stack, matched, {}, write=False)
-        factors = {run: run.matching_factor(stack, norm) for run, norm in norms.items()}
-    for run, norm in emit(stack, merges, factors, write=True).items():
-        run.done(stack, norm)
+    points = [point for index, run in enumerate(runs) if (point := run.point_merge(stack, index)) is not None]
+    unmatched = [point for point in points if runs[point.index].recipe.match_norm]
+    if unmatched:  # a first pass finds the norms that the factors correct
+        norms = merge_blocks(stack, unmatched, lambda block, result: None)
+        factors = {index: runs[index].matching_factor(stack, norm) for index, norm in norms.items()}
+        points = [replace(point, factor=factors.get(point.index, 1.0)) for point in points]
+
+    def write(block: Block, result: BlockResult) -> None:
+        runs[result.index].write(stack.name, block.start, result.values)
+
+    for index, norm in merge_blocks(stack, points, write).items():
+        runs[index].done(stack, norm)
 
 
-def emit(
-    stack: Stack, merges: Mapping[PointRun, BlockMerge], factors: Mapping[PointRun, float], write: bool
-) -> dict[PointRun, float]:
-    """Merge block by block; returns the Frobenius norm of every point's merged delta.
+def merge_blocks(
+    stack: Stack, points: Sequence[PointMerge], receive: Callable[[Block, BlockResult], None]
+) -> dict[int, float]:
+    """Merge block by block; returns the Frobenius norm of every point's merged delta, by its index.
 
     Args:
         stack: The tensor.
-        merges: What each point does to a block.
-        factors: Factor on the merged delta, where a point has one.
-        write: Hand the blocks over.
+        points: What to make of it.
+        receive: Called with every merged block, from several threads.
     """
-    emitters = stack.ops.emitters(stack.name, merges, factors)
+    mergers = stack.ops.block_mergers(points)
 
-    def work(block: Block) -> list[tuple[PointRun, list[float]]]:
+    def work(block: Block) -> list[tuple[int, list[float]]]:
         sums = []
-        for emitter in emitters:
-            for run, values, squares in emitter(block):
-                sums.append((run, squares))
-                if write:
-                    run.write(stack.name, block.start, values)
+        for merger in mergers:
+            for result in merger(block):
+                sums.append((result.index, result.squares))
+                receive(block, result)
         return sums
 
-    totals: dict[PointRun, list[float]] = {run: [] for run in merges}
-    for run, squares in itertools.chain.from_iterable(stack.map(work)):
-        totals[run] += squares
-    return {run: math.sqrt(math.fsum(parts)) for run, parts in totals.items()}
+    totals: dict[int, list[float]] = {point.index: [] for point in points}
+    for index, squares in itertools.chain.from_iterable(stack.map(work)):
+        totals[index] += squares
+    return {index: math.sqrt(math.fsum(parts)) for index, parts in totals.items()}
+
+
+def choose_ops(work: int, device: torch.device) -> Ops:
+    """The arithmetic for `work` (elements times points): compiled where numba is installed and worth loading.
+
+    Results are the same to the last bit either way.
+    """
+    if device.type != "cpu":
+        return PlainOps(block=1 << 24)  # few large kernels, as a GPU likes them
+    if work < WORTH_COMPILING or importlib.util.find_spec("numba") is None:
+        return PlainOps()
+    from src.merging.backend.numba_ops import FusedOps
+
+    return FusedOps()

@@ -11,9 +11,8 @@ import torch
 from src.checkpoints import TensorInfo
 from src.merging.engine.outputs import Receiver, Sink
 from src.merging.engine.strength import LayerStrength, Norms, strength_by_layer
-from src.merging.methods.rule import BlockMerge
 from src.merging.recipe import Recipe
-from src.merging.tensors.blocks import Block, Stack
+from src.merging.tensors.blocks import Block, BlockFunction, PointMerge, Stack
 from src.merging.tensors.parent import Parent
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
@@ -60,16 +59,23 @@ class PointRun:
         """Dtype in which a tensor is handed over."""
         return self._table[name].dtype
 
-    def fit(self, stack: Stack) -> BlockMerge | None:
-        """What to do with every block of a tensor; None where the method cannot, and the point fails."""
-        if self.recipe.excludes(stack.name):
-            return self._base_values
-        try:
-            return self.recipe.rule.fit(stack, self._weights)
-        except UserError as error:
-            self.error = error
-            self.close()
-            return None
+    def point_merge(self, stack: Stack, index: int) -> PointMerge | None:
+        """The merge of one tensor; None where the method cannot do it, and the point fails.
+
+        Args:
+            stack: The tensor.
+            index: Of the point in its grid.
+        """
+        rule = self.recipe.rule
+        merge: BlockFunction = self._base_values
+        if not self.recipe.excludes(stack.name):
+            try:
+                merge = rule.fit(stack, self._weights)
+            except UserError as error:
+                self.error = error
+                self.close()
+                return None
+        return PointMerge(index, merge, rule.on_weights, self.output_dtype(stack.name))
 
     def _base_values(self, block: Block) -> torch.Tensor:
         return block.base if self.recipe.rule.on_weights else torch.zeros_like(block.base)

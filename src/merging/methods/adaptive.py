@@ -28,9 +28,8 @@ from dataclasses import dataclass
 import torch
 
 from src.merging.methods.params import number
-from src.merging.methods.rule import BlockMerge
 from src.merging.methods.spherical import combination
-from src.merging.tensors.blocks import Block, Stack
+from src.merging.tensors.blocks import Block, BlockFunction, Stack
 from src.merging.tensors.reductions import folded_product
 
 
@@ -54,7 +53,7 @@ class Adaptive:
         number("sharpness", self.sharpness, 0.0, 8.0)
         number("lambda", self.lambda_)
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
         """See `Rule.fit`; the weights say how much each task's harm counts."""
         moments = stack.once(("moments", self.sharpness), lambda: importance_moments(stack, self.sharpness))
         found = adaptive_coefficients(moments, torch.tensor(weights, dtype=torch.float64))

@@ -14,8 +14,7 @@ import torch
 
 from src.merging.backend.combine import add_up
 from src.merging.methods.params import number
-from src.merging.methods.rule import BlockMerge
-from src.merging.tensors.blocks import Block, Stack
+from src.merging.tensors.blocks import Block, BlockFunction, Stack
 from src.merging.tensors.reductions import folded
 from src.utils.errors import UserError
 
@@ -41,7 +40,7 @@ class Sce:
         if number("select", self.select, 0.0, 1.0) == 0:
             raise UserError("merge.select must be above 0: at 0 the merge is the base")
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
         """See `Rule.fit`."""
         count = len(weights)
         limit = self._limit(stack)
@@ -100,7 +99,7 @@ class ConsensusMasks:
         number("agree", self.agree, 0)
         number("lambda", self.lambda_)
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
         """See `Rule.fit`."""
         if self.agree > len(weights):
             raise UserError(f"merge.agree={self.agree} asks more tasks to agree than the {len(weights)} there are")

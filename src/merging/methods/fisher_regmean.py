@@ -14,10 +14,9 @@ from pathlib import Path
 import torch
 
 from src.checkpoints import Checkpoint
+from src.merging.backend.combine import Mean
 from src.merging.methods.params import flag, number
-from src.merging.methods.rule import BlockMerge
-from src.merging.methods.task_vectors import Mean
-from src.merging.tensors.blocks import Block, Stack
+from src.merging.tensors.blocks import Block, BlockFunction, Stack
 from src.merging.tensors.reductions import folded
 from src.utils.errors import UserError
 
@@ -88,7 +87,7 @@ class Fisher:
     def __post_init__(self) -> None:
         flag("equalize", self.equalize)
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
         """See `Rule.fit`."""
         if not self.statistics.have(stack, stack.shape):
             return Mean(tuple(weights), normalize=True)
@@ -142,7 +141,7 @@ class RegMean:
     def __post_init__(self) -> None:
         number("alpha", self.alpha, 0.0, 1.0)
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
         """See `Rule.fit`."""
         if len(stack.shape) != 2 or not self.statistics.have(stack, (stack.row, stack.row)):
             return Mean(tuple(weights), normalize=True)

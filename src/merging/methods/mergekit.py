@@ -14,8 +14,7 @@ from typing import Any
 import torch
 
 from src.merging.methods.params import number
-from src.merging.methods.rule import BlockMerge
-from src.merging.tensors.blocks import Stack
+from src.merging.tensors.blocks import BlockFunction, Stack
 from src.utils.errors import UserError, unknown_choice
 from src.utils.seeding import derive_seed
 
@@ -59,7 +58,7 @@ class Mergekit:
         if not isinstance(self.parameters, Mapping):
             raise UserError(f"merge.parameters must map names to values, as in {{t: 0.5}}, got {self.parameters!r}")
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
         """See `Rule.fit`."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the libraries that mergekit imports

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
-import torch
-
-from src.merging.tensors.blocks import Block, Stack
-
-BlockMerge = Callable[[Block], torch.Tensor]
+from src.merging.tensors.blocks import BlockFunction, Stack
 
 
 class Rule(Protocol):
@@ -20,7 +16,7 @@ class Rule(Protocol):
         """True: the rule returns merged weights; False: a delta that is added to the base."""
         ...
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
         """Prepare the merge of one tensor.
 
         Args:

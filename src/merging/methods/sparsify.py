@@ -20,15 +20,12 @@ from src.merging.backend.counter_rng import stream_seed
 from src.merging.backend.della_probabilities import keep_probabilities
 from src.merging.backend.torch_ops import PlainOps
 from src.merging.methods.params import choice, number
-from src.merging.tensors.blocks import Block, Delta, Stack
+from src.merging.tensors.blocks import Block, BlockFunction, Delta, Stack
 from src.utils.errors import UserError
 
 KINDS = ("none", "magnitude", "outliers", "bernoulli", "magprune")
 RESCALES = ("none", "l1", "density")
 TINY = 1e-7  # a delta whose absolute sum is below this is not rescaled
-
-Part = Callable[[Block], torch.Tensor]
-"""One specialist's sparsified task vector in a block, float32."""
 
 Keeper = Callable[[Block, float, torch.Tensor], object]
 """Writes the kept elements of a block, times a factor, into a tensor."""
@@ -73,7 +70,7 @@ class Sparsity:
             )
 
 
-def fit_sparsity(stack: Stack, sparsity: Sparsity) -> tuple[Part, ...]:
+def fit_sparsity(stack: Stack, sparsity: Sparsity) -> tuple[BlockFunction, ...]:
     """Prepare the sparsifier for a tensor of all K specialists together, so that each pass over it serves all of them.
 
     All points that ask for it share the parts.
@@ -101,7 +98,7 @@ def sparsify(delta: torch.Tensor, sparsity: Sparsity, tensor: str = "", speciali
         return torch.cat(stack.map(lambda block: part(block).clone())).reshape(delta.shape)
 
 
-def _fit(stack: Stack, sparsity: Sparsity) -> tuple[Part, ...]:
+def _fit(stack: Stack, sparsity: Sparsity) -> tuple[BlockFunction, ...]:
     keepers = _KEEPERS[sparsity.kind](stack, sparsity)
     scales = [1.0] * len(keepers)
     if sparsity.rescale == "l1":
@@ -112,7 +109,7 @@ def _fit(stack: Stack, sparsity: Sparsity) -> tuple[Part, ...]:
     return tuple(_part(("sparse", k, sparsity), keep, scale) for k, (keep, scale) in pairs)
 
 
-def _part(key: Any, keep: Keeper, scale: float) -> Part:
+def _part(key: Any, keep: Keeper, scale: float) -> BlockFunction:
     return lambda block: block.once(key, lambda out: keep(block, scale, out))
 
 

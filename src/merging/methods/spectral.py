@@ -6,17 +6,17 @@ multiplied by K times their coefficient first, so equal coefficients are the pub
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from src.merging.backend.combine import add_up
-from src.merging.engine.strength import layer_of
 from src.merging.methods.params import number
-from src.merging.methods.rule import BlockMerge
-from src.merging.tensors.blocks import Stack
+from src.merging.tensors.blocks import BlockFunction, Stack
 
+IN_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.\d+\.")
 NULL = 1e-6  # of the largest singular value: what is smaller is rounding
 
 
@@ -39,9 +39,9 @@ class Spectral:
     def __post_init__(self) -> None:
         number("lambda", self.lambda_)
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
         """See `Rule.fit`."""
-        if len(stack.shape) != 2 or not layer_of(stack.name).isdigit():
+        if len(stack.shape) != 2 or not IN_LAYER.search(stack.name):
             return lambda block: add_up([block.delta(k) * w for k, w in enumerate(weights)])
         merge = tsv_merge if self.kind == "tsv" else iso_merge
         deltas = [stack.delta(k) * (weight * len(weights)) for k, weight in enumerate(weights)]

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 
 import torch
 
-from src.merging.backend.combine import add_up
+from src.merging.backend.combine import Combination, Mean, add_up
 from src.merging.methods.params import choice, flag, number
-from src.merging.methods.rule import BlockMerge
 from src.merging.methods.sparsify import Sparsity, fit_sparsity
-from src.merging.methods.task_vectors import Combination, Mean
-from src.merging.tensors.blocks import Block, Stack
+from src.merging.tensors.blocks import Block, BlockFunction, Stack
 from src.merging.tensors.reductions import folded_product, tree_sum
 from src.utils.errors import UserError
 
@@ -53,7 +51,7 @@ class Slerp:
         """See `Rule`."""
         return self.space == "weights"
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
         """See `Rule.fit`."""
         if len(weights) != 2:
             raise UserError(f"slerp takes two specialists, got {len(weights)}: use merge=karcher for more")
@@ -90,7 +88,7 @@ class Karcher:
         """See `Rule`."""
         return self.space == "weights"
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
         """See `Rule.fit`."""
         total = sum(weights)
         if not total > 0 or min(weights) < 0:
@@ -117,7 +115,7 @@ class ModelStock:
     def __post_init__(self) -> None:
         flag("by_row", self.by_row)
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
         """See `Rule.fit`."""
         if len(weights) < 2:
             raise UserError("merge=model_stock compares specialists: name at least two")
@@ -206,7 +204,7 @@ def karcher_coefficients(grams: torch.Tensor, shares: torch.Tensor, max_iter: in
     return mean * units * (shares * norms).sum()
 
 
-def combination(stack: Stack, coefficients: torch.Tensor, on_weights: bool) -> BlockMerge:
+def combination(stack: Stack, coefficients: torch.Tensor, on_weights: bool) -> BlockFunction:
     """Combine tensors by (1, K) factors, or rows by (R, K)."""
     if coefficients.shape[0] == 1:
         factors = tuple(coefficients[0].tolist())

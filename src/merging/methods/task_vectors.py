@@ -5,40 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
-from src.merging.backend.combine import combine, weighted_mean
+from src.merging.backend.combine import Combination, Mean
 from src.merging.methods.params import flag, number
-from src.merging.methods.rule import BlockMerge
-from src.merging.methods.sparsify import Part, Sparsity, fit_sparsity
-from src.merging.tensors.blocks import Block, Stack
-
-
-@dataclass(frozen=True)
-class Combination:
-    """`combine` of K sparsified task vectors; the compiled engine takes all points with the same parts together."""
-
-    parts: tuple[Part, ...]
-    weights: tuple[float, ...]
-    consensus: bool
-    normalize: bool
-    lambda_: float
-
-    def __call__(self, block: Block) -> torch.Tensor:
-        """The merged task vector of a block."""
-        return combine([part(block) for part in self.parts], self.weights, self.consensus, self.normalize, self.lambda_)
-
-
-@dataclass(frozen=True)
-class Mean:
-    """`weighted_mean` of K specialists; the compiled engine takes all points together."""
-
-    weights: tuple[float, ...]
-    normalize: bool
-
-    def __call__(self, block: Block) -> torch.Tensor:
-        """The merged weights of a block."""
-        return weighted_mean([block.specialist(k) for k in range(len(self.weights))], self.weights, self.normalize)
+from src.merging.methods.sparsify import Sparsity, fit_sparsity
+from src.merging.tensors.blocks import BlockFunction, Stack
 
 
 @dataclass(frozen=True)
@@ -65,7 +35,7 @@ class TaskVectors:
         flag("normalize", self.normalize)
         number("lambda", self.lambda_)
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
         """See `Rule.fit`."""
         parts = fit_sparsity(stack, self.sparsity)
         return Combination(parts, tuple(weights), self.consensus, self.normalize, self.lambda_)
@@ -88,6 +58,6 @@ class WeightedMean:
     def __post_init__(self) -> None:
         flag("normalize", self.normalize)
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockMerge:
+    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
         """See `Rule.fit`."""
         return Mean(tuple(weights), self.normalize)

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
 from src.merging.tensors.reductions import UNIT
 from src.utils.errors import UserError
-
-if TYPE_CHECKING:
-    from src.merging.backend.torch_ops import Ops
 
 T = TypeVar("T")
 ROW_BLOCK = 1 << 18  # elements of a block of whole rows, or eight rows where those are longer
@@ -97,6 +94,117 @@ class Delta:
 
     def __call__(self, block: Block) -> torch.Tensor:
         return block.delta(self.index)
+
+
+BlockFunction = Callable[[Block], torch.Tensor]
+"""Makes float32 values (n,) of a block: a task vector, the kept part of one, merged weights. Thread-safe."""
+
+
+@dataclass(frozen=True)
+class PointMerge:
+    """The merge of one tensor at one grid point.
+
+    Args:
+        index: Of the point in its grid.
+        merge: Makes merged weights or a merged delta of a block.
+        returns_weights: Whether `merge` makes weights; otherwise a delta, which is added to the base.
+        output_dtype: Dtype of the merged tensor.
+        factor: Factor on the merged delta.
+    """
+
+    index: int
+    merge: BlockFunction
+    returns_weights: bool
+    output_dtype: torch.dtype
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class BlockResult:
+    """Merged weights of one block at one grid point.
+
+    Args:
+        index: Of the point in its grid.
+        values: Merged weights, float32 or already in the output dtype.
+        squares: Partial sums of the squared merged delta, to be added exactly.
+    """
+
+    index: int
+    values: torch.Tensor
+    squares: list[float]
+
+
+class BlockMerger(Protocol):
+    """Merges a block for one or more points."""
+
+    def __call__(self, block: Block) -> Iterator[BlockResult]:
+        """One result per point; its values are in memory that the next one may reuse."""
+        ...
+
+
+class Ops(Protocol):
+    """Element-wise arithmetic on blocks. All tensors are one-dimensional and float32."""
+
+    block: int
+    """Elements of a block, a multiple of 4,096; results do not depend on it."""
+
+    def buffer(self, key: Any, size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        """Memory for one result of a block."""
+        ...
+
+    def widen(self, stored: torch.Tensor, out: torch.Tensor) -> None:
+        """out = stored, in float32."""
+        ...
+
+    def subtract(self, left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
+        """out = left - right."""
+        ...
+
+    def fold(self, values: torch.Tensor, power: int) -> list[float]:
+        """See `folded`."""
+        ...
+
+    def survey(self, block: Block, index: int) -> tuple[list[float], list[float]]:
+        """`folded` of specialist `index`'s task vector with powers 1 and 2."""
+        ...
+
+    def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> None:
+        """delta where low <= |delta| <= high, else 0; times scale."""
+        ...
+
+    def keep_drawn(
+        self, delta: torch.Tensor, seed: int, start: int, density: float, scale: float, out: torch.Tensor
+    ) -> None:
+        """delta where the draw of its position is below density, else 0; times scale."""
+        ...
+
+    def keep_masked(self, delta: torch.Tensor, mask: Any, start: int, scale: float, out: torch.Tensor) -> None:
+        """delta where `mask` (from `rank_mask`) is set, else 0; times scale."""
+        ...
+
+    def order_statistics(
+        self, stack: Stack, key: Any, values: Sequence[BlockFunction], positions: Sequence[int]
+    ) -> list[list[float]]:
+        """The magnitudes with so many smaller ones before them, by selection instead of sorting.
+
+        Args:
+            stack: The tensor.
+            key: Names the values; what is counted under a key is counted once.
+            values: Of a block; several, to be looked at in the same passes.
+            positions: Places in ascending order.
+
+        Returns:
+            For each of `values` a magnitude a position.
+        """
+        ...
+
+    def rank_masks(self, stack: Stack, seeds: Sequence[int], density: float, epsilon: float) -> list[Any]:
+        """MagPrune's mask of every specialist's whole tensor, drawn from its seed; undefined where the delta is 0."""
+        ...
+
+    def block_mergers(self, points: Sequence[PointMerge]) -> list[BlockMerger]:
+        """Functions that together merge the blocks of one tensor for all points."""
+        ...
 
 
 class Stack:

@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from src.checkpoints import TensorInfo
-from src.merging.backend.torch_ops import Ops
-from src.merging.tensors.blocks import Memory, Read, Stack
+from src.merging.tensors.blocks import Memory, Ops, Read, Stack
 from src.merging.tensors.parent import Parent
 from src.utils.errors import UserError
 

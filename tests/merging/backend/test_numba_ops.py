@@ -12,7 +12,8 @@ import torch
 from src.merging.backend.counter_rng import uniform
 from src.merging.backend.della_probabilities import keep_probabilities
 from src.merging.backend.numba_ops import FusedOps
-from src.merging.backend.torch_ops import PlainOps, choose_ops
+from src.merging.backend.torch_ops import PlainOps
+from src.merging.engine.grid import choose_ops
 from src.merging.tensors.blocks import Delta, Stack
 from src.merging.tensors.reductions import UNIT, folded
 from tests.merging.tools import identical, merge_all, random_family, recipe, write_family
