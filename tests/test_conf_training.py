@@ -62,17 +62,17 @@ def test_unknown_keys_are_refused(group: str) -> None:
 
 
 @pytest.mark.parametrize("name", choices("task"))
-@pytest.mark.parametrize("world", ["pocket", "study"])
-def test_tasks(name: str, world: str) -> None:
+@pytest.mark.parametrize("data", ["pocket", "real"])
+def test_tasks(name: str, data: str) -> None:
     task = node("task", name)
     assert task.choice == name
     assert name.startswith(task.name)
-    assert task.benchmarks[world]
-    for source in task.sources[world].values():
-        assert source.user_prompt == task.user_prompt[world]
+    assert task.benchmarks[data]
+    for source in task.sources[data].values():
+        assert source.user_prompt == task.user_prompt[data]
         made = instantiate(source)
         assert made.task == task.name
-        if world == "pocket":
+        if data == "pocket":
             rows = made.examples("validation")
             assert {row.task for row in rows} == {task.name}
             assert all(row.prompt for row in rows)

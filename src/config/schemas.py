@@ -96,7 +96,7 @@ class StudyConfig(Common):
     """`study.py`."""
 
     study: Any = None  # conf/study
-    plan_only: bool = False  # true: print the command lines of all its runs, and run nothing
+    dry_run: bool = False  # true: print the command lines of all its runs, and run nothing
 
 
 def register_schemas() -> None:

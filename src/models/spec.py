@@ -12,7 +12,7 @@ from src.utils.errors import UserError, unknown_choice
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 INITS = ("pretrained", "random")
-WORLDS = ("pocket", "study")
+DATA = ("pocket", "real")
 ADAPTERS = ("lora", "qlora")
 
 
@@ -64,7 +64,7 @@ class ModelSpec:
 
     Args:
         name: Used in the names of run directories.
-        world: "pocket" or "study": which sources and benchmarks of a task belong to it.
+        data: "pocket" or "real": which sources and benchmarks of a task belong to it.
         path: Directory or Hugging Face name; None: the base is made by this repository (the pocket model).
         recipe: Defaults of its fine-tuning.
         tokenizer: Directory or Hugging Face name of its tokenizer; None: it lies with the weights.
@@ -86,7 +86,7 @@ class ModelSpec:
     """
 
     name: str
-    world: str
+    data: str
     path: str | None
     recipe: Recipe
     context_length: int
@@ -108,7 +108,7 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         for name, value, choices in (
-            ("model.world", self.world, WORLDS),
+            ("model.data", self.data, DATA),
             ("model.dtype", self.dtype, DTYPES),
             ("model.init", self.init, INITS),
             ("model.adapter", self.adapter, (*ADAPTERS, None)),

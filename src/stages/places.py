@@ -33,7 +33,7 @@ def trained_name(model: str, strategy: str, task: str | None, seed: int, extras:
 def model_label(model: DictConfig) -> str:
     """The model in names of run directories: `qwen7b`; for drawn weights `qwen7b-shrunk`, `-rehearsal`, `-random`."""
     if model.get("shrink"):
-        return f"{model.name}-{'rehearsal' if model.world == 'study' else 'shrunk'}"
+        return f"{model.name}-{'rehearsal' if model.data == 'real' else 'shrunk'}"
     return f"{model.name}-random" if model.get("init") == "random" else str(model.name)
 
 
@@ -147,7 +147,7 @@ def is_live_point(directory: Path) -> bool:
 def _train_line(cfg: DictConfig, *overrides: str) -> str:
     words = [] if cfg.model.name == "pocket" else [f"model={cfg.model.name}"]
     if cfg.model.get("shrink"):
-        words.append("debug=rehearse" if cfg.model.world == "study" else "debug=shrink")
+        words.append("debug=rehearse" if cfg.model.data == "real" else "debug=shrink")
     words += ["model.init=random"] if model_label(cfg.model).endswith("-random") else []
     words += [*overrides]
     words += [f"seed={cfg.seed}"] if cfg.seed else []

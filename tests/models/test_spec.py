@@ -10,13 +10,13 @@ from src.models import ModelSpec, Recipe, torch_dtype
 from src.utils.errors import UserError
 
 RECIPE = Recipe(learning_rate=1e-5, max_length=64, micro_batch=1, batch_size=1, epochs=1)
-SPEC = ModelSpec("m", "study", "org/name", RECIPE, context_length=64)
+SPEC = ModelSpec("m", "real", "org/name", RECIPE, context_length=64)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"world": "pockets"}, "unknown model.world 'pockets', did you mean 'pocket'"),
+        ({"data": "pockets"}, "unknown model.data 'pockets', did you mean 'pocket'"),
         ({"dtype": "bf16"}, "unknown model.dtype 'bf16'.*bfloat16"),
         ({"init": "zeros"}, "unknown model.init"),
         ({"adapter": "rank"}, "unknown model.adapter 'rank'.*lora, qlora"),

@@ -157,7 +157,7 @@ def _benchmark_nodes(cfg: DictConfig) -> dict[str, DictConfig]:
     if cfg.benchmark is not None:
         chosen = [cfg.benchmark]
     else:
-        names = [str(name) for task in cfg.tasks.values() for name in task.benchmarks[cfg.model.world]]
+        names = [str(name) for task in cfg.tasks.values() for name in task.benchmarks[cfg.model.data]]
         missing = [name for name in names if name not in cfg.benchmarks]
         if missing:
             raise unknown_choice("benchmark", missing[0], [str(name) for name in cfg.benchmarks])

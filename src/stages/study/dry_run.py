@@ -1,4 +1,4 @@
-"""All command lines of a study before any of them is run: `study.py plan_only=true`."""
+"""All command lines of a study before any of them is run: `study.py dry_run=true`."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ def command_lines(jobs: StudyJobs) -> list[str]:
     return [*_making([*jobs.trained, *grid]), *_scoring(jobs, grid)]
 
 
-def _making(subjects: list[StudyModel]) -> Iterator[str]:
-    for subject in subjects:
-        published = subject.kind == "base" and is_published(subject.job.cfg.model)
-        yield f"# the base is {_place(subject)}" if published else " ".join(subject.job.command)
+def _making(models: list[StudyModel]) -> Iterator[str]:
+    for model in models:
+        published = model.kind == "base" and is_published(model.job.cfg.model)
+        yield f"# the base is {_place(model)}" if published else " ".join(model.job.command)
 
 
 def _scoring(jobs: StudyJobs, grid: list[StudyModel]) -> Iterator[str]:
-    for split, subjects in (("validation", [*jobs.trained, *grid] if grid else []), ("test", jobs.trained)):
-        for subject in subjects:
-            yield " ".join(jobs.evaluation(subject, _place(subject), split).command)
-    for method in dict.fromkeys(subject.method for subject in grid):
-        first = next(subject for subject in grid if subject.method == method)
+    for split, models in (("validation", [*jobs.trained, *grid] if grid else []), ("test", jobs.trained)):
+        for model in models:
+            yield " ".join(jobs.evaluation(model, _place(model), split).command)
+    for method in dict.fromkeys(model.method for model in grid):
+        first = next(model for model in grid if model.method == method)
         line = " ".join(jobs.evaluation(first, "DIR", "test").command)
         yield f"# the point of {method} that is best on validation data: its line above without write=false; {line}"
     if grid:
         yield f"# the mixture and these points: {' '.join(jobs.diagnosis({'NAME': 'DIR'}).command)}"
 
 
-def _place(subject: StudyModel) -> str:
+def _place(model: StudyModel) -> str:
     """Where its checkpoint is, or will be."""
-    cfg = subject.job.cfg
-    if subject.kind == "merge":
-        return str(merge_directory(subject.job, build(cfg.merge)))
-    published = subject.kind == "base" and is_published(cfg.model)
-    return str(cfg.model.path) if published else str(run_directory(subject.job))
+    cfg = model.job.cfg
+    if model.kind == "merge":
+        return str(merge_directory(model.job, build(cfg.merge)))
+    published = model.kind == "base" and is_published(cfg.model)
+    return str(cfg.model.path) if published else str(run_directory(model.job))

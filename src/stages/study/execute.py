@@ -23,7 +23,7 @@ from src.utils.errors import UserError
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model of the study and its checkpoint."""
+    """A model of the study with its checkpoint."""
 
     model: StudyModel
     checkpoint: Path
@@ -50,7 +50,7 @@ class ScoredModel:
         }
 
     def scores(self, benchmark_tasks: dict[str, str]) -> pd.DataFrame:
-        """The score table with what the subject is."""
+        """The score table with the columns that say which model it is."""
         model = self.trained.model
         table = pd.read_csv(self.directory / "scores.csv")
         return table.assign(
@@ -78,24 +78,24 @@ class StudyRuns:
     def train_all(self) -> list[TrainedModel]:
         """Base, specialists and mixture."""
         made = []
-        for subject in self.jobs.trained:
-            with self.progress.step(subject.kind, f"training the {subject.name}"):
-                made.append(TrainedModel(subject, train(subject.job)))
+        for model in self.jobs.trained:
+            with self.progress.step(model.kind, f"training the {model.name}"):
+                made.append(TrainedModel(model, train(model.job)))
         return made
 
-    def merge_points(self, subjects: Sequence[StudyModel]) -> list[TrainedModel]:
+    def merge_points(self, models: Sequence[StudyModel]) -> list[TrainedModel]:
         """All merges in one pass.
 
         Raises:
             UserError: The first point that could not be made.
         """
-        with self.progress.step("merges", f"merging {len(subjects)} points"):
-            results = merge_all([subject.job for subject in subjects])
+        with self.progress.step("merges", f"merging {len(models)} points"):
+            results = merge_all([model.job for model in models])
         made = []
-        for subject, result in zip(subjects, results, strict=True):
+        for model, result in zip(models, results, strict=True):
             if isinstance(result, UserError):
                 raise result
-            made.append(TrainedModel(subject, result))
+            made.append(TrainedModel(model, result))
         return made
 
     def evaluate_all(self, made: Iterable[TrainedModel], split: str) -> list[ScoredModel]:
@@ -109,7 +109,7 @@ class StudyRuns:
 
 
 def item_scores(evaluated: Iterable[ScoredModel]) -> dict[str, Scores]:
-    """subject -> benchmark -> item scores; a subject with several mask seeds counts with the first."""
+    """model -> benchmark -> item scores; a model with several mask seeds counts with the first."""
     scores: dict[str, Scores] = {}
     for item in evaluated:
         scores.setdefault(item.trained.model.name, item.items())

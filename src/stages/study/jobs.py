@@ -46,11 +46,11 @@ class StudyJobs:
         return [StudyModel("base", "base", base), *specialists, *mixture]
 
     def grid(self) -> list[StudyModel]:
-        """Every method at every weight, with the first mask seed, and each gridless method once."""
+        """Every method at every weight, with the first mask seed, and each method without a grid once."""
         points: list[tuple[str, float | None]] = [
             (method, weight) for method in self.plan.methods for weight in self.plan.weights
         ]
-        points += [(method, None) for method in self.plan.gridless]
+        points += [(method, None) for method in self.plan.methods_without_grid]
         return [self.merge_point(method, weight, self.plan.mask_seeds[0]) for method, weight in points]
 
     def merge_point(self, method: str, weight: float | None, mask_seed: int, write: bool = False) -> StudyModel:
@@ -58,7 +58,7 @@ class StudyJobs:
 
         Args:
             method: Choice of conf/merge.
-            weight: Coefficient of the first task; None for a gridless method.
+            weight: Coefficient of the first task; None for a method without a grid.
             mask_seed: Of random masks.
             write: Write its weights; else they are made in the memory of the model that is evaluated.
         """
@@ -70,10 +70,10 @@ class StudyJobs:
         name = method if weight is None else f"{method} {weight:g}"
         return StudyModel(name, "merge", job, method=method, weight=weight, mask_seed=mask_seed)
 
-    def evaluation(self, subject: StudyModel, checkpoint: str, split: str) -> Job:
-        """The evaluation of a subject's checkpoint on a split."""
+    def evaluation(self, model: StudyModel, checkpoint: str, split: str) -> Job:
+        """The evaluation of a model's checkpoint on a split."""
         overrides = [f"checkpoint={checkpoint}", f"split={split}", *self._common, *self.plan.evaluate_overrides]
-        overrides += self.plan.merged_evaluate_overrides if subject.kind == "merge" else []
+        overrides += self.plan.merged_evaluate_overrides if model.kind == "merge" else []
         return compose_job("evaluate", [*overrides, *self._small_benchmarks])
 
     def diagnosis(self, variants: Mapping[str, str]) -> Job:
@@ -82,7 +82,7 @@ class StudyJobs:
         return compose_job("diagnose", [f"variants={{{named}}}", *self._parents, *self._common])
 
     def _run(self, run: str, *overrides: str) -> Job:
-        return compose_job("train", [*overrides, *self._common, *self.plan.run_overrides(run)])
+        return compose_job("train", [*overrides, *self._common, *self.plan.overrides_of(run)])
 
     @staticmethod
     def _base(job: Job) -> list[str]:
@@ -104,5 +104,5 @@ class StudyJobs:
         if self.plan.debug != "rehearse":
             return []
         cfg = self.trained[0].job.cfg
-        names = dict.fromkeys(name for task in cfg.tasks.values() for name in task.benchmarks[cfg.model.world])
+        names = dict.fromkeys(name for task in cfg.tasks.values() for name in task.benchmarks[cfg.model.data])
         return [f"++benchmarks.{name}.{key}={value}" for name in names for key, value in SMALL_BENCHMARK.items()]

@@ -57,7 +57,8 @@ class StudyPlan:
         tasks: Task names; `weights` are coefficients of the first.
         methods: Choices of conf/merge; with none, and no mixture, the specialists alone are trained and scored.
         weights: The grid, each in 0-1.
-        gridless: Methods that choose their coefficients themselves: one point each, with the defaults of conf/merge.
+        methods_without_grid: Methods that choose their own coefficients: one point each, with the defaults of
+            conf/merge.
         random_methods: Methods whose chosen point is merged again with every seed of `mask_seeds`.
         mask_seeds: The first is that of the grid.
         headline: Task to the metric that stands for it in figures.
@@ -67,8 +68,9 @@ class StudyPlan:
         overrides: Further overrides of every line of every script, e.g. `model.path=DIR`.
         merged_evaluate_overrides: Further overrides of the `evaluate.py` lines of merges.
         task_choices: Task -> choice of conf/task, where that is not its name.
-        runs: Run (a task's specialist, or `mix`) -> further overrides of its `train.py` line.
-        recipes: Model -> the like of `runs`; empty: the defaults of conf/model. Otherwise every model needs one.
+        run_overrides: Run (a task, or `mix`) -> further overrides of its `train.py` line.
+        model_overrides: Model -> the same for this model; empty: the defaults of conf/model. Otherwise every model
+            needs an entry.
         fraction: Share of every task's training rows.
         mixture: Whether there is one.
         caveats: Sentences for the report.
@@ -82,7 +84,7 @@ class StudyPlan:
     tasks: Sequence[str]
     methods: Sequence[str]
     weights: Sequence[float]
-    gridless: Sequence[str]
+    methods_without_grid: Sequence[str]
     random_methods: Sequence[str]
     mask_seeds: Sequence[int]
     headline: Mapping[str, str]
@@ -94,14 +96,14 @@ class StudyPlan:
     overrides: Sequence[str] = ()
     merged_evaluate_overrides: Sequence[str] = ()
     task_choices: Mapping[str, str] = field(default_factory=dict)
-    runs: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    recipes: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    run_overrides: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    model_overrides: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     fraction: float = 1.0
     mixture: bool = True
     caveats: Sequence[str] = ()
     debug: str | None = None
 
-    def run_overrides(self, run: str) -> list[str]:
+    def overrides_of(self, run: str) -> list[str]:
         """Overrides of one run's `train.py` line.
 
         Args:
@@ -111,15 +113,22 @@ class StudyPlan:
             return []
         if run == "base":
             return [*self.base_overrides, *self.train_overrides]
-        found = [*self.train_overrides, *self.runs.get(run, [])]
-        found += self.recipes[self.model].get(run, []) if self.recipes else []
+        found = [*self.train_overrides, *self.run_overrides.get(run, [])]
+        found += self.model_overrides[self.model].get(run, []) if self.model_overrides else []
         found += [f"data.fraction={self.fraction:g}"] if self.fraction < 1 else []
         return [*found, *SMALL_TRAINING] if self.debug == "rehearse" else found
 
     @property
     def is_standard(self) -> bool:
         """Whether trained checkpoints have the standard names, under which merges look for them by themselves."""
-        own = (self.overrides, self.train_overrides, self.base_overrides, self.runs, self.recipes, self.task_choices)
+        own = (
+            self.overrides,
+            self.train_overrides,
+            self.base_overrides,
+            self.run_overrides,
+            self.model_overrides,
+            self.task_choices,
+        )
         return not any(own) and self.fraction == 1
 
     def __post_init__(self) -> None:
@@ -129,12 +138,16 @@ class StudyPlan:
         problems += [f"study.headline lacks a metric for {task}" for task in self.tasks if task not in self.headline]
         strangers = [task for task in self.task_choices if task not in self.tasks]
         problems += [f"study.task_choices names {task}, which is not in study.tasks" for task in strangers]
-        named = {run for runs in (self.runs, *self.recipes.values()) for run in runs}
+        named = {run for runs in (self.run_overrides, *self.model_overrides.values()) for run in runs}
         unknown = sorted(named - {*self.tasks, "mix"})
-        problems += [f"study.runs or study.recipes names {run}, expected a task or mix" for run in unknown]
-        if self.recipes and self.model not in self.recipes:
-            known = ", ".join(self.recipes)
-            problems.append(f"study.recipes has none for study.model={self.model}, only for {known}; add one")
+        problems += [
+            f"study.run_overrides or study.model_overrides names {run}, expected a task or mix" for run in unknown
+        ]
+        if self.model_overrides and self.model not in self.model_overrides:
+            known = ", ".join(self.model_overrides)
+            problems.append(
+                f"study.model_overrides has no entry for study.model={self.model}, only for {known}; add one"
+            )
         if not 0 < self.fraction <= 1:
             problems.append(f"study.fraction={self.fraction}, expected a share above 0, at most 1")
         if problems:
@@ -146,13 +159,13 @@ class StudyPlan:
         problems = []
         if not self.weights or not self.mask_seeds:
             problems.append("study.weights and study.mask_seeds must not be empty")
-        if bool(self.methods or self.gridless) != self.mixture:
+        if bool(self.methods or self.methods_without_grid) != self.mixture:
             problems.append("study.methods must not be empty, or study.mixture=false too: a comparison needs both")
         problems += [f"study.weights holds {weight}, expected 0-1" for weight in self.weights if not 0 <= weight <= 1]
         strangers = set(self.random_methods) - set(self.methods)
         problems += [f"study.random_methods names {name}, which is not in study.methods" for name in sorted(strangers)]
-        twice = set(self.gridless) & set(self.methods)
+        twice = set(self.methods_without_grid) & set(self.methods)
         return [
             *problems,
-            *(f"study.gridless names {name}, which has a grid in study.methods" for name in sorted(twice)),
+            *(f"study.methods_without_grid names {name}, which has a grid in study.methods" for name in sorted(twice)),
         ]

@@ -25,11 +25,13 @@ class StudyProgress:
 
     def __init__(self, plan: StudyPlan) -> None:
         points, redrawn = (
-            len(plan.methods) * len(plan.weights) + len(plan.gridless),
+            len(plan.methods) * len(plan.weights) + len(plan.methods_without_grid),
             len(plan.random_methods) * (len(plan.mask_seeds) - 1),
         )
         trained = 1 + len(plan.tasks) + plan.mixture
-        evaluations = trained * (1 + plan.mixture) + points + len(plan.methods) + len(plan.gridless) + redrawn
+        evaluations = (
+            trained * (1 + plan.mixture) + points + len(plan.methods) + len(plan.methods_without_grid) + redrawn
+        )
         passes = (2 + bool(plan.random_methods)) * plan.mixture  # the grid, the chosen points, their other draws
         total = USUAL_SECONDS["base"] + USUAL_SECONDS["mix"] * plan.mixture + passes * USUAL_SECONDS["merges"]
         total += len(plan.tasks) * USUAL_SECONDS["specialist"] + evaluations * USUAL_SECONDS["evaluation"]

@@ -25,7 +25,7 @@ CAVEATS = (
 def benchmark_tasks(cfg: DictConfig) -> dict[str, str]:
     """benchmark -> task that it measures, for a training config's tasks."""
     return {
-        str(benchmark): str(name) for name, task in cfg.tasks.items() for benchmark in task.benchmarks[cfg.model.world]
+        str(benchmark): str(name) for name, task in cfg.tasks.items() for benchmark in task.benchmarks[cfg.model.data]
     }
 
 
@@ -106,7 +106,7 @@ def _commands(made: Sequence[TrainedModel], evaluated: Sequence[ScoredModel]) ->
 def _setup(plan: StudyPlan) -> str:
     settings = (
         "Specialists and mixture see the same rows of each task, with the same settings and the same number of passes."
-        if not plan.runs and not plan.recipes
+        if not plan.run_overrides and not plan.model_overrides
         else "The settings of each run stand in its command line."
     )
     return (

@@ -32,9 +32,9 @@ def study(job: Job) -> Path:
     cfg = job.cfg
     plan: StudyPlan = build(cfg.study)
     jobs = StudyJobs(plan, cfg.seed, cfg.output_root)
-    named = [plan.name, *job.extras(("study", "experiment", "seed", "plan_only"))]
+    named = [plan.name, *job.extras(("study", "experiment", "seed", "dry_run"))]
     directory = job.directory("-".join([*named, *([f"s{cfg.seed}"] * bool(cfg.seed))]))
-    if cfg.plan_only:
+    if cfg.dry_run:
         print("\n".join(command_lines(jobs)))
         return directory
     with open_run(directory, stage="study", config=job.identity(), argv=job.command) as run:
@@ -97,10 +97,10 @@ def _choose(
     specialists: Mapping[str, str],
     tasks: Mapping[str, str],
 ) -> dict[str, TrainedModel]:
-    """Of each method the point with the best average on validation data; of a gridless one its only point."""
+    """Of each method the point with the best average on validation data; of a method without a grid its only point."""
     scores = item_scores(validation)
     chosen = {}
-    for method in (*plan.methods, *plan.gridless):
+    for method in (*plan.methods, *plan.methods_without_grid):
         points = {made.model.name: made for made in grid if made.model.method == method}
         chosen[method] = points[choose_point(scores, list(points), specialists, tasks, plan.metrics)]
     return chosen
@@ -108,10 +108,10 @@ def _choose(
 
 def _written(jobs: StudyJobs, made: TrainedModel) -> StudyModel:
     """A chosen point with its weights on disk, for any Hugging Face tool to load."""
-    subject = made.model
-    assert subject.method is not None
-    assert subject.mask_seed is not None
-    return jobs.merge_point(subject.method, subject.weight, subject.mask_seed, write=True)
+    model = made.model
+    assert model.method is not None
+    assert model.mask_seed is not None
+    return jobs.merge_point(model.method, model.weight, model.mask_seed, write=True)
 
 
 def _mask_spread(

@@ -22,7 +22,7 @@ class Decontamination:
     """Leaves out rows that share too much with any item of any split of a benchmark of any task.
 
     Args:
-        job: The training job; the benchmarks are those of its tasks in the world of its model.
+        job: The training job; the benchmarks are those of its tasks for its `model.data`.
 
     Raises:
         UserError: The files of a benchmark are not there.
@@ -57,7 +57,7 @@ class Decontamination:
 def _benchmark_items(job: Job) -> list[Document]:
     overrides = [override for override in job.overrides if override.lstrip("+~").startswith(GROUPS)]
     cfg = compose_job("evaluate", overrides).cfg
-    names = [str(name) for task in cfg.tasks.values() for name in task.benchmarks[cfg.model.world]]
+    names = [str(name) for task in cfg.tasks.values() for name in task.benchmarks[cfg.model.data]]
     items = []
     for name in dict.fromkeys(names):
         benchmark: CodeBenchmark | SummaryBenchmark = build(cfg.benchmarks[name])

@@ -55,7 +55,7 @@ def training_network(
     else:
         network, weights = _loaded(model, origin, name, half, gpu, seed), None
     applied = [f"{name} attention", *prepare_network(network, model, half)]
-    if model.world == "study":
+    if model.data == "real":
         say(f"{model.name}: {', '.join(applied)}, {options.trainer.resolved_precision}, {world.size} process(es)")
     return network, weights
 

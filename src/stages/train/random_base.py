@@ -22,7 +22,7 @@ def write_random_base(model: ModelSpec, rows: Sequence[Example], seed: int, dire
 
     Args:
         model: With `init` "random" or `shrink`.
-        rows: In the pocket world the tokenizer is trained on them, unless `model.tokenizer` names one.
+        rows: With `model.data=pocket` the tokenizer is trained on them, unless `model.tokenizer` names one.
         seed: Of the weights.
         directory: Where.
 
@@ -38,7 +38,7 @@ def write_random_base(model: ModelSpec, rows: Sequence[Example], seed: int, dire
 
 
 def _tokenizer(model: ModelSpec, rows: Sequence[Example]) -> PreTrainedTokenizerBase:
-    if model.tokenizer is None and model.world == "pocket":
+    if model.tokenizer is None and model.data == "pocket":
         texts = (text for row in rows for text in (row.prompt, row.answer) if text)
         return train_tokenizer(texts, POCKET_VOCABULARY, model.context_length)
     assert model.path is not None
@@ -50,7 +50,7 @@ def _tokenizer(model: ModelSpec, rows: Sequence[Example]) -> PreTrainedTokenizer
             raise
         raise UserError(
             f"random weights need a tokenizer, and {path} is neither in the local Hugging Face cache nor to be "
-            f"downloaded: set model.tokenizer=DIR, or model.world=pocket to train one on generated rows"
+            f"downloaded: set model.tokenizer=DIR, or model.data=pocket to train one on generated rows"
         ) from None
     return load_tokenizer(place)
 

@@ -24,20 +24,20 @@ from src.utils.progress import say
 Tables = dict[str, TokenTable]
 
 
-def task_sources(cfg: DictConfig, world: str, split: str) -> dict[str, list[Any]]:
+def task_sources(cfg: DictConfig, data: str, split: str) -> dict[str, list[Any]]:
     """Sources by task: those of the strategy for training, those of every task for validation.
 
     Raises:
-        UserError: A task has no sources in this world.
+        UserError: A task has no sources for this `model.data`.
     """
     if cfg.strategy.name == "base":
         return {"base": [build(cfg.strategy.source)]}
     own = [cfg.task.name] if cfg.strategy.name in OF_ONE_TASK and split == "train" else list(cfg.tasks)
-    nodes = {str(name): cfg.tasks[name].sources[world].values() for name in own}
+    nodes = {str(name): cfg.tasks[name].sources[data].values() for name in own}
     found = {name: [build(node) for node in sources if node is not None] for name, sources in nodes.items()}
     empty = [name for name, sources in found.items() if not sources]
     if empty:
-        raise UserError(f"tasks.{empty[0]}.sources.{world} is empty: name where its training rows are")
+        raise UserError(f"tasks.{empty[0]}.sources.{data} is empty: name where its training rows are")
     return found
 
 
@@ -81,11 +81,11 @@ def training_tables(
     return tables, reports
 
 
-def token_cache(cfg: DictConfig, world: str) -> str | None:
-    """Where tokens are kept; the few rows of the pocket world are tokenized faster than found."""
+def token_cache(cfg: DictConfig, data: str) -> str | None:
+    """Where tokens are kept; the few pocket rows are tokenized faster than found."""
     if cfg.data.cache != "auto":
         return None if cfg.data.cache is None else str(cfg.data.cache)
-    return str(Path(cfg.output_root) / "cache" / "tokens") if world == "study" else None
+    return str(Path(cfg.output_root) / "cache" / "tokens") if data == "real" else None
 
 
 def trained_on(tables: Tables, mix: MixOptions, budget: Budget, seed: int) -> dict[str, dict[str, int]]:

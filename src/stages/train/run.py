@@ -38,7 +38,7 @@ DRAWN = (
     "path",
     "tokenizer",
     "revision",
-    "world",
+    "data",
     "init",
     "shrink",
     "architecture",
@@ -91,16 +91,16 @@ def _fit(
     job: Job, model: ModelSpec, start: Path | None, run: Run, logger: Logger, options: TrainingOptions
 ) -> dict[str, Any]:
     cfg = job.cfg
-    sources = task_sources(cfg, model.world, "train")
+    sources = task_sources(cfg, model.data, "train")
     origin = start or _untrained(cfg, sources["base"], run.scratch / "untrained")
     tokenizer = load_tokenizer(
         model.tokenizer or origin, revision=model.revision, chat_template=model.chat_template, eos_token=model.eos_token
     )
     tokenization = Tokenization(tokenizer, options.batches.max_length, cfg.strategy.truncation)
-    data = replace(options.data, cache=token_cache(cfg, model.world))
+    data = replace(options.data, cache=token_cache(cfg, model.data))
     clean = Decontamination(job) if data.decontaminate else None
     train_rows, lengths = training_tables(sources, "train", tokenization, data, clean)
-    held_out, _ = training_tables(task_sources(cfg, model.world, "validation"), "validation", tokenization, data)
+    held_out, _ = training_tables(task_sources(cfg, model.data, "validation"), "validation", tokenization, data)
     drawn = trained_on(train_rows, options.mix, options.batches.budget, cfg.seed)
     network, weights = training_network(model, origin, options, cfg.seed)
     result: FitResult = fit(
@@ -149,7 +149,7 @@ def _published_base(job: Job, model: ModelSpec) -> Path:
     identity = {"model": {key: node[key] for key in DRAWN}, "seed": job.cfg.seed}
     with open_run(directory, stage="train", config=identity, argv=job.command) as run:
         if not run.finished:
-            rows = build(job.cfg.strategy.source).examples("train") if model.world == "pocket" else []
+            rows = build(job.cfg.strategy.source).examples("train") if model.data == "pocket" else []
             write_random_base(model, rows, job.cfg.seed, run.work)
     return directory
 

@@ -52,8 +52,8 @@ def test_paper_text_is_table_1(model: str, rate: float, batch: int) -> None:
     found = jobs("study=paper_text", f"study.model={model}")
     assert settings(found) == {"codegen": one, "codesum": one, "mix": one}
     sources = found.trained[-1].job.cfg.tasks
-    assert list(sources.codesum.sources.study.codexglue.languages) == ["python"]
-    assert list(sources.codegen.sources.study) == ["kodcode"]
+    assert list(sources.codesum.sources.real.codexglue.languages) == ["python"]
+    assert list(sources.codegen.sources.real) == ["kodcode"]
 
 
 @pytest.mark.parametrize(("model", "gen", "summing", "mix"), [
@@ -67,9 +67,9 @@ def test_paper_authors_is_what_was_run(model: str, gen: Any, summing: Any, mix: 
     rest = (2, False, "best", MODELS[model])
     assert settings(found) == {"codegen": gen + rest, "codesum": summing + rest, "mix": mix + rest}
     cfg = found.trained[-1].job.cfg
-    assert list(cfg.tasks.codesum.sources.study.codexglue.languages) == ["python", "java"]
-    assert dict(cfg.tasks.codegen.sources.study.mbpp.keep) == {"task_id": [601, 974]}
-    held_out = [source.held_out for task in cfg.tasks.values() for source in task.sources.study.values()]
+    assert list(cfg.tasks.codesum.sources.real.codexglue.languages) == ["python", "java"]
+    assert dict(cfg.tasks.codegen.sources.real.mbpp.keep) == {"task_id": [601, 974]}
+    held_out = [source.held_out for task in cfg.tasks.values() for source in task.sources.real.values()]
     assert held_out == [0.1, 0.1, 0.1]
     assert cfg.optimizer.weight_decay == 0.0
     assert (cfg.optimizer.warmup, cfg.optimizer.clip_norm) == (0.03, 1.0)
@@ -92,11 +92,13 @@ def test_fair_gives_both_sides_equal_tokens_rates_and_questions() -> None:
     )
     assert trained.benchmarks == merged.benchmarks
     assert trained.benchmarks.codexglue.decoding.repetition_penalty == 1.0
-    assert list(trained.tasks.codegen.benchmarks.study) == ["humaneval", "mbpp_held_out"]
+    assert list(trained.tasks.codegen.benchmarks.real) == ["humaneval", "mbpp_held_out"]
 
 
 def test_a_model_without_a_recipe_is_named() -> None:
-    with pytest.raises(Exception, match=r"study.recipes has none for study.model=qwen14b, only for qwen1.5b"):
+    with pytest.raises(
+        Exception, match=r"study.model_overrides has no entry for study.model=qwen14b, only for qwen1.5b"
+    ):
         jobs("study=paper_authors", "study.model=qwen14b")
 
 
@@ -207,7 +209,10 @@ def test_table_4_trains_the_specialists_of_each_share_and_nothing_else() -> None
     ("changed", "words"),
     [
         ({"mixture": False}, "study.mixture=false too"),
-        ({"runs": {"bugfix": []}}, "study.runs or study.recipes names bugfix, expected a task or mix"),
+        (
+            {"run_overrides": {"bugfix": []}},
+            "study.run_overrides or study.model_overrides names bugfix, expected a task or mix",
+        ),
         ({"task_choices": {"bugfix": "x"}}, "study.task_choices names bugfix"),
         ({"fraction": 0.0}, "study.fraction=0.0, expected a share above 0"),
         ({"debug": "shrnk"}, "unknown study.debug 'shrnk', did you mean 'shrink'"),

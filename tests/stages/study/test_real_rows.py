@@ -47,7 +47,7 @@ def test_every_task_reads_the_real_rows(world: Path, choices: list[str], counts:
     named = [f"task@tasks.{choice.split('_')[0]}={choice}" for choice in choices]
     cfg = compose_job("train", ["model=qwen7b", "strategy=mix", *named]).cfg
     for split in ("train", "validation"):
-        for task, sources in task_sources(cfg, "study", split).items():
+        for task, sources in task_sources(cfg, "real", split).items():
             rows = [row for source in sources for row in source.examples(split)]
             assert {row.task for row in rows} == {task}
             if task in counts:
@@ -56,7 +56,7 @@ def test_every_task_reads_the_real_rows(world: Path, choices: list[str], counts:
 
 def test_mbpp_rows_are_those_of_its_train_split(world: Path) -> None:
     cfg = compose_job("train", ["model=qwen7b", "strategy=mix", "task@tasks.codegen=codegen_authors"]).cfg
-    kodcode, mbpp = task_sources(cfg, "study", "train")["codegen"]
+    kodcode, mbpp = task_sources(cfg, "real", "train")["codegen"]
     ids = {row.id for split in ("train", "validation") for row in mbpp.examples(split)}
     assert ids == {f"Mbpp/{number}" for number in range(601, 975)}
     assert len({row.id for row in kodcode.examples("train")}) == len(kodcode.examples("train"))
@@ -72,11 +72,11 @@ def test_other_files_are_read_by_the_names_of_their_fields(world: Path) -> None:
         f"data: '{shared('data', 'instruct', 'code_alpaca_2k.json.gz')}', user_prompt: '{{prompt}}', answer: answer"
     )
     table = "data: ['mine/{split}*.parquet', me/my-data], user_prompt: 'Write Python. {question}', answer: program"
-    place = "tasks.codegen.sources.study"
+    place = "tasks.codegen.sources.real"
     overrides = [f"{place}.kodcode=null", f"+{place}.alpaca={{{source}, {form}, {alpaca}}}"]
     overrides += [f"+{place}.table={{{source}, {table}, id: number}}"]
     cfg = compose_job("train", ["model=qwen7b", "strategy=mix", *overrides]).cfg
-    alpaca_rows, table_rows = (source.examples("train") for source in task_sources(cfg, "study", "train")["codegen"])
+    alpaca_rows, table_rows = (source.examples("train") for source in task_sources(cfg, "real", "train")["codegen"])
     assert len(alpaca_rows) > 2000
     assert [(row.id, row.prompt, row.answer) for row in table_rows][:2] == [
         ("0", "Write Python. Add.", "a + b"), ("1", "Write Python. Add.", "a + b"),
@@ -94,7 +94,7 @@ def test_decontamination_finds_the_rows_that_mbpp_shares_with_its_benchmark(worl
     job = compose_job("train", overrides)
     clean = Decontamination(job)
     clean.prepare()
-    _, mbpp = task_sources(job.cfg, "study", "train")["codegen"]
+    _, mbpp = task_sources(job.cfg, "real", "train")["codegen"]
     rows = [row for split in ("train", "validation") for row in mbpp.examples(split)]
     with gzip.open(world / "data/mbpp/MbppPlus.jsonl.gz", "rt") as file:
         tested = {json.loads(line)["task_id"] for line in file}
@@ -136,7 +136,12 @@ def test_a_shrunken_model_of_real_rows_reopens_with_equal_logits(
 @pytest.mark.parametrize("model", TOKENIZERS)
 @pytest.mark.parametrize("preset", ["paper_text", "paper_authors", "fair"])
 def test_a_preset_is_rehearsed_from_base_to_report(world: Path, preset: str, model: str) -> None:
-    grid = ["study.methods=[linear,dare]", "study.random_methods=[dare]", "study.weights=[0.3]", "study.gridless=[]"]
+    grid = [
+        "study.methods=[linear,dare]",
+        "study.random_methods=[dare]",
+        "study.weights=[0.3]",
+        "study.methods_without_grid=[]",
+    ]
     options = [f"study={preset}", f"study.model={model}", "study.debug=rehearse", "study.mask_seeds=[0,1]", *grid]
     directory = study(compose_job("study", [*options, f"study.overrides=['{tokenizer(model)}']"]))
     record = json.loads((directory / "run.json").read_text())

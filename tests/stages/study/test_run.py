@@ -24,7 +24,7 @@ def quoted(overrides):
 def overrides(root):
     lists = {"base_overrides": TINY, "train_overrides": SHORT, "evaluate_overrides": FEW}
     grid = {
-        "gridless": ["adaptive"],
+        "methods_without_grid": ["adaptive"],
         "weights": [0.3, 0.7],
         "methods": ["linear", "dare"],
         "random_methods": ["dare"],
@@ -89,7 +89,8 @@ def test_a_finished_study_is_not_run_again(finished):
 
 def test_the_study_calls_what_a_user_would_type():
     plan = compose_job(
-        "study", ["study.weights=[0.1,0.9]", "study.methods=[ties]", "study.random_methods=[]", "study.gridless=[]"]
+        "study",
+        ["study.weights=[0.1,0.9]", "study.methods=[ties]", "study.random_methods=[]", "study.methods_without_grid=[]"],
     )
     from src.stages.build import build
 
@@ -112,13 +113,13 @@ def test_the_study_calls_what_a_user_would_type():
         ({"random_methods": ["della"]}, "della, which is not in study.methods"),
         ({"headline": {"codegen": "pass@1"}}, "lacks a metric for codesum"),
         ({"methods": []}, "must not be empty"),
-        ({"gridless": ["ties"]}, "ties, which has a grid"),
+        ({"methods_without_grid": ["ties"]}, "ties, which has a grid"),
     ],
 )
 def test_a_plan_that_cannot_be_run_is_refused(changed, words):
     plan = {
         "name": "x", "title": "X", "model": "pocket", "tasks": ["codegen", "codesum"], "methods": ["ties"],
-        "weights": [0.5], "gridless": [], "random_methods": [], "mask_seeds": [0], "metrics": None,
+        "weights": [0.5], "methods_without_grid": [], "random_methods": [], "mask_seeds": [0], "metrics": None,
         "headline": {"codegen": "pass@1", "codesum": "bleu4_paper"},
         "base_overrides": [], "train_overrides": [], "merge_overrides": [], "evaluate_overrides": [],
     }  # fmt: skip

@@ -56,7 +56,7 @@ def write(path: Path, rows: list[dict[str, object]]) -> None:
 
 
 OPTIONS = ["model=qwen1.5b", "debug=rehearse", "model.tokenizer=tokenizer", "logger=none", "strategy.steps=1"]
-HELD_OUT = "tasks.codegen.sources.study.kodcode.held_out=0.3"
+HELD_OUT = "tasks.codegen.sources.real.kodcode.held_out=0.3"
 
 
 def test_rows_left_out_are_counted_in_log_and_record(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
