@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pandas as pd
 
-from src.diagnostics.places import KINDS, Place
+from src.checkpoints.layers import KINDS, Location
 from src.diagnostics.totals import Totals
 
 _LAYER_COLUMNS = (
@@ -16,7 +16,7 @@ _LAYER_COLUMNS = (
 _PAIR_COLUMNS = ["first", "second", "layer", "kind", "pearson", "pearson_thresholded", "cosine", "sign_conflict"]
 
 
-def layer_table(totals: Mapping[Place, Totals], variants: list[str]) -> pd.DataFrame:
+def layer_table(totals: Mapping[Location, Totals], variants: list[str]) -> pd.DataFrame:
     """`Diagnosis.layers`: variants in the given order, layers from input to output, then `"all"`."""
     groups = _with_sums(totals, len(variants))
     rows = [
@@ -27,7 +27,7 @@ def layer_table(totals: Mapping[Place, Totals], variants: list[str]) -> pd.DataF
     return pd.DataFrame(rows, columns=_LAYER_COLUMNS)
 
 
-def correlation_table(totals: Mapping[Place, Totals], variants: list[str]) -> pd.DataFrame:
+def correlation_table(totals: Mapping[Location, Totals], variants: list[str]) -> pd.DataFrame:
     """`Diagnosis.correlations`: every pair of variants once; groups without a weight tensor are left out."""
     pairs = list(combinations(range(len(variants)), 2))
     rows = []
@@ -50,7 +50,7 @@ def _norms(group: Totals, index: int) -> list[float]:
     return [group.tensors, group.elements, mean, l2, base_l2, l2 / base_l2 if base_l2 else float("nan")]
 
 
-def _with_sums(totals: Mapping[Place, Totals], variants: int) -> dict[tuple[str, str], Totals]:
+def _with_sums(totals: Mapping[Location, Totals], variants: int) -> dict[tuple[str, str], Totals]:
     """Groups by (layer, kind) in reading order, each layer followed by its `"all"`, and the whole model last."""
     groups: dict[tuple[str, str], Totals] = {}
     ordered = sorted(totals, key=lambda where: (where.order, KINDS.index(where.kind)))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from src.checkpoints import Checkpoint
-from src.diagnostics.places import is_weight, place
+from src.checkpoints.layers import is_weight, locate
 from src.diagnostics.tables import correlation_table, layer_table
 from src.diagnostics.totals import Totals
 from src.utils.errors import UserError, first_differences
@@ -73,9 +73,9 @@ def diagnose(
     for name, variant in variants.items():
         _check_same_tensors(base, name, variant)
     # All sums first: small lasting allocations among the large passing ones would fragment the heap.
-    totals = {place(name): Totals(len(variants)) for name in base.names}
+    totals = {locate(name): Totals(len(variants)) for name in base.names}
     for name in track(base.names, "Comparing weights"):
-        _add_tensor(totals[place(name)], name, base, variants, threshold, block_elements)
+        _add_tensor(totals[locate(name)], name, base, variants, threshold, block_elements)
     return Diagnosis(layer_table(totals, list(variants)), correlation_table(totals, list(variants)))
 
 

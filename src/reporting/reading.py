@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from src.checkpoints.layers import block_of, kind_of
 from src.reporting.figures.weights import layer_rows, specialist_pairs, variants_in_order
 from src.reporting.format import significant
 from src.reporting.subjects import Subject
@@ -56,8 +57,12 @@ def _pair_reading(pair: str, rows: pd.DataFrame) -> str:
 
 
 def _layer(layer: object) -> str:
-    name = {"embeddings": "the embeddings", "final norm": "the final norm", "lm_head": "the output head"}
-    return name.get(str(layer), f"layer {layer}")
+    name = str(layer)
+    if (block := block_of(name)) is not None:
+        # A network with an encoder and a decoder has two blocks of each number.
+        return f"layer {name if name.startswith(('encoder.', 'decoder.')) else block}"
+    kinds = {"embeddings": "the embeddings", "norm": "the final norm", "lm_head": "the output head"}
+    return kinds.get(kind_of(name), name)
 
 
 def _percent(share: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from src.diagnostics.places import KINDS
+from src.checkpoints.layers import KINDS
 from src.reporting.figures.boxes import box_pictures
 from src.reporting.figures.comparison import comparison_picture
 from src.reporting.figures.sweep import sweep_pictures

@@ -68,7 +68,7 @@ def _row(table, **where):
 
 
 def _layer(name: str) -> str:
-    return "0" if ".0." in name else "1" if ".1." in name else "embeddings" if "embed" in name else "final norm"
+    return next(layer for layer in ("layers.0", "layers.1", "embed_tokens", "norm") if f".{layer}." in name)
 
 
 def test_hand_worked_norms(tmp_path):
@@ -79,7 +79,7 @@ def test_hand_worked_norms(tmp_path):
     base = _write(tmp_path / "base", {name: torch.full((2,), 2.0) for name in names})
     moved = zip(names, ([3.0, 4.0], [5.0, 12.0], [0.0, 84.0]), strict=True)
     variant = _write(tmp_path / "variant", {name: 2 + torch.tensor(delta) for name, delta in moved})
-    row = _row(diagnose(base, {"codegen": variant}).layers, layer="0", kind="all")
+    row = _row(diagnose(base, {"codegen": variant}).layers, layer="layers.0", kind="all")
     assert row.l2_mean == pytest.approx((5 + 13) / 2)
     assert row.l2 == pytest.approx((25 + 169 + 84**2) ** 0.5)
     assert row.base_l2 == pytest.approx(24**0.5)
@@ -88,7 +88,7 @@ def test_hand_worked_norms(tmp_path):
 
 
 @pytest.mark.parametrize("variant", ["codegen", "codesum"])
-@pytest.mark.parametrize("layer", ["embeddings", "0", "1", "final norm", "all"])
+@pytest.mark.parametrize("layer", ["embed_tokens", "layers.0", "layers.1", "norm", "all"])
 def test_norms_equal_numpys(diagnosis, tensors, variant, layer):
     row = _row(diagnosis.layers, variant=variant, layer=layer, kind="all")
     inside = [name for name in NAMES if layer in ("all", _layer(name))]
@@ -99,7 +99,7 @@ def test_norms_equal_numpys(diagnosis, tensors, variant, layer):
     assert row.base_l2 == pytest.approx(np.linalg.norm(base), rel=1e-12)
 
 
-@pytest.mark.parametrize("layer", ["embeddings", "0", "1", "final norm", "all"])
+@pytest.mark.parametrize("layer", ["embed_tokens", "layers.0", "layers.1", "norm", "all"])
 def test_correlations_equal_scipys_on_concatenated_deltas(diagnosis, tensors, layer):
     row = _row(diagnosis.correlations, layer=layer, kind="all")
     inside = [name for name in NAMES if layer in ("all", _layer(name)) and name.endswith("weight")]
@@ -127,11 +127,11 @@ def test_block_size_changes_nothing(checkpoints, diagnosis):
 
 def test_rows_per_module_kind_and_in_reading_order(diagnosis):
     table = diagnosis.layers[diagnosis.layers.variant == "codegen"]
-    assert list(dict.fromkeys(table.layer)) == ["embeddings", "0", "1", "final norm", "all"]
-    assert list(table[table.layer == "0"].kind) == ["q", "up", "all"]
+    assert list(dict.fromkeys(table.layer)) == ["embed_tokens", "layers.0", "layers.1", "norm", "all"]
+    assert list(table[table.layer == "layers.0"].kind) == ["q", "up", "all"]
     assert list(table[table.layer == "all"].kind) == ["embeddings", "q", "up", "norm", "all"]
     queries = _row(table, layer="all", kind="q")
-    parts = [_row(table, layer=layer, kind="q").l2 for layer in ("0", "1")]
+    parts = [_row(table, layer=layer, kind="q").l2 for layer in ("layers.0", "layers.1")]
     assert queries.l2 == pytest.approx(np.hypot(*parts))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.lit_modules.callbacks.weight_delta import WeightDelta, layer_of
+from src.lit_modules.callbacks.weight_delta import WeightDelta
 from src.lit_modules.fit import fit
 from src.lit_modules.options import OptimizerOptions, WatchOptions
 from src.lit_modules.watch import Watched
@@ -29,19 +29,6 @@ def ignored(trainer: Any, row: dict[str, Any]) -> None:
 
 def held(network: torch.nn.Module) -> Held:
     return Held({name: value.detach().clone() for name, value in network.state_dict().items()})
-
-
-@pytest.mark.parametrize(
-    ("name", "layer"),
-    [
-        ("model.layers.13.mlp.up_proj.weight", "layers.13"),
-        ("model.embed_tokens.weight", "embed_tokens"),
-        ("model.norm.weight", "norm"),
-        ("lm_head.weight", "lm_head"),
-    ],
-)
-def test_layer_names(name: str, layer: str) -> None:
-    assert layer_of(name) == layer
 
 
 def test_sums_equal_numpy() -> None:

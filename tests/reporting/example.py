@@ -18,9 +18,9 @@ BENCHMARKS = {
 METHODS = ("linear", "ties", "dare", "della")
 CHOSEN = {"linear": 0.4, "ties": 0.3, "dare": 0.4, "della": 0.5}
 SPECIALISTS = {"codegen": "pocket-specialist-codegen", "codesum": "pocket-specialist-codesum"}
-LAYERS = ("embeddings", "0", "1", "2", "3", "final norm")
+LAYERS = ("embed_tokens", "layers.0", "layers.1", "layers.2", "layers.3", "norm")
 MODULES = ("q", "k", "v", "o", "gate", "up", "down", "norm")
-KINDS = {"embeddings": ("embeddings",), "final norm": ("norm",), "all": ("embeddings", *MODULES)}
+KINDS = {"embed_tokens": ("embeddings",), "norm": ("norm",), "all": ("embeddings", *MODULES)}
 
 
 def study(**changes: Any) -> StudyReport:

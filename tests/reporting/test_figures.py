@@ -106,7 +106,7 @@ def test_norms_by_layer(report, subjects):
 
 
 def test_ticks_of_deep_models_are_thinned():
-    names = ["embeddings", *map(str, range(28)), "final norm", "lm_head"]
+    names = ["embed_tokens", *(f"layers.{number}" for number in range(28)), "norm", "lm_head"]
     layers = pd.DataFrame(
         [{"variant": "a", "layer": n, "kind": "all", "l2_mean": 1.0, "relative_l2": 0.1} for n in names]
     )

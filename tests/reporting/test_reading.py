@@ -17,9 +17,9 @@ def _layers(**shares):
 
 def test_who_moved_most_and_least():
     layers = _layers(
-        a={"embeddings": 0.2, "0": 0.1, "all": 0.15},
-        b={"embeddings": 0.01, "0": 0.05, "all": 0.04},
-        TIES={"embeddings": 0.01, "0": 0.02, "all": 0.0123},
+        a={"embed_tokens": 0.2, "layers.0": 0.1, "all": 0.15},
+        b={"embed_tokens": 0.01, "layers.0": 0.05, "all": 0.04},
+        TIES={"embed_tokens": 0.01, "layers.0": 0.02, "all": 0.0123},
     )
     assert norms_reading(layers, SUBJECTS) == (
         "Over the whole model, the codegen specialist moved by 15.0 % of the base's norm and TIES 0.3 by 1.23 %. "
@@ -29,13 +29,13 @@ def test_who_moved_most_and_least():
 
 
 def test_a_single_variant():
-    assert norms_reading(_layers(TIES={"0": 0.2, "all": 0.2}), SUBJECTS) == (
+    assert norms_reading(_layers(TIES={"layers.0": 0.2, "all": 0.2}), SUBJECTS) == (
         "Over the whole model, TIES 0.3 moved by 20.0 % of the base's norm."
     )
 
 
 def test_nothing_to_read():
-    assert norms_reading(_layers(a={"0": 0.1}), SUBJECTS) == ""
+    assert norms_reading(_layers(a={"layers.0": 0.1}), SUBJECTS) == ""
 
 
 def _correlations(*rows):
@@ -44,7 +44,7 @@ def _correlations(*rows):
 
 
 def test_how_alike():
-    rows = _correlations(("embeddings", 0.1, 0.2, 0.5), ("0", 0.3, 0.5, 0.4), ("final norm", 0.2, 0.4, 0.45))
+    rows = _correlations(("embed_tokens", 0.1, 0.2, 0.5), ("layers.0", 0.3, 0.5, 0.4), ("norm", 0.2, 0.4, 0.45))
     assert correlations_reading(rows, SUBJECTS) == (
         "The updates of codegen and codesum correlate with r = 0.20 in the median layer (most in layer 0, r = 0.30), "
         "and with r = 0.40 when only large updates count. In the median layer 45 % of the parameters that both changed "
@@ -54,6 +54,6 @@ def test_how_alike():
 
 def test_a_specialist_that_did_not_move():
     nan = float("nan")
-    assert correlations_reading(_correlations(("0", nan, nan, nan)), SUBJECTS) == (
+    assert correlations_reading(_correlations(("layers.0", nan, nan, nan)), SUBJECTS) == (
         "The correlation of codegen and codesum is undefined: at least one of them did not move."
     )

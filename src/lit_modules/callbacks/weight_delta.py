@@ -7,7 +7,6 @@ the model is never gathered. Of a network with adapters, the weights that have o
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ import lightning as L
 import torch
 from torch.distributed.tensor import DTensor, Shard
 
+from src.checkpoints.layers import locate
 from src.lit_modules.sharding import local_shard
 from src.models.adapters import NAME, adapter_updates
 
@@ -80,7 +80,7 @@ class WeightDelta(L.Callback):
         for name, like, update in self._updates(network):
             base = local_shard(self.base.tensor(name), like).double()
             others = [local_shard(weights.tensor(name), like) for weights in self.specialists.values()] or [base]
-            table = sums.setdefault(layer_of(name), torch.zeros(len(others), SUMS + 1, dtype=torch.float64))
+            table = sums.setdefault(locate(name).layer, torch.zeros(len(others), SUMS + 1, dtype=torch.float64))
             table += torch.stack([_sums(update, base, other.double() - base) for other in others])
         total = add_ranks(torch.stack(list(sums.values())))
         return [
@@ -108,12 +108,6 @@ class WeightDelta(L.Callback):
             row[f"cosine_{name}"] = _ratio(ds, dd * ss)
             row[f"pearson_{name}"] = _ratio(ds - d * s / n, (dd - d * d / n) * (ss - s * s / n))
         return row
-
-
-def layer_of(name: str) -> str:
-    """The layer of a parameter: `layers.3` of a block's, else the name up to its last part."""
-    found = re.search(r"layers\.(\d+)\.", name)
-    return f"layers.{found[1]}" if found else name.rsplit(".", 1)[0].removeprefix("model.")
 
 
 def _sums(d: torch.Tensor, base: torch.Tensor, s: torch.Tensor) -> torch.Tensor:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
-_ORDER = {"embedding": -1, "other": 1 << 30}
+from src.checkpoints.layers import locate
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class LayerStrength:
     """One layer of a merge.
 
     Args:
-        layer: `embedding`, a layer number, `other` (final norm, head), or `all`.
+        layer: `embed_tokens`, `layers.0`, ... (see `src.checkpoints.layers`), or `all`.
         merged: Norm of the merged delta.
         parents: Norm of every specialist's delta.
     """
@@ -39,14 +37,6 @@ class LayerStrength:
         return {name: self.merged / norm if norm > 0 else math.nan for name, norm in self.parents.items()}
 
 
-def layer_of(tensor: str) -> str:
-    """The layer that a tensor belongs to: `embedding`, a number, or `other`."""
-    match = _LAYER.search(tensor)
-    if match:
-        return match.group(1)
-    return "embedding" if "embed" in tensor or "wte" in tensor else "other"
-
-
 def strength_by_layer(norms: Mapping[str, Norms]) -> list[LayerStrength]:
     """Sum the norms of tensors up to layers.
 
@@ -54,13 +44,13 @@ def strength_by_layer(norms: Mapping[str, Norms]) -> list[LayerStrength]:
         norms: By tensor name.
 
     Returns:
-        One entry a layer in the order of the network, then `all`.
+        One entry per layer in the order of the network, then `all`.
     """
     layers: dict[str, list[Norms]] = {}
-    for name in sorted(norms):
-        layers.setdefault(layer_of(name), []).append(norms[name])
-    ordered = sorted(layers, key=lambda layer: _ORDER.get(layer) or int(layer))
-    return [_sum(layer, layers[layer]) for layer in ordered] + [_sum("all", [norms[name] for name in sorted(norms)])]
+    for name in sorted(norms, key=lambda name: (locate(name).order, name)):
+        layers.setdefault(locate(name).layer, []).append(norms[name])
+    whole = _sum("all", [norms[name] for name in sorted(norms)])
+    return [_sum(layer, parts) for layer, parts in layers.items()] + [whole]
 
 
 def _sum(layer: str, parts: list[Norms]) -> LayerStrength:

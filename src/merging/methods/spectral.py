@@ -6,17 +6,16 @@ multiplied by K times their coefficient first, so equal coefficients are the pub
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from src.checkpoints.layers import locate
 from src.merging.backend.combine import add_up
 from src.merging.methods.params import number
 from src.merging.tensors.blocks import BlockFunction, Stack
 
-IN_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.\d+\.")
 NULL = 1e-6  # of the largest singular value: what is smaller is rounding
 
 
@@ -41,7 +40,7 @@ class Spectral:
 
     def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
         """See `Rule.fit`."""
-        if len(stack.shape) != 2 or not IN_LAYER.search(stack.name):
+        if len(stack.shape) != 2 or locate(stack.name).block is None:
             return lambda block: add_up([block.delta(k) * w for k, w in enumerate(weights)])
         merge = tsv_merge if self.kind == "tsv" else iso_merge
         deltas = [stack.delta(k) * (weight * len(weights)) for k, weight in enumerate(weights)]

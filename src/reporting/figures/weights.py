@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.axes import Axes
 
+from src.checkpoints.layers import block_of, kind_of
 from src.reporting.format import significant
 from src.reporting.pictures import Picture
 from src.reporting.style import drawing, legend_below, light, looks_of, new_figure
@@ -14,7 +15,7 @@ from src.reporting.subjects import Subject
 
 Subjects = Mapping[str, Subject]
 CORRELATIONS = {"pearson": "all updates", "pearson_thresholded": "large updates only (30 % rule)"}
-_OUTER = {"embeddings": "emb", "final norm": "norm", "lm_head": "head", "other": "other"}
+_OUTER = {"embeddings": "emb", "norm": "norm", "lm_head": "head"}
 PAIR_COLORS = ("blue", "red", "green", "gold", "cyan", "brown")
 
 
@@ -99,23 +100,31 @@ def _norms(layers: pd.DataFrame, subjects: Subjects, key: str, title: str, colum
 
 
 def _positions(layers: list[str]) -> list[float]:
-    """Where each layer stands: numbers at their number, what comes before and after them a tick label's width away."""
-    numbers = [int(layer) for layer in layers if layer not in _OUTER]
-    last = max(numbers, default=-1)
-    gap = max(1.0, len(numbers) / 8)
-    before = {layer: -gap for layer in layers if layer == "embeddings"}
-    after = [layer for layer in layers if layer in _OUTER and layer not in before]
-    outside = before | {layer: last + gap * (1 + place) for place, layer in enumerate(after)}
-    return [outside[layer] if layer in outside else float(layer) for layer in layers]
+    """x of each layer: the first block at 0 and the others one apart; before and after them, a tick label apart."""
+    blocks = [index for index, layer in enumerate(layers) if block_of(layer) is not None]
+    first, last = (blocks[0], blocks[-1]) if blocks else (0, -1)
+    gap = max(1.0, len(blocks) / 8)
+    return [
+        gap * (index - first) if index < first else min(index, last) - first + gap * max(0, index - last)
+        for index in range(len(layers))
+    ]
 
 
 def _layer_ticks(axes: Axes, layers: list[str]) -> None:
-    places = dict(zip(layers, _positions(layers), strict=True))
-    numbers = [layer for layer in layers if layer not in _OUTER]
-    step = 1 + len(numbers) // 12
-    kept = [layer for layer in layers if layer in _OUTER or numbers.index(layer) % step == 0]
-    axes.set_xticks([places[layer] for layer in kept], [_OUTER.get(layer, layer) for layer in kept])
+    blocks = [layer for layer in layers if block_of(layer) is not None]
+    step = 1 + len(blocks) // 12
+    kept = {
+        x: _tick(layer)
+        for x, layer in zip(_positions(layers), layers, strict=True)
+        if layer not in blocks or blocks.index(layer) % step == 0
+    }
+    axes.set_xticks(list(kept), list(kept.values()))
     axes.set_xlabel("layer")
+
+
+def _tick(layer: str) -> str:
+    block = block_of(layer)
+    return _OUTER.get(kind_of(layer), layer) if block is None else str(block)
 
 
 def _ranges(rows: pd.DataFrame) -> str:

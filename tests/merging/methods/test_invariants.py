@@ -163,7 +163,7 @@ def test_exclude_keeps_the_base(tmp_path: Path) -> None:
         assert torch.equal(one["model.embed_tokens.weight"], base["model.embed_tokens.weight"])
         assert torch.equal(one["model.norm.weight"], base["model.norm.weight"])
         assert not torch.equal(one["model.layers.1.mlp.down_proj.weight"], base["model.layers.1.mlp.down_proj.weight"])
-        assert outcome.strength[0].layer == "embedding"
+        assert outcome.strength[0].layer == "embed_tokens"
         assert outcome.strength[0].merged == 0
 
 

@@ -45,7 +45,13 @@ def test_the_record_holds_recipe_parents_and_strength(world, tmp_path):
     record = json.loads((merge(compose_job("merge", overrides)) / "run.json").read_text())
     assert record["results"]["recipe"]["weights"] == {"codegen": 0.25, "codesum": 0.75}
     assert set(record["inputs"]) == {"base", "codegen", "codesum"}
-    assert {layer["layer"] for layer in record["results"]["strength"]} >= {"0", "1", "all"}
+    assert {layer["layer"] for layer in record["results"]["strength"]} >= {
+        "embed_tokens",
+        "layers.0",
+        "layers.1",
+        "norm",
+        "all",
+    }
 
 
 def test_the_sweep_of_the_manual_leaves_27_run_directories(world, tmp_path):
