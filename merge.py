@@ -3,7 +3,7 @@
 python merge.py merge=ties merge.weight=0.3
 python merge.py -m merge=ties,dare,della merge.weight=0.1,0.2,...,0.9
 python merge.py merge=linear base=DIR specialists.codegen=DIR specialists.codesum=DIR output=DIR
-python merge.py -m merge=ties,dare merge.weight=0.1,0.2,...,0.9 write=false    recipes alone, merged when evaluated
+python merge.py -m merge=ties,dare merge.weight=0.1,0.2,...,0.9 save_weights=false    merged when evaluated
 python merge.py verify=runs/merge/pocket-ties-w0.3-s0
 merge.weight is the coefficient of the first task, the others share 1 - weight;
 merge.weights={codegen: .3, codesum: .5, bugfix: .2} names them.

@@ -127,21 +127,21 @@ def written_checkpoint(path: str, key: str) -> Path:
     """`path` as a checkpoint directory that holds weights.
 
     Raises:
-        UserError: There is none, or it is a merge that was made with `write=false`.
+        UserError: There is none, or it is a merge that was made with `save_weights=false`.
     """
     directory = existing_checkpoint(path, key)
-    if is_live_point(directory):
+    if is_lazy_merge(directory):
         record = read_record(directory)
         assert record is not None
-        line = " ".join(word for word in record["argv"] if not word.startswith(("write=", "output=")))
-        raise UserError(f"{key}={path} is a merge without weights (write=false); write them with: {line}")
+        line = " ".join(word for word in record["argv"] if not word.startswith(("save_weights=", "output=")))
+        raise UserError(f"{key}={path} is a merge without weights (save_weights=false); write them with: {line}")
     return directory
 
 
-def is_live_point(directory: Path) -> bool:
-    """Whether a directory is a merge that holds its recipe alone (`merge.py write=false`)."""
+def is_lazy_merge(directory: Path) -> bool:
+    """Whether a directory is a merge that holds its recipe alone (`merge.py save_weights=false`)."""
     record = read_record(directory)
-    return record is not None and record["stage"] == "merge" and not record["results"]["written"]
+    return record is not None and record["stage"] == "merge" and not record["results"]["weights_saved"]
 
 
 def _train_line(cfg: DictConfig, *overrides: str) -> str:

@@ -18,7 +18,7 @@ from src.evaluation.generators.requests import Asked, ask, without_room
 from src.evaluation.generators.samples import Decoding, Prompt, Sample
 from src.evaluation.generators.sampling import keys
 from src.evaluation.generators.stopping import StopStrings
-from src.merging.engine.lazy import LivePoint
+from src.merging.engine.lazy import LazyMerge
 from src.merging.engine.outputs import ToModel
 from src.models import load_model, load_tokenizer, torch_dtype, unfilled_model
 from src.utils.errors import UserError
@@ -67,7 +67,7 @@ class HFGenerator:
         self.attach(model, load_tokenizer(checkpoint), stored.fingerprint())
         self._shell = around
 
-    def load_point(self, point: LivePoint) -> None:
+    def load_lazy_merge(self, point: LazyMerge) -> None:
         """Merge into the model in memory, which is built first where config or tokenizer differ from the last.
 
         Args:
@@ -84,7 +84,7 @@ class HFGenerator:
             model = unfilled_model(point.directory, dtype=dtype, attention=self.attention)
             self.attach(model, load_tokenizer(point.directory), "")
         self._shell = {}  # a merge that fails half-way leaves a mixture of old and new weights
-        point.emit(ToModel(self._loaded()[0].state_dict()), self.device.type)
+        point.merge_into(ToModel(self._loaded()[0].state_dict()), self.device.type)
         self.weights, self._shell = point.fingerprint, around
 
     def take(self, tensors: Iterable[tuple[str, torch.Tensor]], fingerprint: str) -> None:

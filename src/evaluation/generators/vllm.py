@@ -16,7 +16,7 @@ from src.checkpoints import Checkpoint, copy_side_files
 from src.evaluation.generators.live_weights import shell
 from src.evaluation.generators.requests import Asked, ask, without_room
 from src.evaluation.generators.samples import Decoding, Prompt, Sample
-from src.merging.engine.lazy import LivePoint
+from src.merging.engine.lazy import LazyMerge
 from src.merging.engine.outputs import ToDirectory
 from src.models import load_tokenizer
 from src.utils.errors import UserError
@@ -76,7 +76,7 @@ class VLLMGenerator:
             )
         self.weights = stored.fingerprint()
 
-    def load_point(self, point: LivePoint) -> None:
+    def load_lazy_merge(self, point: LazyMerge) -> None:
         """Merge into the engine, whose processes read checkpoints: the weights stand on disk while they are taken.
 
         Args:
@@ -85,8 +85,8 @@ class VLLMGenerator:
         Raises:
             UserError: As `load`, or the point's parents do not fit together.
         """
-        with TemporaryDirectory(prefix=".live-", dir=point.directory.parent) as place:
-            point.emit(ToDirectory(Path(place)))
+        with TemporaryDirectory(prefix=".merge-", dir=point.directory.parent) as place:
+            point.merge_into(ToDirectory(Path(place)))
             copy_side_files(point.directory, Path(place))
             self.load(Path(place))
         self.weights = point.fingerprint

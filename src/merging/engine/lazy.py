@@ -1,4 +1,4 @@
-"""A merge point without weights on disk: 36 points of a 7B model are 540 GB that nobody needs to write."""
+"""A merge without weights on disk: 36 grid points of a 7B model are 540 GB that nobody needs to write."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from src.merging.tensors.parent import open_parents
 
 
 @dataclass(frozen=True)
-class LivePoint:
-    """Parents and recipe, merged anew whenever a model wants the weights.
+class LazyMerge:
+    """Parents and recipe, merged again whenever a model needs the weights.
 
     Args:
         directory: Config, tokenizer and chat template of the merge.
@@ -32,11 +32,11 @@ class LivePoint:
     fingerprint: str
     allow_pickle: bool = False
 
-    def emit(self, sink: Sink, device: str = "cpu") -> None:
-        """Merge into `sink`, tensor by tensor.
+    def merge_into(self, sink: Sink, device: str = "cpu") -> None:
+        """Merge into `sink` tensor by tensor.
 
         Args:
-            sink: A live model, a directory, a function.
+            sink: A model in memory, a directory, a function.
             device: Where the arithmetic is done; the result does not depend on it.
 
         Raises:

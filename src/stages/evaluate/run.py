@@ -29,7 +29,7 @@ from src.stages.build import build_once
 from src.stages.evaluate.contamination import check_contamination, training_hashes, training_label
 from src.stages.job import Job
 from src.stages.merge.recorded import recorded_merge
-from src.stages.places import existing_checkpoint, is_live_point
+from src.stages.places import existing_checkpoint, is_lazy_merge
 from src.utils.errors import UserError, unknown_choice
 from src.utils.jsonl import write_jsonl
 
@@ -107,8 +107,8 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> Scored:
 
 
 def _load(generator: HFGenerator | VLLMGenerator, checkpoint: Path) -> None:
-    if is_live_point(checkpoint):
-        generator.load_point(recorded_merge(checkpoint, "checkpoint"))
+    if is_lazy_merge(checkpoint):
+        generator.load_lazy_merge(recorded_merge(checkpoint, "checkpoint"))
     else:
         generator.load(checkpoint)
 
@@ -171,8 +171,8 @@ def _subject(cfg: DictConfig) -> tuple[str, dict[str, str]]:
     """What is scored: its name, and the content hashes of its files."""
     if cfg.checkpoint is not None:
         place = _checkpoint(cfg)
-        live = is_live_point(place)
-        found = recorded_merge(place, "checkpoint").fingerprint if live else fingerprint(place)
+        is_lazy = is_lazy_merge(place)
+        found = recorded_merge(place, "checkpoint").fingerprint if is_lazy else fingerprint(place)
         return Path(str(cfg.checkpoint)).resolve().name, {"checkpoint": found}
     files = {key: Path(cfg[key]) for key in ("samples", "predictions", "references") if cfg[key] is not None}
     missing = [

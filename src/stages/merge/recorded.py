@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from src.merging.engine.lazy import LivePoint
+from src.merging.engine.lazy import LazyMerge
 from src.merging.registry import recipe_from
 from src.runs.record import fingerprint, read_record
 from src.utils.errors import UserError, first_differences
 from src.utils.files import sha256_json
 
 
-def recorded_merge(directory: Path, key: str) -> LivePoint:
+def recorded_merge(directory: Path, key: str) -> LazyMerge:
     """Parents and recipe of the merge in `directory`, whether its weights were written or not.
 
     Args:
@@ -35,4 +35,4 @@ def recorded_merge(directory: Path, key: str) -> LivePoint:
         raise UserError(first_differences("parents that are gone or no longer what they were", changed))
     recipe = recipe_from(results["recipe"])
     named = sha256_json({"merge of": record["inputs"], "recipe": results["recipe"]})
-    return LivePoint(directory, places.pop("base"), places, recipe, named, results["allow_pickle"])
+    return LazyMerge(directory, places.pop("base"), places, recipe, named, results["allow_pickle"])

@@ -53,12 +53,12 @@ class Opened:
     index: int
     recipe: Recipe
     run: Run
-    write: bool
+    save_weights: bool
 
     @property
     def sink(self) -> Sink:
         """Where the weights go; those of a point that is not written are made for its realised strength alone."""
-        return ToDirectory(self.run.work) if self.write else ToNowhere()
+        return ToDirectory(self.run.work) if self.save_weights else ToNowhere()
 
 
 def merge(job: Job) -> Path:
@@ -114,7 +114,7 @@ def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
             continue
         results[index] = run.directory
         if not run.finished:
-            opened.append(Opened(index, recipe, run, job.cfg.write))
+            opened.append(Opened(index, recipe, run, job.cfg.save_weights))
     if opened:
         results |= _merge_opened(parents, opened, sha256_json(inputs))
     return results
@@ -145,7 +145,7 @@ def _close(item: Opened, outcome: Outcome, parents: Parents, seconds: float) -> 
     item.run.results |= {
         "recipe": recipe,
         "round": asdict(resolve_round(recipe, earlier_rounds(specialists))),
-        "written": item.write,
+        "weights_saved": item.save_weights,
         "allow_pickle": parents.allow_pickle,
         "parents": {name: str(place) for name, place in {"base": parents.base, **specialists}.items()},
         "strength": [asdict(layer) for layer in outcome.strength],
@@ -163,7 +163,10 @@ def earlier_rounds(specialists: Mapping[str, Path]) -> dict[str, Round]:
 
 
 def _begin(job: Job, recipe: Recipe, parents: Parents, inputs: dict[str, str]) -> Run:
-    config = {"recipe": recipe.describe([name for name, _ in parents.specialists]), "write": job.cfg.write}
+    config = {
+        "recipe": recipe.describe([name for name, _ in parents.specialists]),
+        "save_weights": job.cfg.save_weights,
+    }
     place = merge_directory(job, recipe)
     return begin_run(place, stage="merge", config=config, inputs=inputs, argv=job.command)
 
@@ -183,10 +186,10 @@ def merge_directory(job: Job, recipe: Recipe) -> Path:
     owner = model_label(cfg.model) if cfg.base is None else Path(str(cfg.base)).resolve().name
     extras = [
         *named_specialists(cfg),
-        *job.extras(("merge", "merge.weight", "merge.weights", "model", "seed", "write")),
+        *job.extras(("merge", "merge.weight", "merge.weights", "model", "seed", "save_weights")),
     ]
-    live = [] if cfg.write else ["live"]
-    return job.directory("-".join([owner, recipe.method, *extras, weights, f"s{cfg.seed}", *live]))
+    recipe_alone = [] if cfg.save_weights else ["recipe"]
+    return job.directory("-".join([owner, recipe.method, *extras, weights, f"s{cfg.seed}", *recipe_alone]))
 
 
 def _as_user_error(error: Exception) -> UserError:

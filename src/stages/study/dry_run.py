@@ -35,7 +35,7 @@ def _scoring(jobs: StudyJobs, grid: list[StudyModel]) -> Iterator[str]:
     for method in dict.fromkeys(model.method for model in grid):
         first = next(model for model in grid if model.method == method)
         line = " ".join(jobs.evaluation(first, "DIR", "test").command)
-        yield f"# the point of {method} that is best on validation data: its line above without write=false; {line}"
+        yield f"# the best {method} on validation data: its line above without save_weights=false; {line}"
     if grid:
         yield f"# the mixture and these points: {' '.join(jobs.diagnosis({'NAME': 'DIR'}).command)}"
 

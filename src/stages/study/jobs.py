@@ -53,17 +53,17 @@ class StudyJobs:
         points += [(method, None) for method in self.plan.methods_without_grid]
         return [self.merge_point(method, weight, self.plan.mask_seeds[0]) for method, weight in points]
 
-    def merge_point(self, method: str, weight: float | None, mask_seed: int, write: bool = False) -> StudyModel:
+    def merge_point(self, method: str, weight: float | None, mask_seed: int, save_weights: bool = False) -> StudyModel:
         """One merge of the specialists.
 
         Args:
             method: Choice of conf/merge.
             weight: Coefficient of the first task; None for a method without a grid.
             mask_seed: Of random masks.
-            write: Write its weights; else they are made in the memory of the model that is evaluated.
+            save_weights: Write its weights; otherwise evaluation merges into the model in memory.
         """
         overrides = [f"merge={method}"] + ([] if weight is None else [f"merge.weight={weight:g}"])
-        overrides += [] if write else ["write=false"]
+        overrides += [] if save_weights else ["save_weights=false"]
         if mask_seed != self.plan.mask_seeds[0]:
             overrides.append(f"merge.seed={mask_seed}")
         job = compose_job("merge", [*overrides, *self._parents, *self._common, *self.plan.merge_overrides])

@@ -111,7 +111,7 @@ def _written(jobs: StudyJobs, made: TrainedModel) -> StudyModel:
     model = made.model
     assert model.method is not None
     assert model.mask_seed is not None
-    return jobs.merge_point(model.method, model.weight, model.mask_seed, write=True)
+    return jobs.merge_point(model.method, model.weight, model.mask_seed, save_weights=True)
 
 
 def _mask_spread(

@@ -69,13 +69,13 @@ def test_weights_are_written_for_the_chosen_points_alone(finished):
     _, root = finished
     written = sorted(place.parent.name for place in (root / "merge").glob("*/model.safetensors"))
     assert len(written) == 3  # linear, dare, adaptive
-    assert len(list((root / "merge").glob("*-live"))) == 4 + 1 + 1
+    assert len(list((root / "merge").glob("*-recipe"))) == 4 + 1 + 1
 
 
 def test_every_row_has_the_command_that_makes_it(finished):
     directory, root = finished
     page = (directory / "report.md").read_text()
-    assert "python merge.py merge=linear merge.weight=0.3 write=false base=" in page
+    assert "python merge.py merge=linear merge.weight=0.3 save_weights=false base=" in page
     assert re.search(r"python merge.py merge=linear merge.weight=0.[37] base=", page)
     assert f"python train.py strategy=mix base={root}" in page
 
@@ -100,8 +100,8 @@ def test_the_study_calls_what_a_user_would_type():
         "python train.py strategy=specialist task=codegen seed=2",
         "python train.py strategy=specialist task=codesum seed=2",
         "python train.py strategy=mix seed=2",
-        "python merge.py merge=ties merge.weight=0.1 write=false seed=2",
-        "python merge.py merge=ties merge.weight=0.9 write=false seed=2",
+        "python merge.py merge=ties merge.weight=0.1 save_weights=false seed=2",
+        "python merge.py merge=ties merge.weight=0.9 save_weights=false seed=2",
     ]
 
 
