@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from src.data.cache import Tokenization, token_table
+from src.data.cache import token_table
 from src.data.forms import codexglue
 from src.data.mixture import fraction_of
+from src.data.shards import Tokenization
 from src.data.sources import RecordSource
 from src.data.table import TokenTable
 from src.models import load_tokenizer

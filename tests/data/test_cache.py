@@ -1,22 +1,21 @@
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 import src.data.cache as cache_module
-from src.data.cache import Tokenization, token_table
+import src.data.shards as shards_module
+from src.data.cache import token_table
+from src.data.shards import Tokenization
 from src.data.tokenize import LengthReport
 from src.utils.errors import Stopped, UserError
+from tests.data.row_filter import Without
 from tests.lit_modules import tiny
 
 ROWS = [*tiny.rows("a", 25), *tiny.rows("long", 5, length=60)]
@@ -24,13 +23,13 @@ CUT = 2  # answers of 44 and 58 bytes after prompts of 25
 TOKENIZATION = Tokenization(tiny.tokenizer(), 64)
 
 
-def never() -> Any:
-    raise AssertionError("rows were read again")
-
-
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "SHARD_ROWS", 10)
+    monkeypatch.setattr(shards_module, "SHARD_ROWS", 10)
+
+
+def never() -> Any:
+    raise AssertionError("rows were read again")
 
 
 def test_the_cached_table_is_the_table(tmp_path: Path) -> None:
@@ -46,34 +45,20 @@ def test_the_cached_table_is_the_table(tmp_path: Path) -> None:
     assert again == report
 
 
-class Without:
-    """A filter that leaves out the rows whose ids end with a letter."""
-
-    def __init__(self, letter: str) -> None:
-        self.key = self.letter = letter
-        self.ready = False
-
-    def prepare(self) -> None:
-        self.ready = True
-
-    def __call__(self, rows: Any) -> Any:
-        assert self.ready
-        return [row for row in rows if not row.id.endswith(self.letter)]
-
-
 def test_rows_that_a_filter_leaves_out_are_counted_and_part_of_the_key(tmp_path: Path) -> None:
     """Of a0 ... a24 and long0 ... long4, four end with a 3 and two with a 5."""
     for keep, left in ((Without("3"), 4), (Without("5"), 2)):
-        table, report = token_table(lambda: ROWS, TOKENIZATION, keep=keep)
+        filtered = replace(TOKENIZATION, keep=keep)
+        table, report = token_table(lambda: ROWS, filtered)
         assert (len(table), report.rows, report.contaminated) == (30 - left, 30 - left, left)
         for examples in (lambda: ROWS, never):
-            cached, counted = token_table(examples, TOKENIZATION, keep=keep, data_key="rows", cache=tmp_path)
+            cached, counted = token_table(examples, filtered, data_key="rows", cache=tmp_path)
             assert counted == report
             assert cached.fingerprint() == table.fingerprint()
     assert str(report).endswith("; 2 more hold a benchmark item")
     for place in (None, tmp_path):
         with pytest.raises(UserError, match=r"mine: all 30 rows hold a benchmark item; set data.decontaminate=false"):
-            token_table(lambda: ROWS, TOKENIZATION, keep=Without(""), cache=place, label="mine")
+            token_table(lambda: ROWS, replace(TOKENIZATION, keep=Without("")), cache=place, label="mine")
 
 
 def test_without_a_key_the_rows_are_the_key(tmp_path: Path) -> None:
@@ -83,20 +68,8 @@ def test_without_a_key_the_rows_are_the_key(tmp_path: Path) -> None:
     assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 2
 
 
-def test_all_that_decides_the_tokens_is_in_the_key() -> None:
-    keys = [
-        TOKENIZATION.key(),
-        Tokenization(tiny.tokenizer(), 65).key(),
-        Tokenization(tiny.tokenizer(), 64, "drop").key(),
-        Tokenization(tiny.tokenizer(template="x"), 64).key(),
-        Tokenization(tiny.tokenizer(eos="<|endoftext|>"), 64).key(),
-    ]
-    assert all(keys[i] != keys[j] for i in range(5) for j in range(i))
-    assert Tokenization(tiny.tokenizer(), 64).key() == keys[0]
-
-
 def test_an_interrupted_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, done = cache_module._write_shard, list[str]()
+    write, done = shards_module._write_shard, list[str]()
 
     def stop_at_the_second(rows: Any, path: Path, **how: Any) -> None:
         if len(done) == 1:
@@ -105,7 +78,7 @@ def test_an_interrupted_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         write(rows, path, **how)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache_module, "_write_shard", stop_at_the_second)
+        patch.setattr(shards_module, "_write_shard", stop_at_the_second)
         with pytest.raises(KeyboardInterrupt):
             token_table(lambda: ROWS, TOKENIZATION, data_key="rows", cache=tmp_path)
 
@@ -113,19 +86,11 @@ def test_an_interrupted_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         done.append(path.name)
         write(rows, path, **how)
 
-    monkeypatch.setattr(cache_module, "_write_shard", record)
+    monkeypatch.setattr(shards_module, "_write_shard", record)
     table, report = token_table(lambda: ROWS, TOKENIZATION, data_key="rows", cache=tmp_path)
     assert done == ["000000.npz", "000001.npz", "000002.npz"]
     assert table.fingerprint() == token_table(lambda: ROWS, TOKENIZATION)[0].fingerprint()
     assert report == LengthReport(30, truncated_answers=CUT)
-
-
-def test_ctrl_c_does_not_reach_processes_that_are_started_then() -> None:
-    line = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
-    with cache_module._interrupts_kept():
-        inside = subprocess.check_output([sys.executable, "-c", line], text=True)
-    assert inside.strip() == "True"
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_a_killed_process_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +98,7 @@ def test_a_killed_process_is_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
         raise BrokenProcessPool
         yield
 
-    monkeypatch.setattr(cache_module, "_results", broken)
+    monkeypatch.setattr(cache_module, "write_shards", broken)
     with pytest.raises(
         Stopped, match=r"mine: a process that .* killed, .* set data.workers lower than 3, and the same"
     ):
@@ -153,48 +118,6 @@ def test_the_process_with_the_progress_bar_comes_first(tmp_path: Path, monkeypat
     monkeypatch.setattr(cache_module, "HEAD_START", 0.2)
     cache_module._wait_for(tmp_path / "nothing")
     assert 0.2 <= time.monotonic() - started < cache_module.HEAD_START + 5
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("keep", [None, Without("3")])
-def test_processes_give_the_same_table(tmp_path: Path, keep: Any) -> None:
-    found = token_table(lambda: ROWS, TOKENIZATION, keep=keep, data_key="rows", cache=tmp_path, workers=2)
-    table, report = token_table(lambda: ROWS, TOKENIZATION, keep=keep)
-    assert found[0].fingerprint() == table.fingerprint()
-    assert found[1] == report
-
-
-class Slow(Without):
-    """Says that it has begun, then takes longer than the test."""
-
-    def __call__(self, rows: Any) -> Any:
-        Path(self.key).touch()
-        time.sleep(600)
-
-
-def tokenize_slowly(folder: str) -> None:
-    cache_module.SHARD_ROWS = 10
-    token_table(
-        lambda: ROWS, TOKENIZATION, keep=Slow(f"{folder}/begun"), data_key="rows", cache=Path(folder), workers=2
-    )
-
-
-@pytest.mark.slow
-def test_processes_end_with_a_killed_parent(tmp_path: Path) -> None:
-    line = f"from tests.data.test_cache import tokenize_slowly; tokenize_slowly({str(tmp_path)!r})"
-    with subprocess.Popen([sys.executable, "-c", line]) as parent:
-        wait_until((tmp_path / "begun").exists)
-        workers = psutil.Process(parent.pid).children(recursive=True)
-        parent.kill()
-    assert len(workers) >= 2
-    wait_until(lambda: all(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in workers))
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("cached", [True, False])

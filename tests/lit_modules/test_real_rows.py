@@ -9,8 +9,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from src.data.budget import Budget
-from src.data.cache import Tokenization, token_table
+from src.data.cache import token_table
 from src.data.forms import codexglue
+from src.data.shards import Tokenization
 from src.data.sources import RecordSource
 from src.lit_modules.export import export_checkpoint
 from src.lit_modules.fit import fit

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from src.checkpoints import CheckpointWriter, TensorInfo, write_checkpoint
 from src.config.types import check_types
-from src.data.cache import Tokenization
+from src.data.shards import Tokenization
 from src.data.table import TokenTable
 from src.merging.methods.fisher_regmean_statistics import (
     Batch,

@@ -9,10 +9,11 @@ from typing import Any
 from omegaconf import DictConfig
 
 from src.data.budget import Budget, step_starts
-from src.data.cache import RowFilter, Tokenization, token_table
+from src.data.cache import token_table
 from src.data.examples import Example
 from src.data.mixture import MixOptions, Mixture, fraction_of, rows_per_epoch
 from src.data.options import DataOptions
+from src.data.shards import Tokenization
 from src.data.table import TokenTable
 from src.data.tokenize import LengthReport
 from src.stages.build import build
@@ -51,7 +52,6 @@ def training_tables(
     split: str,
     tokenization: Tokenization,
     options: DataOptions,
-    keep: RowFilter | None = None,
 ) -> tuple[Tables, dict[str, LengthReport]]:
     """Tables by task, and what became of their rows.
 
@@ -60,7 +60,6 @@ def training_tables(
         split: `train` or `validation`.
         tokenization: How rows become tokens.
         options: Cache, workers, limit and fraction.
-        keep: Filter of the rows before they are tokenized; None: all.
 
     Raises:
         UserError: A task has no rows, or they are malformed.
@@ -72,7 +71,7 @@ def training_tables(
             return _spread(source_rows(nodes, split), options.limit)
 
         table, reports[task] = token_table(
-            rows, tokenization, keep=keep, data_key=_key(nodes, split, options.limit), workers=options.workers,
+            rows, tokenization, data_key=_key(nodes, split, options.limit), workers=options.workers,
             cache=None if options.cache is None else Path(options.cache), label=f"{task} {split}",
         )  # fmt: skip
         tables[task] = fraction_of(table, options.fraction, task, options.seed) if split == "train" else table

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoints import Checkpoint
 from src.config.checks import check_train
-from src.data.cache import Tokenization
+from src.data.shards import Tokenization
 from src.lit_modules.export import export_checkpoint
 from src.lit_modules.fit import FitResult, fit
 from src.lit_modules.world import connected, resolve_world, started_world
@@ -98,8 +98,8 @@ def _fit(
     )
     tokenization = Tokenization(tokenizer, options.batches.max_length, cfg.strategy.truncation)
     data = replace(options.data, cache=token_cache(cfg, model.data))
-    clean = Decontamination(job) if data.decontaminate else None
-    train_rows, lengths = training_tables(sources, "train", tokenization, data, clean)
+    clean = replace(tokenization, keep=Decontamination(job)) if data.decontaminate else tokenization
+    train_rows, lengths = training_tables(sources, "train", clean, data)
     held_out, _ = training_tables(task_sources(cfg, model.data, "validation"), "validation", tokenization, data)
     drawn = trained_on(train_rows, options.mix, options.batches.budget, cfg.seed)
     network, weights = training_network(model, origin, options, cfg.seed)
