@@ -30,7 +30,7 @@ from src.evaluation.generators.samples import Decoding, Prompt
 from src.evaluation.generators.stopping import StopStrings
 from src.models import load_tokenizer
 from src.pocket.benchmarks import problems
-from src.pocket.model import build_pocket
+from src.pocket.model import PocketModel
 
 INSTRUCTION, RESPONSE = "Write a self-contained program:", "Here it is:"
 STOPS = ("<|endoftext|>", "<|endofmask|>", "</s>", "\nif __name__", "\ndef main(", "\nprint(", "\n```\n")
@@ -118,7 +118,7 @@ def main() -> None:
     )  # fmt: skip
     prompts, decoding = benchmark.prompts("test"), benchmark.decoding
     with tempfile.TemporaryDirectory() as scratch:
-        place = given.checkpoint or build_pocket(Path(scratch) / "pocket")
+        place = given.checkpoint or PocketModel().write(Path(scratch) / "pocket")
         runs: list[Callable[[], Timed]] = [
             lambda: evalplus(place, rows[: given.evalplus_problems], decoding),
             lambda: plain_generate(place, prompts, decoding, batch=1),

@@ -46,7 +46,7 @@ def test_every_choice_composes(group, choice):
 def test_every_node_fits_its_callable(group, choice):
     cfg = compose_job(GROUP_OF_SCRIPT[group], [f"{group}={choice}"]).cfg
     if group == "strategy" and choice == "base":
-        assert cfg.strategy.architecture._target_ == "src.pocket.model.build_pocket"
+        assert cfg.strategy.architecture._target_ == "src.pocket.model.PocketModel"
     for path, node in nodes(cfg):
         module, _, name = node._target_.rpartition(".")
         target = getattr(importlib.import_module(module), name)

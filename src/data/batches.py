@@ -1,7 +1,7 @@
-"""Global batches: one item is all that an optimiser step consumes on this rank.
+"""Global batches: one item is everything that an optimizer step consumes on this rank.
 
-The rows of a step are divided over micro-batches freely, since the loss is normalised over the whole step: by length,
-which saves padding, or packed end to end, which leaves none. Neither changes what is learnt.
+The loss is normalized over the whole step, so its rows can be divided over micro-batches freely: sorted by length,
+which saves padding, or packed end to end, which needs none. Neither changes what is learned.
 
 B lines of a micro-batch, T tokens of a line, C columns that predict something, P predicted tokens, N documents.
 """
@@ -25,14 +25,14 @@ __all__ = ["Batch", "Layout", "StepBatches", "sorted_groups", "validation_batche
 
 @dataclass(frozen=True)
 class Layout:
-    """How the rows of a step become micro-batches.
+    """Division of the rows of a step into micro-batches.
 
     Args:
         micro_batch: Lines of one forward pass: rows, or packs.
         packing: Whether rows share a line.
         max_length: Tokens of a pack.
-        flat: Whether the packs of a micro-batch lie end to end in one line, as kernels for variable lengths take
-            them; otherwise each is a line, padded to the longest.
+        flat: Whether the packs of a micro-batch are joined end to end in one line, the form that variable-length
+            kernels take; otherwise each is a line, padded to the longest.
         world: Ranks.
         rank: This rank.
     """
@@ -50,9 +50,9 @@ class StepBatches:
 
     Args:
         mixture: Order of the rows.
-        starts: Where in its stream each step begins, and the end of the last (see `src.data.budget.step_starts`).
+        starts: Stream position of each step's first row, then the end (see `src.data.budget.step_starts`).
         layout: Division of a step.
-        pad_token: Id written where a line is over.
+        pad_token: Token id of the padding.
     """
 
     def __init__(self, mixture: Mixture, starts: NDArray[np.int64], layout: Layout, pad_token: int) -> None:
@@ -71,11 +71,11 @@ class StepBatches:
         return [f"{self.mixture.tasks[task]}/{self.mixture.tables[task].ids[row]}" for task, row in self.rows(step)]
 
     def __getitem__(self, step: int) -> Batch:
-        """This rank's part of a step: `micro` (list of micro-batches), and counts over all ranks.
+        """Build this rank's part of a step: `micro` (list of micro-batches), and counts over all ranks.
 
         Returns:
-            `micro`, `answer_tokens`, `task_tokens` (answer tokens of each task), `tokens`, `padded` (tokens with
-            padding) and `squares` (sum of squared row lengths, what attention costs).
+            `micro`, `answer_tokens`, `task_tokens` (answer tokens per task), `tokens`, `padded` (tokens including
+            padding) and `squares` (sum of squared row lengths, the cost of attention).
         """
         rows = [Row(task, *self.mixture.tables[task].row(row)) for task, row in self.rows(step)]
         lengths = [len(row.tokens) for row in rows]
@@ -96,11 +96,11 @@ Lines = list[list[int]]  # of a micro-batch: the rows of each line
 
 
 def micro_batches(lengths: Sequence[int], layout: Layout) -> list[list[Lines]]:
-    """Divide rows over ranks and micro-batches; every rank gets the same number of these.
+    """Divide rows over ranks and micro-batches; every rank gets equally many micro-batches.
 
     Args:
         lengths: Tokens of each row.
-        layout: How.
+        layout: Ranks, lines per micro-batch, packing.
 
     Returns:
         For each rank its micro-batches, each a list of lines, each a list of row numbers.
@@ -115,13 +115,13 @@ def micro_batches(lengths: Sequence[int], layout: Layout) -> list[list[Lines]]:
 
 
 def sorted_groups(lengths: Sequence[int], count: int) -> list[list[int]]:
-    """Positions in the order of their length (equal ones stay in order), cut into `count` runs of like size."""
+    """Sort positions by length (stable) and cut them into `count` runs of nearly equal size."""
     order = np.argsort(np.asarray(lengths), kind="stable")
     return [part.tolist() for part in np.array_split(order, count)]
 
 
 def validation_batches(table: TokenTable, layout: Layout, pad_token: int, task: int = 0) -> list[Batch]:
-    """All rows of a table in micro-batches; each rank gets the same number of them."""
+    """All rows of a table in this rank's micro-batches; every rank gets equally many."""
     plan = micro_batches(table.lengths.tolist(), layout)[layout.rank]
     names = {row for lines in plan for line in lines for row in line}
     rows = {row: Row(task, *table.row(row)) for row in names}

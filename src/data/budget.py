@@ -1,4 +1,4 @@
-"""How long to train, and which rows of the stream each optimiser step takes.
+"""Length of a run, and the rows of the stream that each optimizer step takes.
 
 S steps.
 """
@@ -19,9 +19,9 @@ class Budget:
     """The size of a step and the length of a run.
 
     Args:
-        batch_size: Rows of a step, over all ranks; give this or `batch_tokens`.
-        batch_tokens: Tokens of a step, prompts included: runs of equal steps then cost the same on any data.
-        steps: Optimiser steps; give one of `steps`, `epochs` and `tokens`.
+        batch_size: Rows per step, over all ranks; give this or `batch_tokens`.
+        batch_tokens: Tokens per step, prompts included: equal numbers of steps then cost the same on any data.
+        steps: Optimizer steps; give one of `steps`, `epochs` and `tokens`.
         epochs: Passes over the rows.
         tokens: Tokens of the whole run, prompts included.
     """
@@ -38,10 +38,10 @@ class Budget:
 
 
 def step_starts(mixture: Mixture, budget: Budget) -> NDArray[np.int64]:
-    """Where in the stream each step begins.
+    """Stream position at which each step begins.
 
-    A step of `batch_tokens` takes the rows that end inside its window of tokens, so that windows never drift: k steps
-    hold k windows of tokens, up to a part of a row.
+    A step of `batch_tokens` takes the rows that end inside its window of tokens. Windows never drift: k steps hold k
+    windows of tokens, up to a part of a row.
 
     Args:
         mixture: The stream of rows.

@@ -1,6 +1,6 @@
 """Rows -> the tensors of one forward pass.
 
-A micro-batch is a dictionary: `inputs` are the arguments of the network, `targets`, `tasks` (P) and `picked` say what
+A micro-batch is a dictionary: `inputs` are the arguments of the network; `targets`, `tasks` and `picked` (P) say what
 is predicted where. Only columns that predict an answer token are projected onto the vocabulary, by `logits_to_keep`.
 
 B lines, T tokens of a line, C projected columns, P predicted tokens, N documents.
@@ -37,18 +37,18 @@ class Row:
 
 
 def empty_row(pad_token: int) -> Row:
-    """A row without loss: it keeps ranks in step where a last micro-batch has no rows."""
+    """A row without loss: it keeps ranks in step where one has no rows left for its last micro-batch."""
     return Row(0, np.array([pad_token], np.int32), np.array([IGNORED]))
 
 
 def padded_batch(lines: Sequence[Sequence[Row]], pad_token: int, packed: bool = False) -> Batch:
-    """Lines side by side, padded on the right to the longest.
+    """Stack lines, padded on the right to the longest.
 
     Args:
         lines: The rows of each line, one unless packed.
-        pad_token: Id written after a line's end.
-        packed: Positions begin anew with each row, and the padding after a line is a document of its own; by these
-            positions transformers blocks attention at borders. Unpacked rows need no mask: under causal attention
+        pad_token: Token id of the padding.
+        packed: Positions restart with each row, and the padding after a line is a document of its own; from these
+            positions transformers blocks attention across borders. Unpacked rows need no mask: under causal attention
             they never see the padding after them.
     """
     width = max(sum(len(row.tokens) for row in line) for line in lines)
@@ -69,7 +69,7 @@ def padded_batch(lines: Sequence[Sequence[Row]], pad_token: int, packed: bool = 
 
 
 def flat_batch(rows: Sequence[Row]) -> Batch:
-    """All rows end to end in one line, with their borders as flash kernels take them; no padding."""
+    """Join all rows end to end in one line without padding, with the borders that flash kernels take."""
     lengths = [len(row.tokens) for row in rows]
     borders = torch.tensor(np.cumsum([0, *lengths]), dtype=torch.int32)  # N + 1
     ids = np.concatenate([row.tokens for row in rows])[None].astype(np.int64)

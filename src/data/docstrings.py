@@ -1,4 +1,4 @@
-"""Taking the docstring out of a function before a model is asked for it."""
+"""Removal of a function's docstring before a model is asked to write it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _TRIPLE_QUOTED = re.compile(r'""".*?"""|\'\'\'.*?\'\'\'', re.DOTALL)
 
 
 def without_docstring(code: str) -> str:
-    """The function without its docstring.
+    """Remove the docstring of a function.
 
-    In Python that parses, the lines of the docstring go and nothing else. Anything else (Python 2, other languages)
-    loses its triple-quoted strings, as in the study (arXiv 2601.21115).
+    Where the code parses as Python, exactly the lines of the docstring go. Other code (Python 2, other languages) loses
+    its triple-quoted strings, as in the study (arXiv 2601.21115).
 
     Args:
         code: Source of one function.
 
     Returns:
-        Its source; unchanged where there is no docstring.
+        The source without it; unchanged where there is none.
     """
     lines = _docstring_lines(code)
     if lines is None:

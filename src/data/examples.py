@@ -1,9 +1,8 @@
-"""What a training row is once its source has been read: one user turn and one assistant turn."""
+"""A training row once its source has been read: one user turn and one assistant turn."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -23,11 +22,3 @@ class Example:
     prompt: str | None
     answer: str
     system: str | None = None
-
-
-class Source(Protocol):
-    """Anything that yields the rows of a split."""
-
-    def examples(self, split: str) -> list[Example]:
-        """All rows of `split` ("train", "validation" or "test"), in a fixed order."""
-        ...

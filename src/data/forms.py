@@ -1,7 +1,7 @@
-"""Records of forms that are not simply a field for the prompt and one for the answer.
+"""Converters for records that are not simply one field for the prompt and one for the answer.
 
-A form turns the fields of a record into those that a source's `user_prompt` and `answer` name, or returns None for a
-record that must not be trained on.
+A form turns the fields of a record into those that a source's `user_prompt` and `answer` name, or returns None to
+leave the record out of training.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from src.data.docstrings import without_docstring
 Fields = dict[str, Any]
 Form = Callable[[Fields], Fields | None]
 _WORDS = re.compile(r"\w+")
-FEW_WORDS = 4  # a docstring such as "Set name" may stand in the code by chance
+FEW_WORDS = 4  # a docstring such as "Set name" may occur in the code by chance
 
 
 def codexglue(fields: Fields) -> Fields | None:
-    """CodeXGLUE code-to-text: the docstring leaves the code, as in evaluation.
+    """CodeXGLUE code-to-text: remove the docstring from the code, as evaluation does.
 
-    Its fields `code` and `docstring` are the function and its documentation. A row whose documentation is still in the
-    code after that (a docstring in single quotes in Python 2, a comment that repeats it) is left out: it would teach
-    copying.
+    The fields `code` and `docstring` are the function and its documentation. A row whose code still holds the
+    documentation (a docstring in single quotes in Python 2, a comment that repeats it) is left out: it would teach the
+    model to copy.
 
     Returns:
-        The fields with `code` bare.
+        The fields, with the docstring removed from `code`; None for a row to leave out.
     """
     bare = without_docstring(fields["code"]).rstrip("\n")
     documentation = " ".join(_WORDS.findall(fields["docstring"]))

@@ -1,7 +1,7 @@
-"""In which order the rows of one or more tasks are trained on, and how often each.
+"""Order and frequency of the rows of one or more tasks.
 
-The order is a function of (seed, epoch) and of the number of rows alone: it needs no state to be resumed and is the
-same on any number of ranks.
+The order is a function of (seed, epoch) and the number of rows alone: resuming needs no state, and any number of ranks
+sees the same order.
 
 K tasks, N_k rows of a task.
 """
@@ -24,17 +24,17 @@ UNITS = ("examples", "tokens")
 
 @dataclass(frozen=True)
 class MixOptions:
-    """The proportions of the tasks in a mixture: the node `mix` of conf/train.yaml.
+    """Proportions of the tasks in a mixture: the node `mix` of conf/train.yaml.
 
-    By default the tasks are concatenated, each row once an epoch, as in the study. With `ratio`, `ratios` or
-    `temperature` an epoch keeps its size and the rows of a task come as often as its share asks for.
+    By default the tasks are concatenated, each row once per epoch, as in the study. With `ratio`, `ratios` or
+    `temperature` an epoch keeps its size, and each task fills its share of it.
 
     Args:
         ratio: Share of the first task, 0-1; the others share the rest. The counterpart of `merge.weight`.
         ratios: Share of every task by name, in any unit; the counterpart of `merge.weights`.
-        by: What a share is counted in: "examples" or "tokens".
+        by: Unit of a share: "examples" or "tokens".
         temperature: Shares proportional to size^(1/temperature): 1 is natural, infinity is equal.
-        cap: Most times that a row comes in one epoch; where a share needs more, the epoch becomes shorter.
+        cap: Most repetitions of a row in one epoch; where a share needs more, the epoch becomes shorter.
     """
 
     ratio: float | None = None
@@ -49,7 +49,9 @@ class MixOptions:
         if sum((self.ratio is not None, self.ratios is not None, self.temperature != 1.0)) > 1:
             raise UserError("give one of mix.ratio, mix.ratios and mix.temperature")
         if self.ratio is not None and not 0 < self.ratio < 1:
-            raise UserError(f"mix.ratio={self.ratio}: expected a share between 0 and 1 (a specialist has one task)")
+            raise UserError(
+                f"mix.ratio={self.ratio}: expected a share above 0 and below 1 (strategy=specialist trains one task)"
+            )
         if self.ratios is not None and any(not share > 0 for share in self.ratios.values()):
             raise UserError(f"mix.ratios={dict(self.ratios)}: expected numbers above 0")
         if not self.temperature > 0:
@@ -59,14 +61,14 @@ class MixOptions:
 
 
 def rows_per_epoch(tables: Mapping[str, TokenTable], options: MixOptions) -> list[int]:
-    """How many rows of each task an epoch has.
+    """Number of rows of each task in an epoch.
 
     Args:
         tables: Rows by task.
         options: Their shares.
 
     Returns:
-        One number a task, in their order.
+        One number per task, in their order.
 
     Raises:
         UserError: `mix.ratios` does not name exactly the tasks.
@@ -101,11 +103,11 @@ def _shares(tasks: Sequence[str], sizes: NDArray[np.float64], options: MixOption
 class Mixture:
     """Rows of all tasks in the order of training.
 
-    An epoch holds whole copies of a task's rows where its count allows, and a random choice for the remainder that
-    goes on from epoch to epoch, so that all rows of a task are seen equally often in the long run.
+    An epoch holds whole copies of a task's rows as its count allows, and fills the remainder from a shuffled sequence
+    that continues from epoch to epoch, so that in the long run all rows of a task are seen equally often.
 
     Args:
-        tables: Rows by task name; the order of the names matters for the row numbers.
+        tables: Rows by task name; row numbers follow their order.
         seed: Seed of the shuffle.
         counts: Rows of each task in an epoch; None: all, each once.
     """
@@ -128,7 +130,7 @@ class Mixture:
         return task, row - int(self._offsets[task])
 
     def epoch(self, number: int) -> Rows:
-        """All row numbers in the order of an epoch, int64 (len)."""
+        """Row numbers in the order of an epoch, int64 (len)."""
         if self._epoch is None or self._epoch[0] != number:
             rows = np.concatenate([self._chosen(task, number) for task in range(len(self.tasks))])
             self._epoch = number, rows[_permutation(len(rows), "order", self.seed, number)]
@@ -149,7 +151,7 @@ class Mixture:
         return lengths
 
     def drawn(self, stop: int) -> dict[str, dict[str, int]]:
-        """Rows and tokens of each task among the first `stop` rows of the stream, repeated ones counted again."""
+        """Rows and tokens per task among the first `stop` rows of the stream, repetitions included."""
         rows = self.stream(0, stop)
         task = np.searchsorted(self._offsets, rows, side="right") - 1
         counts = np.bincount(task, minlength=len(self.tasks))
@@ -174,7 +176,7 @@ class Mixture:
 
 
 def fraction_of(table: TokenTable, fraction: float, task: str, seed: int) -> TokenTable:
-    """A random part of a task's rows, in their order; smaller fractions are parts of larger ones.
+    """A random part of a task's rows, in their order; a smaller fraction is a subset of a larger one.
 
     Raises:
         UserError: `fraction` is not in (0, 1].

@@ -1,4 +1,4 @@
-"""The node `data` of conf/train.yaml."""
+"""Options of the training rows: the node `data` of conf/train.yaml."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from src.utils.errors import UserError
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which part of the rows is trained on, and where their tokens are kept.
+    """The part of the rows to train on, and the place of their tokens.
 
     Args:
-        fraction: Share of every task's training rows, above 0, at most 1; smaller ones are parts of larger ones.
-        seed: Decides which.
-        cache: Directory of tokenized rows; "auto" leaves it to the stage; None: in memory, anew each run.
-        workers: Processes that tokenize; None: one a core where there are many rows.
+        fraction: Share of every task's training rows, above 0, at most 1; a smaller share is a subset of a larger one.
+        seed: Decides which rows.
+        cache: Directory of tokenized rows; "auto" leaves it to the stage; None: in memory, again in each run.
+        workers: Processes that tokenize; None: one per core where there are many rows.
         decontaminate: Leave out training rows that hold an item of the tasks' benchmarks.
-        limit: Most rows of every task and split, spread evenly over them: a trial; None: all.
+        limit: Most rows per task and split, evenly spaced, for a trial run; None: all.
     """
 
     fraction: float = 1.0

@@ -1,4 +1,4 @@
-"""Which rows go together into one pack: best-fit, so that packs are nearly full, and even, so that ranks are.
+"""Packing of rows: best-fit, so that packs are nearly full, then evened out, so that ranks finish together.
 
 n rows, m packs.
 """
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 
 def pack(lengths: Sequence[int], capacity: int, multiple: int = 1) -> list[list[int]]:
-    """Divide rows over packs, nothing dropped or cut.
+    """Distribute rows over packs; none is dropped or cut.
 
-    As many packs as best-fit needs, rounded up to a multiple of the ranks; their rows are then dealt out evenly, since
-    ranks wait for the one with the most tokens.
+    There are as many packs as best-fit needs, rounded up to a multiple of the ranks. The rows are then spread evenly,
+    since all ranks wait for the one with the most tokens.
 
     Args:
         lengths: Tokens of each row (n), none above `capacity`.
@@ -34,7 +34,7 @@ def pack(lengths: Sequence[int], capacity: int, multiple: int = 1) -> list[list[
 
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Best-fit decreasing: every row goes where it leaves the least room, the longest rows first."""
+    """Best-fit decreasing: longest rows first, each into the pack where it leaves the least room."""
     packs: list[list[int]] = []
     room: list[tuple[int, int]] = []  # (tokens left, pack), sorted
     for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
@@ -49,7 +49,7 @@ def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
 
 
 def _even(lengths: Sequence[int], count: int) -> list[list[int]]:
-    """The longest rows first, each to the pack with the fewest tokens."""
+    """Spread rows: longest first, each into the pack with the fewest tokens."""
     packs: list[list[int]] = [[] for _ in range(count)]
     sums = [(0, number) for number in range(count)]
     for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):

@@ -1,4 +1,4 @@
-"""The user turn, built by one function for training and evaluation, so that both are equal to the byte."""
+"""The user turn: one function builds it for training and evaluation, so that both agree to the byte."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from src.utils.errors import UserError
 
 
 def render_user_turn(template: str, **fields: str) -> str:
-    """Fill the `{name}` places of a task's `user_prompt`.
+    """Fill the `{name}` placeholders of a task's `user_prompt`.
 
-    Values go in as they are: braces inside them are text. `{{` and `}}` in the template stand for `{` and `}`.
+    Values are inserted verbatim: braces inside them are text. `{{` and `}}` in the template stand for `{` and `}`.
 
     Args:
         template: `user_prompt` of a task, e.g. `"Explain:\\n{code}"`.
-        **fields: A value for each place; more than the template asks for is allowed.
+        **fields: A value per placeholder; extra ones are ignored.
 
     Returns:
         The user turn.
 
     Raises:
-        UserError: The template asks for a field that is not there, or is not a valid template.
+        UserError: The template is invalid, or names a field that does not exist.
 
     Example:
         >>> render_user_turn("Explain {code}", code="f = {}")
@@ -37,6 +37,6 @@ def render_user_turn(template: str, **fields: str) -> str:
             continue
         if name not in fields or spec or conversion:
             known = ", ".join(f"{{{field}}}" for field in sorted(fields))
-            raise UserError(f"user_prompt asks for {{{name}}}; this task has {known} (mend task.user_prompt)")
+            raise UserError(f"user_prompt asks for {{{name}}}; this task has {known} (fix user_prompt)")
         turn.append(fields[name])
     return "".join(turn)

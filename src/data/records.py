@@ -27,7 +27,7 @@ class Record:
     """One row.
 
     Args:
-        place: Where it stands, e.g. `data/kodcode/train.jsonl, row 7`; rows count from 1.
+        place: Its file and number, e.g. `data/kodcode/train.jsonl, row 7`; rows count from 1.
         fields: Its values by name.
     """
 
@@ -37,7 +37,7 @@ class Record:
 
 @dataclass(frozen=True)
 class DataSet:
-    """One of several places that hold the same rows: files, or a data set of the Hub.
+    """Rows in files, or in a data set of the Hub.
 
     Args:
         files: Existing files in the order in which they are read; empty for a data set of the Hub.
@@ -55,7 +55,7 @@ class DataSet:
         """All rows.
 
         Raises:
-            UserError: A malformed file (its row is named), or the data set cannot be loaded.
+            UserError: A file is malformed (the row is named), or the data set cannot be loaded.
         """
         if not self.files:
             yield from _hub_records(self.name, self.split, self.absent)
@@ -63,28 +63,28 @@ class DataSet:
             yield from _file_records(path)
 
     def size(self) -> int | None:
-        """How many rows there are, for a progress bar; None where only reading them all would tell."""
+        """Number of rows, for a progress bar; None where only reading them all would tell."""
         if not self.files or any(path.suffix not in (".jsonl", ".parquet") for path in self.files):
             return None
         return sum(_parquet_size(path) if path.suffix == ".parquet" else _lines(path) for path in self.files)
 
     def fingerprint(self) -> str:
-        """Hex SHA-256 of the files' content; of the Hub's data set by its name alone, which is read from a cache."""
+        """Hex SHA-256 of the files' content; a data set of the Hub is known by its name and split alone."""
         parts = [sha256_file(path) for path in self.files] or [self.name, self.split]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def find_data(alternatives: Sequence[str], split: str, key: str) -> DataSet:
-    """The first of several places where rows are.
+    """Find the first of several places that has rows.
 
     Args:
         alternatives: File patterns (`data/x_{split}*.jsonl.gz`; `**` is any depth of folders), or `owner/name` or
-            `owner/name:config` of a data set on the Hub, which counts as being there.
+            `owner/name:config` of a data set on the Hub, which counts as present.
         split: Filled in for `{split}`.
         key: Config key to name in the message.
 
     Raises:
-        UserError: None of the files is there, and no data set of the Hub is named.
+        UserError: None of the files exists, and no data set of the Hub is named.
     """
     absent: list[str] = []
     for name in alternatives:
@@ -110,7 +110,7 @@ def _file_records(path: Path) -> Iterator[Record]:
             raise UserError(f"{path}, row {number}: expected an object with fields, got {type(row).__name__}")
         yield Record(f"{path}, row {number}", row)
     if number == 0:
-        raise UserError(f"{path} holds no rows; expected one JSON object a line (or a list, or a Parquet table)")
+        raise UserError(f"{path} holds no rows; expected one JSON object per line (or a list, or a Parquet table)")
 
 
 def _json_rows(path: Path) -> Iterator[Any]:
@@ -144,7 +144,7 @@ def _parquet(path: Path) -> Iterator[Any]:
         with pyarrow.parquet.ParquetFile(path) as file:
             yield file
     except pyarrow.ArrowException as error:
-        raise UserError(f"{path} is no Parquet file: {error}") from error
+        raise UserError(f"{path} is not a Parquet file: {error}") from error
 
 
 def _lines(path: Path) -> int:

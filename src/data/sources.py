@@ -23,17 +23,17 @@ class RecordSource:
 
     Args:
         task: Task of the rows.
-        data: Places of the rows, of which the first that is there is read: file patterns with `{split}`, or
+        data: Places of the rows; the first that exists is read: file patterns with `{split}`, or
             `owner/name[:config]` of a data set on the Hub.
-        user_prompt: The user turn; its places are fields of the record.
+        user_prompt: The user turn; its `{names}` are fields of the record.
         answer: Field of the answer.
         fields: Our name of a field -> its name in the records, where they differ.
         form: Turns a record into these fields (see `src.data.forms`); None: it has them.
         id: Field that names a row and decides, with `held_out`, in which split it is, or a text with fields in braces
             (`Mbpp/{task_id}`, as the benchmark names its own); None: its place.
-        keep: Field -> value, or [first, last] of numbers: other records are passed over.
-        held_out: Share of the training rows that is the validation split; 0: there are files of that split.
-        limits: Split -> most rows; those whose ids come first in a fixed random order.
+        keep: Field -> value, or [first, last] of numbers; other records are skipped.
+        held_out: Share of the training rows set aside for validation; 0: validation has files of its own.
+        limits: Split -> most rows, chosen by a hash of their ids.
     """
 
     task: str
@@ -61,15 +61,13 @@ class RecordSource:
             left_out += example is None
             rows += [example] if example is not None else []
         if left_out:
-            say(
-                f"{data.name}: {left_out} of {left_out + len(rows)} {split} rows have no usable answer and are left out"
-            )
+            say(f"{data.name}: {left_out} of {left_out + len(rows)} {split} rows have no usable answer; left out")
         if not rows:
             raise UserError(f"{data.name}: no {split} rows for task {self.task}; check keep, held_out and answer")
         return self._limited(rows, split)
 
     def fingerprint(self, split: str) -> str:
-        """Hash of what the rows are made from; equal ones give equal rows."""
+        """Hash of everything that decides the rows: equal hashes, equal rows."""
         options = {name: value for name, value in vars(self).items() if name not in ("form", "data")}
         form = "" if self.form is None else getattr(self.form, "func", self.form).__qualname__
         return sha256_json([self._data(split).fingerprint(), _plain(options), form, split])
@@ -155,7 +153,7 @@ def _value(record: Record, name: str) -> Any:
 
 def _missing(record: Record, name: str) -> UserError:
     there = ", ".join(sorted(record.fields))
-    return UserError(f"{record.place}: no field {name!r}; there are {there} (mend fields, answer or id of the source)")
+    return UserError(f"{record.place}: no field {name!r}; available: {there} (fix fields, answer or id of the source)")
 
 
 def _plain(value: Any) -> Any:

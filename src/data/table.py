@@ -1,4 +1,4 @@
-"""Tokenized rows as flat arrays, the form that batches are cut from. They may be memory-mapped.
+"""Tokenized rows as flat arrays, possibly memory-mapped; batches are slices of them.
 
 N rows, T tokens of all rows together.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-IGNORED = -100  # the label that torch's cross-entropy passes over
+IGNORED = -100  # the label that torch's cross-entropy skips
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class TokenTable:
 
     Args:
         ids: Name of each row (N), for messages.
-        tokens: int32 (T), tokens of rows one after another; it may hold rows that are not in the table.
-        starts: int64 (N), where each row begins in `tokens`.
+        tokens: int32 (T), tokens of rows one after another, possibly also of rows that are not in the table.
+        starts: int64 (N), offset of each row in `tokens`.
         lengths: int64 (N), tokens of each row.
-        prompts: int64 (N), how many leading tokens of each row carry no loss.
+        prompts: int64 (N), leading tokens of each row that carry no loss.
     """
 
     ids: Sequence[str]
@@ -42,7 +42,7 @@ class TokenTable:
 
     @classmethod
     def join(cls, parts: Sequence[TokenTable]) -> TokenTable:
-        """The rows of several tables, each of which holds no others."""
+        """Concatenate tables, none of which is a subset."""
         lengths = np.concatenate([part.lengths for part in parts])
         return cls(
             tuple(name for part in parts for name in part.ids),
@@ -69,7 +69,7 @@ class TokenTable:
         return tokens, labels
 
     def subset(self, rows: NDArray[np.int64]) -> TokenTable:
-        """Some of the rows, without copying their tokens."""
+        """Select rows without copying their tokens."""
         return TokenTable(
             [self.ids[row] for row in rows], self.tokens, self.starts[rows], self.lengths[rows], self.prompts[rows]
         )

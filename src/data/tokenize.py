@@ -1,8 +1,8 @@
 """Examples -> token ids with the loss on the answer only.
 
-Prompt and answer are tokenized apart and joined, so that a prompt has the same ids here and in generation, where no
-answer follows it. The answer's end is the tokenizer's end token as the chat template places it; what the template
-writes after it (ChatML: a newline) is no part of the row, since generation stops before it.
+Prompt and answer are tokenized separately and joined, so that a prompt has the same ids here and in generation, where
+no answer follows it. The answer ends with the tokenizer's end token where the chat template puts it; text that the
+template adds after it (ChatML: a newline) is not part of the row, since generation stops before it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Pair = tuple[list[int], list[int]]
 
 @dataclass(frozen=True)
 class LengthReport:
-    """What became of the rows of a task.
+    """Counts of the rows of a task that were truncated or left out.
 
     Args:
         rows: Rows that came in.
-        truncated_prompts: Rows whose prompt lost its end.
-        truncated_answers: Rows whose answer lost its end, and with it the end token: they teach not to stop.
-        dropped: Rows left out.
-        contaminated: Rows left out before that, since they hold an item of a benchmark.
+        truncated_prompts: Rows whose prompt lost its tail.
+        truncated_answers: Rows whose answer lost its tail, and with it the end token: they teach the model not to stop.
+        dropped: Rows left out for their length.
+        contaminated: Rows left out before that because they hold a benchmark item.
     """
 
     rows: int
@@ -62,10 +62,10 @@ def tokenize(
         examples: The rows; one with `prompt=None` is a raw document with loss on all its tokens and an end token.
         tokenizer: With a chat template, unless all rows are raw documents.
         max_length: Longest row in tokens, prompt and answer together.
-        truncation: "truncate" cuts longer rows by `truncated_lengths`, "drop" leaves them out.
+        truncation: "truncate" shortens longer rows by `truncated_lengths`, "drop" leaves them out.
 
     Returns:
-        The table of the rows kept, in their order, and the count of what was cut or dropped.
+        The table of the rows kept, in their order, and the counts of rows truncated or dropped.
 
     Raises:
         UserError: No chat template or end token, or an unknown `truncation`.
@@ -87,15 +87,15 @@ def tokenize(
 
 
 def truncated_lengths(prompt: int, answer: int, limit: int) -> tuple[int, int]:
-    """Tokens kept of a prompt and its answer, both from their start: the rule of the reference study.
+    """Numbers of leading tokens to keep of a prompt and its answer, by the rule of the reference study.
 
-    A short answer (under half the limit) is kept whole at the prompt's cost, a short prompt at the answer's, and two
-    long ones are cut in proportion.
+    A short answer (under half the limit) is kept whole at the expense of the prompt, a short prompt at the expense of
+    the answer; where both are long, both are cut in proportion.
 
     Args:
         prompt: Tokens of the prompt.
         answer: Tokens of the answer with its end token.
-        limit: Most tokens of a row.
+        limit: Longest row in tokens.
 
     Returns:
         Tokens to keep of the prompt and of the answer; together at most `limit`.
@@ -113,10 +113,10 @@ def truncated_lengths(prompt: int, answer: int, limit: int) -> tuple[int, int]:
 
 
 def chat_texts(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """The text before the answer, and the answer up to and with its end token, as the chat template writes them.
+    """The text before the answer, and the answer including its end token, as the chat template writes them.
 
     Raises:
-        UserError: The template cannot be split there, or ends the answer otherwise than with the end token.
+        UserError: The template cannot be split there, or does not end the answer with the end token.
     """
     if example.prompt is None:
         return "", f"{example.answer}{_end_token(tokenizer)}"
@@ -127,7 +127,7 @@ def chat_texts(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[st
     if not whole.startswith(before):
         raise UserError(
             f"row {example.id}: the chat template renders the prompt differently once an answer follows it, "
-            "so the answer cannot be told from the prompt; set model.chat_template"
+            "so prompt and answer cannot be separated; set model.chat_template"
         )
     answer, end, rest = whole[len(before) :].rpartition(_end_token(tokenizer))
     if not end or rest.strip():

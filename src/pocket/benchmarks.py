@@ -1,4 +1,4 @@
-"""The two pocket benchmarks: problems as EvalPlus has them and rows as CodeXGLUE has them."""
+"""The two pocket benchmarks: problems in EvalPlus's format and rows in CodeXGLUE's."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def problems(split: str, count: int, seed: int = 0) -> list[dict[str, Any]]:
 
     Args:
         split: "train", "validation" or "test".
-        count: How many, at most; a composition without telling inputs is passed over.
+        count: Most problems; a composition without discriminating inputs is skipped.
         seed: Of the corpus.
 
     Returns:
@@ -73,11 +73,11 @@ def _problem(
 
 
 def summary_rows(split: str, count: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Code-summarisation rows in CodeXGLUE's format; `code_tokens` are without the docstring.
+    """Code-summarization rows in CodeXGLUE's format; `code_tokens` leave out the docstring.
 
     Args:
         split: "train", "validation" or "test".
-        count: How many, at most.
+        count: Most rows.
         seed: Of the corpus.
 
     Returns:

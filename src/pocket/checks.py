@@ -1,4 +1,4 @@
-"""Base and plus inputs of a problem: few everyday ones, and the edge cases that near misses fail on."""
+"""Base and plus inputs of a problem: a few everyday ones, and the edge cases that near misses fail on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Inputs = tuple[list[Any], ...]
 def choose_inputs(composition: Composition, rng: random.Random) -> tuple[Inputs, Inputs] | None:
     """Choose base inputs that each catch some near miss and together let one through that the plus inputs catch.
 
-    Of some draws, the one that lets the fewest through.
+    Of `DRAWS` random sets, the one that lets the fewest through wins.
 
     Returns:
         Base and plus argument lists, or None where the composition has no such inputs.

@@ -1,4 +1,4 @@
-"""The corpus: distinct behaviours, divided into splits that share no composition and no behaviour."""
+"""The corpus: distinct behaviors, divided into splits that share no composition and no behavior."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST_RESULT = 400  # characters; products of powers grow beyond what anyone w
 
 
 def results(composition: Composition) -> list[str] | None:
-    """What a program returns on each probe input, or None where a result is too long to be a useful test."""
+    """The program's results on all probe inputs; None where one is too long to be a useful test."""
     shown = []
     for arguments in probes(composition.parameters):
         try:
@@ -30,8 +30,8 @@ def results(composition: Composition) -> list[str] | None:
     return shown
 
 
-def behaviour(composition: Composition) -> str:
-    """A fingerprint of what a program does: its parameters and its results on all probe inputs."""
+def behavior(composition: Composition) -> str:
+    """Fingerprint of a program's behavior: its parameters and its results on all probe inputs."""
     return _fingerprint(composition, results(composition))
 
 
@@ -41,12 +41,12 @@ def _fingerprint(composition: Composition, shown: list[str] | None) -> str:
 
 @dataclass(frozen=True)
 class PocketCorpus:
-    """Compositions of distinct behaviour by split, the same for the same arguments on every machine.
+    """Compositions of distinct behavior by split, the same for the same arguments on every machine.
 
     Args:
         seed: Decides all draws.
-        train: Compositions to train on.
-        held_out: Compositions each of validation and test.
+        train: Compositions in the training split.
+        held_out: Compositions in each of validation and test.
     """
 
     seed: int = 0
@@ -65,7 +65,7 @@ class PocketCorpus:
             if fingerprint not in seen and shown is not None and _is_telling(composition, shown):
                 drawn.append(composition)
             seen.add(fingerprint)
-        rng.shuffle(drawn)  # late draws are larger, since small behaviours run out
+        rng.shuffle(drawn)  # late draws are larger, since small behaviors run out
         return tuple(drawn)
 
     def compositions(self, split: str) -> tuple[Composition, ...]:
@@ -91,5 +91,5 @@ def _is_telling(composition: Composition, shown: list[str]) -> bool:
 
 @lru_cache(maxsize=4)
 def corpus(seed: int) -> PocketCorpus:
-    """The default corpus of a seed, built once a process."""
+    """The default corpus of a seed, built once per process."""
     return PocketCorpus(seed)

@@ -1,4 +1,4 @@
-"""Training rows of the pocket world: the two tasks, and what its base model is pretrained on."""
+"""Training rows of the pocket world: the two tasks, and the pretraining rows of its base model."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class PocketSource:
     Args:
         task: "codegen" (signature and docstring -> body), "codesum" (program without docstring -> docstring) or
             "base" (raw programs with docstrings and a few rows of both tasks).
-        user_prompt: The user turn of the task: `{prompt}` for codegen, `{code}` for codesum; None is exactly that.
-            "base" has both tasks and takes only None.
+        user_prompt: The user turn of the task: it has `{prompt}` for codegen, `{code}` for codesum; None: just that
+            placeholder. "base" holds both tasks and takes only None.
         seed: Of the corpus and of names, styles and phrasings.
-        renderings: Programs rendered of each composition of the train split; other splits have one.
+        renderings: Programs rendered from each composition of the train split; other splits have one.
         task_share: Share of the rows of "base" that are rows of the tasks, half of them of each; 0 to 1.
     """
 
@@ -40,7 +40,7 @@ class PocketSource:
         """All rows of a split, in a fixed order.
 
         Raises:
-            UserError: Unknown task or split, or a `user_prompt` with an unknown place.
+            UserError: Unknown task or split, or a `user_prompt` with an unknown placeholder.
         """
         makers: dict[str, Callable[[str, Program, random.Random], Example]] = {
             "codegen": lambda name, program, _: codegen_example(name, program, self.user_prompt or CODEGEN_PROMPT),
@@ -67,12 +67,12 @@ class PocketSource:
 
 
 def codegen_example(name: str, program: Program, user_prompt: str) -> Example:
-    """A program from its description: the prompt is the problem's, the answer continues it."""
+    """Description -> program: the prompt is the problem's, the answer continues it."""
     prompt = render_user_turn(user_prompt, prompt=program.signature + program.documentation)
     return Example(name, "codegen", prompt, program.code.rstrip("\n"))
 
 
 def codesum_example(name: str, program: Program, user_prompt: str) -> Example:
-    """A description from its program; the code is shown without it."""
+    """Program -> description; the code is shown without its docstring."""
     prompt = render_user_turn(user_prompt, code=(program.signature + program.code).rstrip("\n"))
     return Example(name, "codesum", prompt, program.docstring)

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
+from src.data.examples import Example
+
+VOCABULARY = 1024  # tokens, with the 256 bytes and the three special ones
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -14,23 +17,23 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-# The words around turns appear in no program, so they are shown to the trainer as often as a common word.
+# Role names appear in no program: repeat them so that the trainer sees them as often as a common word.
 _ROLES = ["system\n", "user\n", "assistant\n"] * 1000
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int, context_length: int) -> PreTrainedTokenizerFast:
-    """Train the tokenizer; equal texts give equal merges.
+def train_tokenizer(rows: Iterable[Example], vocabulary: int, context_length: int) -> PreTrainedTokenizerFast:
+    """Train the tokenizer; equal rows give equal merges.
 
     Args:
-        texts: The corpus.
+        rows: Their prompts and answers are the corpus.
         vocabulary: Size with the 256 bytes and the three special tokens.
-        context_length: Written down as the longest input.
+        context_length: Recorded as the longest input.
 
     Returns:
         A tokenizer that ends a turn with `<|im_end|>` and pads with `<|endoftext|>` on the right.
     """
     tokenizer = Tokenizer(models.BPE())
-    # AutoTokenizer sees a Qwen2 config and takes that family's text splitting, so it is trained with it
+    # AutoTokenizer sees a Qwen2 config and loads that family's text splitting, so train with the same
     family = Qwen2Tokenizer().backend_tokenizer
     tokenizer.normalizer, tokenizer.pre_tokenizer = family.normalizer, family.pre_tokenizer
     tokenizer.decoder = family.decoder
@@ -40,6 +43,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, context_length: int) 
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
+    texts = [text for row in rows for text in (row.prompt, row.answer) if text]
     tokenizer.train_from_iterator([*texts, *_ROLES], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

@@ -95,7 +95,7 @@ def test_others_share_the_rest() -> None:
     ("options", "message"),
     [
         ({"by": "rows"}, "unknown mix.by 'rows'.*examples, tokens"),
-        ({"ratio": 1.0}, "mix.ratio=1.0: expected a share between"),
+        ({"ratio": 1.0}, "mix.ratio=1.0: expected a share"),
         ({"ratio": 0.5, "temperature": 2.0}, "give one of mix.ratio, mix.ratios and mix.temperature"),
         ({"ratios": {"a": 0}}, "mix.ratios=.*above 0"),
         ({"temperature": 0.0}, "mix.temperature=0.0"),

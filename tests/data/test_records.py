@@ -70,7 +70,7 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
         ("x.json", "[", r"x.json is not JSON"),
         ("x.json", '{"a": 1}', r"x.json: expected a list of objects, got dict"),
         ("x.json", '[{"a": 1}, 7]', r"x.json, row 2: expected an object with fields, got int"),
-        ("x.parquet", "no", r"x.parquet is no Parquet file"),
+        ("x.parquet", "no", r"x.parquet is not a Parquet file"),
     ],
 )
 def test_malformed_files(tmp_path: Path, name: str, content: str, message: str) -> None:

@@ -30,7 +30,7 @@ def test_fields_by_name(tmp_path: Path) -> None:
 def test_an_id_may_be_a_text_with_fields(tmp_path: Path) -> None:
     [row] = source(tmp_path, [{"prompt": "x", "a": "1", "n": 7}], id="Mbpp/{n}").examples("train")
     assert row.id == "Mbpp/7"
-    with pytest.raises(UserError, match=r"row 1: no field 'm'; there are a, n, prompt"):
+    with pytest.raises(UserError, match=r"row 1: no field 'm'; available: a, n, prompt"):
         source(tmp_path, [{"prompt": "x", "a": "1", "n": 7}], id="Mbpp/{m}").examples("train")
 
 
@@ -42,8 +42,8 @@ def test_a_row_without_an_id_is_named_by_its_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "changes", "message"),
     [
-        ({"a": "1"}, {}, r"row 2: no field 'prompt'; there are a \(mend fields"),
-        ({"prompt": "x"}, {}, r"row 2: no field 'a'; there are prompt"),
+        ({"a": "1"}, {}, r"row 2: no field 'prompt'; available: a \(fix fields"),
+        ({"prompt": "x"}, {}, r"row 2: no field 'a'; available: prompt"),
         ({"prompt": 3, "a": "1"}, {}, r"row 2, field 'prompt': expected text, got int 3"),
         ({"prompt": "x", "a": ["1"]}, {}, r"row 2, field 'a': expected text, got list"),
         (

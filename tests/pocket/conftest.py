@@ -32,6 +32,6 @@ def _outcome(function: Callable[..., Any], arguments: list[Any]) -> Any:
 
 
 def named(groups: Sequence[Sequence[Operator]], key: str) -> Operator:
-    """The operator of a catalogue with this key."""
+    """The operator of a catalog with this key."""
     (found,) = [operator for group in groups for operator in group if operator.key == key]  # type: ignore[attr-defined]
     return found

@@ -1,4 +1,4 @@
-"""The corpus: how many behaviours, disjoint splits, the same bytes everywhere."""
+"""The corpus: how many behaviors, disjoint splits, the same bytes everywhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from src.pocket.corpus import SPLITS, PocketCorpus, behaviour, corpus
+from src.pocket.corpus import SPLITS, PocketCorpus, behavior, corpus
 from src.pocket.programs.composition import STYLES
 from src.pocket.programs.inputs import probes
 from src.pocket.programs.render import Program
@@ -36,13 +36,13 @@ def test_at_least_2000_semantics_counted_by_what_the_programs_return(run: Run) -
     assert len(seen) >= 2000
 
 
-def test_splits_are_disjoint_by_composition_and_by_behaviour() -> None:
+def test_splits_are_disjoint_by_composition_and_by_behavior() -> None:
     keys = [composition.key for split in SPLITS for composition in corpus(0).compositions(split)]
-    behaviours = [behaviour(composition) for split in SPLITS for composition in corpus(0).compositions(split)]
+    behaviors = [behavior(composition) for split in SPLITS for composition in corpus(0).compositions(split)]
     sizes = [len(corpus(0).compositions(split)) for split in SPLITS]
     assert sizes == [corpus(0).train, corpus(0).held_out, corpus(0).held_out]
     assert len(set(keys)) == len(keys) == sum(sizes)
-    assert len(set(behaviours)) == len(behaviours)
+    assert len(set(behaviors)) == len(behaviors)
 
 
 def test_every_family_is_in_every_split() -> None:
@@ -55,7 +55,7 @@ def test_every_family_is_in_every_split() -> None:
 
 def test_no_operator_is_idle() -> None:
     for composition in corpus(0).compositions("test"):
-        assert all(behaviour(simpler) != behaviour(composition) for simpler in composition.simpler()), composition.key
+        assert all(behavior(simpler) != behavior(composition) for simpler in composition.simpler()), composition.key
 
 
 def test_equal_bytes_in_other_processes_with_other_hash_seeds() -> None:

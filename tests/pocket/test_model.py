@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from src.data.examples import Example
 from src.data.tokenize import chat_texts
-from src.pocket.model import build_pocket
+from src.pocket.model import PocketModel
 from src.pocket.sources import PocketSource
 
 Loaded = tuple[PreTrainedTokenizerFast, torch.nn.Module]
@@ -19,7 +19,7 @@ Loaded = tuple[PreTrainedTokenizerFast, torch.nn.Module]
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_pocket(tmp_path_factory.mktemp("pocket") / "init")
+    return PocketModel().write(tmp_path_factory.mktemp("pocket") / "init")
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +46,9 @@ def test_size_and_kind(loaded: Loaded) -> None:
 
 def test_equal_seeds_give_equal_bytes_and_others_other_weights(directory: Path, tmp_path: Path) -> None:
     rows = PocketSource("base").examples("train")
-    again = digests(build_pocket(tmp_path / "again", rows))
+    again = digests(PocketModel().write(tmp_path / "again", rows))
     assert again == digests(directory)
-    other = digests(build_pocket(tmp_path / "other", rows, seed=1))
+    other = digests(PocketModel().write(tmp_path / "other", rows, seed=1))
     assert other["tokenizer.json"] == again["tokenizer.json"]
     assert other["model.safetensors"] != again["model.safetensors"]
 
@@ -57,7 +57,7 @@ def test_building_leaves_the_random_stream_alone(tmp_path: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    build_pocket(tmp_path, [Example("a", "base", None, "return 1\n" * 40)], layers=1)
+    PocketModel(layers=1).write(tmp_path, [Example("a", "base", None, "return 1\n" * 40)])
     assert torch.equal(torch.rand(3), expected)
 
 

@@ -1,4 +1,4 @@
-"""The catalogue of arrangements: groups of functions from a sequence to a list of its elements."""
+"""The catalog of arrangements: groups of functions from a sequence to a list of its elements."""
 
 from __future__ import annotations
 

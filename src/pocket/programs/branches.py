@@ -1,4 +1,4 @@
-"""Choices: one value, a few conditions, and what to make of the value under each."""
+"""Choices: one value, a few conditions, and a transform of the value under each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every composition of operators offers, and the choice among the words of an operator."""
+"""The interface of every composition of operators, and the near misses of an operator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Composition(Protocol):
 
     @property
     def key(self) -> str:
-        """The composition in operator names; two compositions are the same one where their keys are equal."""
+        """The composition in operator names; compositions with equal keys are the same."""
         ...
 
     @property
@@ -39,7 +39,7 @@ class Composition(Protocol):
         ...
 
     def sentence(self, rng: random.Random) -> str:
-        """What the program returns, in one English sentence."""
+        """One English sentence that says what the program returns."""
         ...
 
     def simpler(self) -> Iterator[Composition]:

@@ -12,7 +12,7 @@ _WORDS = (
     *("apple", "tree", "river", "stone", "level", "blue", "noon", "green", "anna", "the"),
     *("sun", "ate", "moon", "kite", "bread", "ox", "orange", "lamp", "sea", "tower"),
 )
-# Every constant that an operator may hold, with its neighbours and both signs.
+# Every constant that an operator may hold, with its neighbors and both signs.
 _DENSE = list(range(-12, 13))
 _DENSE_TABLE = {letter * (1 + place % 5): place - 12 for place, letter in enumerate("tabcdefghijklmnopqrsuvwxy")}
 
@@ -86,5 +86,5 @@ def edge_inputs(parameters: tuple[str, ...]) -> tuple[list[Any], ...]:
 
 
 def probes(parameters: tuple[str, ...]) -> tuple[list[Any], ...]:
-    """The inputs by which behaviours are told apart: all edge cases and some everyday ones."""
+    """The inputs that tell behaviors apart: all edge cases and some everyday ones."""
     return edge_inputs(parameters) + plain_inputs(parameters)[:8]

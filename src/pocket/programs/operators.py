@@ -1,4 +1,4 @@
-"""The operators that pocket programs are composed of: each is a meaning, its code and its words.
+"""The operators that pocket programs are composed of: each has a meaning, its code and its words.
 
 Code templates hold `{x}`, an operand that binds tightly (parenthesised where needed), or `{arg}`, one inside a call.
 Word templates hold `*`, the noun phrase or pronoun that they speak of.
@@ -118,7 +118,7 @@ class Reducer:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the elements come from: the function's parameters and an expression over them."""
+    """Origin of the elements: the function's parameters and an expression over them."""
 
     key: str
     parameters: tuple[str, ...]

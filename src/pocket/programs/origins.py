@@ -1,4 +1,4 @@
-"""The catalogue of sources: where the elements of a pipeline come from."""
+"""The catalog of sources: the origins of a pipeline's elements."""
 
 from __future__ import annotations
 

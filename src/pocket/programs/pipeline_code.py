@@ -98,7 +98,7 @@ class Writer:
 
 
 def passes(kind: str, steps: tuple[Step, ...]) -> list[Pass | Arrangement]:
-    """Join neighbouring filters and maps into passes, as a programmer would."""
+    """Join neighboring filters and maps into passes, as a programmer would."""
     joined: list[Pass | Arrangement] = []
     for step in steps:
         last = joined[-1] if joined else None

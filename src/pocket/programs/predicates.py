@@ -1,4 +1,4 @@
-"""The catalogue of predicates: groups of yes/no questions, each group one idea with its constants.
+"""The catalog of predicates: groups of yes/no questions, each group one idea with its constants.
 
 `PREDICATES[kind]` is a tuple of groups. A group is drawn first and its member second, so that an idea with many
 constants is no more frequent than one without. `K` in a template stands for the constant.

@@ -1,4 +1,4 @@
-"""Recurrences: a number, changed again and again in a loop."""
+"""Recurrences: a number changed repeatedly in a loop."""
 
 from __future__ import annotations
 

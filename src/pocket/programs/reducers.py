@@ -1,4 +1,4 @@
-"""The catalogue of reducers: groups of functions from a sequence to a program's result."""
+"""The catalog of reducers: groups of functions from a sequence to a program's result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drawing compositions: which families there are, how often, and how large their members get."""
+"""Random compositions: the families, their frequencies and the sizes of their members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalogue of transforms: groups of functions of one element, each group one idea with its constants.
+"""The catalog of transforms: groups of functions of one element, each group one idea with its constants.
 
 `TRANSFORMS[kind]` is a tuple of groups, `kind` that of the element going in. `K` in a template stands for the constant.
 """

@@ -10,11 +10,9 @@ from transformers import PreTrainedTokenizerBase
 from src.data.examples import Example
 from src.lit_modules.export import export_checkpoint
 from src.models import ModelSpec, draw_model, load_tokenizer, local_directory, model_config, torch_dtype
-from src.pocket.tokenizer import train_tokenizer
+from src.pocket.tokenizer import VOCABULARY, train_tokenizer
 from src.stages.places import WAYS_OUT
 from src.utils.errors import UserError
-
-POCKET_VOCABULARY = 1024
 
 
 def write_random_base(model: ModelSpec, rows: Sequence[Example], seed: int, directory: Path) -> None:
@@ -39,8 +37,7 @@ def write_random_base(model: ModelSpec, rows: Sequence[Example], seed: int, dire
 
 def _tokenizer(model: ModelSpec, rows: Sequence[Example]) -> PreTrainedTokenizerBase:
     if model.tokenizer is None and model.data == "pocket":
-        texts = (text for row in rows for text in (row.prompt, row.answer) if text)
-        return train_tokenizer(texts, POCKET_VOCABULARY, model.context_length)
+        return train_tokenizer(rows, VOCABULARY, model.context_length)
     assert model.path is not None
     path = model.tokenizer or model.path
     try:

@@ -164,7 +164,7 @@ def _untrained(cfg: DictConfig, sources: list[Any], directory: Path) -> Path:
     """Tokenizer and random weights; after an interruption those that were drawn before."""
     if is_main_process() and not directory.is_dir():
         rows = source_rows(sources, "train")
-        built = build(cfg.strategy.architecture)(directory.with_suffix(".building"), rows, seed=cfg.seed)
+        built = build(cfg.strategy.architecture).write(directory.with_suffix(".building"), rows, seed=cfg.seed)
         built.rename(directory)
     wait_for_all()
     return directory

@@ -86,12 +86,12 @@ ROW = {"prompt": "p", "solution": "s"}
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("x.jsonl", "", "x.jsonl holds no rows; expected one JSON object a line"),
+        ("x.jsonl", "", "x.jsonl holds no rows; expected one JSON object per line"),
         ("x.jsonl", json.dumps(ROW) + "\n{oops\n", "x.jsonl, line 2: not JSON"),
-        ("x.jsonl", json.dumps(ROW) + '\n{"prompt": "p"}\n', "x.jsonl, row 2: no field 'solution'; there are prompt"),
+        ("x.jsonl", json.dumps(ROW) + '\n{"prompt": "p"}\n', "x.jsonl, row 2: no field 'solution'; available: prompt"),
         ("x.jsonl", '{"prompt": "p", "solution": 3}\n', "x.jsonl, row 1, field 'solution': expected text, got int 3"),
         ("x.jsonl.gz", "plain", "x.jsonl.gz is damaged or not what its name says: Not a gzipped file"),
-        ("x.parquet", "plain", "x.parquet is no Parquet file"),
+        ("x.parquet", "plain", "x.parquet is not a Parquet file"),
     ],
 )
 def test_data_files(train_line, tmp_path, name, content, words):
