@@ -30,7 +30,7 @@ import yaml
 from src.checkpoints import Checkpoint, CheckpointWriter, TensorInfo
 from src.checkpoints.layout import pack_header
 from src.merging import registry as methods
-from src.merging.engine.grid import Point, merge_grid
+from src.merging.engine.grid import MergeRequest, merge_grid
 from src.merging.engine.outputs import Sink, ToDirectory, ToModel, ToNowhere
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "merge"
@@ -134,7 +134,7 @@ def child(family: Path, names: Sequence[str], weights: Sequence[float], out: Pat
         builder = getattr(methods, keys.pop("_target_").rpartition(".")[2])
         for weight in weights:
             sink: Sink = ToDirectory(out / f"{name}-{weight}") if out else ToModel(state)
-            points.append(Point(builder(**keys | {"weight": weight}), ToNowhere() if discard else sink))
+            points.append(MergeRequest(builder(**keys | {"weight": weight}), ToNowhere() if discard else sink))
     for outcome in merge_grid(base, specialists, points):
         if outcome.error:
             raise outcome.error

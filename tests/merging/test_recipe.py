@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from src.merging import registry as methods
-from src.merging.method import Method
 from src.merging.recipe import coefficients
+from src.merging.registry import Method
 from src.utils.errors import UserError
 from tests.merging.tools import CONF, recipe
 

@@ -11,7 +11,7 @@ import yaml
 
 from src.checkpoints import Checkpoint, write_checkpoint
 from src.merging import registry as methods
-from src.merging.engine.grid import Outcome, Point, merge_grid
+from src.merging.engine.grid import MergeRequest, MergeResult, merge_grid
 from src.merging.engine.outputs import ToFunction
 from src.merging.recipe import Recipe
 from src.merging.tensors.blocks import Ops
@@ -64,10 +64,10 @@ def merge_all(
     recipes: list[Recipe],
     workers: int = 2,
     ops: Ops | None = None,
-) -> tuple[list[Tensors], list[Outcome]]:
+) -> tuple[list[Tensors], list[MergeResult]]:
     """All points in one pass, in memory."""
     results: list[Tensors] = [{} for _ in recipes]
-    points = [Point(one, ToFunction(into.__setitem__)) for one, into in zip(recipes, results, strict=True)]
+    points = [MergeRequest(one, ToFunction(into.__setitem__)) for one, into in zip(recipes, results, strict=True)]
     outcomes = merge_grid(base, specialists, points, workers=workers, ops=ops)
     for outcome in outcomes:
         if outcome.error:

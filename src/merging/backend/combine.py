@@ -18,55 +18,59 @@ class Combination:
     """`combine` of K sparsified task vectors; the compiled engine takes all points with the same parts together."""
 
     parts: tuple[BlockFunction, ...]
-    weights: tuple[float, ...]
+    coefficients: tuple[float, ...]
     consensus: bool
     normalize: bool
     lambda_: float
 
     def __call__(self, block: Block) -> torch.Tensor:
         """The merged task vector of a block."""
-        return combine([part(block) for part in self.parts], self.weights, self.consensus, self.normalize, self.lambda_)
+        return combine(
+            [part(block) for part in self.parts], self.coefficients, self.consensus, self.normalize, self.lambda_
+        )
 
 
 @dataclass(frozen=True)
 class Mean:
     """`weighted_mean` of K specialists; the compiled engine takes all points together."""
 
-    weights: tuple[float, ...]
+    coefficients: tuple[float, ...]
     normalize: bool
 
     def __call__(self, block: Block) -> torch.Tensor:
         """The merged weights of a block."""
-        return weighted_mean([block.specialist(k) for k in range(len(self.weights))], self.weights, self.normalize)
+        return weighted_mean(
+            [block.specialist(k) for k in range(len(self.coefficients))], self.coefficients, self.normalize
+        )
 
 
 def combine(
-    deltas: Sequence[torch.Tensor], weights: Sequence[float], consensus: bool, normalize: bool, lambda_: float
+    deltas: Sequence[torch.Tensor], coefficients: Sequence[float], consensus: bool, normalize: bool, lambda_: float
 ) -> torch.Tensor:
     """Merge task vectors (2212.04089; with `consensus` the elect and disjoint-merge steps of TIES, 2306.01708).
 
     Args:
         deltas: K sparsified task vectors (n,), float32.
-        weights: K coefficients.
+        coefficients: K numbers.
         consensus: Elect each element's sign by the weighted sum (a tie elects +) and drop what disagrees; zeros never
-            vote. A negative weight votes with the opposite sign.
-        normalize: Divide by the sum of the weights; with `consensus` of those that survived at the element.
+            vote. A negative coefficient votes with the opposite sign.
+        normalize: Divide by the sum of the coefficients; with `consensus` of those that survived at the element.
         lambda_: Factor on the result.
 
     Returns:
         The merged task vector (n,), float32.
     """
-    weighted = [delta * weight for delta, weight in zip(deltas, weights, strict=True)]
+    weighted = [delta * coefficient for delta, coefficient in zip(deltas, coefficients, strict=True)]
     if consensus:
-        mixed, divisor = _elected(weighted, weights)
+        mixed, divisor = _elected(weighted, coefficients)
     else:
-        mixed, divisor = add_up(weighted), _total(weights, like=deltas[0])
+        mixed, divisor = add_up(weighted), _total(coefficients, like=deltas[0])
     if normalize:
         mixed = mixed / divisor
     return mixed * lambda_ if lambda_ != 1 else mixed
 
 
-def weighted_mean(values: Sequence[torch.Tensor], weights: Sequence[float], normalize: bool) -> torch.Tensor:
+def weighted_mean(values: Sequence[torch.Tensor], coefficients: Sequence[float], normalize: bool) -> torch.Tensor:
     """sum w A, divided by sum w if `normalize`; each addition is a fused multiply-add, as in the reference.
 
     A float32 product is exact in float64, so adding there and rounding once is what a fused instruction does, on
@@ -74,24 +78,26 @@ def weighted_mean(values: Sequence[torch.Tensor], weights: Sequence[float], norm
 
     Args:
         values: K tensors (n,), float32.
-        weights: K coefficients.
-        normalize: Divide by the sum of the weights (not where that is next to nothing).
+        coefficients: K numbers.
+        normalize: Divide by the sum of the coefficients (not where that is next to nothing).
 
     Returns:
         The mean (n,), float32.
     """
     total = torch.zeros_like(values[0])
-    for value, weight in zip(values, weights, strict=True):
-        coefficient = float(torch.tensor(weight, dtype=torch.float32))
-        total = (total.double() + value.double() * coefficient).float()
-    return total / _total(weights, like=total) if normalize else total
+    for value, coefficient in zip(values, coefficients, strict=True):
+        factor = float(torch.tensor(coefficient, dtype=torch.float32))
+        total = (total.double() + value.double() * factor).float()
+    return total / _total(coefficients, like=total) if normalize else total
 
 
-def _elected(weighted: Sequence[torch.Tensor], weights: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
+def _elected(weighted: Sequence[torch.Tensor], coefficients: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
     positive = add_up(weighted) >= 0
     agree = [torch.where(positive, part > 0, part < 0) for part in weighted]
     mixed = add_up([part * keep for part, keep in zip(weighted, agree, strict=True)])
-    divisor = add_up([keep * torch.full_like(mixed, weight) for weight, keep in zip(weights, agree, strict=True)])
+    divisor = add_up(
+        [keep * torch.full_like(mixed, coefficient) for coefficient, keep in zip(coefficients, agree, strict=True)]
+    )
     return mixed, torch.where(divisor == 0, torch.ones_like(divisor), divisor)
 
 
@@ -103,12 +109,12 @@ def add_up(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     return total
 
 
-def total_weight(weights: Sequence[float]) -> torch.Tensor:
-    """Divisor of a plain sum: the float32 sum of the weights, or 1 where that is next to nothing."""
-    total = add_up([torch.tensor(weight, dtype=torch.float32) for weight in weights])
+def total_coefficient(coefficients: Sequence[float]) -> torch.Tensor:
+    """Divisor of a plain sum: the float32 sum of the coefficients, or 1 where that is next to nothing."""
+    total = add_up([torch.tensor(coefficient, dtype=torch.float32) for coefficient in coefficients])
     return torch.where(total.abs() < 1e-8, torch.ones_like(total), total)
 
 
-def _total(weights: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+def _total(coefficients: Sequence[float], like: torch.Tensor) -> torch.Tensor:
     """The divisor on the device of `like`, where division by it is a true division everywhere."""
-    return total_weight(weights).to(like.device)
+    return total_coefficient(coefficients).to(like.device)

@@ -1,4 +1,4 @@
-"""Compiled loops over float32 blocks. They do what ops.py and combine.py do in torch, to the last bit.
+"""Compiled loops over float32 blocks. They do what torch_ops.py and combine.py do in torch, to the last bit.
 
 No fast-math: products and sums are rounded one by one, as in torch.
 
@@ -43,7 +43,7 @@ def _square(part: Floats, i: int, eighth: int) -> float:
 
 
 @compiled
-def fold(values: Floats, power: int, scratch: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
+def deterministic_sums(values: Floats, power: int, scratch: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
     """sums[u] = sum of |x| (power 1) or x^2 (power 2) over unit u, added as a tree of halves; scratch (U,)."""
     for unit in range(sums.size):
         part = values[unit * UNIT : (unit + 1) * UNIT]
@@ -108,45 +108,45 @@ def keep_masked(delta: Floats, bits: NDArray[np.uint8], scale: float, out: Float
 
 @compiled
 def combine(
-    parts: Floats, base: Floats, weights: Floats, factors: Floats, consensus: bool, normalize: Any, totals: Floats,
+    parts: Floats, base: Floats, coefficients: Floats, factors: Floats, consensus: bool, normalize: Any, totals: Floats,
     out: Floats, sums: NDArray[np.float64],
 ) -> None:  # fmt: skip
     """All points that combine the same parts, one unit after the other, so that a unit's values stay in the cache.
 
-    parts (K, n), base (n,), weights (P, K), factors (P, 2: lambda, norm matching), normalize (P,), totals (P,: divisor
-    of a plain sum), out (P, n) merged weights, sums (P, n / U) of squared merged deltas.
+    parts (K, n), base (n,), coefficients (P, K), factors (P, 2: lambda, norm matching), normalize (P,), totals (P,:
+    divisor of a plain sum), out (P, n) merged weights, sums (P, n / U) of squared merged deltas.
     """
     mixed, divisor, signs = np.zeros(UNIT, np.float32), np.zeros(UNIT, np.float32), np.zeros(UNIT, np.float32)
     scratch = np.empty(UNIT, np.float64)
     for first in range(0, base.size, UNIT):
         unit = slice(first, min(first + UNIT, base.size))
-        for p in range(weights.shape[0]):
-            _scale(parts[0, unit], weights[p, 0], mixed)
+        for p in range(coefficients.shape[0]):
+            _scale(parts[0, unit], coefficients[p, 0], mixed)
             for k in range(1, parts.shape[0]):
-                _add_scaled(parts[k, unit], weights[p, k], mixed)
+                _add_scaled(parts[k, unit], coefficients[p, k], mixed)
             if consensus:
                 _elect(mixed, signs)
                 for k in range(parts.shape[0]):
-                    _vote(parts[k, unit], weights[p, k], signs, mixed, divisor, k == 0)
+                    _vote(parts[k, unit], coefficients[p, k], signs, mixed, divisor, k == 0)
                 if normalize[p]:
                     _divide(mixed, divisor)
             elif normalize[p]:
                 _divide_all(mixed, totals[p])
             _finish(mixed, factors[p, 0], factors[p, 1], base[unit], out[p, unit])
             mixed[unit.stop - unit.start :] = ZERO
-            fold(mixed, 2, scratch, sums[p, first // UNIT : first // UNIT + 1])
+            deterministic_sums(mixed, 2, scratch, sums[p, first // UNIT : first // UNIT + 1])
 
 
 @compiled
-def _scale(part: Floats, weight: float, mixed: Floats) -> None:
+def _scale(part: Floats, coefficient: float, mixed: Floats) -> None:
     for i in range(part.size):
-        mixed[i] = part[i] * weight
+        mixed[i] = part[i] * coefficient
 
 
 @compiled
-def _add_scaled(part: Floats, weight: float, mixed: Floats) -> None:
+def _add_scaled(part: Floats, coefficient: float, mixed: Floats) -> None:
     for i in range(part.size):
-        mixed[i] += part[i] * weight
+        mixed[i] += part[i] * coefficient
 
 
 @compiled
@@ -156,19 +156,19 @@ def _elect(mixed: Floats, signs: Floats) -> None:
 
 
 @compiled
-def _vote(part: Floats, weight: float, signs: Floats, mixed: Floats, divisor: Floats, is_first: bool) -> None:
+def _vote(part: Floats, coefficient: float, signs: Floats, mixed: Floats, divisor: Floats, is_first: bool) -> None:
     if is_first:
         for i in range(part.size):
-            scaled = part[i] * weight
+            scaled = part[i] * coefficient
             agrees = ONE if scaled * signs[i] > ZERO else ZERO
             mixed[i] = scaled * agrees
-            divisor[i] = weight * agrees
+            divisor[i] = coefficient * agrees
     else:
         for i in range(part.size):
-            scaled = part[i] * weight
+            scaled = part[i] * coefficient
             agrees = ONE if scaled * signs[i] > ZERO else ZERO
             mixed[i] += scaled * agrees
-            divisor[i] += weight * agrees
+            divisor[i] += coefficient * agrees
 
 
 @compiled
@@ -193,7 +193,7 @@ def _finish(mixed: Floats, lambda_: float, factor: float, base: Floats, out: Flo
 
 @compiled
 def mean(
-    values: Floats, base: Floats, weights: Floats, totals: Floats, factors: Floats,
+    values: Floats, base: Floats, coefficients: Floats, totals: Floats, factors: Floats,
     out: Floats, sums: NDArray[np.float64],
 ) -> None:  # fmt: skip
     """Weighted means of all points; shapes as in `combine`, totals (P,: divisor), factors (P,: norm matching)."""
@@ -201,19 +201,19 @@ def mean(
     scratch = np.empty(UNIT, np.float64)
     for first in range(0, base.size, UNIT):
         unit = slice(first, min(first + UNIT, base.size))
-        for p in range(weights.shape[0]):
+        for p in range(coefficients.shape[0]):
             total[:] = ZERO
             for k in range(values.shape[0]):
-                _fused_add(values[k, unit], np.float64(weights[p, k]), total)
+                _fused_add(values[k, unit], np.float64(coefficients[p, k]), total)
             _finish_mean(total, totals[p], factors[p], base[unit], delta, out[p, unit])
             delta[unit.stop - unit.start :] = ZERO
-            fold(delta, 2, scratch, sums[p, first // UNIT : first // UNIT + 1])
+            deterministic_sums(delta, 2, scratch, sums[p, first // UNIT : first // UNIT + 1])
 
 
 @compiled
-def _fused_add(values: Floats, weight: float, total: Floats) -> None:
+def _fused_add(values: Floats, coefficient: float, total: Floats) -> None:
     for i in range(values.size):  # the product is exact in float64, so this rounds once: a fused multiply-add
-        total[i] = np.float32(np.float64(total[i]) + np.float64(values[i]) * weight)
+        total[i] = np.float32(np.float64(total[i]) + np.float64(values[i]) * coefficient)
 
 
 @compiled
@@ -225,7 +225,7 @@ def _finish_mean(total: Floats, divisor: float, factor: float, base: Floats, del
 
 
 @compiled
-def widen_bfloat16(stored: NDArray[np.uint16], out: Bits) -> None:
+def upcast_bfloat16(stored: NDArray[np.uint16], out: Bits) -> None:
     """bfloat16 to float32, bit patterns in and out."""
     for i in range(stored.size):
         out[i] = np.uint32(stored[i]) << np.uint32(16)

@@ -10,19 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.merging.backend import numba_deltas as delta_kernels
 from src.merging.backend import numba_kernels as kernels
 from src.merging.backend import numba_ranks as rank_kernels
-from src.merging.backend.combine import Combination, Mean, total_weight
+from src.merging.backend.combine import Combination, Mean, total_coefficient
 from src.merging.backend.della_probabilities import rank_probabilities
 from src.merging.backend.torch_ops import PointMerger
-from src.merging.tensors.blocks import Block, BlockFunction, BlockMerger, BlockResult, Delta, PointMerge, Stack
+from src.merging.tensors.blocks import Block, BlockFunction, BlockMerger, BlockResult, Delta, ParentTensors, PointMerge
 from src.merging.tensors.reductions import UNIT
 
 LEVELS = ((20, 11), (10, 10), (0, 10))  # shift and number of the bits that each pass of a selection looks at
 
 
-class FusedOps:
+class NumbaOps:
     """Numba kernels on blocks in memory that each thread reuses."""
 
     block = 1 << 18  # a thread's buffers take some 20 MB; smaller ones fit a nearer cache, but Python's share grows
@@ -35,10 +34,10 @@ class FusedOps:
         raw = self.array((key, dtype), (size * dtype.itemsize,), np.uint8)
         return torch.from_numpy(raw).view(dtype)
 
-    def widen(self, stored: torch.Tensor, out: torch.Tensor) -> None:
+    def upcast(self, stored: torch.Tensor, out: torch.Tensor) -> None:
         """See `Ops`."""
         if stored.dtype is torch.bfloat16:
-            kernels.widen_bfloat16(stored.view(torch.uint16).numpy(), out.numpy().view(np.uint32))
+            kernels.upcast_bfloat16(stored.view(torch.uint16).numpy(), out.numpy().view(np.uint32))
         else:
             out.copy_(stored)
 
@@ -54,18 +53,18 @@ class FusedOps:
             held[key] = np.empty(size, dtype)
         return held[key][:size].reshape(shape)
 
-    def fold(self, values: torch.Tensor, power: int) -> list[float]:
+    def deterministic_sums(self, values: torch.Tensor, power: int) -> list[float]:
         """See `Ops`."""
         sums = np.empty(-(-values.numel() // UNIT))
-        kernels.fold(values.numpy(), power, self.array("fold", (UNIT,), np.float64), sums)
+        kernels.deterministic_sums(values.numpy(), power, self.array("sums of units", (UNIT,), np.float64), sums)
         found: list[float] = sums.tolist()
         return found
 
-    def survey(self, block: Block, index: int) -> tuple[list[float], list[float]]:
+    def delta_moments(self, block: Block, index: int) -> tuple[list[float], list[float]]:
         """See `Ops`."""
         units = -(-(block.stop - block.start) // UNIT)
         absolute, squares = np.empty(units), np.empty(units)
-        delta_kernels.survey(_stored(block, 0), _stored(block, index + 1), absolute, squares)
+        rank_kernels.delta_moments(_stored(block, 0), _stored(block, index + 1), absolute, squares)
         return absolute.tolist(), squares.tolist()
 
     def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> None:
@@ -84,15 +83,15 @@ class FusedOps:
         kernels.keep_masked(delta.numpy(), mask[start // 8 :], np.float32(scale), out.numpy())
 
     def order_statistics(
-        self, stack: Stack, key: Any, values: Sequence[BlockFunction], positions: Sequence[int]
+        self, tensors: ParentTensors, key: Any, values: Sequence[BlockFunction], positions: Sequence[int]
     ) -> list[list[float]]:
         """See `Ops`: three passes that each narrow the place of a position down to one bucket of a histogram."""
         prefixes = {(k, position): 0 for k in range(len(values)) for position in positions}
         left = {place: place[1] for place in prefixes}  # position inside the bucket of the prefix
         for shift, width in LEVELS:
             wanted = tuple(sorted({(k, prefix) for (k, _), prefix in prefixes.items()}))
-            make = partial(self._histograms, stack, values, shift, width, wanted)
-            counts = stack.once(("histograms", key, shift, wanted), make)
+            make = partial(self._histograms, tensors, values, shift, width, wanted)
+            counts = tensors.once(("histograms", key, shift, wanted), make)
             for place, prefix in prefixes.items():
                 here = counts[place[0], prefix]
                 upto = np.cumsum(here)
@@ -103,7 +102,12 @@ class FusedOps:
         return [[magnitudes[k, position] for position in positions] for k in range(len(values))]
 
     def _histograms(
-        self, stack: Stack, values: Sequence[BlockFunction], shift: int, width: int, wanted: Sequence[tuple[int, int]]
+        self,
+        tensors: ParentTensors,
+        values: Sequence[BlockFunction],
+        shift: int,
+        width: int,
+        wanted: Sequence[tuple[int, int]],
     ) -> dict[tuple[int, int], np.ndarray]:
         """Of each wanted (index of values, prefix) the histogram of the next bits."""
 
@@ -112,26 +116,26 @@ class FusedOps:
             for (k, prefix), row in zip(wanted, counts, strict=True):
                 look = (np.uint32(shift), np.uint32(prefix), np.uint32(shift + width), row)
                 if isinstance(one := values[k], Delta):
-                    delta_kernels.count_deltas(_stored(block, 0), _stored(block, one.index + 1), *look)
+                    rank_kernels.count_deltas(_stored(block, 0), _stored(block, one.index + 1), *look)
                 else:
                     rank_kernels.count_bits(one(block).numpy().view(np.uint32), *look)
             return counts
 
-        return dict(zip(wanted, np.sum(stack.map(count), axis=0), strict=True))
+        return dict(zip(wanted, np.sum(tensors.map(count), axis=0), strict=True))
 
-    def rank_masks(self, stack: Stack, seeds: Sequence[int], density: float, epsilon: float) -> list[Any]:
+    def rank_masks(self, tensors: ParentTensors, seeds: Sequence[int], density: float, epsilon: float) -> list[Any]:
         """See `Ops`: one bit an element."""
-        by_rank = rank_probabilities(stack.row, density, epsilon).numpy()
-        packed = [np.empty(-(-stack.numel // 8), np.uint8) for _ in seeds]
+        by_rank = rank_probabilities(tensors.row, density, epsilon).numpy()
+        packed = [np.empty(-(-tensors.numel // 8), np.uint8) for _ in seeds]
 
         def draw(block: Block) -> None:
             mask = self.array("mask", (block.stop - block.start,), np.uint8)
             for index, seed in enumerate(seeds):
                 parents = _stored(block, 0), _stored(block, index + 1)
-                delta_kernels.mask_deltas(*parents, by_rank, np.uint64(seed), block.start, mask)
+                rank_kernels.mask_deltas(*parents, by_rank, np.uint64(seed), block.start, mask)
                 packed[index][block.start // 8 : -(-block.stop // 8)] = np.packbits(mask, bitorder="little")
 
-        stack.map_rows(draw)
+        tensors.map_rows(draw)
         return packed
 
     def block_mergers(self, points: Sequence[PointMerge]) -> list[BlockMerger]:
@@ -155,13 +159,15 @@ class GroupMerger:
         ops: Provides memory.
     """
 
-    def __init__(self, points: Sequence[PointMerge], ops: FusedOps) -> None:
+    def __init__(self, points: Sequence[PointMerge], ops: NumbaOps) -> None:
         self._points = points
         self._merges: list[Any] = [point.merge for point in points]
         self._ops = ops
-        self._weights = np.array([merge.weights for merge in self._merges], np.float32)
+        self._coefficients = np.array([merge.coefficients for merge in self._merges], np.float32)
         self._normalize = np.array([merge.normalize for merge in self._merges])
-        self._totals = np.array([total_weight(m.weights) if m.normalize else 1.0 for m in self._merges], np.float32)
+        self._totals = np.array(
+            [total_coefficient(m.coefficients) if m.normalize else 1.0 for m in self._merges], np.float32
+        )
         self._factors = np.array([point.factor for point in points], np.float32)
 
     def __call__(self, block: Block) -> Iterator[BlockResult]:
@@ -177,13 +183,15 @@ class GroupMerger:
         merge = self._merges[0]
         base = block.base.numpy()
         if isinstance(merge, Mean):
-            values = self._stack([block.specialist(k) for k in range(len(merge.weights))])
-            kernels.mean(values, base, self._weights, self._totals, self._factors, out, sums)
+            values = self._stack([block.specialist(k) for k in range(len(merge.coefficients))])
+            kernels.mean(values, base, self._coefficients, self._totals, self._factors, out, sums)
             return
         parts = self._stack([part(block) for part in merge.parts])
         lambdas = np.array([one.lambda_ for one in self._merges], np.float32)
         factors = np.stack([lambdas, self._factors], axis=1)
-        kernels.combine(parts, base, self._weights, factors, merge.consensus, self._normalize, self._totals, out, sums)
+        kernels.combine(
+            parts, base, self._coefficients, factors, merge.consensus, self._normalize, self._totals, out, sums
+        )
 
     def _stack(self, parts: Sequence[torch.Tensor]) -> np.ndarray:
         stacked = self._ops.array("parts", (len(parts), parts[0].numel()), np.float32)
@@ -192,7 +200,7 @@ class GroupMerger:
         return stacked
 
     def _cast(self, values: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
-        """Round to bfloat16 here, while the values are in the cache; other dtypes are cast where they are written."""
+        """Round to bfloat16 while the values are in the cache; other dtypes are cast where they are written."""
         if dtype is not torch.bfloat16:
             return torch.from_numpy(values)
         rounded = self._ops.array("rounded", values.shape, np.uint16)
@@ -201,7 +209,7 @@ class GroupMerger:
 
 
 def _stored(block: Block, parent: int) -> np.ndarray:
-    """A parent's values as the kernels read them: float32, or bfloat16 as uint16; other dtypes are widened first."""
+    """A parent's values as the kernels read them: float32, or bfloat16 as uint16; others are upcast."""
     stored = block.stored(parent)
     if stored.dtype is torch.bfloat16:
         return stored.view(torch.uint16).numpy()

@@ -1,19 +1,37 @@
-"""Compiled selection and ranking without sorting. Magnitudes are compared as the unsigned integers that encode them.
+"""Compiled selection and ranking of task vectors, without sorting and without writing the task vectors down.
 
-Legend: n elements, r row length.
+Magnitudes are compared as the unsigned integers that encode them. Parents are read as stored, a few rows at a time: a
+block's float32 values would not fit the nearest caches, and reading them back costs more than computing them again.
+
+Legend: n elements, r row length, U = 4,096 elements that one partial sum covers. A parent is (n,) float32, or uint16
+that holds bfloat16.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 from numpy.typing import NDArray
 
-from src.merging.backend.numba_kernels import Bits, Floats, compiled, uniform
+from src.merging.backend.numba_kernels import (
+    Bits,
+    Floats,
+    compiled,
+    deterministic_sums,
+    subtract,
+    uniform,
+    upcast_bfloat16,
+)
+from src.merging.tensors.reductions import UNIT
 
 MAGNITUDE = np.uint32(0x7FFFFFFF)
+Stored = NDArray[Any]
+TOGETHER = 1 << 13  # elements of the rows that are looked at together
 
 
 @compiled
@@ -110,3 +128,70 @@ def _all_equal(magnitude: Bits, members: Any) -> bool:
     for i in range(1, members.size):
         differing |= magnitude[members[i]] ^ magnitude[members[0]]
     return differing == 0
+
+
+def _upcast(stored: Stored, out: Floats) -> None:
+    """out = stored, in float32."""
+    raise NotImplementedError("compiled code calls the overload below")
+
+
+@overload(_upcast, strict=False)
+def _upcast_compiled(stored: Any, out: Any) -> Callable[[Stored, Floats], None]:
+    if stored.dtype == types.uint16:
+
+        def upcast(stored: Stored, out: Floats) -> None:
+            upcast_bfloat16(stored, out.view(np.uint32))
+    else:
+
+        def upcast(stored: Stored, out: Floats) -> None:
+            out[:] = stored
+
+    return upcast
+
+
+@compiled
+def _delta(base: Stored, specialist: Stored, scratch: Floats) -> Floats:
+    """specialist - base (m,), in float32, in the last third of scratch (3, at least m)."""
+    size = base.size
+    # three different rows: with operands that overlap the compiler would not vectorize
+    _upcast(specialist, scratch[0, :size])
+    _upcast(base, scratch[1, :size])
+    subtract(scratch[0, :size], scratch[1, :size], scratch[2, :size])
+    return scratch[2, :size]
+
+
+@compiled
+def delta_moments(
+    base: Stored, specialist: Stored, absolute: NDArray[np.float64], squares: NDArray[np.float64]
+) -> None:
+    """Partial sums (U,) of |D| and D^2, added as `deterministic_sums` adds."""
+    scratch, sums = np.empty((3, UNIT), np.float32), np.empty(UNIT, np.float64)
+    for unit in range(absolute.size):
+        here = slice(unit * UNIT, min((unit + 1) * UNIT, base.size))
+        delta = _delta(base[here], specialist[here], scratch)
+        deterministic_sums(delta, 1, sums, absolute[unit : unit + 1])
+        deterministic_sums(delta, 2, sums, squares[unit : unit + 1])
+
+
+@compiled
+def count_deltas(
+    base: Stored, specialist: Stored, shift: int, prefix: int, prefix_shift: int, counts: NDArray[np.int64]
+) -> None:
+    """`count_bits` of the task vector."""
+    scratch = np.empty((3, TOGETHER), np.float32)
+    for first in range(0, base.size, TOGETHER):
+        here = slice(first, min(first + TOGETHER, base.size))
+        count_bits(_delta(base[here], specialist[here], scratch).view(np.uint32), shift, prefix, prefix_shift, counts)
+
+
+@compiled
+def mask_deltas(
+    base: Stored, specialist: Stored, by_rank: Floats, seed: int, start: int, mask: NDArray[np.uint8]
+) -> None:
+    """`rank_masks` of the task vector, whole rows of by_rank.size elements."""
+    step = max(TOGETHER // by_rank.size, 1) * by_rank.size
+    scratch = np.empty((3, step), np.float32)
+    for first in range(0, base.size, step):
+        here = slice(first, min(first + step, base.size))
+        delta = _delta(base[here], specialist[here], scratch)
+        rank_masks(delta.view(np.uint32), by_rank, seed, start + first, mask[here])

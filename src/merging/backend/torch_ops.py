@@ -1,6 +1,6 @@
 """The arithmetic that touches every element, in plain torch: it runs wherever torch does.
 
-`FusedOps` (numba_ops.py) does the same compiled, with the same result to the last bit.
+`NumbaOps` (numba_ops.py) does the same compiled, with the same result to the last bit.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 
 from src.merging.backend.counter_rng import uniform
 from src.merging.backend.della_probabilities import keep_probabilities
-from src.merging.tensors.blocks import Block, BlockFunction, BlockMerger, BlockResult, Ops, PointMerge, Stack
-from src.merging.tensors.reductions import folded
+from src.merging.tensors.blocks import Block, BlockFunction, BlockMerger, BlockResult, Ops, ParentTensors, PointMerge
+from src.merging.tensors.reductions import deterministic_sums
 
 
-class PlainOps:
+class TorchOps:
     """Torch operations on blocks, by default so small that the allocator recycles their memory.
 
     Args:
@@ -31,7 +31,7 @@ class PlainOps:
         """See `Ops`."""
         return torch.empty(size, dtype=dtype, device=device)
 
-    def widen(self, stored: torch.Tensor, out: torch.Tensor) -> None:
+    def upcast(self, stored: torch.Tensor, out: torch.Tensor) -> None:
         """See `Ops`."""
         out.copy_(stored)
 
@@ -39,13 +39,13 @@ class PlainOps:
         """See `Ops`."""
         torch.sub(left, right, out=out)
 
-    def fold(self, values: torch.Tensor, power: int) -> list[float]:
+    def deterministic_sums(self, values: torch.Tensor, power: int) -> list[float]:
         """See `Ops`."""
-        return folded(values, power)
+        return deterministic_sums(values, power)
 
-    def survey(self, block: Block, index: int) -> tuple[list[float], list[float]]:
+    def delta_moments(self, block: Block, index: int) -> tuple[list[float], list[float]]:
         """See `Ops`."""
-        return folded(block.delta(index), 1), folded(block.delta(index), 2)
+        return deterministic_sums(block.delta(index), 1), deterministic_sums(block.delta(index), 2)
 
     def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> None:
         """See `Ops`."""
@@ -64,24 +64,24 @@ class PlainOps:
         torch.mul(delta, mask[start : start + delta.numel()], out=out).mul_(scale)
 
     def order_statistics(
-        self, stack: Stack, key: Any, values: Sequence[BlockFunction], positions: Sequence[int]
+        self, tensors: ParentTensors, key: Any, values: Sequence[BlockFunction], positions: Sequence[int]
     ) -> list[list[float]]:
         """See `Ops`."""
         found = []
         for one in values:
-            sizes = torch.cat(stack.map(lambda block, one=one: one(block).abs()))  # type: ignore[misc]
+            sizes = torch.cat(tensors.map(lambda block, one=one: one(block).abs()))  # type: ignore[misc]
             found.append([float(sizes.kthvalue(position + 1).values) for position in positions])
         return found
 
-    def rank_masks(self, stack: Stack, seeds: Sequence[int], density: float, epsilon: float) -> list[Any]:
+    def rank_masks(self, tensors: ParentTensors, seeds: Sequence[int], density: float, epsilon: float) -> list[Any]:
         """See `Ops`."""
 
         def mask(block: Block, index: int, seed: int) -> torch.Tensor:
             drawn = uniform(seed, block.start, block.stop, block.base.device)
-            return drawn < keep_probabilities(block.delta(index), stack.row, density, epsilon)
+            return drawn < keep_probabilities(block.delta(index), tensors.row, density, epsilon)
 
         masks = [partial(mask, index=index, seed=seed) for index, seed in enumerate(seeds)]
-        return [torch.cat(stack.map_rows(one)) for one in masks]
+        return [torch.cat(tensors.map_rows(one)) for one in masks]
 
     def block_mergers(self, points: Sequence[PointMerge]) -> list[BlockMerger]:
         """See `Ops`."""
@@ -109,4 +109,4 @@ class PointMerger:
             delta = delta * point.factor
         exact = point.returns_weights and point.factor == 1  # base + (weights - base) would round twice
         values = merged if exact else block.base + delta
-        yield BlockResult(point.index, values, self._ops.fold(delta, 2))
+        yield BlockResult(point.index, values, self._ops.deterministic_sums(delta, 2))

@@ -16,16 +16,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from src.merging.backend.torch_ops import PlainOps
-from src.merging.engine.check_parents import check_excludes, check_parents
-from src.merging.engine.check_same_base import check_kinship
+from src.merging.backend.torch_ops import TorchOps
+from src.merging.engine.check_parents import check_excludes, check_parents, check_same_base
 from src.merging.engine.outputs import Sink
-from src.merging.engine.point import PointRun
-from src.merging.engine.strength import LayerStrength
+from src.merging.engine.point import LayerStrength, MergeInProgress
 from src.merging.recipe import Recipe
-from src.merging.tensors.blocks import Block, BlockResult, Ops, PointMerge, Stack
+from src.merging.tensors.blocks import Block, BlockResult, Ops, ParentTensors, PointMerge
 from src.merging.tensors.parent import Parent
-from src.merging.tensors.reading import Held, open_stack
+from src.merging.tensors.reading import Held, open_tensor
 from src.merging.tensors.vocabulary import Aligned, align_vocabulary
 from src.utils.errors import UserError
 from src.utils.progress import track
@@ -35,7 +33,7 @@ GPU_THREADS = 2  # one block is handed over while the next is computed; each hol
 
 
 @dataclass(frozen=True)
-class Point:
+class MergeRequest:
     """A merge point and where its tensors go."""
 
     recipe: Recipe
@@ -43,7 +41,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MergeResult:
     """What became of a point.
 
     Args:
@@ -60,13 +58,13 @@ class Outcome:
 def merge_grid(
     base: Parent,
     specialists: Mapping[str, Parent],
-    points: Sequence[Point],
+    points: Sequence[MergeRequest],
     key: str = "",
     names: Collection[str] | None = None,
     workers: int | None = None,
     ops: Ops | None = None,
     device: str = "cpu",
-) -> list[Outcome]:
+) -> list[MergeResult]:
     """Merge all points in one pass; a point that fails leaves the others unharmed.
 
     Args:
@@ -86,17 +84,19 @@ def merge_grid(
         UserError: The parents do not belong together, or hold NaN.
 
     Example:
-        >>> [outcome] = merge_grid(base, specialists, [Point(recipe, ToDirectory(path))])  # doctest: +SKIP
+        >>> [outcome] = merge_grid(base, specialists, [MergeRequest(recipe, ToDirectory(path))])  # doctest: +SKIP
     """
     check_excludes([point.recipe for point in points], base.names)
     families = aligned_families(base, specialists, {point.recipe.tokenizer for point in points} or {"equal"})
-    runs: dict[int, PointRun] = {}
+    runs: dict[int, MergeInProgress] = {}
     for mode, family in families.items():
         chosen = [index for index, point in enumerate(points) if point.recipe.tokenizer == mode]
-        opened = [PointRun(points[i].recipe, points[i].sink, family.base, tuple(specialists), key) for i in chosen]
+        opened = [
+            MergeInProgress(points[i].recipe, points[i].sink, family.base, tuple(specialists), key) for i in chosen
+        ]
         one_pass(family.base, family.specialists, opened, names, workers, ops, torch.device(device))
         runs |= dict(zip(chosen, opened, strict=True))
-    return [Outcome(run.recipe, run.strength(), run.error) for _, run in sorted(runs.items())]
+    return [MergeResult(run.recipe, run.strength(), run.error) for _, run in sorted(runs.items())]
 
 
 def aligned_families(base: Parent, specialists: Mapping[str, Parent], modes: Collection[str]) -> dict[str, Aligned]:
@@ -105,7 +105,7 @@ def aligned_families(base: Parent, specialists: Mapping[str, Parent], modes: Col
     for mode in sorted(modes):
         family = align_vocabulary(base, specialists, mode)
         check_parents(family.base, family.specialists, same_tokens=mode == "equal")
-        check_kinship(family.base, family.specialists)
+        check_same_base(family.base, family.specialists)
         families[mode] = family
     return families
 
@@ -113,7 +113,7 @@ def aligned_families(base: Parent, specialists: Mapping[str, Parent], modes: Col
 def one_pass(
     base: Parent,
     specialists: Mapping[str, Parent],
-    runs: Sequence[PointRun],
+    runs: Sequence[MergeInProgress],
     names: Collection[str] | None,
     workers: int | None,
     ops: Ops | None,
@@ -130,9 +130,9 @@ def one_pass(
                 if wanting:
                     for parent in (base, *specialists.values()):
                         parent.prefetch(following.get(name, name))
-                    stack = open_stack(name, base, specialists, ops, pool, device, held)
-                    merge_tensor(stack, wanting)
-                    stack.release()
+                    tensors = open_tensor(name, base, specialists, ops, pool, device, held)
+                    merge_tensor(tensors, wanting)
+                    tensors.release()
     except BaseException as error:
         for run in runs:
             run.close(error)
@@ -141,37 +141,37 @@ def one_pass(
         run.close()
 
 
-def merge_tensor(stack: Stack, runs: Sequence[PointRun]) -> None:
+def merge_tensor(tensors: ParentTensors, runs: Sequence[MergeInProgress]) -> None:
     """Merge one tensor at all points; one that holds no floating-point numbers is copied."""
-    if not runs[0].is_floating(stack.name):
+    if not runs[0].is_floating(tensors.name):
         for run in runs:
-            run.copy(stack)
+            run.copy(tensors)
         return
-    points = [point for index, run in enumerate(runs) if (point := run.point_merge(stack, index)) is not None]
+    points = [point for index, run in enumerate(runs) if (point := run.point_merge(tensors, index)) is not None]
     unmatched = [point for point in points if runs[point.index].recipe.match_norm]
     if unmatched:  # a first pass finds the norms that the factors correct
-        norms = merge_blocks(stack, unmatched, lambda block, result: None)
-        factors = {index: runs[index].matching_factor(stack, norm) for index, norm in norms.items()}
+        norms = merge_blocks(tensors, unmatched, lambda block, result: None)
+        factors = {index: runs[index].matching_factor(tensors, norm) for index, norm in norms.items()}
         points = [replace(point, factor=factors.get(point.index, 1.0)) for point in points]
 
     def write(block: Block, result: BlockResult) -> None:
-        runs[result.index].write(stack.name, block.start, result.values)
+        runs[result.index].write(tensors.name, block.start, result.values)
 
-    for index, norm in merge_blocks(stack, points, write).items():
-        runs[index].done(stack, norm)
+    for index, norm in merge_blocks(tensors, points, write).items():
+        runs[index].done(tensors, norm)
 
 
 def merge_blocks(
-    stack: Stack, points: Sequence[PointMerge], receive: Callable[[Block, BlockResult], None]
+    tensors: ParentTensors, points: Sequence[PointMerge], receive: Callable[[Block, BlockResult], None]
 ) -> dict[int, float]:
     """Merge block by block; returns the Frobenius norm of every point's merged delta, by its index.
 
     Args:
-        stack: The tensor.
+        tensors: The tensor.
         points: What to make of it.
         receive: Called with every merged block, from several threads.
     """
-    mergers = stack.ops.block_mergers(points)
+    mergers = tensors.ops.block_mergers(points)
 
     def work(block: Block) -> list[tuple[int, list[float]]]:
         sums = []
@@ -182,7 +182,7 @@ def merge_blocks(
         return sums
 
     totals: dict[int, list[float]] = {point.index: [] for point in points}
-    for index, squares in itertools.chain.from_iterable(stack.map(work)):
+    for index, squares in itertools.chain.from_iterable(tensors.map(work)):
         totals[index] += squares
     return {index: math.sqrt(math.fsum(parts)) for index, parts in totals.items()}
 
@@ -193,9 +193,9 @@ def choose_ops(work: int, device: torch.device) -> Ops:
     Results are the same to the last bit either way.
     """
     if device.type != "cpu":
-        return PlainOps(block=1 << 24)  # few large kernels, as a GPU likes them
+        return TorchOps(block=1 << 24)  # few large kernels, as a GPU likes them
     if work < WORTH_COMPILING or importlib.util.find_spec("numba") is None:
-        return PlainOps()
-    from src.merging.backend.numba_ops import FusedOps
+        return TorchOps()
+    from src.merging.backend.numba_ops import NumbaOps
 
-    return FusedOps()
+    return NumbaOps()

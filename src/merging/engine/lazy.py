@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.merging.engine.grid import Point, merge_grid
+from src.merging.engine.grid import MergeRequest, merge_grid
 from src.merging.engine.outputs import Sink
 from src.merging.recipe import Recipe
 from src.merging.tensors.parent import open_parents
@@ -43,6 +43,6 @@ class LazyMerge:
             UserError: The parents do not fit together, or the sink cannot take the tensors.
         """
         base, specialists = open_parents(self.base, self.specialists, self.allow_pickle)
-        [outcome] = merge_grid(base, specialists, [Point(self.recipe, sink)], device=device)
+        [outcome] = merge_grid(base, specialists, [MergeRequest(self.recipe, sink)], device=device)
         if outcome.error is not None:
             raise outcome.error

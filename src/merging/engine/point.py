@@ -1,24 +1,52 @@
-"""One merge point on its way through a pass: its receiver, its norms, and its error once it has failed."""
+"""One grid point during a pass: its output, its realized strength, and its error once it has failed.
+
+Realized strength is how far a merge moved from the base, beside its parents.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import torch
 
 from src.checkpoints import TensorInfo
+from src.checkpoints.layers import locate
 from src.merging.engine.outputs import Receiver, Sink
-from src.merging.engine.strength import LayerStrength, Norms, strength_by_layer
 from src.merging.recipe import Recipe
-from src.merging.tensors.blocks import Block, BlockFunction, PointMerge, Stack
+from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors, PointMerge
 from src.merging.tensors.parent import Parent
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 
 
-class PointRun:
+@dataclass(frozen=True)
+class Norms:
+    """Frobenius norms of one tensor's merged delta and of its parents' deltas."""
+
+    merged: float
+    parents: dict[str, float]
+
+
+@dataclass(frozen=True)
+class LayerStrength:
+    """One layer of a merge.
+
+    Args:
+        layer: `embed_tokens`, `layers.0`, ... (see `src.checkpoints.layers`), or `all`.
+        merged: Norm of the merged delta.
+        parents: Norm of every specialist's delta.
+    """
+
+    layer: str
+    merged: float
+    parents: dict[str, float]
+
+
+class MergeInProgress:
     """Opens the point's sink; a `UserError` of this point (disk full, ...) is kept here and stops nothing else.
 
     Args:
@@ -32,7 +60,7 @@ class PointRun:
     def __init__(self, recipe: Recipe, sink: Sink, base: Parent, labels: tuple[str, ...], key: str) -> None:
         self.recipe = recipe
         self.error: UserError | None = None
-        self._weights = list(recipe.coefficients(labels).values())
+        self._coefficients = list(recipe.coefficients(labels).values())
         self._table = merged_table(base, recipe)
         self._exits = ExitStack()
         self._norms: dict[str, Norms] = {}
@@ -59,33 +87,35 @@ class PointRun:
         """Dtype in which a tensor is handed over."""
         return self._table[name].dtype
 
-    def point_merge(self, stack: Stack, index: int) -> PointMerge | None:
+    def point_merge(self, tensors: ParentTensors, index: int) -> PointMerge | None:
         """The merge of one tensor; None where the method cannot do it, and the point fails.
 
         Args:
-            stack: The tensor.
+            tensors: The tensor.
             index: Of the point in its grid.
         """
         rule = self.recipe.rule
         merge: BlockFunction = self._base_values
-        if not self.recipe.excludes(stack.name):
+        if not self.recipe.excludes(tensors.name):
             try:
-                merge = rule.fit(stack, self._weights)
+                merge = rule.prepare(tensors, self._coefficients)
             except UserError as error:
                 self.error = error
                 self.close()
                 return None
-        return PointMerge(index, merge, rule.on_weights, self.output_dtype(stack.name))
+        return PointMerge(index, merge, rule.returns_weights, self.output_dtype(tensors.name))
 
     def _base_values(self, block: Block) -> torch.Tensor:
-        return block.base if self.recipe.rule.on_weights else torch.zeros_like(block.base)
+        return block.base if self.recipe.rule.returns_weights else torch.zeros_like(block.base)
 
-    def matching_factor(self, stack: Stack, norm: float) -> float:
+    def matching_factor(self, tensors: ParentTensors, norm: float) -> float:
         """Factor that gives the merged delta the weighted mean norm of its parents' deltas."""
-        total = math.fsum(abs(weight) for weight in self._weights)
+        total = math.fsum(abs(coefficient) for coefficient in self._coefficients)
         if norm == 0 or total == 0:
             return 1.0
-        target = math.fsum(abs(weight) * parent for weight, parent in zip(self._weights, stack.norms(), strict=True))
+        target = math.fsum(
+            abs(coefficient) * parent for coefficient, parent in zip(self._coefficients, tensors.norms(), strict=True)
+        )
         return target / total / norm
 
     def write(self, name: str, start: int, values: torch.Tensor) -> None:
@@ -97,18 +127,18 @@ class PointRun:
         except UserError as error:
             self.error = error
 
-    def copy(self, stack: Stack) -> None:
+    def copy(self, tensors: ParentTensors) -> None:
         """Hand over a tensor of integers as the base has it."""
-        self.write(stack.name, 0, stack.shared())
-        self.done(stack, 0.0)
+        self.write(tensors.name, 0, tensors.shared())
+        self.done(tensors, 0.0)
 
-    def done(self, stack: Stack, norm: float) -> None:
+    def done(self, tensors: ParentTensors, norm: float) -> None:
         """A tensor is complete."""
         if self.error is None:
-            norms = Norms(norm, dict(zip(stack.labels, stack.norms(), strict=True)))
-            self._norms[stack.name] = norms
+            norms = Norms(norm, dict(zip(tensors.labels, tensors.norms(), strict=True)))
+            self._norms[tensors.name] = norms
             try:
-                self._receiver.done(stack.name, dataclasses.asdict(norms))
+                self._receiver.done(tensors.name, dataclasses.asdict(norms))
             except UserError as error:
                 self.error = error
         if self.error is not None:
@@ -131,3 +161,28 @@ class PointRun:
 def merged_table(base: Parent, recipe: Recipe) -> dict[str, TensorInfo]:
     """Shapes and dtypes of a merge's tensors."""
     return {name: TensorInfo(info.shape, recipe.output_dtype(info.dtype)) for name, info in base.table.items()}
+
+
+def strength_by_layer(norms: Mapping[str, Norms]) -> list[LayerStrength]:
+    """Sum the norms of tensors up to layers.
+
+    Args:
+        norms: By tensor name.
+
+    Returns:
+        One entry per layer in the order of the network, then `all`.
+    """
+    layers: dict[str, list[Norms]] = {}
+    for name in sorted(norms, key=lambda name: (locate(name).order, name)):
+        layers.setdefault(locate(name).layer, []).append(norms[name])
+    whole = _sum("all", [norms[name] for name in sorted(norms)])
+    return [_sum(layer, parts) for layer, parts in layers.items()] + [whole]
+
+
+def _sum(layer: str, parts: list[Norms]) -> LayerStrength:
+    labels = parts[0].parents if parts else {}
+    return LayerStrength(
+        layer,
+        math.hypot(*(part.merged for part in parts)),
+        {label: math.hypot(*(part.parents[label] for part in parts)) for label in labels},
+    )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from src.checkpoints import Checkpoint
-from src.merging.engine.grid import Point, merge_grid
+from src.merging.engine.grid import MergeRequest, merge_grid
 from src.merging.engine.outputs import ToFunction
 from src.merging.recipe import Recipe
 from src.merging.tensors.parent import Parent
@@ -63,7 +63,7 @@ def verify_merge(
         if name not in merged.table or not _same(merged.tensor(name), tensor):
             differing.append(name)
 
-    [outcome] = merge_grid(base, specialists, [Point(recipe, ToFunction(compare))], names=sampled)
+    [outcome] = merge_grid(base, specialists, [MergeRequest(recipe, ToFunction(compare))], names=sampled)
     if outcome.error is not None:
         raise UserError(f"the recipe of {merged.path} cannot be repeated: {outcome.error}")
     return Verification(sampled, tuple(differing))

@@ -29,8 +29,8 @@ import torch
 
 from src.merging.methods.params import number
 from src.merging.methods.spherical import combination
-from src.merging.tensors.blocks import Block, BlockFunction, Stack
-from src.merging.tensors.reductions import folded_product
+from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors
+from src.merging.tensors.reductions import deterministic_product_sums
 
 
 @dataclass(frozen=True)
@@ -47,31 +47,33 @@ class Adaptive:
 
     sharpness: float
     lambda_: float
-    on_weights = False
+    returns_weights = False
 
     def __post_init__(self) -> None:
         number("sharpness", self.sharpness, 0.0, 8.0)
         number("lambda", self.lambda_)
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
-        """See `Rule.fit`; the weights say how much each task's harm counts."""
-        moments = stack.once(("moments", self.sharpness), lambda: importance_moments(stack, self.sharpness))
-        found = adaptive_coefficients(moments, torch.tensor(weights, dtype=torch.float64))
-        return combination(stack, (found * self.lambda_)[None], on_weights=False)
+    def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
+        """See `Rule.prepare`; the coefficients say how much each task's harm counts."""
+        moments = tensors.once(("moments", self.sharpness), lambda: importance_moments(tensors, self.sharpness))
+        found = adaptive_coefficients(moments, torch.tensor(coefficients, dtype=torch.float64))
+        return combination(tensors, (found * self.lambda_)[None], returns_weights=False)
 
 
-def importance_moments(stack: Stack, sharpness: float) -> torch.Tensor:
+def importance_moments(tensors: ParentTensors, sharpness: float) -> torch.Tensor:
     """moments[k, i, j] = sum over elements of |D_k|^sharpness D_i D_j, (K, K, K), float64."""
-    count = len(stack.labels)
+    count = len(tensors.labels)
     triples = [(k, i, j) for k in range(count) for i in range(count) for j in range(i, count)]
 
     def products(block: Block) -> list[list[float]]:
         deltas = [block.delta(k) for k in range(count)]
-        scale = [max(norm, 1e-30) / math.sqrt(stack.numel) for norm in stack.norms()]  # keeps powers in float32's range
+        scale = [
+            max(norm, 1e-30) / math.sqrt(tensors.numel) for norm in tensors.norms()
+        ]  # keeps powers in float32's range
         importance = [(delta / size).abs().pow(sharpness) for delta, size in zip(deltas, scale, strict=True)]
-        return [folded_product(importance[k], deltas[i], deltas[j]) for k, i, j in triples]
+        return [deterministic_product_sums(importance[k], deltas[i], deltas[j]) for k, i, j in triples]
 
-    parts = stack.map(products)
+    parts = tensors.map(products)
     found = torch.empty(count, count, count, dtype=torch.float64)
     for place, (k, i, j) in enumerate(triples):
         total = math.fsum(itertools.chain.from_iterable(part[place] for part in parts))
@@ -79,19 +81,19 @@ def importance_moments(stack: Stack, sharpness: float) -> torch.Tensor:
     return found
 
 
-def adaptive_coefficients(moments: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def adaptive_coefficients(moments: torch.Tensor, priorities: torch.Tensor) -> torch.Tensor:
     """Minimize sum_k w_k L_k(c), with L_k as in the module's docstring.
 
     Args:
         moments: (K, K, K), from `importance_moments`.
-        weights: (K,) how much each task counts; what matters is their ratio.
+        priorities: (K,) how much each task counts; what matters is their ratio.
 
     Returns:
         c (K,), float64; the smallest solution where several minimize; 0 for specialists that did not move.
     """
-    index = torch.arange(len(weights))
+    index = torch.arange(len(priorities))
     own = moments[index, index, index]
-    scale = torch.where(own > 0, weights / own.clamp(min=1e-300), 0.0)
+    scale = torch.where(own > 0, priorities / own.clamp(min=1e-300), 0.0)
     matrix = (scale[:, None, None] * moments).sum(dim=0)
     target = (scale[:, None] * moments[index, index]).sum(dim=0)
     # in units of each specialist's own share, so that the pseudo-inverse cuts off by direction and not by length

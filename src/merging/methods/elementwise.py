@@ -14,8 +14,8 @@ import torch
 
 from src.merging.backend.combine import add_up
 from src.merging.methods.params import number
-from src.merging.tensors.blocks import Block, BlockFunction, Stack
-from src.merging.tensors.reductions import folded
+from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors
+from src.merging.tensors.reductions import deterministic_sums
 from src.utils.errors import UserError
 
 
@@ -23,7 +23,7 @@ from src.utils.errors import UserError
 class Sce:
     """Select the elements that vary most between specialists, weigh these by their energy, erase minority signs.
 
-    mergekit falls back to equal weights where the mean squares of all task vectors sum to less than 1e-6, which most
+    mergekit falls back to equal shares where the mean squares of all task vectors sum to less than 1e-6, which most
     fine-tunes do; here that happens only where they vanish.
 
     Args:
@@ -34,16 +34,16 @@ class Sce:
     """
 
     select: float
-    on_weights = False
+    returns_weights = False
 
     def __post_init__(self) -> None:
         if number("select", self.select, 0.0, 1.0) == 0:
             raise UserError("merge.select must be above 0: at 0 the merge is the base")
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
-        """See `Rule.fit`."""
-        count = len(weights)
-        limit = self._limit(stack)
+    def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
+        """See `Rule.prepare`."""
+        count = len(coefficients)
+        limit = self._limit(tensors)
 
         def selected(block: Block) -> list[torch.Tensor]:
             deltas = [block.delta(k) for k in range(count)]
@@ -52,25 +52,25 @@ class Sce:
             keep = variance(deltas) >= limit
             return [delta * keep for delta in deltas]
 
-        energies = stack.map(lambda block: [folded(delta, 2) for delta in selected(block)])
+        energies = tensors.map(lambda block: [deterministic_sums(delta, 2) for delta in selected(block)])
         totals = [math.fsum(itertools.chain.from_iterable(part[k] for part in energies)) for k in range(count)]
         total = math.fsum(totals)
         shares = [energy / total if total > 0 else 1 / count for energy in totals]
         return lambda block: _weighted_majority(selected(block), shares)
 
-    def _limit(self, stack: Stack) -> float:
+    def _limit(self, tensors: ParentTensors) -> float:
         """Least variance that is kept; 0 keeps all."""
-        if self.select >= 1 or len(stack.labels) == 1:
+        if self.select >= 1 or len(tensors.labels) == 1:
             return 0.0
 
         def varying(block: Block) -> torch.Tensor:
-            return variance([block.delta(k) for k in range(len(stack.labels))])
+            return variance([block.delta(k) for k in range(len(tensors.labels))])
 
-        nonzero = sum(stack.map(lambda block: int(torch.count_nonzero(varying(block)))))
+        nonzero = sum(tensors.map(lambda block: int(torch.count_nonzero(varying(block)))))
         kept = int(nonzero * self.select)
         if kept == 0:
             return math.inf
-        return stack.ops.order_statistics(stack, "variance", [varying], [stack.numel - kept])[0][0]
+        return tensors.ops.order_statistics(tensors, "variance", [varying], [tensors.numel - kept])[0][0]
 
 
 @dataclass(frozen=True)
@@ -92,20 +92,20 @@ class ConsensusMasks:
     threshold: float
     agree: int
     lambda_: float
-    on_weights = False
+    returns_weights = False
 
     def __post_init__(self) -> None:
         number("threshold", self.threshold, 0.0)
         number("agree", self.agree, 0)
         number("lambda", self.lambda_)
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
-        """See `Rule.fit`."""
-        if self.agree > len(weights):
-            raise UserError(f"merge.agree={self.agree} asks more tasks to agree than the {len(weights)} there are")
+    def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
+        """See `Rule.prepare`."""
+        if self.agree > len(coefficients):
+            raise UserError(f"merge.agree={self.agree} exceeds the number of specialists ({len(coefficients)})")
 
         def merge(block: Block) -> torch.Tensor:
-            parts = [block.delta(k) * weight for k, weight in enumerate(weights)]
+            parts = [block.delta(k) * coefficient for k, coefficient in enumerate(coefficients)]
             total = add_up(parts)
             votes = add_up([(part.abs() > self.threshold * (total - part).abs()).int() for part in parts])
             return total * (votes >= self.agree) * self.lambda_

@@ -16,8 +16,8 @@ import torch
 from src.checkpoints import Checkpoint
 from src.merging.backend.combine import Mean
 from src.merging.methods.params import flag, number
-from src.merging.tensors.blocks import Block, BlockFunction, Stack
-from src.merging.tensors.reductions import folded
+from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors
+from src.merging.tensors.reductions import deterministic_sums
 from src.utils.errors import UserError
 
 FISHER_FLOOR = 1e-6  # added to every Fisher value: where all vanish, the merge is the weighted mean
@@ -42,25 +42,25 @@ class Statistics:
     def _opened(self) -> dict[str, Checkpoint]:
         return {name: Checkpoint(Path(path)) for name, path in (self.directories or {}).items()}
 
-    def of(self, stack: Stack) -> list[Checkpoint]:
+    def of(self, tensors: ParentTensors) -> list[Checkpoint]:
         """The specialists' statistics, in the order of a tensor's parents."""
-        missing = [label for label in stack.labels if label not in self._opened]
+        missing = [label for label in tensors.labels if label not in self._opened]
         if missing:
             raise UserError(
                 f"merge={self.kind} needs merge.statistics.{missing[0]}=DIR: that specialist's statistics on its task"
             )
-        return [self._opened[label] for label in stack.labels]
+        return [self._opened[label] for label in tensors.labels]
 
-    def have(self, stack: Stack, shape: tuple[int, ...]) -> bool:
+    def have(self, tensors: ParentTensors, shape: tuple[int, ...]) -> bool:
         """Whether there are statistics of a tensor; all specialists have them or none has."""
-        found = [stack.name in one.table for one in self.of(stack)]
+        found = [tensors.name in one.table for one in self.of(tensors)]
         if any(found) != all(found):
-            lacking = stack.labels[found.index(False)]
-            raise UserError(f"the {self.kind} statistics of {lacking} lack {stack.name}, which others have")
-        for one in self.of(stack) if all(found) else ():
-            if one.shape(stack.name) != shape:
+            lacking = tensors.labels[found.index(False)]
+            raise UserError(f"the {self.kind} statistics of {lacking} lack {tensors.name}, which others have")
+        for one in self.of(tensors) if all(found) else ():
+            if one.shape(tensors.name) != shape:
                 raise UserError(
-                    f"{one.path}: {stack.name} has shape {list(one.shape(stack.name))}, expected {list(shape)}"
+                    f"{one.path}: {tensors.name} has shape {list(one.shape(tensors.name))}, expected {list(shape)}"
                 )
         return all(found)
 
@@ -82,23 +82,25 @@ class Fisher:
 
     statistics: Statistics
     equalize: bool
-    on_weights = True
+    returns_weights = True
 
     def __post_init__(self) -> None:
         flag("equalize", self.equalize)
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
-        """See `Rule.fit`."""
-        if not self.statistics.have(stack, stack.shape):
-            return Mean(tuple(weights), normalize=True)
-        files = self.statistics.of(stack)
-        scales = [w / self._norm(label) if self.equalize else w for w, label in zip(weights, stack.labels, strict=True)]
+    def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
+        """See `Rule.prepare`."""
+        if not self.statistics.have(tensors, tensors.shape):
+            return Mean(tuple(coefficients), normalize=True)
+        files = self.statistics.of(tensors)
+        scales = [
+            w / self._norm(label) if self.equalize else w for w, label in zip(coefficients, tensors.labels, strict=True)
+        ]
 
         def merge(block: Block) -> torch.Tensor:
             total = torch.zeros_like(block.base)
             divisor = torch.zeros_like(block.base)
             for k, (file, scale) in enumerate(zip(files, scales, strict=True)):
-                fisher = block.once(("fisher", str(file.path)), partial(_read, file, stack.name, block.start))
+                fisher = block.once(("fisher", str(file.path)), partial(_read, file, tensors.name, block.start))
                 importance = (fisher + FISHER_FLOOR) * scale
                 total += importance * block.specialist(k)
                 divisor += importance
@@ -136,18 +138,18 @@ class RegMean:
 
     statistics: Statistics
     alpha: float
-    on_weights = True
+    returns_weights = True
 
     def __post_init__(self) -> None:
         number("alpha", self.alpha, 0.0, 1.0)
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
-        """See `Rule.fit`."""
-        if len(stack.shape) != 2 or not self.statistics.have(stack, (stack.row, stack.row)):
-            return Mean(tuple(weights), normalize=True)
-        grams = [file.tensor(stack.name) for file in self.statistics.of(stack)]
-        matrices = [stack.weights(k).cpu() for k in range(len(weights))]
-        merged = regression_mean(matrices, grams, weights, self.alpha).float().reshape(-1).to(stack.device)
+    def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
+        """See `Rule.prepare`."""
+        if len(tensors.shape) != 2 or not self.statistics.have(tensors, (tensors.row, tensors.row)):
+            return Mean(tuple(coefficients), normalize=True)
+        grams = [file.tensor(tensors.name) for file in self.statistics.of(tensors)]
+        matrices = [tensors.weights(k).cpu() for k in range(len(coefficients))]
+        merged = regression_mean(matrices, grams, coefficients, self.alpha).float().reshape(-1).to(tensors.device)
         return lambda block: merged[block.start : block.stop]
 
 
@@ -156,18 +158,18 @@ def _read(file: Checkpoint, name: str, start: int, out: torch.Tensor) -> None:
 
 
 def regression_mean(
-    matrices: Sequence[torch.Tensor], grams: Sequence[torch.Tensor], weights: Sequence[float], alpha: float
+    matrices: Sequence[torch.Tensor], grams: Sequence[torch.Tensor], coefficients: Sequence[float], alpha: float
 ) -> torch.Tensor:
     """RegMean of K weights (out, in) with inputs' Gram matrices (in, in), float64.
 
     Directions that no input has are left where the plain weighted mean has them.
     """
-    mean = sum(w * matrix.double() for w, matrix in zip(weights, matrices, strict=True)) / sum(weights)
+    mean = sum(w * matrix.double() for w, matrix in zip(coefficients, matrices, strict=True)) / sum(coefficients)
     left = torch.zeros_like(grams[0], dtype=torch.float64)
     right = torch.zeros_like(matrices[0], dtype=torch.float64)
-    for weight, matrix, gram in zip(weights, matrices, grams, strict=True):
+    for coefficient, matrix, gram in zip(coefficients, matrices, grams, strict=True):
         wide = gram.double()
-        scaled = weight * (alpha * wide + (1 - alpha) * torch.diag(wide.diagonal()))
+        scaled = coefficient * (alpha * wide + (1 - alpha) * torch.diag(wide.diagonal()))
         left += scaled
         right += (matrix.double() - mean) @ scaled
     ridge = 1e-10 * float(left.diagonal().mean()) + 1e-30
@@ -177,4 +179,4 @@ def regression_mean(
 
 def sum_of_squares(values: torch.Tensor) -> float:
     """Sum of squares of all elements, in float64."""
-    return math.fsum(folded(values.float().reshape(-1), 2))
+    return math.fsum(deterministic_sums(values.float().reshape(-1), 2))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from src.merging.methods.params import number
-from src.merging.tensors.blocks import BlockFunction, Stack
+from src.merging.tensors.blocks import BlockFunction, ParentTensors
 from src.utils.errors import UserError, unknown_choice
 from src.utils.seeding import derive_seed
 
@@ -51,15 +51,15 @@ class Mergekit:
     parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
     seed: int = 0
     base: bool = True
-    on_weights = True
+    returns_weights = True
 
     def __post_init__(self) -> None:
         number("seed", self.seed)
         if not isinstance(self.parameters, Mapping):
             raise UserError(f"merge.parameters must map names to values, as in {{t: 0.5}}, got {self.parameters!r}")
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
-        """See `Rule.fit`."""
+    def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
+        """See `Rule.prepare`."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the libraries that mergekit imports
             from mergekit import merge_methods
@@ -69,36 +69,36 @@ class Mergekit:
         except RuntimeError as error:
             names = [one.spec.name for one in merge_methods.registered_methods()]
             raise unknown_choice("mergekit method", self.name, names) from error
-        tensors, base_index = self._inputs(stack, method.spec)
+        inputs, base_index = self._inputs(tensors, method.spec)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(derive_seed(self.seed, "mergekit", stack.name))
+            torch.manual_seed(derive_seed(self.seed, "mergekit", tensors.name))
             try:
-                parameters = self._parameters(method.spec, weights)
-                merged = merge_tensors(tensors, method, parameters=parameters, base_index=base_index, name=stack.name)
+                parameters = self._parameters(method.spec, coefficients)
+                merged = merge_tensors(inputs, method, parameters=parameters, base_index=base_index, name=tensors.name)
             except (ValueError, TypeError, RuntimeError, AssertionError) as error:
                 raise UserError(f"mergekit refuses merge={self.name}: {' '.join(str(error).split())}") from error
-        flat = merged.reshape(-1).float().to(stack.device)
+        flat = merged.reshape(-1).float().to(tensors.device)
         return lambda block: flat[block.start : block.stop]
 
-    def _inputs(self, stack: Stack, spec: Any) -> tuple[list[torch.Tensor], int | None]:
-        specialists = [stack.stored(k + 1) for k in range(len(stack.labels))]
+    def _inputs(self, tensors: ParentTensors, spec: Any) -> tuple[list[torch.Tensor], int | None]:
+        specialists = [tensors.stored(k + 1) for k in range(len(tensors.labels))]
         policy, contract = spec.contract.base.value, spec.contract
         if policy == "required" and contract.max_inputs == 2 and len(specialists) == 2:
             return specialists, 0
         if policy == "required" or (policy == "optional" and self.base):
-            return [stack.stored(0), *specialists], 0
+            return [tensors.stored(0), *specialists], 0
         return specialists, None
 
-    def _parameters(self, spec: Any, weights: Sequence[float]) -> dict[str, Any]:
+    def _parameters(self, spec: Any, coefficients: Sequence[float]) -> dict[str, Any]:
         known = {parameter.name for parameter in spec.parameters}
         unknown = sorted(set(self.parameters) - known)
         if unknown:
             raise UserError(f"mergekit's {self.name} has no {', '.join(unknown)}; it takes {', '.join(sorted(known))}")
         ours: dict[str, Any] = {}
         if "weight" in known:
-            ours["weight"] = list(weights)
-        if self.name == "slerp" and len(weights) == 2 and sum(weights) != 0:
-            ours["t"] = weights[1] / sum(weights)
+            ours["weight"] = list(coefficients)
+        if self.name == "slerp" and len(coefficients) == 2 and sum(coefficients) != 0:
+            ours["t"] = coefficients[1] / sum(coefficients)
         return ours | dict(self.parameters)
 
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from src.merging.tensors.blocks import BlockFunction, Stack
+from src.merging.tensors.blocks import BlockFunction, ParentTensors
 
 
 class Rule(Protocol):
     """The mathematics of a method; implementations are frozen dataclasses of their parameters."""
 
     @property
-    def on_weights(self) -> bool:
+    def returns_weights(self) -> bool:
         """True: the rule returns merged weights; False: a delta that is added to the base."""
         ...
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
+    def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """Prepare the merge of one tensor.
 
         Args:
-            stack: The tensor in base and K specialists; whole-tensor quantities are taken from it (and cached in it,
+            tensors: The tensor in base and K specialists; whole-tensor quantities are taken from it (and cached in it,
                 so that the points of a grid share them).
-            weights: K coefficients, in the order of the specialists.
+            coefficients: K numbers, in the order of the specialists.
 
         Returns:
             A function of a block that returns its merged values, float32, one-dimensional; thread-safe.

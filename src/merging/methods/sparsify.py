@@ -18,9 +18,9 @@ import torch
 
 from src.merging.backend.counter_rng import stream_seed
 from src.merging.backend.della_probabilities import keep_probabilities
-from src.merging.backend.torch_ops import PlainOps
+from src.merging.backend.torch_ops import TorchOps
 from src.merging.methods.params import choice, number
-from src.merging.tensors.blocks import Block, BlockFunction, Delta, Stack
+from src.merging.tensors.blocks import Block, BlockFunction, Delta, ParentTensors
 from src.utils.errors import UserError
 
 KINDS = ("none", "magnitude", "outliers", "bernoulli", "magprune")
@@ -70,14 +70,14 @@ class Sparsity:
             )
 
 
-def fit_sparsity(stack: Stack, sparsity: Sparsity) -> tuple[BlockFunction, ...]:
+def prepare_sparsity(tensors: ParentTensors, sparsity: Sparsity) -> tuple[BlockFunction, ...]:
     """Prepare the sparsifier for a tensor of all K specialists together, so that each pass over it serves all of them.
 
     All points that ask for it share the parts.
     """
     if sparsity.kind == "none" or sparsity.density >= 1:
-        return stack.once("dense", lambda: tuple(map(Delta, range(len(stack.labels)))))
-    return stack.once(("sparse", sparsity), lambda: _fit(stack, sparsity))
+        return tensors.once("dense", lambda: tuple(map(Delta, range(len(tensors.labels)))))
+    return tensors.once(("sparse", sparsity), lambda: _fit(tensors, sparsity))
 
 
 def sparsify(delta: torch.Tensor, sparsity: Sparsity, tensor: str = "", specialist: str = "") -> torch.Tensor:
@@ -93,16 +93,16 @@ def sparsify(delta: torch.Tensor, sparsity: Sparsity, tensor: str = "", speciali
     zeros = torch.zeros_like(flat)
     reads = [lambda start, stop, _: zeros[start:stop], lambda start, stop, _: flat[start:stop]]
     with ThreadPoolExecutor(1) as pool:
-        stack = Stack(tensor, tuple(delta.shape), [specialist], reads, PlainOps(), pool, flat.device)
-        [part] = fit_sparsity(stack, sparsity)
-        return torch.cat(stack.map(lambda block: part(block).clone())).reshape(delta.shape)
+        tensors = ParentTensors(tensor, tuple(delta.shape), [specialist], reads, TorchOps(), pool, flat.device)
+        [part] = prepare_sparsity(tensors, sparsity)
+        return torch.cat(tensors.map(lambda block: part(block).clone())).reshape(delta.shape)
 
 
-def _fit(stack: Stack, sparsity: Sparsity) -> tuple[BlockFunction, ...]:
-    keepers = _KEEPERS[sparsity.kind](stack, sparsity)
+def _fit(tensors: ParentTensors, sparsity: Sparsity) -> tuple[BlockFunction, ...]:
+    keepers = _KEEPERS[sparsity.kind](tensors, sparsity)
     scales = [1.0] * len(keepers)
     if sparsity.rescale == "l1":
-        scales = _l1_scales(stack, keepers)
+        scales = _l1_scales(tensors, keepers)
     elif sparsity.rescale == "density" and sparsity.kind != "magprune":
         scales = [1.0 / sparsity.density] * len(keepers)
     pairs = enumerate(zip(keepers, scales, strict=True))
@@ -113,69 +113,69 @@ def _part(key: Any, keep: Keeper, scale: float) -> BlockFunction:
     return lambda block: block.once(key, lambda out: keep(block, scale, out))
 
 
-def _l1_scales(stack: Stack, keepers: Sequence[Keeper]) -> list[float]:
+def _l1_scales(tensors: ParentTensors, keepers: Sequence[Keeper]) -> list[float]:
     """sum|D| / sum|kept D| of every specialist's tensor, or 1 where either is next to nothing."""
 
     def kept_sums(block: Block) -> list[list[float]]:
         kept = [block.once(("kept", k), partial(keep, block, 1.0)) for k, keep in enumerate(keepers)]
-        return [stack.ops.fold(values, 1) for values in kept]
+        return [tensors.ops.deterministic_sums(values, 1) for values in kept]
 
-    parts = stack.map(kept_sums)
+    parts = tensors.map(kept_sums)
     after = [math.fsum(itertools.chain.from_iterable(part[k] for part in parts)) for k in range(len(keepers))]
-    pairs = zip(stack.absolute_sums(), after, strict=True)
+    pairs = zip(tensors.absolute_sums(), after, strict=True)
     return [before / kept if before >= TINY and kept >= TINY else 1.0 for before, kept in pairs]
 
 
-def _largest(stack: Stack, sparsity: Sparsity) -> list[Keeper]:
+def _largest(tensors: ParentTensors, sparsity: Sparsity) -> list[Keeper]:
     """Keep |D| at or above the k-th largest; elements that tie with it are all kept, as in the paper's own code."""
-    kept = max(1, int(sparsity.density * stack.numel))
-    found = _order_statistics(stack, [stack.numel - kept])
-    return [_between(stack, index, low, math.inf) for index, [low] in enumerate(found)]
+    kept = max(1, int(sparsity.density * tensors.numel))
+    found = _order_statistics(tensors, [tensors.numel - kept])
+    return [_between(tensors, index, low, math.inf) for index, [low] in enumerate(found)]
 
 
-def _without_outliers(stack: Stack, sparsity: Sparsity) -> list[Keeper]:
+def _without_outliers(tensors: ParentTensors, sparsity: Sparsity) -> list[Keeper]:
     """Keep the k elements below the largest gamma n; where too few are left, fewer outliers go."""
-    kept = int(sparsity.density * stack.numel)
+    kept = int(sparsity.density * tensors.numel)
     if kept == 0:
-        return [lambda block, scale, out: out.zero_()] * len(stack.labels)
-    first = max(0, stack.numel - kept - int(sparsity.gamma * stack.numel))
-    found = _order_statistics(stack, [first, first + kept - 1])
-    return [_between(stack, index, low, high) for index, [low, high] in enumerate(found)]
+        return [lambda block, scale, out: out.zero_()] * len(tensors.labels)
+    first = max(0, tensors.numel - kept - int(sparsity.gamma * tensors.numel))
+    found = _order_statistics(tensors, [first, first + kept - 1])
+    return [_between(tensors, index, low, high) for index, [low, high] in enumerate(found)]
 
 
-def _between(stack: Stack, index: int, low: float, high: float) -> Keeper:
-    return lambda block, scale, out: stack.ops.keep_between(block.delta(index), low, high, scale, out)
+def _between(tensors: ParentTensors, index: int, low: float, high: float) -> Keeper:
+    return lambda block, scale, out: tensors.ops.keep_between(block.delta(index), low, high, scale, out)
 
 
-def _order_statistics(stack: Stack, positions: list[int]) -> list[list[float]]:
-    return stack.ops.order_statistics(stack, "delta", [Delta(k) for k in range(len(stack.labels))], positions)
+def _order_statistics(tensors: ParentTensors, positions: list[int]) -> list[list[float]]:
+    return tensors.ops.order_statistics(tensors, "delta", [Delta(k) for k in range(len(tensors.labels))], positions)
 
 
-def _seeds(stack: Stack, sparsity: Sparsity) -> list[int]:
-    return [stream_seed(sparsity.seed, stack.name, label) for label in stack.labels]
+def _seeds(tensors: ParentTensors, sparsity: Sparsity) -> list[int]:
+    return [stream_seed(sparsity.seed, tensors.name, label) for label in tensors.labels]
 
 
-def _at_random(stack: Stack, sparsity: Sparsity) -> list[Keeper]:
+def _at_random(tensors: ParentTensors, sparsity: Sparsity) -> list[Keeper]:
     def keeper(index: int, seed: int) -> Keeper:
-        keep = stack.ops.keep_drawn
+        keep = tensors.ops.keep_drawn
         return lambda block, scale, out: keep(block.delta(index), seed, block.start, sparsity.density, scale, out)
 
-    return [keeper(index, seed) for index, seed in enumerate(_seeds(stack, sparsity))]
+    return [keeper(index, seed) for index, seed in enumerate(_seeds(tensors, sparsity))]
 
 
-def _by_rank(stack: Stack, sparsity: Sparsity) -> list[Keeper]:
+def _by_rank(tensors: ParentTensors, sparsity: Sparsity) -> list[Keeper]:
     """MagPrune. Its masks need ranks, so they are kept instead of being found again for every pass."""
-    masks = stack.ops.rank_masks(stack, _seeds(stack, sparsity), sparsity.density, sparsity.epsilon)
-    return [_masked(stack, index, mask, sparsity) for index, mask in enumerate(masks)]
+    masks = tensors.ops.rank_masks(tensors, _seeds(tensors, sparsity), sparsity.density, sparsity.epsilon)
+    return [_masked(tensors, index, mask, sparsity) for index, mask in enumerate(masks)]
 
 
-def _masked(stack: Stack, index: int, mask: Any, sparsity: Sparsity) -> Keeper:
-    keep = stack.ops.keep_masked
+def _masked(tensors: ParentTensors, index: int, mask: Any, sparsity: Sparsity) -> Keeper:
+    keep = tensors.ops.keep_masked
     if sparsity.rescale != "density":
         return lambda block, scale, out: keep(block.delta(index), mask, block.start, scale, out)
     probabilities = torch.cat(
-        stack.map_rows(
-            lambda rows: keep_probabilities(rows.delta(index), stack.row, sparsity.density, sparsity.epsilon)
+        tensors.map_rows(
+            lambda rows: keep_probabilities(rows.delta(index), tensors.row, sparsity.density, sparsity.epsilon)
         )
     )
 

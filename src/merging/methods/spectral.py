@@ -14,7 +14,7 @@ import torch
 from src.checkpoints.layers import locate
 from src.merging.backend.combine import add_up
 from src.merging.methods.params import number
-from src.merging.tensors.blocks import BlockFunction, Stack
+from src.merging.tensors.blocks import BlockFunction, ParentTensors
 
 NULL = 1e-6  # of the largest singular value: what is smaller is rounding
 
@@ -33,17 +33,17 @@ class Spectral:
 
     kind: str
     lambda_: float
-    on_weights = False
+    returns_weights = False
 
     def __post_init__(self) -> None:
         number("lambda", self.lambda_)
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
-        """See `Rule.fit`."""
-        if len(stack.shape) != 2 or locate(stack.name).block is None:
-            return lambda block: add_up([block.delta(k) * w for k, w in enumerate(weights)])
+    def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
+        """See `Rule.prepare`."""
+        if len(tensors.shape) != 2 or locate(tensors.name).block is None:
+            return lambda block: add_up([block.delta(k) * w for k, w in enumerate(coefficients)])
         merge = tsv_merge if self.kind == "tsv" else iso_merge
-        deltas = [stack.delta(k) * (weight * len(weights)) for k, weight in enumerate(weights)]
+        deltas = [tensors.delta(k) * (coefficient * len(coefficients)) for k, coefficient in enumerate(coefficients)]
         merged = (merge(deltas) * self.lambda_).reshape(-1)
         return lambda block: merged[block.start : block.stop]
 

@@ -16,9 +16,9 @@ import torch
 
 from src.merging.backend.combine import Combination, Mean, add_up
 from src.merging.methods.params import choice, flag, number
-from src.merging.methods.sparsify import Sparsity, fit_sparsity
-from src.merging.tensors.blocks import Block, BlockFunction, Stack
-from src.merging.tensors.reductions import folded_product, tree_sum
+from src.merging.methods.sparsify import Sparsity, prepare_sparsity
+from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors
+from src.merging.tensors.reductions import deterministic_product_sums, tree_sum
 from src.utils.errors import UserError
 
 SPACES = ("deltas", "weights")
@@ -47,18 +47,18 @@ class Slerp:
         flag("by_row", self.by_row)
 
     @property
-    def on_weights(self) -> bool:
+    def returns_weights(self) -> bool:
         """See `Rule`."""
         return self.space == "weights"
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
-        """See `Rule.fit`."""
-        if len(weights) != 2:
-            raise UserError(f"slerp takes two specialists, got {len(weights)}: use merge=karcher for more")
-        total = sum(weights)
-        share = 0.5 if abs(total) < 1e-6 else weights[1] / total
-        grams = row_grams(stack, self.on_weights) if self.by_row else gram(stack, self.on_weights)[None]
-        return combination(stack, slerp_coefficients(grams, share, self.parallel), self.on_weights)
+    def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
+        """See `Rule.prepare`."""
+        if len(coefficients) != 2:
+            raise UserError(f"slerp takes two specialists, got {len(coefficients)}: use merge=karcher for more")
+        total = sum(coefficients)
+        share = 0.5 if abs(total) < 1e-6 else coefficients[1] / total
+        grams = row_grams(tensors, self.returns_weights) if self.by_row else gram(tensors, self.returns_weights)[None]
+        return combination(tensors, slerp_coefficients(grams, share, self.parallel), self.returns_weights)
 
 
 @dataclass(frozen=True)
@@ -84,18 +84,20 @@ class Karcher:
         number("tolerance", self.tolerance, 0.0)
 
     @property
-    def on_weights(self) -> bool:
+    def returns_weights(self) -> bool:
         """See `Rule`."""
         return self.space == "weights"
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
-        """See `Rule.fit`."""
-        total = sum(weights)
-        if not total > 0 or min(weights) < 0:
-            raise UserError(f"merge=karcher takes weights of at least 0 that do not all vanish, got {list(weights)}")
-        shares = torch.tensor([weight / total for weight in weights], dtype=torch.float64)
-        found = karcher_coefficients(gram(stack, self.on_weights), shares, int(self.max_iter), self.tolerance)
-        return combination(stack, found[None], self.on_weights)
+    def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
+        """See `Rule.prepare`."""
+        total = sum(coefficients)
+        if not total > 0 or min(coefficients) < 0:
+            raise UserError(
+                f"merge=karcher takes coefficients of at least 0, one of them positive, got {list(coefficients)}"
+            )
+        shares = torch.tensor([coefficient / total for coefficient in coefficients], dtype=torch.float64)
+        found = karcher_coefficients(gram(tensors, self.returns_weights), shares, int(self.max_iter), self.tolerance)
+        return combination(tensors, found[None], self.returns_weights)
 
 
 @dataclass(frozen=True)
@@ -110,47 +112,49 @@ class ModelStock:
     """
 
     by_row: bool
-    on_weights = False
+    returns_weights = False
 
     def __post_init__(self) -> None:
         flag("by_row", self.by_row)
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
-        """See `Rule.fit`."""
-        if len(weights) < 2:
+    def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
+        """See `Rule.prepare`."""
+        if len(coefficients) < 2:
             raise UserError("merge=model_stock compares specialists: name at least two")
-        grams = row_grams(stack, False) if self.by_row else gram(stack, False)[None]
-        return combination(stack, model_stock_coefficients(grams), on_weights=False)
+        grams = row_grams(tensors, False) if self.by_row else gram(tensors, False)[None]
+        return combination(tensors, model_stock_coefficients(grams), returns_weights=False)
 
 
-def gram(stack: Stack, on_weights: bool) -> torch.Tensor:
+def gram(tensors: ParentTensors, returns_weights: bool) -> torch.Tensor:
     """Inner products (K, K) of the parents' tensors or task vectors, float64."""
-    return stack.once(("gram", on_weights), lambda: _gram(stack, on_weights))
+    return tensors.once(("gram", returns_weights), lambda: _gram(tensors, returns_weights))
 
 
-def _gram(stack: Stack, on_weights: bool) -> torch.Tensor:
-    count = len(stack.labels)
+def _gram(tensors: ParentTensors, returns_weights: bool) -> torch.Tensor:
+    count = len(tensors.labels)
     pairs = [(i, j) for i in range(count) for j in range(i, count)]
 
     def products(block: Block) -> list[list[float]]:
-        values = [_values(block, k, on_weights) for k in range(count)]
-        return [folded_product(values[i], values[j]) for i, j in pairs]
+        values = [_values(block, k, returns_weights) for k in range(count)]
+        return [deterministic_product_sums(values[i], values[j]) for i, j in pairs]
 
-    parts = stack.map(products)
+    parts = tensors.map(products)
     found = torch.empty(count, count, dtype=torch.float64)
     for place, (i, j) in enumerate(pairs):
         found[i, j] = found[j, i] = math.fsum(x for part in parts for x in part[place])
     return found
 
 
-def row_grams(stack: Stack, on_weights: bool) -> torch.Tensor:
+def row_grams(tensors: ParentTensors, returns_weights: bool) -> torch.Tensor:
     """Inner products (R, K, K) row by row, float64, on the CPU: angles come out the same whatever made the products."""
 
     def products(block: Block) -> torch.Tensor:
-        rows = [_values(block, k, on_weights).double().reshape(-1, stack.row) for k in range(len(stack.labels))]
+        rows = [
+            _values(block, k, returns_weights).double().reshape(-1, tensors.row) for k in range(len(tensors.labels))
+        ]
         return torch.stack([torch.stack([tree_sum(a * b) for b in rows], -1) for a in rows], -1)
 
-    return stack.once(("row grams", on_weights), lambda: torch.cat(stack.map_rows(products)).cpu())
+    return tensors.once(("row grams", returns_weights), lambda: torch.cat(tensors.map_rows(products)).cpu())
 
 
 def slerp_coefficients(grams: torch.Tensor, share: float, parallel: float) -> torch.Tensor:
@@ -204,26 +208,26 @@ def karcher_coefficients(grams: torch.Tensor, shares: torch.Tensor, max_iter: in
     return mean * units * (shares * norms).sum()
 
 
-def combination(stack: Stack, coefficients: torch.Tensor, on_weights: bool) -> BlockFunction:
+def combination(tensors: ParentTensors, coefficients: torch.Tensor, returns_weights: bool) -> BlockFunction:
     """Combine tensors by (1, K) factors, or rows by (R, K)."""
     if coefficients.shape[0] == 1:
         factors = tuple(coefficients[0].tolist())
-        if on_weights:
+        if returns_weights:
             return Mean(factors, normalize=False)
-        parts = fit_sparsity(stack, Sparsity())
+        parts = prepare_sparsity(tensors, Sparsity())
         return Combination(parts, factors, consensus=False, normalize=False, lambda_=1.0)
-    by_row = coefficients.float().to(stack.device)
+    by_row = coefficients.float().to(tensors.device)
 
     def merge(block: Block) -> torch.Tensor:
-        rows = torch.arange(block.start, block.stop, device=stack.device) // stack.row
-        parts = [by_row[rows, k] * _values(block, k, on_weights) for k in range(by_row.shape[1])]
+        rows = torch.arange(block.start, block.stop, device=tensors.device) // tensors.row
+        parts = [by_row[rows, k] * _values(block, k, returns_weights) for k in range(by_row.shape[1])]
         return add_up(parts)
 
     return merge
 
 
-def _values(block: Block, index: int, on_weights: bool) -> torch.Tensor:
-    return block.specialist(index) if on_weights else block.delta(index)
+def _values(block: Block, index: int, returns_weights: bool) -> torch.Tensor:
+    return block.specialist(index) if returns_weights else block.delta(index)
 
 
 def _norm(combined: torch.Tensor, cosines: torch.Tensor) -> torch.Tensor:

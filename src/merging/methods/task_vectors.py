@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from src.merging.backend.combine import Combination, Mean
 from src.merging.methods.params import flag, number
-from src.merging.methods.sparsify import Sparsity, fit_sparsity
-from src.merging.tensors.blocks import BlockFunction, Stack
+from src.merging.methods.sparsify import Sparsity, prepare_sparsity
+from src.merging.tensors.blocks import BlockFunction, ParentTensors
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class TaskVectors:
     Args:
         sparsity: What of every task vector is kept.
         consensus: Elect signs (TIES).
-        normalize: Divide by the (surviving) weights.
+        normalize: Divide by the (surviving) coefficients.
         lambda_: Factor on the merged task vector.
 
     Raises:
@@ -29,35 +29,35 @@ class TaskVectors:
     consensus: bool
     normalize: bool
     lambda_: float
-    on_weights = False
+    returns_weights = False
 
     def __post_init__(self) -> None:
         flag("normalize", self.normalize)
         number("lambda", self.lambda_)
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
-        """See `Rule.fit`."""
-        parts = fit_sparsity(stack, self.sparsity)
-        return Combination(parts, tuple(weights), self.consensus, self.normalize, self.lambda_)
+    def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
+        """See `Rule.prepare`."""
+        parts = prepare_sparsity(tensors, self.sparsity)
+        return Combination(parts, tuple(coefficients), self.consensus, self.normalize, self.lambda_)
 
 
 @dataclass(frozen=True)
 class WeightedMean:
-    """sum w A / sum w, or sum w A: model soups (2203.05482).
+    """sum c A / sum c, or sum c A: model soups (2203.05482).
 
     Args:
-        normalize: Divide by the sum of the weights.
+        normalize: Divide by the sum of the coefficients.
 
     Raises:
         UserError: `normalize` is no bool.
     """
 
     normalize: bool
-    on_weights = True
+    returns_weights = True
 
     def __post_init__(self) -> None:
         flag("normalize", self.normalize)
 
-    def fit(self, stack: Stack, weights: Sequence[float]) -> BlockFunction:
-        """See `Rule.fit`."""
-        return Mean(tuple(weights), self.normalize)
+    def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
+        """See `Rule.prepare`."""
+        return Mean(tuple(coefficients), self.normalize)

@@ -34,13 +34,13 @@ class Block:
     Args:
         start: First element, in storage order.
         stop: Element after the last.
-        stack: The whole tensor.
+        tensors: The whole tensor.
     """
 
-    def __init__(self, start: int, stop: int, stack: Stack) -> None:
+    def __init__(self, start: int, stop: int, tensors: ParentTensors) -> None:
         self.start = start
         self.stop = stop
-        self._stack = stack
+        self._tensors = tensors
         self._memo: dict[Any, torch.Tensor] = {}
 
     @property
@@ -54,14 +54,14 @@ class Block:
 
     def delta(self, index: int) -> torch.Tensor:
         """Task vector of specialist `index`, float32."""
-        subtract = self._stack.ops.subtract
+        subtract = self._tensors.ops.subtract
         return self.once(("delta", index), lambda out: subtract(self.specialist(index), self.base, out))
 
     def stored(self, parent: int) -> torch.Tensor:
         """Values of the base (0) or of specialist `parent` - 1 in the stored dtype, one-dimensional."""
         key = ("stored", parent)
         if key not in self._memo:
-            self._memo[key] = self._stack.reads[parent](self.start, self.stop, partial(self._memory, key))
+            self._memo[key] = self._tensors.reads[parent](self.start, self.stop, partial(self._memory, key))
         return self._memo[key]
 
     def once(self, key: Any, fill: Callable[[torch.Tensor], object]) -> torch.Tensor:
@@ -79,11 +79,11 @@ class Block:
             if stored.dtype is torch.float32:
                 self._memo[key] = stored
             else:
-                self.once(key, lambda out: self._stack.ops.widen(stored, out))
+                self.once(key, lambda out: self._tensors.ops.upcast(stored, out))
         return self._memo[key]
 
     def _memory(self, key: Any, size: int, dtype: torch.dtype) -> torch.Tensor:
-        return self._stack.ops.buffer(key, size, dtype, self._stack.device)
+        return self._tensors.ops.buffer(key, size, dtype, self._tensors.device)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Ops(Protocol):
         """Memory for one result of a block."""
         ...
 
-    def widen(self, stored: torch.Tensor, out: torch.Tensor) -> None:
+    def upcast(self, stored: torch.Tensor, out: torch.Tensor) -> None:
         """out = stored, in float32."""
         ...
 
@@ -160,12 +160,12 @@ class Ops(Protocol):
         """out = left - right."""
         ...
 
-    def fold(self, values: torch.Tensor, power: int) -> list[float]:
-        """See `folded`."""
+    def deterministic_sums(self, values: torch.Tensor, power: int) -> list[float]:
+        """See `deterministic_sums`."""
         ...
 
-    def survey(self, block: Block, index: int) -> tuple[list[float], list[float]]:
-        """`folded` of specialist `index`'s task vector with powers 1 and 2."""
+    def delta_moments(self, block: Block, index: int) -> tuple[list[float], list[float]]:
+        """`deterministic_sums` of specialist `index`'s task vector with powers 1 and 2."""
         ...
 
     def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> None:
@@ -183,12 +183,12 @@ class Ops(Protocol):
         ...
 
     def order_statistics(
-        self, stack: Stack, key: Any, values: Sequence[BlockFunction], positions: Sequence[int]
+        self, tensors: ParentTensors, key: Any, values: Sequence[BlockFunction], positions: Sequence[int]
     ) -> list[list[float]]:
         """The magnitudes with so many smaller ones before them, by selection instead of sorting.
 
         Args:
-            stack: The tensor.
+            tensors: The tensor.
             key: Names the values; what is counted under a key is counted once.
             values: Of a block; several, to be looked at in the same passes.
             positions: Places in ascending order.
@@ -198,7 +198,7 @@ class Ops(Protocol):
         """
         ...
 
-    def rank_masks(self, stack: Stack, seeds: Sequence[int], density: float, epsilon: float) -> list[Any]:
+    def rank_masks(self, tensors: ParentTensors, seeds: Sequence[int], density: float, epsilon: float) -> list[Any]:
         """MagPrune's mask of every specialist's whole tensor, drawn from its seed; undefined where the delta is 0."""
         ...
 
@@ -207,7 +207,7 @@ class Ops(Protocol):
         ...
 
 
-class Stack:
+class ParentTensors:
     """One tensor of all parents, with the whole-tensor quantities that the points of a grid share.
 
     Args:
@@ -303,16 +303,16 @@ class Stack:
         return [absolute for absolute, _ in self._sums()]
 
     def release(self) -> None:
-        """Forget what is held: parts refer back to the stack, so its memory would otherwise wait for the collector."""
+        """Free what is held: parts refer back here, so the memory would otherwise wait for the garbage collector."""
         self._memo.clear()
         self.reads = ()
 
     def _sums(self) -> list[tuple[float, float]]:
-        return self.once("sums", self._survey)
+        return self.once("sums", self._delta_moments)
 
-    def _survey(self) -> list[tuple[float, float]]:
+    def _delta_moments(self) -> list[tuple[float, float]]:
         specialists = range(len(self.labels))
-        parts = self.map(lambda block: [self.ops.survey(block, k) for k in specialists])
+        parts = self.map(lambda block: [self.ops.delta_moments(block, k) for k in specialists])
 
         def total(index: int, power: int) -> float:
             return math.fsum(itertools.chain.from_iterable(part[index][power] for part in parts))

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from src.checkpoints import TensorInfo
-from src.merging.tensors.blocks import Memory, Ops, Read, Stack
+from src.merging.tensors.blocks import Memory, Ops, ParentTensors, Read
 from src.merging.tensors.parent import Parent
 from src.utils.errors import UserError
 
@@ -28,7 +28,7 @@ class Held:
         return self._arrays[label][: info.nbytes].view(info.dtype)
 
 
-def open_stack(
+def open_tensor(
     name: str,
     base: Parent,
     specialists: Mapping[str, Parent],
@@ -36,7 +36,7 @@ def open_stack(
     pool: ThreadPoolExecutor,
     device: torch.device,
     held: Held,
-) -> Stack:
+) -> ParentTensors:
     """One tensor of all parents, ready to be merged until the next is opened in the same `held`.
 
     Raises:
@@ -51,10 +51,10 @@ def open_stack(
         return _held(parent, name, device, held, label) if hold or name in parent.computed else _unheld(parent, name)
 
     reads = list(pool.map(read, parents))
-    stack = Stack(name, info.shape, list(specialists), reads, ops, pool, device)
-    if info.dtype.is_floating_point and not all(norm < float("inf") for norm in stack.norms()):
+    tensors = ParentTensors(name, info.shape, list(specialists), reads, ops, pool, device)
+    if info.dtype.is_floating_point and not all(norm < float("inf") for norm in tensors.norms()):
         raise _not_finite(name, parents)
-    return stack
+    return tensors
 
 
 def _held(parent: Parent, name: str, device: torch.device, held: Held, label: str) -> Read:

@@ -11,7 +11,7 @@ import torch
 UNIT = 1 << 12  # elements; blocks begin at multiples of it
 
 
-def folded(values: torch.Tensor, power: int) -> list[float]:
+def deterministic_sums(values: torch.Tensor, power: int) -> list[float]:
     """Sums of |values| (power 1) or values^2 (power 2) over 4,096 elements each, in float64.
 
     Args:
@@ -22,7 +22,7 @@ def folded(values: torch.Tensor, power: int) -> list[float]:
     return _parts(wide.abs() if power == 1 else wide.square())
 
 
-def folded_product(*factors: torch.Tensor) -> list[float]:
+def deterministic_product_sums(*factors: torch.Tensor) -> list[float]:
     """Sums of the element-wise product of float32 tensors (n,) over 4,096 elements each, in float64."""
     product = factors[0].double()
     for factor in factors[1:]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from src.merging.engine.grid import Outcome, Point, merge_grid
-from src.merging.engine.nested_merges import Round, resolve_round
+from src.merging.engine.grid import MergeRequest, MergeResult, merge_grid
+from src.merging.engine.nested_merges import NestedMerge, resolve_nested_merge
 from src.merging.engine.outputs import Sink, ToDirectory, ToNowhere
 from src.merging.engine.side_files import write_side_files
 from src.merging.recipe import Recipe
@@ -123,7 +123,7 @@ def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
 def _merge_opened(parents: Parents, opened: list[Opened], key: str) -> dict[int, Result]:
     """One pass; a point that fails leaves the others unharmed."""
     base, specialists = open_parents(parents.base, dict(parents.specialists), parents.allow_pickle)
-    points = [Point(item.recipe, item.sink) for item in opened]
+    points = [MergeRequest(item.recipe, item.sink) for item in opened]
     started = time.monotonic()
     try:
         outcomes = merge_grid(base, specialists, points, key, device=parents.device)
@@ -135,7 +135,7 @@ def _merge_opened(parents: Parents, opened: list[Opened], key: str) -> dict[int,
     return {item.index: _close(item, outcome, parents, share) for item, outcome in zip(opened, outcomes, strict=True)}
 
 
-def _close(item: Opened, outcome: Outcome, parents: Parents, seconds: float) -> Result:
+def _close(item: Opened, outcome: MergeResult, parents: Parents, seconds: float) -> Result:
     if outcome.error is not None:
         item.run.abandon()
         return outcome.error
@@ -144,7 +144,7 @@ def _close(item: Opened, outcome: Outcome, parents: Parents, seconds: float) -> 
     recipe = item.recipe.describe(list(specialists))
     item.run.results |= {
         "recipe": recipe,
-        "round": asdict(resolve_round(recipe, earlier_rounds(specialists))),
+        "nested_merges": asdict(resolve_nested_merge(recipe, earlier_merges(specialists))),
         "weights_saved": item.save_weights,
         "allow_pickle": parents.allow_pickle,
         "parents": {name: str(place) for name, place in {"base": parents.base, **specialists}.items()},
@@ -154,11 +154,13 @@ def _close(item: Opened, outcome: Outcome, parents: Parents, seconds: float) -> 
     return item.run.directory
 
 
-def earlier_rounds(specialists: Mapping[str, Path]) -> dict[str, Round]:
+def earlier_merges(specialists: Mapping[str, Path]) -> dict[str, NestedMerge]:
     """What those parents resolve to that are merges themselves, by their records."""
     records = {name: read_record(place) or {} for name, place in specialists.items()}
     return {
-        name: Round(**record["results"]["round"]) for name, record in records.items() if record.get("stage") == "merge"
+        name: NestedMerge(**record["results"]["nested_merges"])
+        for name, record in records.items()
+        if record.get("stage") == "merge"
     }
 
 

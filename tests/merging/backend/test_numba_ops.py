@@ -11,14 +11,14 @@ import torch
 
 from src.merging.backend.counter_rng import uniform
 from src.merging.backend.della_probabilities import keep_probabilities
-from src.merging.backend.numba_ops import FusedOps
-from src.merging.backend.torch_ops import PlainOps
+from src.merging.backend.numba_ops import NumbaOps
+from src.merging.backend.torch_ops import TorchOps
 from src.merging.engine.grid import choose_ops
-from src.merging.tensors.blocks import Delta, Stack
-from src.merging.tensors.reductions import UNIT, folded
+from src.merging.tensors.blocks import Delta, ParentTensors
+from src.merging.tensors.reductions import UNIT, deterministic_sums
 from tests.merging.tools import identical, merge_all, random_family, recipe, write_family
 
-FUSED = FusedOps()
+NUMBA = NumbaOps()
 CPU = torch.device("cpu")
 SIZES = (1, 5, UNIT - 1, UNIT, UNIT + 1, 3 * UNIT + 17)
 
@@ -44,17 +44,19 @@ def values(size: int, kind: str = "normal") -> torch.Tensor:
 KINDS = ("normal", "ties", "heavy", "constant")
 
 
-def stack_of(delta: torch.Tensor, shape: tuple[int, ...], pool: ThreadPoolExecutor, ops: PlainOps | FusedOps) -> Stack:
+def tensors_of(
+    delta: torch.Tensor, shape: tuple[int, ...], pool: ThreadPoolExecutor, ops: TorchOps | NumbaOps
+) -> ParentTensors:
     zeros = torch.zeros_like(delta)
     reads = [lambda start, stop, _: zeros[start:stop], lambda start, stop, _: delta[start:stop]]
-    return Stack("x", shape, ["codegen"], reads, ops, pool, delta.device)
+    return ParentTensors("x", shape, ["codegen"], reads, ops, pool, delta.device)
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("power", [1, 2])
 def test_fold(size: int, power: int) -> None:
-    found = FUSED.fold(values(size), power)
-    assert found == folded(values(size), power)
+    found = NUMBA.deterministic_sums(values(size), power)
+    assert found == deterministic_sums(values(size), power)
     exact = math.fsum(abs(x) ** power for x in values(size).tolist())
     assert math.fsum(found) == pytest.approx(exact, rel=1e-14)
 
@@ -68,12 +70,12 @@ def test_what_looks_at_task_vectors_as_stored(size: int, dtypes: tuple[torch.dty
     delta = specialist.float() - base.float()
     reads = [lambda start, stop, _: base[start:stop], lambda start, stop, _: specialist[start:stop]]
     with ThreadPoolExecutor(2) as pool:
-        stack = Stack("x", (size,), ["codegen"], reads, FUSED, pool, CPU)
-        [sums] = stack.map(lambda block: FUSED.survey(block, 0))
-        [[middle]] = FUSED.order_statistics(stack, "delta", [Delta(0)], [size // 2])
-        [mask] = FUSED.rank_masks(stack, [7], 0.5, 0.2)
-        [ours] = stack.map(lambda block: kept(block.delta(0), mask, block.start))
-    assert sums == (folded(delta, 1), folded(delta, 2))
+        tensors = ParentTensors("x", (size,), ["codegen"], reads, NUMBA, pool, CPU)
+        [sums] = tensors.map(lambda block: NUMBA.delta_moments(block, 0))
+        [[middle]] = NUMBA.order_statistics(tensors, "delta", [Delta(0)], [size // 2])
+        [mask] = NUMBA.rank_masks(tensors, [7], 0.5, 0.2)
+        [ours] = tensors.map(lambda block: kept(block.delta(0), mask, block.start))
+    assert sums == (deterministic_sums(delta, 1), deterministic_sums(delta, 2))
     assert middle == delta.abs().sort().values[size // 2]
     assert torch.equal(ours, delta * (uniform(7, 0, size) < keep_probabilities(delta, size, 0.5, 0.2)))
 
@@ -81,14 +83,14 @@ def test_what_looks_at_task_vectors_as_stored(size: int, dtypes: tuple[torch.dty
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_keepers(size: int, kind: str) -> None:
-    delta, plain = values(size, kind), PlainOps()
+    delta, plain = values(size, kind), TorchOps()
     ours, theirs = torch.empty(size), torch.empty(size)
     middle = float(delta.abs().median())
     for high in (math.inf, 2 * middle):
-        FUSED.keep_between(delta, middle, high, 1.7, ours)
+        NUMBA.keep_between(delta, middle, high, 1.7, ours)
         plain.keep_between(delta, middle, high, 1.7, theirs)
         assert same_bits(ours, theirs)
-    FUSED.keep_drawn(delta, 12345, 777, 0.3, 1.7, ours)
+    NUMBA.keep_drawn(delta, 12345, 777, 0.3, 1.7, ours)
     plain.keep_drawn(delta, 12345, 777, 0.3, 1.7, theirs)
     assert same_bits(ours, theirs)
 
@@ -96,7 +98,7 @@ def test_keepers(size: int, kind: str) -> None:
 def test_draws_of_every_seed() -> None:
     for seed in (0, 1, (1 << 63) - 1, 0x1234_5678_9ABC_DEF0):
         ours, ones = torch.empty(1000), torch.ones(1000)
-        FUSED.keep_drawn(ones, seed, 1 << 33, 0.5, 1.0, ours)
+        NUMBA.keep_drawn(ones, seed, 1 << 33, 0.5, 1.0, ours)
         assert torch.equal(ours.bool(), uniform(seed, 1 << 33, (1 << 33) + 1000) < 0.5)
 
 
@@ -106,8 +108,11 @@ def test_order_statistics(kind: str, size: int) -> None:
     delta = values(size, kind)
     positions = sorted({0, size // 2, size - 1, (size * 9) // 10})
     with ThreadPoolExecutor(2) as pool:
-        found = FUSED.order_statistics(
-            stack_of(delta, (size,), pool, FUSED), "delta", [lambda b: b.delta(0), lambda b: b.delta(0) * 2], positions
+        found = NUMBA.order_statistics(
+            tensors_of(delta, (size,), pool, NUMBA),
+            "delta",
+            [lambda b: b.delta(0), lambda b: b.delta(0) * 2],
+            positions,
         )
     expected = delta.abs().sort().values[positions]
     assert found == [expected.tolist(), (expected * 2).tolist()]
@@ -119,15 +124,15 @@ def test_rank_masks(kind: str, rows: int, row: int) -> None:
     delta = values(rows * row, kind)
     expected = uniform(99, 0, rows * row) < keep_probabilities(delta, row, 0.5, 0.2)
     with ThreadPoolExecutor(2) as pool:
-        stack = stack_of(delta, (rows, row), pool, FUSED)
-        [mask] = FUSED.rank_masks(stack, [99], 0.5, 0.2)
-        parts = stack.map(lambda block: kept(block.delta(0), mask, block.start))
+        tensors = tensors_of(delta, (rows, row), pool, NUMBA)
+        [mask] = NUMBA.rank_masks(tensors, [99], 0.5, 0.2)
+        parts = tensors.map(lambda block: kept(block.delta(0), mask, block.start))
     assert torch.equal(torch.cat(parts), delta * expected)
 
 
 def kept(delta: torch.Tensor, mask: object, start: int) -> torch.Tensor:
     out = torch.empty_like(delta)
-    FUSED.keep_masked(delta, mask, start, 1.0, out)
+    NUMBA.keep_masked(delta, mask, start, 1.0, out)
     return out
 
 
@@ -143,8 +148,8 @@ def test_whole_merges(tmp_path: Path, dtype: torch.dtype, count: int) -> None:
     points += [recipe(name, lambda_=0.7, normalize=n) for name in NAMES[1:] for n in (False, True)]
     points += [recipe("della", rescale="density"), recipe("dare", rescale="density"), recipe("ties", rescale="l1")]
     points += [recipe("linear", normalize=False, dtype="float32"), recipe("ties", density=1.0, exclude="norm")]
-    plain, plain_outcomes = merge_all(*parents, points, ops=PlainOps())
-    fused, fused_outcomes = merge_all(*parents, points, ops=FUSED)
+    plain, plain_outcomes = merge_all(*parents, points, ops=TorchOps())
+    fused, fused_outcomes = merge_all(*parents, points, ops=NUMBA)
     for one, left, right in zip(points, plain, fused, strict=True):
         assert identical(left, right), one
         assert all(torch.equal(left[name].signbit(), right[name].signbit()) for name in left), one  # zeros have one too
@@ -152,7 +157,7 @@ def test_whole_merges(tmp_path: Path, dtype: torch.dtype, count: int) -> None:
 
 
 def test_small_work_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(choose_ops(10**6, CPU), PlainOps)
-    assert isinstance(choose_ops(10**10, CPU), FusedOps)
+    assert isinstance(choose_ops(10**6, CPU), TorchOps)
+    assert isinstance(choose_ops(10**10, CPU), NumbaOps)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert isinstance(choose_ops(10**10, CPU), PlainOps)
+    assert isinstance(choose_ops(10**10, CPU), TorchOps)

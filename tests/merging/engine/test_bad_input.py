@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from src.checkpoints import Checkpoint, write_checkpoint
-from src.merging.engine.grid import Point, merge_grid
+from src.merging.engine.grid import MergeRequest, merge_grid
 from src.merging.engine.outputs import ToDirectory, ToModel
 from src.utils.errors import UserError
 from tests.merging.tools import Tensors, random_family, recipe, write_family
@@ -31,7 +31,7 @@ def changed(
 def attempt(directory: Path, parents: tuple[Checkpoint, dict[str, Checkpoint]]) -> str:
     """The error of a merge of `parents`; nothing may be left of its output."""
     with pytest.raises(UserError) as caught:
-        merge_grid(*parents, [Point(recipe("ties"), ToDirectory(directory / "out"))])
+        merge_grid(*parents, [MergeRequest(recipe("ties"), ToDirectory(directory / "out"))])
     assert not list((directory / "out").glob("*"))
     assert not list((directory / "out").glob(".*"))
     return str(caught.value)
@@ -74,7 +74,7 @@ def test_large_but_finite_values_pass(tmp_path: Path) -> None:
     for parent in (base, *specialists):
         parent["model.layers.1.mlp.down_proj.weight"] = weights
     parents = write_family(tmp_path, base, specialists)
-    [outcome] = merge_grid(*parents, [Point(recipe("ties"), ToDirectory(tmp_path / "out"))])
+    [outcome] = merge_grid(*parents, [MergeRequest(recipe("ties"), ToDirectory(tmp_path / "out"))])
     assert outcome.error is None
 
 
@@ -100,7 +100,7 @@ def test_a_specialist_may_have_moved_far(tmp_path: Path) -> None:
         {name: tensor + 6 * tensor.std() * torch.randn(tensor.shape) for name, tensor in base.items()} for _ in range(2)
     ]
     parents = write_family(tmp_path, base, far)
-    [outcome] = merge_grid(*parents, [Point(recipe("linear"), ToDirectory(tmp_path / "out"))])
+    [outcome] = merge_grid(*parents, [MergeRequest(recipe("linear"), ToDirectory(tmp_path / "out"))])
     assert outcome.error is None
 
 
@@ -111,7 +111,7 @@ def test_a_base_left_behind_is_a_warning(tmp_path: Path, capsys: pytest.CaptureF
         {name: tensor + 0.01 * torch.randn(tensor.shape) for name, tensor in ancestor.items()} for _ in range(2)
     ]
     parents = write_family(tmp_path, base, specialists)
-    merge_grid(*parents, [Point(recipe("linear"), ToDirectory(tmp_path / "out"))])
+    merge_grid(*parents, [MergeRequest(recipe("linear"), ToDirectory(tmp_path / "out"))])
     assert "task vectors of codegen and codesum are nearly parallel (cosine 1.00)" in capsys.readouterr().err
 
 
@@ -154,7 +154,7 @@ def test_corrupt_tokenizer(tmp_path: Path, text: str) -> None:
 def test_exclude_that_matches_nothing(tmp_path: Path) -> None:
     parents = write_family(tmp_path, *random_family())
     with pytest.raises(UserError, match="matches no tensor"):
-        merge_grid(*parents, [Point(recipe("linear", exclude="lm_haed"), ToDirectory(tmp_path / "out"))])
+        merge_grid(*parents, [MergeRequest(recipe("linear", exclude="lm_haed"), ToDirectory(tmp_path / "out"))])
 
 
 def test_one_failing_point_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +169,7 @@ def test_one_failing_point_leaves_the_others(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(os, "pwrite", full)
     (tmp_path / "third").write_text("a file")
-    points = [Point(recipe("ties"), ToDirectory(tmp_path / name)) for name in ("first", "second", "third")]
+    points = [MergeRequest(recipe("ties"), ToDirectory(tmp_path / name)) for name in ("first", "second", "third")]
     first, second, third = merge_grid(*parents, points)
     assert first.error is None
     assert first.strength[-1].merged > 0
@@ -188,7 +188,7 @@ def test_a_parent_that_ends_early(tmp_path: Path) -> None:
 
 def test_a_live_model_of_another_shape(tmp_path: Path) -> None:
     parents = write_family(tmp_path, *random_family())
-    [outcome] = merge_grid(*parents, [Point(recipe("linear"), ToModel({"model.norm.weight": torch.ones(3)}))])
+    [outcome] = merge_grid(*parents, [MergeRequest(recipe("linear"), ToModel({"model.norm.weight": torch.ones(3)}))])
     assert "the live model lacks model.embed_tokens.weight" in str(outcome.error)
 
 
@@ -197,7 +197,7 @@ def test_a_live_model_with_a_tensor_of_its_own_is_refused_and_a_tied_one_is_not(
     state = {name: torch.zeros(info.shape, dtype=info.dtype) for name, info in parents[0].table.items()}
     tied = {**state, "tied": state["model.norm.weight"]}
     own = {**state, "lm_head.bias": torch.zeros(3)}
-    outcomes = merge_grid(*parents, [Point(recipe("linear"), ToModel(held)) for held in (tied, own)])
+    outcomes = merge_grid(*parents, [MergeRequest(recipe("linear"), ToModel(held)) for held in (tied, own)])
     assert outcomes[0].error is None
     assert "the live model has lm_head.bias, which the merge lacks" in str(outcomes[1].error)
 
@@ -208,6 +208,6 @@ def test_pickles_only_by_permission(tmp_path: Path) -> None:
     (tmp_path / "codegen").mkdir()
     torch.save(specialists[0], tmp_path / "codegen" / "pytorch_model.bin")
     parents = Checkpoint(tmp_path / "base"), {"codegen": Checkpoint(tmp_path / "codegen", allow_pickle=True)}
-    [outcome] = merge_grid(*parents, [Point(recipe("linear", weight=1.0), ToDirectory(tmp_path / "out"))])
+    [outcome] = merge_grid(*parents, [MergeRequest(recipe("linear", weight=1.0), ToDirectory(tmp_path / "out"))])
     assert outcome.error is None
     assert torch.equal(Checkpoint(tmp_path / "out").tensor("model.norm.weight"), specialists[0]["model.norm.weight"])

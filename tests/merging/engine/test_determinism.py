@@ -12,7 +12,7 @@ import torch
 
 from src.checkpoints import Checkpoint, write_checkpoint
 from src.merging.engine import grid as grid_module
-from src.merging.engine.grid import Point, merge_grid
+from src.merging.engine.grid import MergeRequest, merge_grid
 from src.merging.engine.outputs import ToDirectory, ToFunction, ToModel
 from tests.merging.tools import Tensors, identical, merge_all, random_family, recipe, write_family
 
@@ -64,8 +64,8 @@ def test_written_equals_handed_over(family: Family, grid: list[Tensors], tmp_pat
     points = [recipe(name, weight=0.1) for name in NAMES]
     live: list[Tensors] = [{name: torch.zeros(shape) for name, shape in shapes(family).items()} for _ in points]
     sinks = [ToDirectory(tmp_path / one.method, shard_bytes=60_000) for one in points]
-    written = merge_grid(*family, [Point(one, sink) for one, sink in zip(points, sinks, strict=True)])
-    handed = merge_grid(*family, [Point(one, ToModel(state)) for one, state in zip(points, live, strict=True)])
+    written = merge_grid(*family, [MergeRequest(one, sink) for one, sink in zip(points, sinks, strict=True)])
+    handed = merge_grid(*family, [MergeRequest(one, ToModel(state)) for one, state in zip(points, live, strict=True)])
     for one, expected, state in zip(points, grid[::3], live, strict=True):
         checkpoint = Checkpoint(tmp_path / one.method)
         assert identical({name: checkpoint.tensor(name) for name in checkpoint.names}, expected)
@@ -88,8 +88,10 @@ def test_seeds_change_masks_and_nothing_else(family: Family) -> None:
 
 @pytest.mark.parametrize("died_at", [1, 3, 5])
 def test_interrupted_and_resumed(family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, died_at: int) -> None:
-    points = [Point(recipe(name), ToDirectory(tmp_path / name, shard_bytes=30_000)) for name in ("ties", "della")]
-    read, seen = grid_module.open_stack, []
+    points = [
+        MergeRequest(recipe(name), ToDirectory(tmp_path / name, shard_bytes=30_000)) for name in ("ties", "della")
+    ]
+    read, seen = grid_module.open_tensor, []
 
     def dies(name: str, *rest: object) -> object:
         seen.append(name)
@@ -97,7 +99,7 @@ def test_interrupted_and_resumed(family: Family, tmp_path: Path, monkeypatch: py
             raise KeyboardInterrupt
         return read(name, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(grid_module, "open_stack", dies)
+    monkeypatch.setattr(grid_module, "open_tensor", dies)
     with pytest.raises(KeyboardInterrupt):
         merge_grid(*family, points)
     assert not list(tmp_path.glob("*/*.safetensors"))
@@ -115,7 +117,7 @@ def test_interrupted_and_resumed(family: Family, tmp_path: Path, monkeypatch: py
 
 def test_function_gets_tensors_in_order(family: Family) -> None:
     seen: list[str] = []
-    merge_grid(*family, [Point(recipe("linear"), ToFunction(lambda name, tensor: seen.append(name)))])
+    merge_grid(*family, [MergeRequest(recipe("linear"), ToFunction(lambda name, tensor: seen.append(name)))])
     assert seen == list(family[0].names)
 
 
@@ -127,16 +129,17 @@ from src.merging.engine import grid
 from src.merging.engine.outputs import ToDirectory
 from tests.merging.tools import recipe
 
-opened, root = grid.open_stack, Path(sys.argv[1])
+opened, root = grid.open_tensor, Path(sys.argv[1])
 
 def killed(name, *rest):
     if name == "model.norm.weight":
         os.kill(os.getpid(), signal.SIGKILL)
     return opened(name, *rest)
 
-grid.open_stack = killed
+grid.open_tensor = killed
 parents = {label: Checkpoint(root / label) for label in ("codegen", "codesum")}
-grid.merge_grid(Checkpoint(root / "base"), parents, [grid.Point(recipe("della"), ToDirectory(root / "out", 30_000))])
+request = grid.MergeRequest(recipe("della"), ToDirectory(root / "out", 30_000))
+grid.merge_grid(Checkpoint(root / "base"), parents, [request])
 """
 
 
@@ -150,9 +153,9 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
     sink = ToDirectory(tmp_path / "out", 30_000)
     seen: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        opened = grid_module.open_stack
-        patch.setattr(grid_module, "open_stack", lambda name, *rest: (seen.append(name), opened(name, *rest))[1])
-        merge_grid(base, parents, [Point(recipe("della"), sink)])
+        opened = grid_module.open_tensor
+        patch.setattr(grid_module, "open_tensor", lambda name, *rest: (seen.append(name), opened(name, *rest))[1])
+        merge_grid(base, parents, [MergeRequest(recipe("della"), sink)])
     assert 0 < len(seen) < len(base.names)
     written = Checkpoint(tmp_path / "out")
     [expected], _ = merge_all(base, parents, [recipe("della")])
@@ -163,6 +166,6 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
 def test_gpu(family: Family, grid: list[Tensors]) -> None:
     points = [recipe(name, weight=w) for name in NAMES for w in (0.1, 0.5, 0.9)]
     results: list[Tensors] = [{} for _ in points]
-    into = [Point(one, ToFunction(found.__setitem__)) for one, found in zip(points, results, strict=True)]
+    into = [MergeRequest(one, ToFunction(found.__setitem__)) for one, found in zip(points, results, strict=True)]
     merge_grid(*family, into, device="cuda")
     assert all(identical(left, right) for left, right in zip(grid, results, strict=True))

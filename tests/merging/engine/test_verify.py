@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from src.checkpoints import Checkpoint, write_checkpoint
-from src.merging.engine.grid import Point, merge_grid
+from src.merging.engine.grid import MergeRequest, merge_grid
 from src.merging.engine.outputs import ToDirectory
 from src.merging.engine.verify import verify_merge
 from src.merging.registry import recipe_from
@@ -20,7 +20,7 @@ from tests.merging.tools import random_family, recipe, write_family
 def test_holds_and_does_not(tmp_path: Path, name: str) -> None:
     base, parents = write_family(tmp_path, *random_family(dtype=torch.bfloat16))
     one = recipe(name, weight=0.3)
-    merge_grid(base, parents, [Point(one, ToDirectory(tmp_path / "out"))])
+    merge_grid(base, parents, [MergeRequest(one, ToDirectory(tmp_path / "out"))])
     again = recipe_from(one.describe(list(parents)))
     found = verify_merge(Checkpoint(tmp_path / "out"), base, parents, again)
     assert found.holds
@@ -35,7 +35,7 @@ def test_holds_and_does_not(tmp_path: Path, name: str) -> None:
 
 def test_a_sample(tmp_path: Path) -> None:
     base, parents = write_family(tmp_path, *random_family())
-    merge_grid(base, parents, [Point(recipe("ties"), ToDirectory(tmp_path / "out"))])
+    merge_grid(base, parents, [MergeRequest(recipe("ties"), ToDirectory(tmp_path / "out"))])
     out = Checkpoint(tmp_path / "out")
     found = verify_merge(out, base, parents, recipe("ties"), tensors=2)
     assert len(found.sampled) == 2

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.merging.backend.numba_ops import FusedOps
-from src.merging.backend.torch_ops import PlainOps
+from src.merging.backend.numba_ops import NumbaOps
+from src.merging.backend.torch_ops import TorchOps
 from src.merging.methods.adaptive import adaptive_coefficients
 from src.utils.errors import UserError
 from tests.merging.tools import identical, merge_all, random_family, recipe, write_family
@@ -86,8 +86,8 @@ def test_a_merge_of_checkpoints(tmp_path: Path, count: int) -> None:
     base, specialists = random_family(count)
     parents = write_family(tmp_path, base, specialists)
     points = [recipe("adaptive"), recipe("adaptive", lambda_=0.5, sharpness=1.0)]
-    plain, _ = merge_all(*parents, points, workers=1, ops=PlainOps())
-    fused, _ = merge_all(*parents, points, workers=3, ops=FusedOps())
+    plain, _ = merge_all(*parents, points, workers=1, ops=TorchOps())
+    fused, _ = merge_all(*parents, points, workers=3, ops=NumbaOps())
     assert all(identical(left, right) for left, right in zip(plain, fused, strict=True))
     name = "model.layers.0.mlp.down_proj.weight"
     deltas = torch.stack([(one[name] - base[name]).reshape(-1) for one in specialists]).double()

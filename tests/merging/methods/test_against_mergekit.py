@@ -163,12 +163,12 @@ def test_whole_pipeline(qwen: Path, tmp_path: Path, name: str, dtype: str) -> No
 def test_transformers_loads_a_merge(qwen: Path, tmp_path: Path) -> None:
     from transformers import Qwen2ForCausalLM
 
-    from src.merging.engine.grid import Point, merge_grid
+    from src.merging.engine.grid import MergeRequest, merge_grid
     from src.merging.engine.outputs import ToDirectory
 
     specialists = {label: Checkpoint(qwen / label) for label in LABELS[:2]}
     base = Checkpoint(qwen / "base")
-    [outcome] = merge_grid(base, specialists, [Point(recipe("linear", weight=1.0), ToDirectory(tmp_path))])
+    [outcome] = merge_grid(base, specialists, [MergeRequest(recipe("linear", weight=1.0), ToDirectory(tmp_path))])
     assert outcome.error is None
     copy_side_files(base.path, tmp_path)
     merged = Qwen2ForCausalLM.from_pretrained(tmp_path).state_dict()

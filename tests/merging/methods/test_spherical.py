@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from src.merging.backend.numba_ops import FusedOps
-from src.merging.backend.torch_ops import PlainOps
+from src.merging.backend.numba_ops import NumbaOps
+from src.merging.backend.torch_ops import TorchOps
 from src.merging.methods.spherical import karcher_coefficients, model_stock_coefficients, slerp_coefficients
 from src.merging.recipe import Recipe
 from src.utils.errors import UserError
@@ -120,7 +120,7 @@ def test_model_stock_by_hand() -> None:
         (recipe("slerp"), 3, "slerp takes two specialists, got 3: use merge=karcher"),
         (recipe("nuslerp"), 1, "slerp takes two specialists, got 1"),
         (recipe("model_stock"), 1, "name at least two"),
-        (recipe("karcher", weight=-0.5), 2, "takes weights of at least 0"),
+        (recipe("karcher", weight=-0.5), 2, "takes coefficients of at least 0"),
     ],
 )
 def test_parents_that_do_not_suit(tmp_path: Path, one: Recipe, count: int, message: str) -> None:
@@ -154,6 +154,6 @@ def test_compiled_and_threads(tmp_path: Path) -> None:
     parents = write_family(tmp_path, *random_family(dtype=torch.bfloat16))
     points = [recipe(n, weight=0.3, space=s) for n in ("slerp", "nuslerp", "karcher") for s in ("deltas", "weights")]
     points += [recipe("nuslerp", by_row=True), recipe("model_stock"), recipe("model_stock", by_row=True)]
-    plain, _ = merge_all(*parents, points, workers=1, ops=PlainOps())
-    fused, _ = merge_all(*parents, points, workers=3, ops=FusedOps())
+    plain, _ = merge_all(*parents, points, workers=1, ops=TorchOps())
+    fused, _ = merge_all(*parents, points, workers=3, ops=NumbaOps())
     assert all(identical(left, right) for left, right in zip(plain, fused, strict=True))

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from src.checkpoints import Checkpoint, write_checkpoint
-from src.merging.backend.torch_ops import PlainOps
-from src.merging.engine.grid import Point, merge_grid
+from src.merging.backend.torch_ops import TorchOps
+from src.merging.engine.grid import MergeRequest, merge_grid
 from src.merging.engine.outputs import ToDirectory
 from src.merging.engine.side_files import write_side_files
 from src.merging.tensors.parent import open_parents
@@ -48,10 +48,10 @@ def value(token: str, seed: float) -> float:
 def merged(tmp_path: Path, base: Path, specialists: dict[str, Path], mode: str) -> Tensors:
     one = recipe("linear", tokenizer=mode)
     [found], _ = merge_all(*open_parents(base, specialists), [one])
-    [small], _ = merge_all(*open_parents(base, specialists), [one], ops=PlainOps(block=1 << 12))
+    [small], _ = merge_all(*open_parents(base, specialists), [one], ops=TorchOps(block=1 << 12))
     assert all(torch.equal(found[name], small[name]) for name in found)
     directory = tmp_path / f"out-{mode}"
-    [outcome] = merge_grid(*open_parents(base, specialists), [Point(one, ToDirectory(directory))])
+    [outcome] = merge_grid(*open_parents(base, specialists), [MergeRequest(one, ToDirectory(directory))])
     assert outcome.error is None
     write_side_files(directory, base, specialists, one)
     assert json.loads((directory / "config.json").read_text())["vocab_size"] == len(found["lm_head.weight"])
@@ -141,7 +141,7 @@ def test_real_tokenizers_unite(tmp_path: Path) -> None:
     directory = tmp_path / "out"
     specialists = {"codegen": tmp_path / "codegen"}
     one = recipe("linear", tokenizer="union", weight=1.0)
-    [outcome] = merge_grid(*open_parents(tmp_path / "base", specialists), [Point(one, ToDirectory(directory))])
+    [outcome] = merge_grid(*open_parents(tmp_path / "base", specialists), [MergeRequest(one, ToDirectory(directory))])
     assert outcome.error is None
     write_side_files(directory, tmp_path / "base", specialists, one)
     union = Tokenizer.from_file(str(directory / "tokenizer.json"))

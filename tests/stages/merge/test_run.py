@@ -129,7 +129,7 @@ def test_a_merge_that_was_tampered_with_does_not_verify(world, tmp_path):
         verify(world / "train" / "pocket-base-s0")
 
 
-def test_a_round_of_a_linear_merge_equals_the_merge_of_all(world, tmp_path):
+def test_a_nested_linear_merge_equals_the_merge_of_all(world, tmp_path):
     base = f"base={world}/train/pocket-base-s0"
     places = {name: f"{world}/train/pocket-{name}-s0" for name in ("specialist-codegen", "specialist-codesum", "mix")}
     first = [
@@ -148,6 +148,6 @@ def test_a_round_of_a_linear_merge_equals_the_merge_of_all(world, tmp_path):
     once = merge(compose_job("merge", ["merge=linear", base, *third, f"output={tmp_path}/once"]))
     for name in Checkpoint(once).names:
         assert torch.allclose(Checkpoint(again).tensor(name), Checkpoint(once).tensor(name), atol=1e-6)
-    resolved = json.loads((again / "run.json").read_text())["results"]["round"]
+    resolved = json.loads((again / "run.json").read_text())["results"]["nested_merges"]
     assert resolved["coefficients"] == pytest.approx({"codegen": 0.3, "codesum": 0.3, "bugfix": 0.4})
     assert resolved["reason"] == ""
