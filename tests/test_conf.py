@@ -20,6 +20,7 @@ ABSTRACT = {("model", "qwen"), ("model", "deepseek")}  # families: name and path
 
 def choices():
     found = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
+    found = [choice for choice in found if not choice[1].startswith("_")]  # shared keys of several choices
     return [choice for choice in found if choice not in ABSTRACT and choice[0] not in ("experiment", "debug")]
 
 

@@ -70,7 +70,7 @@ class EvaluateConfig(Common):
 
     model: Any = None  # conf/model
     tasks: dict[str, Any] = field(default_factory=dict)  # their benchmarks are run on a checkpoint
-    benchmarks: dict[str, Any] = field(default_factory=dict)  # all that tasks may name, each a node of conf/benchmark
+    benchmarks: dict[str, Any] = field(default_factory=dict)  # name -> keys of conf/benchmark/<name>.yaml to change
     benchmark: Any = None  # conf/benchmark: this one instead of those of the tasks
     generator: Any = None  # conf/generator
     sandbox: Any = None  # conf/sandbox
@@ -112,7 +112,8 @@ def register_schemas() -> None:
     }
     for name, schema in schemas.items():
         node = OmegaConf.structured(schema)
-        for open_field in ("specialists", "variants", "contamination_keep"):  # named by the user: any key may be added
+        # Keys named by the user; those of `benchmarks` are checked once conf/benchmark is composed.
+        for open_field in ("specialists", "variants", "contamination_keep", "benchmarks"):
             if open_field in node:
                 node[open_field]._set_flag("struct", False)
         ConfigStore.instance().store(name=f"{name}_schema", node=node, provider="mixmerge")

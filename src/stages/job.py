@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,11 +87,22 @@ class Job:
 
 def compose_job(script: str, overrides: list[str]) -> Job:
     """Compose a script's config as its command line would, inside or outside of a running Hydra."""
+    return Job(script, tuple(overrides), compose_config(script, overrides))
+
+
+def compose_config(name: str | None, overrides: Sequence[str]) -> DictConfig:
+    """Compose a root config, also with the `hydra.searchpath` of the running command.
+
+    Args:
+        name: A file of conf/; None: nothing but what `overrides` adds.
+        overrides: As typed on a command line.
+    """
     register_schemas()
-    if GlobalHydra.instance().is_initialized():
-        return Job(script, tuple(overrides), compose(script, overrides=overrides))
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return Job(script, tuple(overrides), compose(script, overrides=overrides))
+    typed = HydraConfig.get().overrides.hydra if HydraConfig.initialized() else []
+    places = [override for override in typed if override.startswith("hydra.searchpath=")]
+    running = GlobalHydra.instance().is_initialized()
+    with contextlib.nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(name, overrides=[*places, *overrides])
 
 
 def as_overrides(values: Mapping[str, Any]) -> list[str]:

@@ -1,16 +1,15 @@
-"""What the evaluate stage knows of a benchmark: it asks, and it scores the answers."""
+"""Rows of a benchmark's splits, from files and functions, and checks that all benchmarks share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from src.data.code_to_text import FILES, places_of
 from src.data.records import find_data
-from src.evaluation.generators.samples import Decoding, Prompt, Sample
+from src.evaluation.generators.samples import Sample
 from src.evaluation.grading.problems import benchmark_path
-from src.evaluation.statistics.scores import ItemScore
 from src.utils.errors import UserError
 from src.utils.jsonl import read_jsonl
 
@@ -19,36 +18,14 @@ Limit = int | Mapping[str, int] | None
 SPLITS = ("validation", "test")
 
 
-class Benchmark(Protocol):
-    """Prompts of a split, and scores of samples by item.
+def check_split(name: str, split: str, splits: Sequence[str]) -> None:
+    """Refuse a split that the benchmark does not have.
 
-    Attributes:
-        name: In score tables, e.g. `humaneval`.
-        task: The task it measures, e.g. `codegen`.
-        splits: Those that it has.
-        decoding: How answers are drawn.
+    Raises:
+        UserError: With the splits that it has.
     """
-
-    name: str
-    task: str
-    splits: Sequence[str]
-    decoding: Decoding
-
-    def items(self, split: str) -> dict[str, dict[str, Any]]:
-        """Item -> the row that it comes from."""
-        ...
-
-    def prompts(self, split: str) -> list[Prompt]:
-        """What to ask, in a fixed order, with unique ids."""
-        ...
-
-    def score(self, samples: Sequence[Sample], split: str) -> list[ItemScore]:
-        """One score an item and metric."""
-        ...
-
-    def content_hash(self, split: str) -> str:
-        """Changes with the benchmark's content."""
-        ...
+    if split not in splits:
+        raise UserError(f"split={split}: benchmark {name} has {' and '.join(splits)} only; set split= or benchmark=")
 
 
 def read_rows(rows: Rows, split: str, key: str, limit: Limit = None) -> list[dict[str, Any]]:
@@ -58,7 +35,7 @@ def read_rows(rows: Rows, split: str, key: str, limit: Limit = None) -> list[dic
         rows: A function of the split, or `.jsonl(.gz)` paths in which `{split}` is filled in.
         split: `validation` or `test`.
         key: The config key to name in errors.
-        limit: Most rows, also by split, spread evenly over all; None: all.
+        limit: Maximum number of rows, evenly spaced over all; also by split; None: all.
 
     Raises:
         UserError: A file is missing, or there are no rows.
@@ -87,8 +64,8 @@ def code_to_text_rows(
     Args:
         split: `validation` or `test`.
         languages: `python`, `java`, `go`, `javascript`, `php`, `ruby`.
-        data: Places of a language's files with `{language}` and `{split}`, of which the first that is there is read;
-            None: those of training.
+        data: Paths of a language's files with `{language}` and `{split}`; the first that exists is read. None: those
+            that training reads.
 
     Raises:
         UserError: No such file.
@@ -106,16 +83,16 @@ def evalplus_problems(
     path: str | None = None,
     numbers: Mapping[str, Sequence[Sequence[int]] | None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Problems of HumanEval+ or MBPP+ as their files have them.
+    """Read problems of HumanEval+ or MBPP+ in EvalPlus's format.
 
     Args:
         split: One that `numbers` names.
         dataset: `humaneval` or `mbpp`.
-        path: The file; None: where EvalPlus's environment variable points.
+        path: The file; None: the one that EvalPlus's environment variable names.
         numbers: split -> ranges [first, last] of task numbers, None for all; by default all are the test split.
 
     Raises:
-        UserError: The file is not there (the message says how to get it), or there is no such split.
+        UserError: The file is missing (the message says how to get it), or there is no such split.
     """
     ranges = numbers or {"test": None}
     if split not in ranges:
@@ -128,7 +105,7 @@ def evalplus_problems(
 
 
 def check_covered(items: Sequence[str], samples: Sequence[Sample], name: str) -> None:
-    """Every item needs an answer, and no answer may be to something else.
+    """Check that every item has an answer and every answer an item.
 
     Raises:
         UserError: With the first of either.
@@ -139,4 +116,4 @@ def check_covered(items: Sequence[str], samples: Sequence[Sample], name: str) ->
     if missing:
         raise UserError(f"{name}: {len(missing)} of {len(items)} items have no sample, first {missing[0]}")
     if unknown:
-        raise UserError(f"{name}: {len(unknown)} samples answer no item of the benchmark, first {unknown[0]}")
+        raise UserError(f"{name}: {len(unknown)} samples belong to no item of the benchmark, first {unknown[0]}")

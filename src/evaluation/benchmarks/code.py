@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import comb
-from typing import Any, Protocol
+from typing import Any
 
 from src.data.prompts import render_user_turn
-from src.evaluation.benchmarks.base import SPLITS, Limit, Rows, check_covered, read_rows
+from src.evaluation.benchmarks.base import SPLITS, Limit, Rows, check_covered, check_split, read_rows
 from src.evaluation.generators.samples import Decoding, Prompt, Sample
+from src.evaluation.grading.grade import ProgramResult
 from src.evaluation.grading.programs import whole_answer
+from src.evaluation.grading.run_tests import PASS
 from src.evaluation.statistics.scores import ItemScore
 from src.utils.errors import UserError, unknown_choice
 from src.utils.files import sha256_json
@@ -20,28 +22,8 @@ from src.utils.progress import say
 SANITIZE = ("generated", "always", "never")
 
 
-class Outcome(Protocol):
-    """What became of one program: `pass`, `fail` or `timeout` on the base and on the plus inputs."""
-
-    @property
-    def base(self) -> str:
-        """On the base inputs."""
-        ...
-
-    @property
-    def plus(self) -> str:
-        """On the plus inputs."""
-        ...
-
-
-class Judge(Protocol):
-    """Runs programs in the sandbox."""
-
-    def __call__(
-        self, problems: Sequence[dict[str, Any]], samples: Sequence[Sample], sanitize: Sequence[bool]
-    ) -> Sequence[Outcome]:
-        """One outcome a sample, in the order of `samples`; those marked in `sanitize` are reduced first."""
-        ...
+# Runs samples on their problems and returns one result per sample, in order; those marked True are sanitized first.
+Judge = Callable[[Sequence[dict[str, Any]], Sequence[Sample], Sequence[bool]], Sequence[ProgramResult]]
 
 
 class CodeBenchmark:
@@ -54,14 +36,14 @@ class CodeBenchmark:
         user_prompt: The user turn; `{prompt}` is the problem's prompt.
         prefill: Beginning of the assistant turn that the model continues.
         task: The task it measures.
-        chat: Through the chat template; False: the problem's prompt as raw text to continue.
+        chat: Use the chat template; False: the model continues the problem's prompt as raw text.
         strip: Strip white space around the problem's prompt first, as EvalPlus does.
         sanitize: Which answers are first reduced to the code that the problem's function needs (EvalPlus's sanitizer):
-            `generated` ones, as `evalplus.codegen` does, while files of others are graded as they stand, as
+            `generated` ones, as `evalplus.codegen` does, while existing files are graded as they stand, as
             `evalplus.evaluate` does; `always`; or `never`.
-        passes: The k of pass@k.
-        limit: Most problems, also by split, spread evenly over all; None: all.
-        splits: Those that it has.
+        k: One or more k of pass@k.
+        limit: Maximum number of problems, evenly spaced over all; also by split; None: all.
+        splits: Splits that it has.
     """
 
     def __init__(
@@ -75,51 +57,50 @@ class CodeBenchmark:
         chat: bool = True,
         strip: bool = False,
         sanitize: str = "never",
-        passes: Sequence[int] = (1,),
+        k: Sequence[int] = (1,),
         limit: Limit = None,
         splits: Sequence[str] = SPLITS,
     ) -> None:
-        if not passes or min(passes) < 1:
-            raise UserError(f"benchmark.passes={list(passes)}: expected numbers from 1 on, e.g. [1, 10]")
+        if not k or min(k) < 1:
+            raise UserError(f"benchmark.k={list(k)}: expected numbers from 1 on, e.g. [1, 10]")
         if sanitize not in SANITIZE:
             raise unknown_choice("benchmark.sanitize", sanitize, list(SANITIZE))
         self.sanitize = sanitize
         self.name, self.task, self.decoding, self.chat, self.strip = name, task, decoding, chat, strip
-        self.user_prompt, self.prefill, self.passes, self.limit = user_prompt, prefill, tuple(passes), limit
+        self.user_prompt, self.prefill, self.k, self.limit = user_prompt, prefill, tuple(k), limit
         self.splits = tuple(splits)
         self._source, self._problems = problems, dict[str, list[dict[str, Any]]]()
 
     @property
     def definitions(self) -> dict[str, str]:
-        """metric -> what it is, to print beside its values."""
+        """Map each metric to its definition, to print beside its values."""
         words = {"": "all base inputs", "+": "all base and plus inputs"}
-        return {
-            f"pass@{k}{mark}": f"{_share(k)} passes {inputs}" for k in self.passes for mark, inputs in words.items()
-        }
+        return {f"pass@{k}{mark}": f"{_share(k)} passes {inputs}" for k in self.k for mark, inputs in words.items()}
 
     def problems(self, split: str) -> list[dict[str, Any]]:
-        """The problems of a split, read once.
+        """Return the problems of a split, read once.
 
         Raises:
-            UserError: A file is missing, or there are no problems.
+            UserError: There is no such split, a file is missing, or there are no problems.
         """
+        check_split(self.name, split, self.splits)
         if split not in self._problems:
             self._problems[split] = read_rows(self._source, split, "benchmark.problems", self.limit)
         return self._problems[split]
 
     def items(self, split: str) -> dict[str, dict[str, Any]]:
-        """Item -> its problem."""
+        """Map each item to its problem."""
         return {problem["task_id"]: problem for problem in self.problems(split)}
 
     def prompts(self, split: str) -> list[Prompt]:
-        """One prompt a problem; ids are task ids.
+        """Return one prompt per problem; ids are task ids.
 
         Raises:
             UserError: The decoding draws too few answers for pass@k.
         """
-        if max(self.passes) > self.decoding.samples:
+        if max(self.k) > self.decoding.samples:
             raise UserError(
-                f"benchmark.passes={list(self.passes)} needs benchmark.decoding.samples={max(self.passes)} or more "
+                f"benchmark.k={list(self.k)} needs benchmark.decoding.samples={max(self.k)} or more "
                 f"(now {self.decoding.samples}) and a benchmark.decoding.temperature above 0"
             )
         return [self._prompt(problem) for problem in self.problems(split)]
@@ -131,7 +112,7 @@ class CodeBenchmark:
     def score(self, samples: Sequence[Sample], split: str, judge: Judge) -> list[ItemScore]:
         """Run the answers; `pass@k` counts base inputs, `pass@k+` base and plus inputs together.
 
-        Answers to other problems are left out: a file for all of MBPP serves each part of it.
+        Answers to other problems are left out, so that a file for all of MBPP serves each part of it.
 
         Raises:
             UserError: A problem without an answer, or with fewer answers than k.
@@ -145,18 +126,18 @@ class CodeBenchmark:
             self._whole(sample, by_id[sample.task_id]) if sanitize else sample
             for sample, sanitize in zip(samples, chosen, strict=True)
         ]
-        return pass_scores(samples, judge(problems, programs, chosen), self.passes)
+        return pass_scores(samples, judge(problems, programs, chosen), self.k)
 
     def _known(self, samples: Sequence[Sample], by_id: dict[str, dict[str, Any]]) -> list[Sample]:
         known = [sample for sample in samples if sample.task_id in by_id]
         if known and len(known) < len(samples):
             other = next(sample.task_id for sample in samples if sample.task_id not in by_id)
             left_out = f"{len(samples) - len(known)} of {len(samples)} samples"
-            say(f"{self.name}: {left_out} answer problems it does not have and are left out, first {other}")
+            say(f"{self.name}: {left_out} belong to other problems and are left out, first {other}")
         return known
 
     def _whole(self, sample: Sample, problem: dict[str, Any]) -> Sample:
-        """With the text that EvalPlus would hand to its sanitizer."""
+        """Replace the completion by the text that EvalPlus would hand to its sanitizer."""
         text = sample.completion
         if sample.generated:
             text = text.replace("\t", "    ")  # as EvalPlus's decoders do
@@ -175,24 +156,24 @@ class CodeBenchmark:
 
 
 def pass_scores(
-    samples: Sequence[Sample], outcomes: Sequence[Outcome], passes: Sequence[int] = (1,)
+    samples: Sequence[Sample], results: Sequence[ProgramResult], ks: Sequence[int] = (1,)
 ) -> list[ItemScore]:
-    """Unbiased pass@k of each task; plus means base and plus inputs together.
+    """Compute the unbiased pass@k of each task; plus means base and plus inputs together.
 
     Args:
-        samples: n answers a task.
-        outcomes: In the order of `samples`.
-        passes: The k.
+        samples: n answers per task.
+        results: One per sample, in the order of `samples`.
+        ks: The k of pass@k.
 
     Raises:
         UserError: A task has fewer answers than k.
     """
     base, plus = defaultdict[str, list[bool]](list), defaultdict[str, list[bool]](list)
-    for sample, outcome in zip(samples, outcomes, strict=True):
-        base[sample.task_id].append(outcome.base == "pass")
-        plus[sample.task_id].append(outcome.base == "pass" and outcome.plus == "pass")
+    for sample, result in zip(samples, results, strict=True):
+        base[sample.task_id].append(result.base == PASS)
+        plus[sample.task_id].append(result.base == PASS and result.plus == PASS)
     scores = []
-    for k in passes:
+    for k in ks:
         for mark, table in (("", base), ("+", plus)):
             scores += [
                 ItemScore(task, f"pass@{k}{mark}", pass_at_k(len(solved), sum(solved), k))
@@ -202,12 +183,12 @@ def pass_scores(
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:
-    """Unbiased estimate of the chance that at least one of `k` samples is right (arXiv 2107.03374, equation 1).
+    """Estimate, without bias, the chance that at least one of `k` samples is correct (arXiv 2107.03374, equation 1).
 
     Args:
-        samples: Number n of a problem's samples.
-        correct: Number c of them that are right.
-        k: Size of the draw.
+        samples: Number n of samples of a problem.
+        correct: Number c of correct ones among them.
+        k: Number of samples drawn.
 
     Returns:
         1 - C(n - c, k) / C(n, k).

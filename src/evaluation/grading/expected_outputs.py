@@ -1,20 +1,26 @@
-"""What the reference solutions answer, and how long they take on this machine; kept on disk by content."""
+"""Outputs and run times of the reference solutions on this machine, cached on disk by content.
+
+Run times are part of the cache because a test's time limit is a multiple of them.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import marshal
 import os
 import platform
+import tempfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from src.evaluation.grading.oracles import Oracle, is_floats
 from src.evaluation.grading.problems import Problem
-from src.evaluation.grading.truths import SMALL_BYTES, Expected, Suite, Truth, read_truth, write_truth
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.decode import decode
 from src.evaluation.sandbox.jobs import Frame, Job
@@ -23,9 +29,66 @@ from src.evaluation.sandbox.worker import Worker
 from src.utils.errors import UserError, first_differences
 
 CACHE_VERSION = 2
-FULL_BYTES = 16 << 20  # of a longer output only the digest is kept: it must be matched to the bit
-REFERENCE_SECONDS = 120.0  # CPU, a suite: reference solutions are trusted to end
+REFERENCE_SECONDS = 120.0  # of CPU time per suite: reference solutions are trusted to end
+FULL_BYTES = 16 << 20  # of a longer output only the digest is kept: a program must match it to the bit
+# A NaN makes equal bytes unequal values, so such an output is compared value by value.
 _NANS = (b"g\x00\x00\x00\x00\x00\x00\xf8\x7f", b"g\x00\x00\x00\x00\x00\x00\xf8\xff")
+SMALL_BYTES = 1 << 16  # of a longer output the digest is kept; the bytes, compressed, only once they are asked for
+DIGEST_BYTES = 32
+
+
+class ExpectedOutput(NamedTuple):
+    """One expected output.
+
+    Attributes:
+        kind: `protocol.PLAIN` or `protocol.TAGGED`.
+        size: Length of its bytes.
+        digest: BLAKE2b-128 of its bytes.
+        packed: The bytes, compressed if longer than `SMALL_BYTES`; None if they are not kept.
+        exact: Equal bytes mean equal values (not so with NaN, or outside the built-in types).
+        floats: EvalPlus's `is_floats`.
+    """
+
+    kind: bytes
+    size: int
+    digest: bytes
+    packed: bytes | None
+    exact: bool
+    floats: bool
+
+    def body(self) -> bytes | None:
+        """Return its bytes, or None if they were not kept."""
+        if self.packed is None or self.size <= SMALL_BYTES:
+            return self.packed
+        return zlib.decompress(self.packed)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Expected outputs of one list of inputs.
+
+    Attributes:
+        expected: One per input.
+        seconds: CPU seconds of the reference solution, one per input.
+        first_float: Index of the first expected output that consists of floats; len(expected) if none does.
+    """
+
+    expected: tuple[ExpectedOutput, ...]
+    seconds: tuple[float, ...]
+    first_float: int
+
+
+@dataclass(frozen=True)
+class ExpectedOutputs:
+    """Expected outputs of both suites of a problem."""
+
+    base: Suite
+    plus: Suite
+
+    @property
+    def seconds(self) -> float:
+        """CPU seconds that the reference solution took over both suites."""
+        return sum(self.base.seconds) + sum(self.plus.seconds)
 
 
 def default_cache() -> Path:
@@ -33,74 +96,77 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mixmerge" / "groundtruth"
 
 
-def ground_truths(problems: Sequence[Problem], sandbox: Sandbox, cache: Path | None = None) -> list[Truth]:
-    """The truths of `problems`, from the cache or by running the reference solutions in `sandbox`.
+def expected_outputs(problems: Sequence[Problem], sandbox: Sandbox, cache: Path | None = None) -> list[ExpectedOutputs]:
+    """Read the expected outputs of `problems` from the cache, or run the reference solutions in `sandbox`.
 
     Args:
         problems: Problems.
         sandbox: Runs what is not in the cache.
-        cache: Directory; None is `default_cache()`.
+        cache: Directory; None: `default_cache()`.
 
     Raises:
         UserError: A reference solution fails on its own inputs.
     """
     paths = [_path(problem, cache) for problem in problems]
-    truths = {path: truth for path in paths if (truth := read_truth(path)) is not None}
-    missing = [(problem, path) for problem, path in zip(problems, paths, strict=True) if path not in truths]
+    found = {path: outputs for path in paths if (outputs := read_outputs(path)) is not None}
+    missing = [(problem, path) for problem, path in zip(problems, paths, strict=True) if path not in found]
     computed = sandbox.map(_compute, [problem for problem, _ in missing])
-    failures = [outcome for outcome in computed if isinstance(outcome, str)]
+    failures = [result for result in computed if isinstance(result, str)]
     if failures:
         raise UserError(first_differences("reference solutions fail on their own inputs", failures))
-    for (_, path), outcome in zip(missing, computed, strict=True):
-        assert isinstance(outcome, Truth)
-        write_truth(path, outcome)
-        truths[path] = outcome
-    return [truths[path] for path in paths]
+    for (_, path), result in zip(missing, computed, strict=True):
+        assert isinstance(result, ExpectedOutputs)
+        write_outputs(path, result)
+        found[path] = result
+    return [found[path] for path in paths]
 
 
-def with_long_outputs(problem: Problem, worker: Worker, cache: Path | None = None) -> Truth:
-    """The truth of a problem with all outputs up to `FULL_BYTES`, for programs whose own differ from them bit by bit.
+def with_long_outputs(problem: Problem, worker: Worker, cache: Path | None = None) -> ExpectedOutputs:
+    """Return a problem's expected outputs up to `FULL_BYTES` each, for programs whose outputs differ in their bytes.
 
     Args:
-        problem: A problem that `ground_truths` knows.
-        worker: Runs the reference solution, unless that is in the cache.
-        cache: As for `ground_truths`.
+        problem: A problem that `expected_outputs` knows.
+        worker: Runs the reference solution unless its outputs are cached.
+        cache: As for `expected_outputs`.
 
     Raises:
-        UserError: The reference solution fails now.
+        UserError: The reference solution fails.
     """
     path = _path(problem, cache).with_suffix(".long")
-    truth = read_truth(path)
-    if truth is None:
-        outcome = _compute(worker, problem, FULL_BYTES)
-        if isinstance(outcome, str):
-            raise UserError(f"a reference solution fails on its own inputs: {outcome}")
-        write_truth(path, outcome)
-        truth = outcome
-    return truth
+    if (known := read_outputs(path)) is not None:
+        return known
+    computed = _compute(worker, problem, FULL_BYTES)
+    if isinstance(computed, str):
+        raise UserError(f"a reference solution fails on its own inputs: {computed}")
+    write_outputs(path, computed)
+    return computed
 
 
 def _path(problem: Problem, cache: Path | None) -> Path:
-    """Named by content, and what else the answers or the times depend on."""
+    """Name the file by the problem's content and by all that its outputs or its times depend on."""
     machine = (platform.python_version(), np.__version__, platform.node(), platform.machine())
     key = hashlib.sha256(repr((CACHE_VERSION, problem.fingerprint(), machine)).encode()).hexdigest()
     return (cache or default_cache()) / f"{key}.truth"
 
 
-def _compute(worker: Worker, problem: Problem, kept: int = SMALL_BYTES) -> Truth | str:
-    """By running the reference solution; of outputs longer than `kept` bytes only the digest is kept."""
+def _compute(worker: Worker, problem: Problem, kept: int = SMALL_BYTES) -> ExpectedOutputs | str:
+    """Run the reference solution; of outputs longer than `kept` bytes only the digest is kept.
+
+    Returns:
+        The outputs, or why the solution failed.
+    """
     suites = []
     for inputs, packed in ((problem.base_input, problem.packed_base), (problem.plus_input, problem.packed_plus)):
-        outcome = _run_reference(worker, problem, packed, len(inputs), kept)
-        if isinstance(outcome, str):
-            return f"{problem.task_id}: {outcome}"
-        suites.append(outcome)
-    return Truth(*suites)
+        suite = _run_reference(worker, problem, packed, len(inputs), kept)
+        if isinstance(suite, str):
+            return f"{problem.task_id}: {suite}"
+        suites.append(suite)
+    return ExpectedOutputs(*suites)
 
 
 def _run_reference(worker: Worker, problem: Problem, inputs: bytes, count: int, kept: int) -> Suite | str:
     oracle = Oracle(problem)
-    expected: list[Expected] = []
+    expected: list[ExpectedOutput] = []
     seconds: list[float] = []
     problems: list[str] = []
 
@@ -128,15 +194,15 @@ def _run_reference(worker: Worker, problem: Problem, inputs: bytes, count: int, 
     return Suite(tuple(expected), tuple(seconds), floats)
 
 
-def _expected(frame: Frame, only_not_none: bool, kept: int) -> Expected:
+def _expected(frame: Frame, only_not_none: bool, kept: int) -> ExpectedOutput:
     kind, body = frame.kind, frame.body
     if only_not_none:
         kind, body = protocol.PLAIN, marshal.dumps(decode(kind, body) is not None, protocol.MARSHAL_VERSION)
     if kind == protocol.DIGEST:
         kind, size, digest = protocol.DIGEST_BODY.unpack(body)
-        return Expected(kind, size, digest, None, exact=kind == protocol.PLAIN, floats=False)
+        return ExpectedOutput(kind, size, digest, None, exact=kind == protocol.PLAIN, floats=False)
     plain = kind == protocol.PLAIN
-    return Expected(
+    return ExpectedOutput(
         kind,
         len(body),
         hashlib.blake2b(body, digest_size=16).digest(),
@@ -144,3 +210,39 @@ def _expected(frame: Frame, only_not_none: bool, kept: int) -> Expected:
         exact=plain and not any(nan in body for nan in _NANS),
         floats=plain and is_floats(body),
     )
+
+
+def read_outputs(path: Path) -> ExpectedOutputs | None:
+    """Read a file of `write_outputs`; None if there is none, or if a full disk or a kill cut it short."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if hashlib.sha256(content[DIGEST_BYTES:]).digest() != content[:DIGEST_BYTES]:
+        return None
+    return ExpectedOutputs(
+        *(
+            Suite(tuple(map(ExpectedOutput._make, expected)), tuple(seconds), first_float)
+            for expected, seconds, first_float in marshal.loads(content[DIGEST_BYTES:])
+        )
+    )
+
+
+def write_outputs(path: Path, outputs: ExpectedOutputs) -> None:
+    """Write `outputs` to `path`, whole or not at all."""
+    content = marshal.dumps(
+        [
+            ([tuple(item) for item in suite.expected], suite.seconds, suite.first_float)
+            for suite in (outputs.base, outputs.plus)
+        ]
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:  # no fsync: a broken file is noticed by its digest
+            file.write(hashlib.sha256(content).digest() + content)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise

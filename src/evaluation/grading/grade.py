@@ -1,4 +1,4 @@
-"""Functional correctness: which generated programs give the reference solution's answers (EvalPlus's pass and plus)."""
+"""Grade generated programs: run them in the sandbox and compare with the reference solutions, as EvalPlus does."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from src.evaluation.grading.expected_outputs import ground_truths
-from src.evaluation.grading.problems import Problem
+from src.evaluation.generators.samples import Sample
+from src.evaluation.grading.expected_outputs import ExpectedOutputs, expected_outputs
+from src.evaluation.grading.problems import Problem, problems_from_rows
 from src.evaluation.grading.programs import candidate_programs, fenced_code, program_text
 from src.evaluation.grading.run_tests import PASS, run_suite
 from src.evaluation.grading.sanitize_in_sandbox import sanitize_in_sandbox
-from src.evaluation.grading.truths import Truth
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker
 from src.utils.errors import UserError, first_differences
@@ -22,16 +23,16 @@ from src.utils.progress import progress_bar
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What one program achieved.
+class ProgramResult:
+    """Result of one program on its problem's tests.
 
     Attributes:
         task_id: The problem.
-        sample: Number of the program among those of its problem, from 0.
+        sample: Index of the program among those of its problem, from 0.
         base: `pass`, `fail` or `timeout` on the original tests.
-        plus: The same on original and added tests together.
-        detail: Why it did not pass; empty where it did.
-        flaky: Among other programs it ran out of time (or was killed), and run again alone it got another verdict.
+        plus: Likewise on original and added tests together.
+        detail: Reason for a failure; empty if it passed.
+        flaky: It timed out or was killed while others ran, and got another result when run again alone.
     """
 
     task_id: str
@@ -42,16 +43,16 @@ class Verdict:
     flaky: bool = False
 
     def row(self) -> dict[str, Any]:
-        """The line of `verdicts.jsonl`."""
+        """Return its line of `verdicts-<benchmark>.jsonl`."""
         return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True)
 class _Program:
-    """A program to judge: its place among the results, its texts, and what it is judged by."""
+    """A program to run: its index, its candidate texts, and what its outputs are compared with."""
 
     problem: Problem
-    truth: Truth
+    expected: ExpectedOutputs
     sample: int
     candidates: tuple[str, ...]
 
@@ -63,21 +64,21 @@ def score_programs(
     cache: Path | None = None,
     base_only: bool = False,
     sanitize: bool | Sequence[bool] = False,
-) -> list[Verdict]:
-    """Run programs on their problems' tests and judge their outputs by EvalPlus's rules.
+) -> list[ProgramResult]:
+    """Run programs on their problems' tests and compare their outputs by EvalPlus's rules.
 
     Args:
         problems: The benchmark.
         samples: Dicts with `task_id` and `solution` (a whole program) or `completion` (see `candidate_programs`), in
-            any order, any number a problem; those of other problems are an error.
+            any order, any number per problem; those of other problems are an error.
         sandbox: Where they run.
-        cache: Directory of expected outputs; None is the user's cache directory.
+        cache: Directory of expected outputs; None: the user's cache directory.
         base_only: Leave out the added tests; `plus` then equals `base`.
         sanitize: First reduce a text to what its entry point needs, as EvalPlus does with what it generates (but not
-            with files of samples); for all samples or one by one.
+            with files of samples); for all samples, or one value per sample.
 
     Returns:
-        One verdict a sample, in the order of `samples`.
+        One result per sample, in the order of `samples`.
 
     Raises:
         UserError: A sample belongs to no problem, or has no program.
@@ -86,21 +87,21 @@ def score_programs(
     by_id = {problem.task_id: problem for problem in problems}
     _check(rows, by_id)
     used = [by_id[task_id] for task_id in dict.fromkeys(row["task_id"] for row in rows)]
-    truths = dict(zip((problem.task_id for problem in used), ground_truths(used, sandbox, cache), strict=True))
+    expected = dict(zip((problem.task_id for problem in used), expected_outputs(used, sandbox, cache), strict=True))
     wanted = [sanitize] * len(rows) if isinstance(sanitize, bool) else list(sanitize)
     texts = _texts(rows, wanted, by_id, sandbox)
     counter: Counter[str] = Counter()
     programs = []
     for row, candidates in zip(rows, texts, strict=True):
         task = row["task_id"]
-        programs.append(_Program(by_id[task], truths[task], counter[task], candidates))
+        programs.append(_Program(by_id[task], expected[task], counter[task], candidates))
         counter[task] += 1
-    return _judge_all(programs, sandbox, cache, base_only)
+    return _run_all(programs, sandbox, cache, base_only)
 
 
-def flaky_tasks(verdicts: Iterable[Verdict]) -> list[str]:
-    """Tasks with a program that got another verdict alone than among others."""
-    return sorted({verdict.task_id for verdict in verdicts if verdict.flaky})
+def flaky_tasks(results: Iterable[ProgramResult]) -> list[str]:
+    """List the tasks with a program whose result changed when it was run again alone."""
+    return sorted({result.task_id for result in results if result.flaky})
 
 
 def _check(rows: list[dict[str, Any]], by_id: dict[str, Problem]) -> None:
@@ -117,7 +118,7 @@ def _check(rows: list[dict[str, Any]], by_id: dict[str, Problem]) -> None:
 def _texts(
     rows: list[dict[str, Any]], wanted: list[bool], by_id: dict[str, Problem], sandbox: Sandbox
 ) -> list[tuple[str, ...]]:
-    """The texts to try for each row: sanitized where that is wanted, and as one choice where there are fences."""
+    """Return the texts to try for each row; the sanitized text is the only one if wanted, one of several if fenced."""
     texts = [candidate_programs(row, by_id[row["task_id"]]) for row in rows]
     jobs = {index: texts[index][0] for index, want in enumerate(wanted) if want}
     jobs |= {
@@ -130,40 +131,104 @@ def _texts(
     return texts
 
 
-def _judge_all(programs: list[_Program], sandbox: Sandbox, cache: Path | None, base_only: bool) -> list[Verdict]:
-    # Equal answers are judged once. The longest first: no core is left with a long one when the others are done.
+def _run_all(programs: list[_Program], sandbox: Sandbox, cache: Path | None, base_only: bool) -> list[ProgramResult]:
+    # Equal answers run once. The slowest start first, so that no core is left with a slow one at the end.
     firsts = {
         (program.problem.task_id, program.candidates): index for index, program in reversed(list(enumerate(programs)))
     }
-    order = sorted(firsts.values(), key=lambda index: -programs[index].truth.seconds)
+    order = sorted(firsts.values(), key=lambda index: -programs[index].expected.seconds)
     modules = {"numpy"} if any("numpy" in text for program in programs for text in program.candidates) else set()
 
-    def judge(worker: Worker, index: int) -> tuple[Verdict, bool]:
-        return _judge(worker, programs[index], sandbox, cache, base_only)
+    def run(worker: Worker, index: int) -> tuple[ProgramResult, bool]:
+        return _run_one(worker, programs[index], sandbox, cache, base_only)
 
     with progress_bar() as bar:
         task = bar.add_task("programs", total=len(order))
-        judged = sandbox.map(judge, order, modules, on_done=lambda: bar.advance(task))
-        verdicts = {index: verdict for index, (verdict, _) in zip(order, judged, strict=True)}
-        doubtful = [index for index, (_, doubt) in zip(order, judged, strict=True) if doubt]
-        for index, (again, _) in zip(doubtful, sandbox.map(judge, doubtful, modules, workers=1), strict=True):
-            same = (again.base, again.plus) == (verdicts[index].base, verdicts[index].plus)
-            verdicts[index] = dataclasses.replace(again, flaky=not same)
+        first = sandbox.map(run, order, modules, on_done=lambda: bar.advance(task))
+        results = {index: result for index, (result, _) in zip(order, first, strict=True)}
+        # A busy machine can make a correct program time out, so each doubtful one runs again with nothing beside it.
+        doubtful = [index for index, (_, doubt) in zip(order, first, strict=True) if doubt]
+        for index, (again, _) in zip(doubtful, sandbox.map(run, doubtful, modules, workers=1), strict=True):
+            same = (again.base, again.plus) == (results[index].base, results[index].plus)
+            results[index] = dataclasses.replace(again, flaky=not same)
     return [
-        dataclasses.replace(verdicts[firsts[program.problem.task_id, program.candidates]], sample=program.sample)
+        dataclasses.replace(results[firsts[program.problem.task_id, program.candidates]], sample=program.sample)
         for program in programs
     ]
 
 
-def _judge(
+def _run_one(
     worker: Worker, program: _Program, sandbox: Sandbox, cache: Path | None, base_only: bool
-) -> tuple[Verdict, bool]:
-    """The verdict, and whether it needs a second look, alone."""
-    problem, truth = program.problem, program.truth
-    last = run_suite(worker, program.candidates, problem, False, truth.base, sandbox, cache)
+) -> tuple[ProgramResult, bool]:
+    """Run one program; the flag asks for a second run, alone."""
+    problem, expected = program.problem, program.expected
+    last = run_suite(worker, program.candidates, problem, False, expected.base, sandbox, cache)
     base, name = last.status, "base"
     if base == PASS and not base_only:
-        last = run_suite(worker, program.candidates, problem, True, truth.plus, sandbox, cache)
+        last = run_suite(worker, program.candidates, problem, True, expected.plus, sandbox, cache)
         name = "plus"
     detail = f"{name}: {last.why}" if last.why else ""
-    return Verdict(problem.task_id, program.sample, base, last.status, detail), last.doubtful
+    return ProgramResult(problem.task_id, program.sample, base, last.status, detail), last.doubtful
+
+
+class ProgramJudge:
+    """Runs and grades generated programs (conf/sandbox); its sandboxes stay up from one call to the next.
+
+    Args:
+        isolation: `auto`, `bubblewrap`, `unshare` or `unsafe`; see `Sandbox`.
+        workers: Programs at a time; None: one per core.
+        memory_mb: Address space of a program, in MiB.
+        min_time_limit: CPU seconds that any test may take.
+        gt_time_limit_factor: A test may take this many times the CPU time of the reference solution.
+        cache: Directory of expected outputs; None: the user's cache directory.
+    """
+
+    def __init__(
+        self,
+        isolation: str = "auto",
+        workers: int | None = None,
+        memory_mb: int = 4096,
+        min_time_limit: float = 1.0,
+        gt_time_limit_factor: float = 4.0,
+        cache: str | None = None,
+    ) -> None:
+        self.sandbox = Sandbox(isolation, workers, memory_mb, min_time_limit, gt_time_limit_factor)
+        self.cache = None if cache is None else Path(cache)
+        self.results: list[ProgramResult] = []
+
+    def __call__(
+        self, problems: Sequence[dict[str, Any]], samples: Sequence[Sample], sanitize: bool | Sequence[bool] = False
+    ) -> list[ProgramResult]:
+        """Return one result per sample, in the order of `samples`.
+
+        Args:
+            problems: In EvalPlus's format.
+            samples: Answers to them.
+            sanitize: First reduce them as EvalPlus does with what it generates; for all, or one value per sample.
+
+        Raises:
+            UserError: A sample belongs to no problem, or programs cannot be isolated on this machine.
+        """
+        rows = [
+            {"task_id": sample.task_id, "solution" if sample.whole else "completion": sample.completion}
+            for sample in samples
+        ]
+        known = problems_from_rows(problems)
+        self.results = score_programs(known, rows, self.sandbox, self.cache, sanitize=sanitize)
+        return self.results
+
+    def verdict_rows(self) -> list[dict[str, Any]]:
+        """Return the last call's results as the lines of `verdicts-<benchmark>.jsonl`."""
+        return [result.row() for result in self.results]
+
+    def close(self) -> None:
+        """End the sandboxes; the next call starts new ones."""
+        self.sandbox.close()
+
+    def __enter__(self) -> ProgramJudge:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

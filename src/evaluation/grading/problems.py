@@ -22,7 +22,6 @@ _DOWNLOADS = {
     "humaneval": "HumanEvalPlus.jsonl.gz from github.com/evalplus/humanevalplus_release",
     "mbpp": "MbppPlus.jsonl.gz from github.com/evalplus/mbppplus_release",
 }
-MBPP_TRAIN = range(601, 975)  # task numbers of MBPP's own train split
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,6 @@ class Problem:
     def dataset(self) -> str:
         """`humaneval`, `mbpp`, or any other name in front of the slash, in lower case."""
         return self.task_id.split("/")[0].lower()
-
-    @property
-    def number(self) -> int | None:
-        """The number after the slash, where there is one."""
-        tail = self.task_id.split("/")[-1]
-        return int(tail) if tail.isdigit() else None
 
     @cached_property
     def packed_base(self) -> bytes:
@@ -130,11 +123,6 @@ def benchmark_path(dataset: str, path: Path | str | None = None) -> Path:
             f"pass benchmark.problems=FILE or set {variable}=FILE"
         )
     return Path(found or STANDARD[dataset])
-
-
-def mbpp_clean(problems: Iterable[Problem]) -> list[Problem]:
-    """The MBPP problems outside MBPP's own train split (601-974), which instruction data contain."""
-    return [problem for problem in problems if problem.number not in MBPP_TRAIN]
 
 
 def _problem(row: dict[str, Any]) -> Problem:

@@ -1,4 +1,4 @@
-"""One program on one list of inputs: run it, and compare what it claims with what is expected, as it comes."""
+"""Run one program on one list of inputs and compare its outputs with the expected ones as they arrive."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.evaluation.grading.expected_outputs import FULL_BYTES, with_long_outputs
+from src.evaluation.grading.expected_outputs import FULL_BYTES, SMALL_BYTES, ExpectedOutput, Suite, with_long_outputs
 from src.evaluation.grading.oracles import Oracle
 from src.evaluation.grading.problems import Problem
-from src.evaluation.grading.truths import SMALL_BYTES, Expected, Suite
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.decode import Undecodable, decode
 from src.evaluation.sandbox.jobs import End, Frame, Job
@@ -20,19 +19,20 @@ from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker, WorkerDied
 
 PASS, FAIL, TIMEOUT = "pass", "fail", "timeout"
-LOAD_SECONDS = 10.0  # CPU, for a program's top level with its imports
-SUITE_SECONDS = 60.0  # CPU, for a whole suite (EvalPlus's cap), more where the reference solution itself is slow
+LOAD_SECONDS = 10.0  # of CPU time for a program's top level with its imports
+SUITE_SECONDS = 60.0  # of CPU time for a whole suite (EvalPlus's cap); more where the reference solution is slow
 LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a program achieved on one suite.
+class SuiteResult:
+    """Result of a program on one suite.
 
     Attributes:
         status: `pass`, `fail` or `timeout`.
-        why: Empty where it passed.
-        doubtful: Other programs may be to blame: it ran out of time, or the kernel killed it (out of memory).
+        why: Reason for a failure; empty if it passed.
+        doubtful: Other programs on the machine may be the cause: it ran out of time, or the kernel killed it (out of
+            memory).
     """
 
     status: str
@@ -48,41 +48,44 @@ def run_suite(
     suite: Suite,
     sandbox: Sandbox,
     cache: Path | None,
-) -> Outcome:
-    """Run a program on one list of inputs; large outputs that differ bit by bit are asked for again in full.
+) -> SuiteResult:
+    """Run a program on one list of inputs.
+
+    Of a large output the program sends a digest. Where that differs from the expected one, the program runs again and
+    sends the whole output, which may still be correct within the tolerance.
 
     Args:
         worker: Where it runs.
         candidates: The program's texts.
         problem: Its problem.
-        plus: On `problem.plus_input`; False: on `problem.base_input`.
-        suite: The expected outputs.
-        sandbox: For its limits.
+        plus: Use `problem.plus_input`; False: `problem.base_input`.
+        suite: Expected outputs.
+        sandbox: Gives the limits.
         cache: Directory of expected outputs.
     """
     inputs, packed = (problem.plus_input, problem.packed_plus) if plus else (problem.base_input, problem.packed_base)
     inline, deaths = SMALL_BYTES, 0
     while deaths < 2:
-        judge = _Judge(Oracle(problem), inputs, suite)
+        checker = _OutputChecker(Oracle(problem), inputs, suite)
         try:
-            end = worker.run(_job(candidates, problem, packed, suite, sandbox, inline), judge)
+            end = worker.run(_job(candidates, problem, packed, suite, sandbox, inline), checker)
         except WorkerDied:
             deaths += 1
             continue
-        if judge.wants_full and inline < FULL_BYTES:
+        if checker.wants_full and inline < FULL_BYTES:
             inline = FULL_BYTES
-            truth = with_long_outputs(problem, worker, cache)
-            suite = dataclasses.replace(suite, expected=(truth.plus if plus else truth.base).expected)
+            whole = with_long_outputs(problem, worker, cache)
+            suite = dataclasses.replace(suite, expected=(whole.plus if plus else whole.base).expected)
             continue
-        return judge.conclude(end)
-    return Outcome(FAIL, "the sandbox ended twice", doubtful=True)
+        return checker.conclude(end)
+    return SuiteResult(FAIL, "the sandbox ended twice", doubtful=True)
 
 
 def _job(
     candidates: tuple[str, ...], problem: Problem, inputs: bytes, suite: Suite, sandbox: Sandbox, inline: int
 ) -> Job:
-    limits = [max(sandbox.min_seconds, sandbox.factor * seconds) for seconds in suite.seconds]
-    longest = max(SUITE_SECONDS, sandbox.factor * sum(suite.seconds))
+    limits = [max(sandbox.min_time_limit, sandbox.gt_time_limit_factor * seconds) for seconds in suite.seconds]
+    longest = max(SUITE_SECONDS, sandbox.gt_time_limit_factor * sum(suite.seconds))
     return Job(
         candidates=candidates,
         entry_point=problem.entry_point,
@@ -94,8 +97,8 @@ def _job(
     )
 
 
-class _Judge:
-    """Compares a program's outputs with the expected ones as they arrive; false ends the program."""
+class _OutputChecker:
+    """Compares each output with the expected one as it arrives; False ends the program."""
 
     def __init__(self, oracle: Oracle, inputs: list[Any], suite: Suite) -> None:
         self.oracle = oracle
@@ -119,21 +122,21 @@ class _Judge:
         self.right += 1
         return True
 
-    def conclude(self, end: End) -> Outcome:
-        """The outcome once the program has ended."""
+    def conclude(self, end: End) -> SuiteResult:
+        """Return the result once the program has ended."""
         where = f"input {self.right}: "
         if self.why:
-            return Outcome(FAIL, self.why)
+            return SuiteResult(FAIL, self.why)
         if end.reason in (protocol.CPU_LIMIT, protocol.WALL_LIMIT):
-            return Outcome(TIMEOUT, where + end.reason, doubtful=True)
+            return SuiteResult(TIMEOUT, where + end.reason, doubtful=True)
         if self.right == len(self.inputs):
-            return Outcome(PASS)
+            return SuiteResult(PASS)
         killed = (
             end.reason == protocol.EXITED and os.WIFSIGNALED(end.status) and os.WTERMSIG(end.status) == signal.SIGKILL
         )
-        return Outcome(FAIL, f"{where}the program's process ended (wait status {end.status})", doubtful=killed)
+        return SuiteResult(FAIL, f"{where}the program's process ended (wait status {end.status})", doubtful=killed)
 
-    def _is_right(self, frame: Frame, expected: Expected) -> bool:
+    def _is_right(self, frame: Frame, expected: ExpectedOutput) -> bool:
         if frame.kind == protocol.DIGEST:
             return self._is_right_by_digest(frame, expected)
         body = expected.body()
@@ -148,7 +151,7 @@ class _Judge:
         first = self.suite.first_float
         return self.oracle.is_right(self.inputs[self.right], output, wanted, self.right > first, self.right >= first)
 
-    def _is_right_by_digest(self, frame: Frame, expected: Expected) -> bool:
+    def _is_right_by_digest(self, frame: Frame, expected: ExpectedOutput) -> bool:
         if len(frame.body) != protocol.DIGEST_BODY.size:
             return False
         kind, size, digest = protocol.DIGEST_BODY.unpack(frame.body)

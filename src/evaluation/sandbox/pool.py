@@ -29,8 +29,8 @@ class Sandbox:
             processes with limits, which can read and write what the user can.
         workers: Programs at a time; None is one a core.
         memory_mb: Address space of a program, in MiB.
-        min_seconds: Smallest CPU limit of one test, in seconds (EvalPlus: 1).
-        factor: A test's CPU limit is this many times the reference solution's time (EvalPlus: 4).
+        min_time_limit: CPU seconds that any test may take (EvalPlus: 1).
+        gt_time_limit_factor: A test may take this many times the CPU time of the reference solution (EvalPlus: 4).
 
     Example:
         >>> with Sandbox(isolation="auto") as sandbox:
@@ -42,8 +42,8 @@ class Sandbox:
         isolation: str = "auto",
         workers: int | None = None,
         memory_mb: int = 4096,
-        min_seconds: float = 1.0,
-        factor: float = 4.0,
+        min_time_limit: float = 1.0,
+        gt_time_limit_factor: float = 4.0,
     ) -> None:
         if sys.platform != "linux":
             raise UserError(f"generated programs are run on Linux only, not on {sys.platform}")
@@ -52,8 +52,8 @@ class Sandbox:
         self.isolation = isolation
         self.size = workers or len(os.sched_getaffinity(0))
         self.memory_mb = memory_mb
-        self.min_seconds = min_seconds
-        self.factor = factor
+        self.min_time_limit = min_time_limit
+        self.gt_time_limit_factor = gt_time_limit_factor
         self._launches = find_launches(isolation)
         self._workers: list[Worker] = []
 

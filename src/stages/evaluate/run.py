@@ -10,15 +10,14 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.checks import SPLITS, check_evaluate
+from src.config.checks import check_evaluate
 from src.evaluation.benchmarks.code import CodeBenchmark
 from src.evaluation.benchmarks.summary import SummaryBenchmark
 from src.evaluation.generators.hf import HFGenerator
 from src.evaluation.generators.sample_files import read_samples, sample_rows, samples_hash
 from src.evaluation.generators.samples import Sample, generate_samples, samples_key
 from src.evaluation.generators.vllm import VLLMGenerator
-from src.evaluation.grading.grade import flaky_tasks
-from src.evaluation.grading.judge import ProgramJudge
+from src.evaluation.grading.grade import ProgramJudge, flaky_tasks
 from src.evaluation.statistics.bootstrap import Interval
 from src.evaluation.statistics.scores import ItemScore, summarize
 from src.models import local_directory
@@ -26,11 +25,12 @@ from src.models.hub import is_hub_name
 from src.reporting.console import print_clean_scores, print_scores
 from src.runs.record import Run, fingerprint, open_run, read_record
 from src.stages.build import build_once
+from src.stages.evaluate.chosen_benchmarks import benchmark_nodes
 from src.stages.evaluate.contamination import check_contamination, training_hashes, training_label
 from src.stages.job import Job
 from src.stages.merge.recorded import recorded_merge
 from src.stages.places import existing_checkpoint, is_lazy_merge
-from src.utils.errors import UserError, unknown_choice
+from src.utils.errors import UserError
 from src.utils.jsonl import write_jsonl
 
 Benchmark = CodeBenchmark | SummaryBenchmark
@@ -47,7 +47,7 @@ def evaluate(job: Job) -> Path:
     """
     cfg = job.cfg
     check_evaluate(cfg)
-    nodes = _benchmark_nodes(cfg)
+    nodes = benchmark_nodes(job)
     subject, inputs = _subject(cfg)
     directory = job.directory(_name(job, subject))
     identity = _identity(job, nodes)
@@ -120,7 +120,7 @@ def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], ru
     judge: ProgramJudge = build_once(job.cfg.sandbox)
     scores = benchmark.score(samples, job.cfg.split, judge)
     write_jsonl(run.work / f"verdicts-{benchmark.name}.jsonl", judge.verdict_rows())
-    run.results.setdefault("flaky", {})[benchmark.name] = flaky_tasks(judge.verdicts)
+    run.results.setdefault("flaky", {})[benchmark.name] = flaky_tasks(judge.results)
     return scores
 
 
@@ -150,21 +150,6 @@ def _means(subject: str, seed: int, scored: Scored, corpus: Mapping[str, Any]) -
 
 def _summary(scores: Sequence[ItemScore]) -> dict[str, dict[str, Any]]:
     return {metric: asdict(interval) for metric, interval in summarize(scores).items()}
-
-
-def _benchmark_nodes(cfg: DictConfig) -> dict[str, DictConfig]:
-    """The nodes of the benchmarks to run, by name: `benchmark=`, else those of the tasks."""
-    if cfg.benchmark is not None:
-        chosen = [cfg.benchmark]
-    else:
-        names = [str(name) for task in cfg.tasks.values() for name in task.benchmarks[cfg.model.data]]
-        missing = [name for name in names if name not in cfg.benchmarks]
-        if missing:
-            raise unknown_choice("benchmark", missing[0], [str(name) for name in cfg.benchmarks])
-        chosen = [node for name in names if cfg.split in (node := cfg.benchmarks[name]).get("splits", SPLITS)]
-        if not chosen:
-            raise UserError(f"split={cfg.split}: none of the tasks' benchmarks has it ({', '.join(names)})")
-    return {str(node.name): node for node in chosen}
 
 
 def _subject(cfg: DictConfig) -> tuple[str, dict[str, str]]:
@@ -203,7 +188,7 @@ def _name(job: Job, subject: str) -> str:
 def _identity(job: Job, nodes: dict[str, DictConfig]) -> dict[str, Any]:
     cfg = job.cfg
     plain = {name: OmegaConf.to_container(node, resolve=True) for name, node in nodes.items()}
-    limits = {key: cfg.sandbox[key] for key in ("memory_mb", "min_seconds", "factor")}
+    limits = {key: cfg.sandbox[key] for key in ("memory_mb", "min_time_limit", "gt_time_limit_factor")}
     identity: dict[str, Any] = {"split": cfg.split, "benchmarks": plain, "limits": limits}
     if cfg.checkpoint is not None:
         identity["generator"] = OmegaConf.to_container(cfg.generator, resolve=True)

@@ -2,30 +2,30 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from src.evaluation.benchmarks.code import CodeBenchmark, pass_scores
 from src.evaluation.generators.samples import Decoding, Sample
+from src.evaluation.grading.grade import ProgramResult
 from src.evaluation.statistics.scores import ItemScore, by_metric
 from src.utils.errors import UserError
 
 PROBLEMS = [{"task_id": "P/0", "prompt": "def f():\n"}, {"task_id": "P/1", "prompt": "def g():\n"}]
 
 
-@dataclass(frozen=True)
-class Fate:
-    base: str
-    plus: str
+def result(base: str, plus: str) -> ProgramResult:
+    return ProgramResult("P/0", 0, base, plus)
 
 
-def scripted(problems: Sequence[dict[str, Any]], samples: Sequence[Sample], sanitize: Sequence[bool]) -> list[Fate]:
+def scripted(
+    problems: Sequence[dict[str, Any]], samples: Sequence[Sample], sanitize: Sequence[bool]
+) -> list[ProgramResult]:
     """The completion says what becomes of it: `base plus`."""
     assert not any(sanitize)
     assert list(problems) == PROBLEMS
-    return [Fate(*sample.completion.split()) for sample in samples]
+    return [result(*sample.completion.split()) for sample in samples]
 
 
 def benchmark(**options: Any) -> CodeBenchmark:
@@ -43,14 +43,14 @@ def test_plus_needs_base_and_plus() -> None:
 
 
 def test_a_timeout_is_no_pass() -> None:
-    scores = pass_scores([Sample("a", "", "")], [Fate("pass", "timeout")])
+    scores = pass_scores([Sample("a", "", "")], [result("pass", "timeout")])
     assert [score.value for score in scores] == [1.0, 0.0]
 
 
 def test_unbiased_pass_at_k_by_hand() -> None:
     # 2 of 4 programs pass: pass@1 = 1/2, pass@2 = 1 - C(2,2)/C(4,2) = 5/6, pass@4 = 1
     samples = [Sample("a", "", "", index) for index in range(4)]
-    outcomes = [Fate("pass", "pass"), Fate("fail", "fail"), Fate("pass", "fail"), Fate("timeout", "timeout")]
+    outcomes = [result("pass", "pass"), result("fail", "fail"), result("pass", "fail"), result("timeout", "timeout")]
     table = by_metric(pass_scores(samples, outcomes, (1, 2, 4)))
     assert {metric: items["a"] for metric, items in table.items()} == pytest.approx(
         {"pass@1": 0.5, "pass@1+": 0.25, "pass@2": 5 / 6, "pass@2+": 0.5, "pass@4": 1.0, "pass@4+": 1.0}
@@ -58,13 +58,13 @@ def test_unbiased_pass_at_k_by_hand() -> None:
 
 
 def test_k_above_the_number_of_samples_is_refused() -> None:
-    with pytest.raises(UserError, match=r"passes=\[10\] needs benchmark.decoding.samples=10 or more \(now 1\)"):
-        benchmark(passes=(10,)).prompts("test")
-    for passes in ((0,), ()):
+    with pytest.raises(UserError, match=r"k=\[10\] needs benchmark.decoding.samples=10 or more \(now 1\)"):
+        benchmark(k=(10,)).prompts("test")
+    for k in ((0,), ()):
         with pytest.raises(UserError, match=r"expected numbers from 1 on"):
-            benchmark(passes=passes)
+            benchmark(k=k)
     with pytest.raises(UserError, match="pass@2 needs at least 2 samples"):
-        pass_scores([Sample("a", "", "")], [Fate("pass", "pass")], (2,))
+        pass_scores([Sample("a", "", "")], [result("pass", "pass")], (2,))
 
 
 def test_unanswered_problems_are_refused() -> None:
@@ -88,7 +88,7 @@ def test_content_hash_follows_the_tests() -> None:
 
 
 def test_definitions_name_every_metric() -> None:
-    several = benchmark(decoding=Decoding(temperature=1.0, samples=10), passes=(1, 10)).definitions
+    several = benchmark(decoding=Decoding(temperature=1.0, samples=10), k=(1, 10)).definitions
     assert list(several) == ["pass@1", "pass@1+", "pass@10", "pass@10+"]
     assert several["pass@10+"] == (
         "unbiased estimate of the chance that one of 10 programs passes all base and plus inputs"
@@ -112,9 +112,9 @@ def test_what_is_sanitized(sanitize: str, chat: bool, sample: Sample, text: str 
     """What EvalPlus would give to its sanitizer, marked for it; the rest goes to the judge as it is."""
     seen: list[tuple[Sample, bool]] = []
 
-    def judge(problems: Any, samples: Sequence[Sample], sanitize: Sequence[bool]) -> list[Fate]:
+    def judge(problems: Any, samples: Sequence[Sample], sanitize: Sequence[bool]) -> list[ProgramResult]:
         seen.extend(zip(samples, sanitize, strict=True))
-        return [Fate("pass", "pass")] * len(samples)
+        return [result("pass", "pass")] * len(samples)
 
     problem = {"task_id": "P/0", "prompt": "def f():\n", "entry_point": "f"}
     chosen = CodeBenchmark("p", lambda split: [problem], Decoding(), chat=chat, sanitize=sanitize)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from src.evaluation.grading import expected_outputs as groundtruth
-from src.evaluation.grading.expected_outputs import default_cache, ground_truths, with_long_outputs
+from src.evaluation.grading.expected_outputs import default_cache, expected_outputs, with_long_outputs
 from src.evaluation.grading.problems import Problem
 from src.evaluation.sandbox.decode import decode
 from src.evaluation.sandbox.pool import Sandbox
@@ -17,7 +17,7 @@ SQUARE = Problem("T/0", "def f(x):\n", "f", "    return x * x\n", [[2], [3]], [[
 
 
 def test_answers_and_times(sandbox: Sandbox, tmp_path: Path) -> None:  # noqa: F811
-    [truth] = ground_truths([SQUARE], sandbox, tmp_path)
+    [truth] = expected_outputs([SQUARE], sandbox, tmp_path)
     values = [[decode(item.kind, item.body() or b"") for item in suite.expected] for suite in (truth.base, truth.plus)]
     assert values == [[4, 9], [0.25, 1, 16]]
     assert (truth.base.first_float, truth.plus.first_float) == (2, 0)
@@ -26,21 +26,21 @@ def test_answers_and_times(sandbox: Sandbox, tmp_path: Path) -> None:  # noqa: F
 
 
 def test_kept_by_content(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    first = ground_truths([SQUARE], sandbox, tmp_path)
+    first = expected_outputs([SQUARE], sandbox, tmp_path)
     monkeypatch.setattr(groundtruth, "_compute", None)  # nothing is run again
-    assert ground_truths([SQUARE], sandbox, tmp_path) == first
+    assert expected_outputs([SQUARE], sandbox, tmp_path) == first
     monkeypatch.undo()
     changed = dataclasses.replace(SQUARE, canonical_solution="    return -x * x\n")
-    [other] = ground_truths([changed], sandbox, tmp_path)
+    [other] = expected_outputs([changed], sandbox, tmp_path)
     assert other.base.expected != first[0].base.expected
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_broken_file_is_made_again(sandbox: Sandbox, tmp_path: Path) -> None:  # noqa: F811
-    first = ground_truths([SQUARE], sandbox, tmp_path)
+    first = expected_outputs([SQUARE], sandbox, tmp_path)
     [path] = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-3])
-    again = ground_truths([SQUARE], sandbox, tmp_path)
+    again = expected_outputs([SQUARE], sandbox, tmp_path)
     assert again[0].base.expected == first[0].base.expected
 
 
@@ -51,7 +51,7 @@ def test_long_outputs_are_digested_until_they_are_asked_for(
 ) -> None:
     monkeypatch.setattr(groundtruth, "FULL_BYTES", 1 << 20)
     text = dataclasses.replace(SQUARE, canonical_solution="    return 'ab' * x\n", plus_input=[[1 << 17], [1 << 20]])
-    [truth] = ground_truths([text], sandbox, tmp_path)
+    [truth] = expected_outputs([text], sandbox, tmp_path)
     assert [item.body() for item in truth.plus.expected] == [None, None]
     assert [item.size for item in truth.plus.expected] == [5 + (1 << 18), 5 + (1 << 21)]
     for _ in range(2):  # computed, then read
@@ -65,7 +65,7 @@ def test_long_outputs_are_digested_until_they_are_asked_for(
 
 
 def test_nan_is_never_equal(sandbox: Sandbox, tmp_path: Path) -> None:  # noqa: F811
-    [truth] = ground_truths(
+    [truth] = expected_outputs(
         [dataclasses.replace(SQUARE, canonical_solution="    return [x, float('nan')]\n")], sandbox, tmp_path
     )
     assert not truth.base.expected[0].exact
@@ -75,7 +75,7 @@ def test_nan_is_never_equal(sandbox: Sandbox, tmp_path: Path) -> None:  # noqa: 
 def test_reference_that_fails(solution: str, sandbox: Sandbox, tmp_path: Path) -> None:  # noqa: F811
     broken = dataclasses.replace(SQUARE, canonical_solution=solution)
     with pytest.raises(UserError, match="reference solutions fail on their own inputs: T/0: "):
-        ground_truths([broken], sandbox, tmp_path)
+        expected_outputs([broken], sandbox, tmp_path)
 
 
 def test_default_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from src.evaluation.grading import grade as functional
-from src.evaluation.grading.expected_outputs import ground_truths
-from src.evaluation.grading.grade import Verdict, flaky_tasks, score_programs
+from src.evaluation.generators.samples import Sample
+from src.evaluation.grading import grade
+from src.evaluation.grading.expected_outputs import expected_outputs
+from src.evaluation.grading.grade import ProgramJudge, ProgramResult, flaky_tasks, score_programs
 from src.evaluation.grading.problems import Problem
-from src.evaluation.grading.run_tests import Outcome
+from src.evaluation.grading.run_tests import SuiteResult
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker, WorkerDied
 from src.utils.errors import UserError
@@ -29,7 +30,7 @@ BIG = Problem(
 def verdict(sandbox: Sandbox, tmp_path: Path) -> Any:  # noqa: F811
     """Scores one program."""
 
-    def score(problem: Problem, **sample: str) -> Verdict:
+    def score(problem: Problem, **sample: str) -> ProgramResult:
         [result] = score_programs([problem], [{"task_id": problem.task_id, **sample}], sandbox, tmp_path)
         return result
 
@@ -149,7 +150,7 @@ def test_samples_that_do_not_fit(sample: dict[str, Any], message: str, sandbox: 
 
 
 def test_rows() -> None:
-    verdict = Verdict("T/0", 1, "pass", "fail", "plus: input 0: wrong output")
+    verdict = ProgramResult("T/0", 1, "pass", "fail", "plus: input 0: wrong output")
     assert verdict.row() == {
         "task_id": "T/0", "sample": 1, "base": "pass", "plus": "fail",
         "detail": "plus: input 0: wrong output", "flaky": False,
@@ -158,7 +159,7 @@ def test_rows() -> None:
 
 # --- time -------------------------------------------------------------------------------------------------------------
 def test_limits_follow_the_reference_solution(tmp_path: Path) -> None:
-    """A slow reference allows a slow answer: 4 x its CPU time, at least `min_seconds`."""
+    """A slow reference allows a slow answer: 4 x its CPU time, at least `min_time_limit`."""
     spin = (
         "    import time\n    end = time.process_time() + x\n    while time.process_time() < end: pass\n    return 1\n"
     )
@@ -167,7 +168,7 @@ def test_limits_follow_the_reference_solution(tmp_path: Path) -> None:
         {"task_id": "T/slow", "completion": spin.replace("+ x", "+ 2 * x")},
         {"task_id": "T/slow", "completion": spin.replace("+ x", "+ 8 * x")},
     ]
-    with Sandbox(workers=1, min_seconds=0.05) as own:
+    with Sandbox(workers=1, min_time_limit=0.05) as own:
         verdicts = score_programs([slow], rows, own, tmp_path)
     assert [v.base for v in verdicts] == ["pass", "timeout"]
 
@@ -180,13 +181,13 @@ def test_late_or_killed_only_among_others_is_flaky(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A program that runs out of time is run again alone; that verdict counts, and the task is listed."""
-    real, attempts = functional.run_suite, []
+    real, attempts = grade.run_suite, []
 
-    def late_at_first(*rest: Any) -> Outcome:
+    def late_at_first(*rest: Any) -> SuiteResult:
         attempts.append(rest)
-        return Outcome(status, "input 0", doubtful=True) if len(attempts) == 1 else real(*rest)
+        return SuiteResult(status, "input 0", doubtful=True) if len(attempts) == 1 else real(*rest)
 
-    monkeypatch.setattr(functional, "run_suite", late_at_first)
+    monkeypatch.setattr(grade, "run_suite", late_at_first)
     rows = [{"task_id": "T/add", "completion": "    return a + b\n"}]
     [result] = score_programs([ADD], rows, sandbox, tmp_path)
     assert (result.base, result.plus, result.flaky) == ("pass", "pass", True)
@@ -196,7 +197,7 @@ def test_late_or_killed_only_among_others_is_flaky(
 
 # --- the sandbox's own death ------------------------------------------------------------------------------------------
 def test_a_sandbox_that_dies_is_replaced(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    ground_truths([ADD], sandbox, tmp_path)
+    expected_outputs([ADD], sandbox, tmp_path)
     real, deaths = Worker.run, []
 
     def die_once(worker: Worker, *rest: Any) -> Any:
@@ -215,7 +216,7 @@ def test_a_sandbox_that_dies_twice_fails_the_program(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ground_truths([ADD], sandbox, tmp_path)
+    expected_outputs([ADD], sandbox, tmp_path)
 
     def die(worker: Worker, *rest: Any) -> Any:
         worker.close()
@@ -224,3 +225,32 @@ def test_a_sandbox_that_dies_twice_fails_the_program(
     monkeypatch.setattr(Worker, "run", die)
     [result] = score_programs([ADD], [{"task_id": "T/add", "completion": "    return a + b\n"}], sandbox, tmp_path)
     assert (result.base, result.detail) == ("fail", "base: the sandbox ended twice")
+
+
+# --- ProgramJudge, which conf/sandbox builds -------------------------------------------------------------------------
+ROW = {
+    "task_id": "T/0", "prompt": "def f(x):\n", "entry_point": "f", "canonical_solution": "    return x\n",
+    "base_input": [[1]], "plus_input": [[-2]],
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_judge(tmp_path: Path) -> None:
+    samples = [Sample("T/0", "", "    return x\n"), Sample("T/0", "", "    return abs(x)\n", index=1)]
+    with ProgramJudge(workers=2, min_time_limit=0.2, cache=str(tmp_path)) as judge:
+        verdicts = judge([ROW], samples)
+        assert [(v.base, v.plus) for v in verdicts] == [("pass", "pass"), ("pass", "fail")]
+        rows = judge.verdict_rows()
+        judge.close()
+        assert judge([ROW], samples) == verdicts
+    assert rows[1] == {
+        "task_id": "T/0", "sample": 1, "base": "pass", "plus": "fail",
+        "detail": "plus: input 0: wrong output", "flaky": False,
+    }  # fmt: skip
+
+
+def test_bad_settings() -> None:
+    with pytest.raises(UserError, match=r"sandbox\.workers: expected at least 1, got 0"):
+        ProgramJudge(workers=0)
+    with pytest.raises(UserError, match="unknown isolation 'unsave', did you mean 'unsafe'"):
+        ProgramJudge(isolation="unsave")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from src.evaluation.grading.problems import Problem, benchmark_path, load_problems, mbpp_clean, problems_from_rows
+from src.evaluation.grading.problems import Problem, benchmark_path, load_problems, problems_from_rows
 from src.utils.errors import UserError
 
 DATA = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
@@ -32,8 +32,7 @@ def rows_of(path: str) -> Path:
 def test_fields() -> None:
     [problem] = problems_from_rows([ROW])
     assert problem == Problem("T/0", "def f(x):\n", "f", "    return x\n", [[1]], [[2], [3]], 0.0)
-    assert (problem.dataset, problem.number) == ("t", 0)
-    assert problems_from_rows([{**ROW, "task_id": "name"}])[0].number is None
+    assert problem.dataset == "t"
 
 
 def test_file(tmp_path: Path) -> None:
@@ -85,12 +84,6 @@ def test_published_files(file: str, count: int, base: int, plus: int, tolerant: 
     assert sum(len(problem.base_input) for problem in problems) == base
     assert sum(len(problem.plus_input) for problem in problems) == plus
     assert sum(problem.atol != 0 for problem in problems) == tolerant
-
-
-def test_mbpp_clean() -> None:
-    clean = mbpp_clean(load_problems(rows_of("mbpp/MbppPlus-v0.2.0.jsonl.gz")))
-    assert len(clean) == 270
-    assert all(problem.number is not None and not 601 <= problem.number <= 974 for problem in clean)
 
 
 @pytest.mark.parametrize("file", ["mbpp/MbppPlus-v0.2.0.jsonl.gz", "mbpp/MbppPlus-v0.1.0.jsonl.gz"])

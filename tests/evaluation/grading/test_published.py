@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from src.evaluation.grading.grade import Verdict, flaky_tasks, score_programs
-from src.evaluation.grading.problems import load_problems, mbpp_clean
+from src.evaluation.grading.grade import ProgramResult, flaky_tasks, score_programs
+from src.evaluation.grading.problems import load_problems
 from src.evaluation.grading.sanitize_in_sandbox import sanitize_in_sandbox
 from src.evaluation.sandbox.pool import Sandbox
 from src.utils.errors import UserError
@@ -137,7 +137,7 @@ def test_sanitizing_published_answers(model: str, dataset: str, sandbox: Sandbox
     assert any(after != before for after, (before, _) in zip(reduced, texts, strict=True))
 
 
-def counts(verdicts: list[Verdict]) -> tuple[int, int]:
+def counts(verdicts: list[ProgramResult]) -> tuple[int, int]:
     return sum(v.base == "pass" for v in verdicts), sum(v.plus == "pass" for v in verdicts)
 
 
@@ -175,7 +175,8 @@ def test_reference_solutions_pass(
 
 def test_mbpp_clean(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The 270 tasks outside MBPP's train split: the published verdicts on them, but for the known differences."""
-    clean = mbpp_clean(load_problems(data("mbpp/MbppPlus-v0.2.0.jsonl.gz")))
+    problems = load_problems(data("mbpp/MbppPlus-v0.2.0.jsonl.gz"))
+    clean = [problem for problem in problems if not 601 <= int(problem.task_id.removeprefix("Mbpp/")) <= 974]
     names = {problem.task_id for problem in clean}
     samples, results = published("qwen", "mbpp")
     rows = [row for row in samples if row["task_id"] in names]

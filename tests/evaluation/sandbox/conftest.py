@@ -68,7 +68,7 @@ def launch_number(number: int) -> Launch:
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """One worker with short limits, by each way of isolation; those beyond the machine's first make slow tests."""
     launch = launch_number(request.param)
-    with Sandbox(isolation="unsafe", workers=1, min_seconds=0.1, memory_mb=MEMORY >> 20) as opened:
+    with Sandbox(isolation="unsafe", workers=1, min_time_limit=0.1, memory_mb=MEMORY >> 20) as opened:
         opened.isolation, opened._launches = launch.name, [launch]
         try:
             opened.map(lambda worker, _: run_job(worker, make_job("def f(): return 1")), [0])

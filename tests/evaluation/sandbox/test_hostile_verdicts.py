@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from src.evaluation.grading import run_tests as suites
-from src.evaluation.grading.grade import Verdict, score_programs
+from src.evaluation.grading.grade import ProgramResult, score_programs
 from src.evaluation.grading.problems import Problem
 from src.evaluation.sandbox.pool import Sandbox
 from tests.evaluation.sandbox.hostile_programs import DEATHS, EXHAUSTION, FORGERIES, HONEST
@@ -29,7 +29,7 @@ def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suites, "LOAD_SECONDS", 0.5)
 
 
-def judge(body: str, sandbox: Sandbox, cache: Path) -> list[Verdict]:
+def judge(body: str, sandbox: Sandbox, cache: Path) -> list[ProgramResult]:
     """The hostile program between two honest ones; one worker, so that one sandbox runs all three in this order."""
     lines = "\n".join("    " + line for line in body.strip("\n").splitlines())
     texts = [HONEST, lines, "    # again\n" + HONEST]

@@ -11,7 +11,7 @@ from src.utils.errors import UserError
 from src.utils.jsonl import read_jsonl, write_jsonl
 
 FEW = ["benchmarks.pocket_codegen.problems.count=6", "+benchmarks.pocket_codegen.limit=6"]
-FEW += ["benchmarks.pocket_codesum.rows.count=6", "+benchmarks.pocket_codesum.limit=6", "sandbox.min_seconds=0.1"]
+FEW += ["benchmarks.pocket_codesum.rows.count=6", "+benchmarks.pocket_codesum.limit=6", "sandbox.min_time_limit=0.1"]
 
 
 def table(directory, name="scores"):
@@ -53,7 +53,7 @@ def test_existing_samples_are_scored_by_running_them(tmp_path):
     ]
     write_jsonl(tmp_path / "samples.jsonl", rows)
     overrides = ["benchmark=pocket_codegen", "benchmark.problems.count=4", f"samples={tmp_path}/samples.jsonl"]
-    directory = evaluate(compose_job("evaluate", [*overrides, f"output_root={tmp_path}", "sandbox.min_seconds=0.1"]))
+    directory = evaluate(compose_job("evaluate", [*overrides, f"output_root={tmp_path}", "sandbox.min_time_limit=0.1"]))
     scores = table(directory).loc["pocket_codegen"]
     assert scores.loc["pass@1", "value"] == 0.75
     expected = bootstrap_interval([1.0, 1.0, 1.0, 0.0])
@@ -100,7 +100,7 @@ def contaminated(tmp_path, *overrides):
     training = [{"id": n, "code": p["prompt"] + p["canonical_solution"]} for n, p in enumerate(chosen[:3])]
     write_jsonl(tmp_path / "training.jsonl", training)
     files = [f"samples={tmp_path}/samples.jsonl", f"contamination={tmp_path}/training.jsonl"]
-    few = ["benchmark=pocket_codegen", "benchmark.problems.count=4", "sandbox.min_seconds=0.1"]
+    few = ["benchmark=pocket_codegen", "benchmark.problems.count=4", "sandbox.min_time_limit=0.1"]
     return [*few, *files, f"output_root={tmp_path}", "contamination_keep={id:[0,1]}", *overrides]
 
 

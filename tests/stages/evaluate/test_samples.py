@@ -101,22 +101,20 @@ def test_directories_of_programs(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{number}.py").write_text(text)
     (tmp_path / "programs" / "eval_results.json").write_text("{}")
-    directory, verdicts = score(tmp_path, None, f"samples={tmp_path}/programs", "benchmark.passes=[1,2]")
+    directory, verdicts = score(tmp_path, None, f"samples={tmp_path}/programs", "benchmark.k=[1,2]")
     assert verdicts == [PASS, PLUS_FAILS]
     scores = pd.read_csv(directory / "scores.csv").set_index("metric")["value"]
     assert scores.to_dict() == {"pass@1": 1.0, "pass@1+": 0.5, "pass@2": 1.0, "pass@2+": 1.0}
     (folder / "1.py").write_text(CODE)
     with pytest.raises(UserError, match=r"holds another run.*inputs\.samples"):
-        score(tmp_path, None, f"samples={tmp_path}/programs", "benchmark.passes=[1,2]")
+        score(tmp_path, None, f"samples={tmp_path}/programs", "benchmark.k=[1,2]")
 
 
 def test_answers_to_other_problems_are_left_out(tmp_path, capsys):
     rows = [{"task_id": task, "solution": CODE} for task in ("HumanEval/0", "HumanEval/7", "HumanEval/8")]
     _, verdicts = score(tmp_path, rows)
     assert verdicts == [PASS]
-    assert "2 of 3 samples answer problems it does not have and are left out, first HumanEval/7" in (
-        capsys.readouterr().err
-    )
+    assert "2 of 3 samples belong to other problems and are left out, first HumanEval/7" in (capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

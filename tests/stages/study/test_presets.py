@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from src.stages.build import build
+from src.stages.evaluate.chosen_benchmarks import benchmark_nodes
 from src.stages.job import CONF, compose_job
 from src.stages.study.dry_run import command_lines
 from src.stages.study.jobs import StudyJobs
@@ -75,7 +76,7 @@ def test_paper_authors_is_what_was_run(model: str, gen: Any, summing: Any, mix: 
     assert (cfg.optimizer.warmup, cfg.optimizer.clip_norm) == (0.03, 1.0)
     trained, merged = found.trained[-1], found.merge_point("ties", 0.3, 0)
     for subject, penalty, tokens in ((trained, 1.1, 1024), (merged, 1.0, 2048)):
-        decoding = found.evaluation(subject, "x", "test").cfg.benchmarks.codexglue.decoding
+        decoding = benchmark_nodes(found.evaluation(subject, "x", "test"))["codexglue"].decoding
         assert (decoding.repetition_penalty, decoding.max_new_tokens) == (penalty, tokens)
 
 
@@ -88,11 +89,12 @@ def test_fair_gives_both_sides_equal_tokens_rates_and_questions() -> None:
     assert (configs["mix"].mix.ratio, configs["mix"].mix.by) == (0.5, "tokens")
     assert all(cfg.data.decontaminate and cfg.strategy.batch_tokens == 65536 for cfg in configs.values())
     trained, merged = (
-        found.evaluation(s, "x", "test").cfg for s in (found.trained[-1], found.merge_point("ties", 0.3, 0))
+        benchmark_nodes(found.evaluation(s, "x", "test"))
+        for s in (found.trained[-1], found.merge_point("ties", 0.3, 0))
     )
-    assert trained.benchmarks == merged.benchmarks
-    assert trained.benchmarks.codexglue.decoding.repetition_penalty == 1.0
-    assert list(trained.tasks.codegen.benchmarks.real) == ["humaneval", "mbpp_held_out"]
+    assert trained == merged
+    assert list(trained) == ["humaneval", "mbpp_held_out", "codexglue"]
+    assert trained["codexglue"].decoding.repetition_penalty == 1.0
 
 
 def test_a_model_without_a_recipe_is_named() -> None:

@@ -13,7 +13,7 @@ from tests.stages.conftest import SHORT, TINY
 
 FEW = [
     *("benchmarks.pocket_codegen.problems.count=5", "+benchmarks.pocket_codegen.limit=5"),
-    *("benchmarks.pocket_codesum.rows.count=5", "+benchmarks.pocket_codesum.limit=5", "sandbox.min_seconds=0.1"),
+    *("benchmarks.pocket_codesum.rows.count=5", "+benchmarks.pocket_codesum.limit=5", "sandbox.min_time_limit=0.1"),
 ]
 
 
