@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: study test format lint types unit slow clean
+.PHONY: study test format lint types unit slow docs clean
 
 study: $(STAMP)
 	$(BIN)/python study.py study=pocket
@@ -30,6 +30,9 @@ slow: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(STAMP)
+	$(BIN)/python -m tools.architecture_map
 
 clean:
 	rm -rf $(VENV)
