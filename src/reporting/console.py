@@ -16,7 +16,7 @@ def print_scores(rows: list[dict[str, Any]], title: str, definitions: dict[str, 
         title: Above the table.
         definitions: benchmark -> metric -> what it is; printed below.
     """
-    table = Table("benchmark", "metric", "score", "95 % interval", "n", title=title, title_justify="left")
+    table = Table("benchmark", "metric", "score", "95% interval", "n", title=title, title_justify="left")
     for row in rows:
         score, low, high = (f"{100 * row[key]:.2f}" for key in ("value", "low", "high"))
         table.add_row(row["benchmark"], row["metric"], score, f"{low} - {high}", str(row["n"]))
@@ -30,7 +30,7 @@ def print_scores(rows: list[dict[str, Any]], title: str, definitions: dict[str, 
 
 def print_clean_scores(check: dict[str, Any]) -> None:
     """Print a contamination check: how many items of each verdict, and the scores without all that is not clean."""
-    table = Table("benchmark", "metric", "all items", "clean items", "95 % interval", "n")
+    table = Table("benchmark", "metric", "all items", "clean items", "95% interval", "n")
     for row in check["scores"]:
         known = row["clean_n"] > 0
         clean = [f"{100 * row[f'clean_{key}']:.2f}" if known else "-" for key in ("mean", "low", "high")]

@@ -8,11 +8,6 @@ MISSING = "–"
 MINUS = "−"
 
 
-def is_missing(value: float | None) -> bool:
-    """True for None and NaN."""
-    return value is None or isnan(value)
-
-
 def score(value: float | None, decimals: int = 1) -> str:
     """A fraction 0-1 on the 0-100 scale.
 
@@ -52,12 +47,17 @@ def signed(value: float | None, decimals: int = 1) -> str:
 
 def change(percent: float | None) -> str:
     """A relative change in percent, with its sign."""
-    return MISSING if percent is None or isnan(percent) else f"{signed(percent)} %"
+    return MISSING if percent is None or isnan(percent) else f"{signed(percent)}%"
 
 
-def points(fraction: float | None) -> str:
-    """A difference of fractions in points of the 0-100 scale, with its sign."""
-    return signed(None if fraction is None else 100 * fraction)
+def average_change(percent: float | None) -> str:
+    """THE average of a model in percent: two decimals, since averages of good merges differ by hundredths."""
+    return MISSING if percent is None or isnan(percent) else f"{signed(percent, 2)}%"
+
+
+def average_points(fraction: float | None) -> str:
+    """A difference of two averages in points of percent, with its sign and the decimals of the averages."""
+    return signed(None if fraction is None else 100 * fraction, 2)
 
 
 def p_value(p: float | None) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 
-from src.reporting.format import change, interval, score
-from src.reporting.subjects import method_label
+from src.reporting.format import average_change, change, interval, score
+from src.reporting.names import method_label
 from src.reporting.tables import Cell, Column, ResultTable, Row
 
 # A change of this many percent has the full heat color.
@@ -15,7 +15,7 @@ FULL_HEAT = 40.0
 
 @dataclass(frozen=True)
 class ScoreCell:
-    """One score, its interval and change empty where unknown; `heat` from -1 (far below the specialist) to 1."""
+    """One score with its interval and its change; `heat` from -1 (far below the specialist) to 1."""
 
     value: str
     interval: str
@@ -47,7 +47,7 @@ class ColumnGroup:
 
 @dataclass(frozen=True)
 class ScoreView:
-    """A table of scores with one column a metric, grouped by benchmark."""
+    """A table of scores with one column per metric, grouped by benchmark."""
 
     caption: str
     groups: tuple[ColumnGroup, ...]
@@ -61,7 +61,7 @@ def score_view(table: ResultTable, caption: str) -> ScoreView:
     groups = tuple(ColumnGroup(*names, len(list(columns))) for names, columns in by_benchmark)
     rows, seen = [], set()
     for row in table.rows:
-        group = method_label(row.subject.method) if row.subject and row.kind == "merge" else ""
+        group = method_label(str(row.model.method)) if row.model and row.kind == "merge" else ""
         rows.append(_row(row, table.columns, "" if group in seen else group))
         seen.add(group)
     return ScoreView(caption, groups, table.columns, tuple(rows))
@@ -69,12 +69,12 @@ def score_view(table: ResultTable, caption: str) -> ScoreView:
 
 def _row(row: Row, columns: tuple[Column, ...], group: str) -> ScoreRow:
     cells = tuple(_cell(cell, column.decimals) for cell, column in zip(row.cells, columns, strict=True))
-    return ScoreRow(row.label, row.kind, cells, change(row.average), _heat(row.average), row.is_chosen, group)
+    return ScoreRow(row.label, row.kind, cells, average_change(row.average), _heat(row.average), row.is_chosen, group)
 
 
 def _cell(cell: Cell, decimals: int) -> ScoreCell:
-    moved = "" if cell.value is None else change(cell.change)
-    return ScoreCell(score(cell.value, decimals), interval(cell.low, cell.high, decimals), moved, _heat(cell.change))
+    words = score(cell.value, decimals), interval(cell.low, cell.high, decimals), change(cell.change)
+    return ScoreCell(*words, _heat(cell.change))
 
 
 def _heat(percent: float | None) -> float:

@@ -1,20 +1,19 @@
-"""Everything a study's report shows, as plain values and tidy tables."""
+"""Everything a study's report shows, as plain values: its models, their scores, the verdict and tidy tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import pandas as pd
 
+from src.evaluation.statistics.averages import RelativeScores
+from src.evaluation.statistics.verdict import StudyVerdict
+from src.reporting.format import MISSING, coefficient
+from src.reporting.names import method_label
+
 KINDS = ("base", "specialist", "mix", "merge")
 COLUMNS = {
-    "scores": (
-        *("subject", "kind", "task", "method", "weight", "split", "benchmark"),
-        *("metric", "value", "n", "low", "high", "seed"),
-    ),
-    "chosen": ("subject", "method", "weight"),
-    "comparisons": ("method", "difference", "low", "high", "p", "verdict"),
     "layers": ("variant", "layer", "kind", "l2_mean", "l2", "base_l2", "relative_l2"),
     "correlations": (
         *("first", "second", "layer", "kind"),
@@ -26,38 +25,97 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
+class StudyModel:
+    """A model of a study.
+
+    Attributes:
+        name: Unique and readable, e.g. `ties 0.3`; the same for all mask seeds.
+        kind: `base`, `specialist`, `mix` or `merge`.
+        task: Task of a specialist, else None.
+        method: Method of a merge, else None.
+        weight: Coefficient of the first task in a merge with a grid, else None.
+    """
+
+    name: str
+    kind: str
+    task: str | None = None
+    method: str | None = None
+    weight: float | None = None
+
+    @property
+    def label(self) -> str:
+        """Name in tables and figures, e.g. `"Specialist: codegen"` or `"TIES 0.3"`."""
+        if self.kind == "merge":
+            at = coefficient(self.weight)
+            return method_label(str(self.method)) + ("" if at == MISSING else f" {at}")
+        if self.kind == "specialist":
+            return f"Specialist: {self.task}"
+        return "Base" if self.kind == "base" else "Data mixture"
+
+    @property
+    def in_a_sentence(self) -> str:
+        """Name in running text, e.g. `"the codegen specialist"` or `"TIES 0.3"`."""
+        if self.kind == "specialist":
+            return f"the {self.task} specialist"
+        return {"base": "the base", "mix": "the data mixture"}.get(self.kind, self.label)
+
+
+Models = Mapping[str, StudyModel]  # name -> model, in the order of tables and legends
+
+
+def models_in_order(models: Iterable[StudyModel]) -> dict[str, StudyModel]:
+    """Base, specialists and mixture as they come, then merges by method (as they come) and coefficient."""
+    found = list({model.name: model for model in models}.values())
+    methods = list(dict.fromkeys(model.method for model in found))
+
+    def order(model: StudyModel) -> tuple[int, int, float]:
+        weight = 0.0 if model.weight is None else model.weight
+        return KINDS.index(model.kind), methods.index(model.method), weight
+
+    return {model.name: model for model in sorted(found, key=order)}
+
+
+def variant_models(variants: Iterable[str], specialists: Mapping[str, str]) -> dict[str, StudyModel]:
+    """Models of a diagnosis without scores: specialists by task, everything else under its own name.
+
+    Args:
+        variants: Names, possibly repeated.
+        specialists: Task to the name of its variant.
+    """
+    tasks = {name: task for task, name in specialists.items()}
+    found = {name: StudyModel(name, "merge", method=name) for name in variants}
+    return found | {name: StudyModel(name, "specialist", task=tasks[name]) for name in found if name in tasks}
+
+
+@dataclass(frozen=True)
 class StudyReport:
-    """The input of the HTML and Markdown reports; scores and differences are fractions, 0-1.
+    """The input of the HTML and Markdown reports.
 
     Args:
         title: For example `"Pocket study"`.
-        verdict: One paragraph of plain text.
-        tasks: Task names; `weight` in the tables is the first task's coefficient.
-        specialists: Task to the `subject` that was fine-tuned on it.
+        verdict: What `decide` said.
+        tasks: Task names; `weight` of a merge is the first task's coefficient.
+        models: Every model by name, in the order of tables and legends.
+        scores: Split (`validation`, `test`) to the scores of the models on it. All numbers of the tables and figures
+            are theirs.
+        chosen: Names of the merge points chosen on validation data.
         headline: Task to the metric that stands for it in the trade-off plot.
-        scores: One row a subject, split (`"validation"` or `"test"`), benchmark, metric and seed. `subject` is the same
-            for all seeds; `kind` is one of `KINDS`; `task` is the task that the benchmark measures; `method` and
-            `weight` are set for merges only; `low` and `high` bound the 95 % interval over `n` problems.
-        chosen: The merge points chosen on validation data: one row a method.
-        comparisons: Mixture minus chosen merge on test data, one row a method; `verdict` is a short phrase.
-        layers: `src.diagnostics.weights.Diagnosis.layers`; `variant` holds subjects.
-        correlations: `Diagnosis.correlations`; `first` and `second` hold subjects.
-        cost: One row a strategy; `disk_bytes` of the checkpoints that it leaves.
-        commands: The command line that reproduces each subject, in the order to type them.
+        layers: `src.diagnostics.weights.Diagnosis.layers`; `variant` holds names of models.
+        correlations: `Diagnosis.correlations`; `first` and `second` hold names of models.
+        cost: One row per strategy; `disk_bytes` of the checkpoints that it leaves.
+        commands: The command line that reproduces each model (`subject`), in the order to type them.
         environment: Versions, seeds, machine: shown as they are.
         caveats: One sentence each.
-        setup: What was run, in one paragraph; may be empty.
-        difference_label: Axis of the comparison plot.
+        setup: How the study was run, in one paragraph; may be empty.
     """
 
     title: str
-    verdict: str
+    verdict: StudyVerdict
     tasks: tuple[str, ...]
-    specialists: Mapping[str, str]
+    models: Models
+    scores: Mapping[str, RelativeScores]
+    chosen: tuple[str, ...]
     headline: Mapping[str, str]
-    scores: pd.DataFrame
-    chosen: pd.DataFrame
-    comparisons: pd.DataFrame
     layers: pd.DataFrame
     correlations: pd.DataFrame
     cost: pd.DataFrame
@@ -65,7 +123,11 @@ class StudyReport:
     environment: Mapping[str, str] = field(default_factory=dict)
     caveats: tuple[str, ...] = ()
     setup: str = ""
-    difference_label: str = "mixture minus merge, points of the average change"
+
+    @property
+    def specialists(self) -> dict[str, str]:
+        """Task to the name of its specialist."""
+        return {m.task: m.name for m in self.models.values() if m.kind == "specialist" and m.task is not None}
 
     def __post_init__(self) -> None:
         """Refuse tables without their columns and names that no table knows.
@@ -81,8 +143,11 @@ class StudyReport:
         ]
         problems += [f"no specialist for task {task!r}" for task in self.tasks if task not in self.specialists]
         problems += [f"no headline metric for task {task!r}" for task in self.tasks if task not in self.headline]
-        if "kind" in self.scores.columns:
-            unknown = sorted(set(self.scores["kind"]) - set(KINDS))
-            problems += [f"unknown kind {kind!r} in scores, expected one of {KINDS}" for kind in unknown]
+        kinds = sorted({model.kind for model in self.models.values()} - set(KINDS))
+        problems += [f"unknown kind {kind!r} of a model, expected one of {KINDS}" for kind in kinds]
+        for split, relative in self.scores.items():
+            problems += [f"unknown model {name!r} in {split}" for name in relative.subjects if name not in self.models]
+        if "test" not in self.scores:
+            problems.append("no scores on test data")
         if problems:
             raise ValueError("; ".join(problems))

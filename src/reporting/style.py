@@ -1,12 +1,11 @@
 """One look for every figure: colors that color-blind readers tell apart, on light and on dark paper.
 
-Figures are drawn in the light colors. `svg.inline_svg` swaps each of them for a CSS variable of the same name, so a
-figure inside the HTML report follows the reader's light or dark mode.
+Figures are drawn in the light colors. `pictures.inline_svg` swaps each of them for a CSS variable of the same name, so
+a figure inside the HTML report follows the reader's light or dark mode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from src.reporting.subjects import Subject
+from src.reporting.names import METHODS, SPARE_STYLES
+from src.reporting.study_report import Models
 
 # name: (light, dark)
 COLORS = {
@@ -23,7 +23,7 @@ COLORS = {
     "ink": ("#1f2430", "#e6e9ef"),
     "muted": ("#5c6470", "#a3abb8"),
     "rule": ("#dfe3e8", "#353c48"),
-    "grey": ("#6a7383", "#98a1b0"),
+    "gray": ("#6a7383", "#98a1b0"),
     "blue": ("#2f66b0", "#78aef0"),
     "red": ("#cf4257", "#ff8796"),
     "purple": ("#8b3a8f", "#da92dc"),
@@ -33,14 +33,6 @@ COLORS = {
     "brown": ("#8a583a", "#d09b78"),
     "slate": ("#566274", "#afb9c8"),
 }
-_METHOD_LOOKS = {
-    "linear": ("green", "o", "-"),
-    "ties": ("gold", "s", "--"),
-    "dare": ("cyan", "^", "-."),
-    "della": ("brown", "D", ":"),
-    "task_arithmetic": ("slate", "v", (0, (5, 1, 1, 1, 1, 1))),
-}
-_SPARE_LOOKS = (("slate", "P", "-"), ("green", "X", "--"), ("gold", "v", "-."), ("cyan", "h", ":"), ("brown", "<", "-"))
 _SPECIALIST_COLORS = ("blue", "red", "gold", "cyan")
 _RC: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -106,28 +98,29 @@ def legend_below(axes: Axes, columns: int, drop: float = 0.17) -> None:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -drop), ncols=columns, columnspacing=1.3)
 
 
-def looks_of(subjects: Mapping[str, Subject]) -> dict[str, Look]:
-    """A look for every subject; all points of one merge method share theirs."""
-    methods = method_looks([s.method for s in subjects.values() if s.kind == "merge"])
-    specialists = [s.name for s in subjects.values() if s.kind == "specialist"]
+def looks_of(models: Models) -> dict[str, Look]:
+    """A look for every model; all points of one merge method share theirs."""
+    methods = method_looks([str(model.method) for model in models.values() if model.kind == "merge"])
+    specialists = [model.name for model in models.values() if model.kind == "specialist"]
     looks = {}
-    for name, subject in subjects.items():
-        if subject.kind == "merge":
-            looks[name] = methods[subject.method]
-        elif subject.kind == "specialist":
+    for name, model in models.items():
+        if model.kind == "merge":
+            looks[name] = methods[str(model.method)]
+        elif model.kind == "specialist":
             color = _SPECIALIST_COLORS[specialists.index(name) % len(_SPECIALIST_COLORS)]
             looks[name] = Look(light(color), ("<", ">")[specialists.index(name) % 2])
         else:
-            looks[name] = Look(light("grey"), "X") if subject.kind == "base" else Look(light("purple"), "*", size=13.0)
+            looks[name] = Look(light("gray"), "X") if model.kind == "base" else Look(light("purple"), "*", size=13.0)
     return looks
 
 
 def method_looks(methods: list[str]) -> dict[str, Look]:
-    """A look for every merge method: the study's have fixed ones, others take the spare ones in order."""
-    spare = iter(_SPARE_LOOKS * (1 + len(methods) // len(_SPARE_LOOKS)))
+    """A look for every merge method: that of `METHODS`, or the spare ones in order for methods that it lacks."""
+    spare = iter(SPARE_STYLES * (1 + len(methods) // len(SPARE_STYLES)))
     looks = {}
     for method in dict.fromkeys(methods):
-        color, marker, line = _METHOD_LOOKS[method] if method in _METHOD_LOOKS else next(spare)
+        style = METHODS.get(method)
+        color, marker, line = (style.color, style.marker, style.line) if style else next(spare)
         looks[method] = Look(light(color), marker, line)
     return looks
 

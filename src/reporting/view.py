@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from src.checkpoints.layers import KINDS
+from src.evaluation.statistics.verdict import StudyVerdict
 from src.reporting.figures.boxes import box_pictures
 from src.reporting.figures.comparison import comparison_picture
+from src.reporting.figures.pictures import Picture
 from src.reporting.figures.sweep import sweep_pictures
 from src.reporting.figures.trade_off import trade_off_pictures
 from src.reporting.figures.weights import correlation_picture, norm_pictures, variants_in_order
-from src.reporting.format import MISSING, count, duration, p_value, points, significant, size
-from src.reporting.pictures import Picture
-from src.reporting.reading import correlations_reading, norms_reading
+from src.reporting.format import MISSING, average_points, count, duration, p_value, significant, size
+from src.reporting.names import method_label
 from src.reporting.score_view import ScoreView, score_view
-from src.reporting.study_report import StudyReport
-from src.reporting.subjects import Subject, method_label, subjects_of
+from src.reporting.sentences import (
+    comparison_words,
+    correlations_reading,
+    left_out_sentence,
+    mask_seeds_sentence,
+    norms_reading,
+    verdict_sentence,
+)
+from src.reporting.study_report import Models, StudyReport
 from src.reporting.tables import ResultTable, ablation_table, headline_table
+
+AVERAGE = (
+    "The average change is the mean over tasks of the mean change over a task's columns; the verdict compares these "
+    "averages."
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,7 @@ class View:
     title: str
     verdict: str
     setup: str
-    comparison: Picture | None
+    comparison: Picture
     comparisons: TextTable
     headline: ScoreView
     trade_off: tuple[Picture, ...]
@@ -63,73 +75,82 @@ class View:
 
 def study_view(report: StudyReport) -> View:
     """Tables, figures and sentences of a report."""
-    subjects = subjects_of(report.scores, report.specialists)
+    models, seeds = report.models, mask_seeds_sentence(report.scores["test"], report.models)
     grid = ablation_table(report)
     return View(
         title=report.title,
-        verdict=report.verdict,
+        verdict=verdict_sentence(report.verdict),
         setup=report.setup,
-        comparison=comparison_picture(report.comparisons, report.difference_label),
-        comparisons=_comparisons(report.comparisons, report.difference_label),
-        headline=score_view(headline_table(report), _headline_caption(report)),
+        comparison=comparison_picture(report.verdict, seeds),
+        comparisons=_comparisons(report.verdict),
+        headline=score_view(headline_table(report), _headline_caption(report, seeds)),
         trade_off=tuple(trade_off_pictures(report)),
         grid=score_view(grid, _grid_caption(report, grid)),
         sweeps=tuple(sweep_pictures(report, grid)),
-        norms=tuple(norm_pictures(report.layers, subjects)) if len(report.layers) else (),
-        norms_reading=norms_reading(report.layers, subjects),
-        correlation=correlation_picture(report.correlations, subjects),
-        correlations_reading=correlations_reading(report.correlations, subjects),
-        boxes=tuple(box_pictures(report.layers, report.correlations, subjects)),
-        kinds=_module_kinds(report.layers, subjects),
+        norms=tuple(norm_pictures(report.layers, models)) if len(report.layers) else (),
+        norms_reading=norms_reading(report.layers, models),
+        correlation=correlation_picture(report.correlations, models),
+        correlations_reading=correlations_reading(report.correlations, models),
+        boxes=tuple(box_pictures(report.layers, report.correlations, models)),
+        kinds=_module_kinds(report.layers, models),
         cost=_cost(report.cost),
-        commands=_commands(report.commands, subjects),
+        commands=_commands(report.commands, models),
         environment=tuple((name, str(value)) for name, value in report.environment.items()),
         caveats=report.caveats,
     )
 
 
-def _headline_caption(report: StudyReport) -> str:
-    return (
-        "Scores on test data, 0–100, with 95 % intervals, and the change in percent against the specialist of the "
-        "task. Merges are the points chosen on validation data. The average is the mean over the tasks of the "
-        "mean change in a task's columns."
-    )
+def _headline_caption(report: StudyReport, seeds: str) -> str:
+    said = [
+        "Scores on test data (0–100) with 95% intervals, and the change in percent against the task's specialist.",
+        "Each merge is the point of its method that was chosen on validation data.",
+        AVERAGE,
+        left_out_sentence(report.scores["test"].left_out),
+        seeds,
+    ]
+    return " ".join(sentence for sentence in said if sentence)
 
 
 def _grid_caption(report: StudyReport, grid: ResultTable) -> str:
-    return (
-        f"Every merge point on {grid.split} data: score, 0–100, and change in percent against the specialist of the "
-        f"task. The number behind a method is the coefficient of {report.tasks[0]}."
-    )
+    relative = report.scores[grid.split]
+    said = [
+        f"Every merge point on {grid.split} data: score (0–100) and change in percent against the task's specialist.",
+        f"The number behind a method is the coefficient of {report.tasks[0]}.",
+        AVERAGE if grid.split == "test" else AVERAGE.split(";")[0] + ".",
+        left_out_sentence(relative.left_out),
+        mask_seeds_sentence(relative, report.models) or "Random masks are those of the first mask seed.",
+    ]
+    return " ".join(sentence for sentence in said if sentence)
 
 
-def _comparisons(comparisons: pd.DataFrame, label: str) -> TextTable:
+def _comparisons(verdict: StudyVerdict) -> TextTable:
     rows = [
         (
-            method_label(str(row["method"])),
-            points(row["difference"]),
-            f"{points(row['low'])} to {points(row['high'])}",
-            p_value(row["p"]),
-            str(row["verdict"]),
+            method_label(row.method),
+            average_points(row.difference.difference),
+            f"{average_points(row.difference.low)} to {average_points(row.difference.high)}",
+            p_value(row.p_corrected),
+            comparison_words(row),
         )
-        for row in comparisons.to_dict("records")
+        for row in verdict.comparisons
     ]
-    caption = f"{label[0].upper()}{label[1:]}."
-    return TextTable(caption, ("Merge", "Difference", "95 % interval", "p", "Verdict"), tuple(rows))
+    caption = "Average change of the mixture minus that of the merge, in points; p is Holm-corrected over the merges."
+    headers = ("Merge", "Difference", f"{verdict.level:.0%} interval", "p", "Verdict")
+    return TextTable(caption, headers, tuple(rows))
 
 
-def _module_kinds(layers: pd.DataFrame, subjects: Mapping[str, Subject]) -> TextTable:
+def _module_kinds(layers: pd.DataFrame, models: Models) -> TextTable:
     whole = layers[layers["layer"] == "all"]
     kinds = [kind for kind in (*KINDS, "all") if kind in set(whole["kind"])]
     shares = {(row["variant"], row["kind"]): row["relative_l2"] for row in whole.to_dict("records")}
     rows = [
         (
-            subjects[name].label,
+            models[name].label,
             *(significant(100 * share) if (share := shares.get((name, k))) is not None else MISSING for k in kinds),
         )
-        for name in variants_in_order(layers, subjects)
+        for name in variants_in_order(layers, models)
     ]
-    caption = "‖update‖ / ‖base‖ in percent, by kind of module over the whole model."
+    caption = "‖update‖ / ‖base‖ in percent, over the whole model by kind of module."
     return TextTable(caption, ("Model", *kinds), tuple(rows))
 
 
@@ -143,13 +164,12 @@ def _cost(cost: pd.DataFrame) -> TextTable:
         )
         for row in cost.to_dict("records")
     ]
-    caption = "Training tokens, time, and disk of the checkpoints that each strategy leaves."
+    caption = "Training tokens, time, and the disk space of the checkpoints that each strategy leaves behind."
     return TextTable(caption, ("Strategy", "Training tokens", "Time", "Disk"), tuple(rows))
 
 
-def _commands(commands: pd.DataFrame, subjects: Mapping[str, Subject]) -> tuple[tuple[str, str], ...]:
+def _commands(commands: pd.DataFrame, models: Models) -> tuple[tuple[str, str], ...]:
     rows = commands.to_dict("records")
     return tuple(
-        (subjects[name].label if (name := str(row["subject"])) in subjects else name, str(row["command"]))
-        for row in rows
+        (models[name].label if (name := str(row["subject"])) in models else name, str(row["command"])) for row in rows
     )

@@ -1,22 +1,25 @@
-"""Put a report on disk."""
+"""A report as one HTML page that opens anywhere, as Markdown, and with its tables and figures on disk."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from src.reporting.figures.boxes import box_pictures
+from src.reporting.figures.pictures import Picture, inline_svg, write_picture
 from src.reporting.figures.weights import correlation_picture, norm_pictures
-from src.reporting.html import render_html
-from src.reporting.markdown import render_markdown
-from src.reporting.pictures import write_picture
-from src.reporting.study_report import StudyReport
-from src.reporting.subjects import variant_subjects
+from src.reporting.study_report import StudyReport, variant_models
+from src.reporting.style import css_variables
 from src.reporting.tables import ResultTable, ablation_table, headline_table
-from src.reporting.view import study_view
+from src.reporting.view import View, study_view
 from src.utils.files import write_text
+
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(report: StudyReport, directory: Path) -> dict[str, Path]:
@@ -55,10 +58,46 @@ def write_weight_figures(
     Returns:
         The files, in reading order.
     """
-    subjects = variant_subjects(layers["variant"], specialists)
-    pictures = [*norm_pictures(layers, subjects), correlation_picture(correlations, subjects)]
-    pictures += box_pictures(layers, correlations, subjects)
+    models = variant_models(layers["variant"], specialists)
+    pictures = [*norm_pictures(layers, models), correlation_picture(correlations, models)]
+    pictures += box_pictures(layers, correlations, models)
     return [path for picture in pictures if picture for path in write_picture(picture, directory)]
+
+
+def render_html(view: View) -> str:
+    """The whole page without a reference to anything outside; every text of the study is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined,
+        autoescape=True, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    template = environment.get_template("report.html.j2")
+    return template.render(view=view, svg=_svg, light=Markup(css_variables(0)), dark=Markup(css_variables(1)))
+
+
+def render_markdown(view: View) -> str:
+    """The whole text; numbers are those of the HTML page, figures are links into `figures/`."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
+    )
+    environment.filters["md"] = escape_markdown
+    text = environment.get_template("report.md.j2").render(view=view)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def escape_markdown(text: str) -> str:
+    r"""Text that Markdown shows as it is, also inside a table cell.
+
+    Example:
+        >>> escape_markdown("a_b | <c>")
+        'a\\_b \\| &lt;c&gt;'
+    """
+    text = re.sub(r"([\\`*_\[\]|])", r"\\\1", text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+
+
+def _svg(picture: Picture) -> Markup:
+    # Escaped already: matplotlib escapes the texts that it draws, `inline_svg` the alternative text.
+    return Markup(inline_svg(picture))
 
 
 def _write_table(table: ResultTable, path: Path) -> None:

@@ -3,12 +3,12 @@ import doctest
 import pytest
 
 from src.reporting import format as fmt
-from src.reporting import markdown
+from src.reporting import write
 
 NAN = float("nan")
 
 
-@pytest.mark.parametrize("module", [fmt, markdown])
+@pytest.mark.parametrize("module", [fmt, write])
 def test_examples_of_the_docstrings(module):
     result = doctest.testmod(module)
     assert result.failed == 0
@@ -17,15 +17,17 @@ def test_examples_of_the_docstrings(module):
 
 @pytest.mark.parametrize(
     ("percent", "text"),
-    [(1.26, "+1.3 %"), (-3.24, "−3.2 %"), (0.04, "0.0 %"), (-0.04, "0.0 %"), (None, "–"), (NAN, "–")],
+    [(1.26, "+1.3%"), (-3.24, "−3.2%"), (0.04, "0.0%"), (-0.04, "0.0%"), (None, "–"), (NAN, "–")],
 )
 def test_change(percent, text):
     assert fmt.change(percent) == text
 
 
-@pytest.mark.parametrize(("fraction", "text"), [(0.0612, "+6.1"), (-0.012, "−1.2"), (0.0, "0.0"), (None, "–")])
-def test_points(fraction, text):
-    assert fmt.points(fraction) == text
+@pytest.mark.parametrize(("fraction", "text"), [(0.061234, "+6.12"), (-0.012, "−1.20"), (0.0, "0.00"), (None, "–")])
+def test_averages_have_two_decimals_alone_and_as_differences(fraction, text):
+    assert fmt.average_points(fraction) == text
+    percent = None if fraction is None else 100 * fraction
+    assert fmt.average_change(percent) == (text if percent is None else f"{text}%")
 
 
 @pytest.mark.parametrize(("low", "high", "text"), [(0.1, 0.25, "10.0–25.0"), (None, 0.2, ""), (0.1, NAN, "")])

@@ -1,8 +1,8 @@
 import matplotlib as mpl
 import pytest
 
+from src.reporting.names import METHODS
 from src.reporting.style import COLORS, css_variables, drawing, looks_of, method_looks
-from src.reporting.subjects import subjects_of
 from tests.reporting.example import study
 
 
@@ -22,7 +22,7 @@ def test_every_color_is_readable_as_text_on_its_paper(name, mode):
 
 
 def test_no_two_methods_differ_by_color_alone():
-    looks = method_looks(["linear", "ties", "dare", "della", "task_arithmetic", "slerp", "karcher"])
+    looks = method_looks([*METHODS, "one", "of", "my", "own", "methods"])
     assert len({(look.marker, str(look.line)) for look in looks.values()}) == len(looks)
 
 
@@ -36,7 +36,7 @@ def test_more_methods_than_looks():
 
 def test_points_of_one_method_look_alike_and_markers_tell_the_rest_apart():
     report = study()
-    looks = looks_of(subjects_of(report.scores, report.specialists))
+    looks = looks_of(report.models)
     assert looks["pocket-ties-w0.1-s0"] == looks["pocket-ties-w0.9-s0"]
     names = ("pocket-base", *report.specialists.values(), "pocket-mix", "pocket-ties-w0.1-s0")
     assert len({looks[name].marker for name in names}) == 5

@@ -14,7 +14,7 @@ from src.evaluation.generators.samples import Decoding, Prompt, Sample
 from src.evaluation.grading.grade import ProgramResult
 from src.evaluation.grading.programs import whole_answer
 from src.evaluation.grading.run_tests import PASS
-from src.evaluation.statistics.scores import ItemScore
+from src.evaluation.statistics.scores import Score
 from src.utils.errors import UserError, unknown_choice
 from src.utils.files import sha256_json
 from src.utils.progress import say
@@ -109,7 +109,7 @@ class CodeBenchmark:
         """Hash of the problems with their tests."""
         return sha256_json([[problem[key] for key in sorted(problem)] for problem in self.problems(split)])
 
-    def score(self, samples: Sequence[Sample], split: str, judge: Judge) -> list[ItemScore]:
+    def score(self, samples: Sequence[Sample], split: str, judge: Judge) -> list[Score]:
         """Run the answers; `pass@k` counts base inputs, `pass@k+` base and plus inputs together.
 
         Answers to other problems are left out, so that a file for all of MBPP serves each part of it.
@@ -126,7 +126,7 @@ class CodeBenchmark:
             self._whole(sample, by_id[sample.task_id]) if sanitize else sample
             for sample, sanitize in zip(samples, chosen, strict=True)
         ]
-        return pass_scores(samples, judge(problems, programs, chosen), self.k)
+        return pass_scores(self.name, samples, judge(problems, programs, chosen), self.k)
 
     def _known(self, samples: Sequence[Sample], by_id: dict[str, dict[str, Any]]) -> list[Sample]:
         known = [sample for sample in samples if sample.task_id in by_id]
@@ -156,11 +156,12 @@ class CodeBenchmark:
 
 
 def pass_scores(
-    samples: Sequence[Sample], results: Sequence[ProgramResult], ks: Sequence[int] = (1,)
-) -> list[ItemScore]:
+    benchmark: str, samples: Sequence[Sample], results: Sequence[ProgramResult], ks: Sequence[int] = (1,)
+) -> list[Score]:
     """Compute the unbiased pass@k of each task; plus means base and plus inputs together.
 
     Args:
+        benchmark: Name of the benchmark.
         samples: n answers per task.
         results: One per sample, in the order of `samples`.
         ks: The k of pass@k.
@@ -176,7 +177,7 @@ def pass_scores(
     for k in ks:
         for mark, table in (("", base), ("+", plus)):
             scores += [
-                ItemScore(task, f"pass@{k}{mark}", pass_at_k(len(solved), sum(solved), k))
+                Score(benchmark, task, f"pass@{k}{mark}", pass_at_k(len(solved), sum(solved), k))
                 for task, solved in table.items()
             ]
     return scores

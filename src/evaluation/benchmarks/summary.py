@@ -11,7 +11,7 @@ from src.data.prompts import render_user_turn
 from src.evaluation.benchmarks.base import SPLITS, Limit, Rows, check_covered, read_rows
 from src.evaluation.generators.samples import Decoding, Prompt, Sample
 from src.evaluation.statistics.bootstrap import Interval
-from src.evaluation.statistics.scores import ItemScore
+from src.evaluation.statistics.scores import Score
 from src.evaluation.text.corpus import CORPUS_SCORES
 from src.evaluation.text.metrics import STUDY_METRICS, score_corpus, score_texts, text_metrics
 from src.utils.errors import UserError, unknown_choice
@@ -105,7 +105,7 @@ class SummaryBenchmark:
         """Hash of prompts and references."""
         return sha256_json([[prompt.text for prompt in self.prompts(split)], self.references(split)])
 
-    def score(self, samples: Sequence[Sample], split: str) -> list[ItemScore]:
+    def score(self, samples: Sequence[Sample], split: str) -> list[Score]:
         """Score answers; the first sample of each row counts.
 
         Raises:
@@ -115,7 +115,7 @@ class SummaryBenchmark:
         check_covered(list(references), samples, self.name)
         return self._score({sample.task_id: sample.completion for sample in samples if sample.index == 0}, references)
 
-    def score_files(self, predictions: Path, references: Path) -> list[ItemScore]:
+    def score_files(self, predictions: Path, references: Path) -> list[Score]:
         """Score `id<TAB>text` lines, or JSONL, against references of the same form; items are the ids.
 
         Raises:
@@ -137,11 +137,11 @@ class SummaryBenchmark:
     def _score_corpus(self, predictions: Mapping[str, str], references: Mapping[str, str]) -> dict[str, Interval]:
         return score_corpus([predictions[item] for item in references], list(references.values()), self.corpus)
 
-    def _score(self, predictions: Mapping[str, str], references: Mapping[str, str]) -> list[ItemScore]:
+    def _score(self, predictions: Mapping[str, str], references: Mapping[str, str]) -> list[Score]:
         items = list(references)
         scored = score_texts([predictions[item] for item in items], [references[item] for item in items], self.metrics)
         return [
-            ItemScore(item, metric, value)
+            Score(self.name, item, metric, value)
             for metric, values in scored.items()
             for item, value in zip(items, values, strict=True)
         ]

@@ -18,7 +18,7 @@ from typing import Any
 
 from src.data.records import Record, find_data
 from src.evaluation.contamination.overlap import Document, Finding, clean_scores, find_contamination
-from src.evaluation.statistics.scores import ItemScore
+from src.evaluation.statistics.scores import Score, read_scores
 from src.utils.errors import UserError
 from src.utils.files import atomic_open
 from src.utils.progress import track
@@ -100,11 +100,11 @@ def finding_rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     ]
 
 
-def clean_score_rows(scores: Sequence[ItemScore], findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """One row a metric: its mean over all items and over the clean ones, each with n and interval."""
+def clean_score_rows(scores: Sequence[Score], findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """One row per metric: its mean over all items and over the clean ones, each with n and interval."""
     rows = []
-    for metric, intervals in clean_scores(scores, findings).items():
-        row: dict[str, Any] = {"metric": metric}
+    for (benchmark, metric), intervals in clean_scores(scores, findings).items():
+        row: dict[str, Any] = {"benchmark": benchmark, "metric": metric}
         for name, interval in zip(("all", "clean"), intervals, strict=True):
             values = asdict(interval) if interval else {**dict.fromkeys(("mean", "low", "high")), "n": 0}
             row |= {f"{name}_{field}": values[field] for field in ("n", "mean", "low", "high")}
@@ -131,9 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     findings = find_contamination(track(documents(given.train), "training rows"), items)
     _write_csv(finding_rows(findings), given.output / "contamination.csv")
     if given.scores is not None:
-        with given.scores.open(encoding="utf-8") as file:
-            scores = [ItemScore(row["item"], row["metric"], float(row["value"])) for row in csv.DictReader(file)]
-        _write_csv(clean_score_rows(scores, findings), given.output / "clean_scores.csv")
+        _write_csv(clean_score_rows(read_scores(given.scores), findings), given.output / "clean_scores.csv")
     print(counts(findings))
 
 

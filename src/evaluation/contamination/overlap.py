@@ -17,7 +17,7 @@ import numpy as np
 
 from src.evaluation.contamination.code_forms import function_forms
 from src.evaluation.statistics.bootstrap import Interval
-from src.evaluation.statistics.scores import ItemScore, summarize
+from src.evaluation.statistics.scores import Metric, Score, summarize
 from src.utils.errors import UserError
 
 ORDER = 10
@@ -158,8 +158,8 @@ class Screen:
 
 
 def clean_scores(
-    scores: Sequence[ItemScore], findings: Sequence[Finding]
-) -> dict[str, tuple[Interval, Interval | None]]:
+    scores: Sequence[Score], findings: Sequence[Finding]
+) -> dict[Metric, tuple[Interval, Interval | None]]:
     """Means over all items and over the clean ones.
 
     Args:
@@ -167,7 +167,7 @@ def clean_scores(
         findings: Of the same benchmark.
 
     Returns:
-        metric -> (all items, clean items or None if there are none).
+        (benchmark, metric) -> (all items, clean items or None if there are none).
 
     Raises:
         UserError: A scored item was not checked.

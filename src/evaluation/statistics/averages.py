@@ -1,96 +1,131 @@
-"""Item scores of several models on the same items, and their averages against the specialists.
+"""THE average: scores of several models on the same items, relative to each task's specialist.
 
-The average of a model is the mean, over tasks and in each over the metrics of its benchmarks, of the relative change
-against the specialist of the task; a fraction, -0.05 for 5 % below. With as many metrics a task it is the column "Avg"
-of arXiv 2601.21115.
-Shapes: N items, S subjects, M metrics, R bootstrap draws.
+The average of a model is the mean over tasks of the mean, over the metrics of the task's benchmarks, of the relative
+change against the task's specialist; a fraction, -0.05 for 5 % below. Where all tasks have equally many metrics it is
+the column "Avg" of arXiv 2601.21115. Verdict, tables, figures, captions and logs print the values computed here.
+
+A merge with random masks is scored once per mask seed. Its seeds are pooled: each item counts with its mean score over
+the seeds, for the average and for every interval. The intervals cover the choice of items, given these seeds; three
+seeds are too few to resample, so their spread is reported beside the interval (`seed_averages`), not mixed into it.
+
+Shapes: N items, S subjects, M metrics of a benchmark, K metrics of all benchmarks, R bootstrap draws.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
 
 import numpy as np
 
-from src.evaluation.statistics.bootstrap import Array, resampled_means
-from src.evaluation.statistics.scores import ItemScore, by_metric
+from src.evaluation.statistics.bootstrap import Array, Interval, percentile_interval, resampled_means
+from src.evaluation.statistics.scores import Metric, Score, by_metric
 from src.utils.errors import UserError, first_differences
 from src.utils.seeding import derive_seed
 
-Scores = Mapping[str, Sequence[ItemScore]]  # benchmark -> item scores of one subject
-Table = dict[str, dict[str, dict[str, float]]]  # benchmark -> metric -> item -> value
+Runs = Sequence[Sequence[Score]]  # the scores of one subject, once per mask seed
+Table = dict[Metric, dict[str, float]]  # (benchmark, metric) -> item -> value
 
 
 @dataclass(frozen=True)
 class Average:
-    """A subject against the specialists.
+    """A subject relative to the specialists.
 
     Attributes:
         changes: (benchmark, metric) -> change against the task's specialist; -0.05 is 5 % below it.
         mean: Mean over tasks of the mean change of a task's metrics, so that no task counts more for having more
-            metrics. Where all have as many, as in the study, that is its average over all metrics.
+            metrics.
     """
 
-    changes: dict[tuple[str, str], float]
+    changes: dict[Metric, float]
     mean: float
 
 
-class Panel:
-    """Item scores of several subjects on the same items, as arrays.
+class RelativeScores:
+    """Scores of several subjects on the same items, relative to the specialists.
 
     Args:
-        scores: subject -> benchmark -> item scores.
+        scores: subject -> its scores, one sequence per mask seed.
         specialists: task -> subject.
-        tasks: benchmark -> task.
-        metrics: Metrics that enter the average; None: all.
+        tasks: benchmark -> task; benchmarks that are not named stay out.
+        metrics: The metrics of the study: those that are shown and averaged; None: all.
 
     Raises:
         UserError: A subject misses a benchmark, metric or item that another has, or a specialist is not among the
             subjects.
 
     Attributes:
-        left_out: (benchmark, metric) pairs in which the specialist itself scores 0: a change against it is undefined.
-            Where that is so of all of them, every average is 0.
+        subjects: Names, in order.
+        seeds: subject -> number of mask seeds that are pooled.
+        metrics: (benchmark, metric) pairs, in the order of `tasks`.
+        left_out: Those in which the task's specialist scores 0: a change against it is undefined, so that they enter
+            no average. Where all are left out, every average is 0.
     """
 
     def __init__(
         self,
-        scores: Mapping[str, Scores],
+        scores: Mapping[str, Runs],
         specialists: Mapping[str, str],
         tasks: Mapping[str, str],
         metrics: Sequence[str] | None = None,
     ) -> None:
-        self.subjects = list(scores)
+        self.subjects, self.tasks = list(scores), dict(tasks)
         absent = [f"{task}: {subject}" for task, subject in specialists.items() if subject not in scores]
-        absent += [f"no specialist of task {task}" for task in tasks.values() if task not in specialists]
+        absent += [f"no specialist of task {task}" for task in self.tasks.values() if task not in specialists]
         if absent:
             raise UserError(first_differences("the decision needs the scores of every specialist", absent))
-        tables = {subject: _table(subject_scores, tasks, metrics) for subject, subject_scores in scores.items()}
+        tables = {name: [_table(run, self.tasks, metrics) for run in runs] for name, runs in scores.items()}
         _check_alike(tables)
-        everything = [(benchmark, metric) for benchmark, table in tables[self.subjects[0]].items() for metric in table]
-        reference = {benchmark: specialists[tasks[benchmark]] for benchmark, _ in everything}
-        self.left_out = tuple(
-            (benchmark, metric)
-            for benchmark, metric in everything
-            if not any(tables[reference[benchmark]][benchmark][metric].values())
-        )
-        self.keys = [key for key in everything if key not in self.left_out]
-        self.reference = [self.subjects.index(reference[benchmark]) for benchmark, _ in self.keys]
-        measured = [tasks[benchmark] for benchmark, _ in self.keys]
-        self.shares = np.array([1 / (len(set(measured)) * measured.count(task)) for task in measured])
-        self.values = {benchmark: self._stack(benchmark, tables) for benchmark in dict(self.keys)}
-
-    def averages(self) -> dict[str, Average]:
-        """The study's average of each subject."""
-        if not self.keys:
-            return {subject: Average({}, 0.0) for subject in self.subjects}
-        means = np.concatenate([cube.mean(0) for cube in self.values.values()], axis=1)
-        changes = self._changes(means[None])[0]
-        return {
-            subject: Average(dict(zip(self.keys, map(float, row), strict=True)), float(row @ self.shares))
-            for subject, row in zip(self.subjects, changes, strict=True)
+        self.seeds = {name: len(runs) for name, runs in tables.items()}
+        self.metrics: tuple[Metric, ...] = tuple(tables[self.subjects[0]][0])
+        self._references = [self.subjects.index(specialists[self.tasks[benchmark]]) for benchmark, _ in self.metrics]
+        self._cubes = {name: self._cube(name, tables) for name in dict(self.metrics)}
+        self._means_SK = np.concatenate([cube.mean(0) for cube in self._cubes.values()], axis=1)
+        self._kept = [k for k, subject in enumerate(self._references) if self._means_SK[subject, k] != 0]
+        self.left_out = tuple(metric for k, metric in enumerate(self.metrics) if k not in self._kept)
+        measured = [self.tasks[self.metrics[k][0]] for k in self._kept]
+        self._shares = np.array([1 / (len(set(measured)) * measured.count(task)) for task in measured])
+        self._runs = {
+            name: np.array([[fmean(run[key].values()) for key in self.metrics] for run in runs])
+            for name, runs in tables.items()
+            if len(runs) > 1
         }
+
+    @cached_property
+    def averages(self) -> dict[str, Average]:
+        """The average of every subject."""
+        changes_SK = self._changes(self._means_SK[None])[0]
+        kept = [self.metrics[k] for k in self._kept]
+        return {
+            subject: Average(dict(zip(kept, map(float, row), strict=True)), float(row @ self._shares))
+            for subject, row in zip(self.subjects, changes_SK, strict=True)
+        }
+
+    @cached_property
+    def means(self) -> dict[str, dict[Metric, Interval]]:
+        """subject -> (benchmark, metric) -> mean over the items, with its 95 % bootstrap interval."""
+        drawn_RSK = self._drawn_means(10_000, dict.fromkeys(self._cubes, 0))
+        counts = [len(self._cubes[benchmark]) for benchmark, _ in self.metrics]
+        return {
+            subject: {
+                metric: Interval(
+                    counts[k], float(self._means_SK[s, k]), *percentile_interval(drawn_RSK[:, s, k], level=0.95)
+                )
+                for k, metric in enumerate(self.metrics)
+            }
+            for s, subject in enumerate(self.subjects)
+        }
+
+    def seed_averages(self, subject: str) -> list[float]:
+        """The average of each mask seed alone; their mean is the subject's average."""
+        if subject not in self._runs:
+            return [self.averages[subject].mean]
+        means_SK = np.repeat(self._means_SK[None], self.seeds[subject], axis=0)
+        place = self.subjects.index(subject)
+        means_SK[:, place] = self._runs[subject]
+        return [float(value) for value in self._changes(means_SK)[:, place] @ self._shares]
 
     def drawn_averages(self, resamples: int, seed: int) -> Array:
         """The averages of all subjects over items drawn with replacement within each benchmark.
@@ -100,61 +135,61 @@ class Panel:
         Returns:
             R x S; draws in which a specialist scores 0 are left out.
         """
-        if not self.keys:
+        if not self._kept:
             return np.zeros((resamples, len(self.subjects)))
-        drawn = []
-        for benchmark, cube in self.values.items():  # N x S x M
-            flat = resampled_means(cube.reshape(len(cube), -1), resamples, derive_seed(seed, "bootstrap", benchmark))
-            drawn.append(flat.reshape(resamples, *cube.shape[1:]))
+        seeds = {benchmark: derive_seed(seed, "bootstrap", benchmark) for benchmark in self._cubes}
         with np.errstate(divide="ignore", invalid="ignore"):
-            means = self._changes(np.concatenate(drawn, axis=2)) @ self.shares
+            means = self._changes(self._drawn_means(resamples, seeds)) @ self._shares
         return means[np.isfinite(means).all(1)]
 
+    @property
     def items(self) -> int:
-        """Items of all benchmarks together."""
-        return sum(len(cube) for cube in self.values.values())
+        """Number of items of all benchmarks that enter the average."""
+        kept = {self.metrics[k][0] for k in self._kept}
+        return sum(len(cube) for benchmark, cube in self._cubes.items() if benchmark in kept)
 
-    def _changes(self, means_RSM: Array) -> Array:
-        columns = np.arange(len(self.keys))
-        reference_RM = means_RSM[:, self.reference, columns]
-        changes: Array = means_RSM / reference_RM[:, None, :] - 1
+    def _drawn_means(self, resamples: int, seeds: Mapping[str, int]) -> Array:
+        """R x S x K: means over items drawn with replacement, with a seed per benchmark."""
+        drawn = []
+        for benchmark, cube in self._cubes.items():
+            flat = resampled_means(cube.reshape(len(cube), -1), resamples, seeds[benchmark])
+            drawn.append(flat.reshape(resamples, *cube.shape[1:]))
+        return np.concatenate(drawn, axis=2)
+
+    def _changes(self, means_RSK: Array) -> Array:
+        """Relative changes in the metrics that are not left out."""
+        references = [self._references[k] for k in self._kept]
+        reference_RK = means_RSK[:, references, self._kept]
+        changes: Array = means_RSK[:, :, self._kept] / reference_RK[:, None, :] - 1
         return changes
 
-    def _stack(self, benchmark: str, tables: Mapping[str, Table]) -> Array:
-        """N x S x M, for the metrics of one benchmark."""
-        metrics = [metric for place, metric in self.keys if place == benchmark]
-        items = tables[self.subjects[0]][benchmark][metrics[0]]
-        rows = [
-            [[tables[subject][benchmark][metric][item] for metric in metrics] for subject in self.subjects]
-            for item in items
+    def _metrics_of(self, benchmark: str) -> list[str]:
+        return [metric for name, metric in self.metrics if name == benchmark]
+
+    def _cube(self, benchmark: str, tables: Mapping[str, Sequence[Table]]) -> Array:
+        """N x S x M for one benchmark, mask seeds pooled item by item."""
+        keys = [(benchmark, metric) for metric in self._metrics_of(benchmark)]
+        items = tables[self.subjects[0]][0][keys[0]]
+        pooled = [
+            np.mean([[[run[key][item] for key in keys] for item in items] for run in runs], axis=0, dtype=np.float64)
+            for runs in tables.values()
         ]
-        return np.asarray(rows, dtype=np.float64)
+        return np.stack(pooled, axis=1)
 
 
-def _table(scores: Scores, tasks: Mapping[str, str], metrics: Sequence[str] | None) -> Table:
-    """benchmark -> metric -> item -> value, benchmarks in the order of `tasks`."""
-    tables = {benchmark: by_metric(scores[benchmark]) for benchmark in tasks if benchmark in scores}
-    kept = {
-        benchmark: {metric: items for metric, items in table.items() if metrics is None or metric in metrics}
-        for benchmark, table in tables.items()
-    }
-    return {benchmark: table for benchmark, table in kept.items() if table}
+def _table(scores: Sequence[Score], tasks: Mapping[str, str], metrics: Sequence[str] | None) -> Table:
+    """The study's metrics of one run, benchmarks in the order of `tasks`."""
+    found = by_metric(score for score in scores if metrics is None or score.metric in metrics)
+    return {key: items for name in tasks for key, items in found.items() if key[0] == name}
 
 
-def _check_alike(tables: Mapping[str, Table]) -> None:
-    cells = {
-        subject: {
-            (benchmark, metric, item)
-            for benchmark, table in found.items()
-            for metric in table
-            for item in table[metric]
-        }
-        for subject, found in tables.items()
-    }
-    everything = set[tuple[str, str, str]]().union(*cells.values())
+def _check_alike(tables: Mapping[str, Sequence[Table]]) -> None:
+    runs = [(subject, run) for subject, found in tables.items() for run in found]
+    cells = [{(*key, item) for key, items in run.items() for item in items} for _, run in runs]
+    everything = set[tuple[str, str, str]]().union(*cells)
     missing = [
         f"{subject} lacks {metric} of {item} on {benchmark}"
-        for subject, found in cells.items()
+        for (subject, _), found in zip(runs, cells, strict=True)
         for benchmark, metric, item in sorted(everything - found)
     ]
     if missing or not everything:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,7 @@ class Difference:
         difference: First minus second.
         low: Lower end of its interval.
         high: Upper end.
-        p: Two-sided, of no difference.
+        p: Two-sided p-value of no difference.
     """
 
     n: int
@@ -61,9 +61,9 @@ def resampled_means(values: Array, resamples: int, seed: int) -> Array:
     """Means over items drawn with replacement, the same draw for all columns.
 
     Args:
-        values: N x C, one column a quantity that is measured on the items.
+        values: N x C, one column per quantity that is measured on the items.
         resamples: R.
-        seed: Of the draws; equal seeds and N give equal draws.
+        seed: Seed of the draws; equal seeds and N give equal draws.
 
     Returns:
         R x C.
@@ -85,10 +85,10 @@ def bootstrap_interval(
     """Percentile bootstrap interval of a mean.
 
     Args:
-        values: One value an item.
+        values: One value per item.
         level: Coverage, e.g. 0.95.
         resamples: Bootstrap draws.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Raises:
         UserError: No items.
@@ -104,11 +104,11 @@ def paired_bootstrap(
     """Difference of two means over the same items, items drawn jointly.
 
     Args:
-        first: One value an item.
+        first: One value per item.
         second: The same items in the same order.
         level: Coverage, e.g. 0.95.
         resamples: Bootstrap draws.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Raises:
         UserError: No items, or different numbers of them.
@@ -188,7 +188,7 @@ def spread(values: Sequence[float]) -> Spread:
     """How a score moves with the seed, e.g. that of DARE's or DELLA's mask.
 
     Args:
-        values: One score a seed.
+        values: One score per seed.
 
     Raises:
         UserError: No values.
@@ -196,21 +196,6 @@ def spread(values: Sequence[float]) -> Spread:
     column = _column(values)[:, 0]
     deviation = float(column.std(ddof=1)) if len(column) > 1 else math.nan
     return Spread(len(column), float(column.mean()), deviation, float(column.min()), float(column.max()))
-
-
-def over_seeds(values: Sequence[Mapping[str, float]], combine: Callable[[Sequence[float]], float]) -> dict[str, float]:
-    """Combine item scores of several seeds, item by item.
-
-    Args:
-        values: item -> value, one mapping a seed, all over the same items.
-        combine: E.g. `statistics.fmean`.
-
-    Raises:
-        UserError: The seeds were scored on different items.
-    """
-    if any(set(seed) != set(values[0]) for seed in values):
-        raise UserError("the seeds of one run were scored on different items; score them again on one benchmark")
-    return {item: combine([seed[item] for seed in values]) for item in values[0]}
 
 
 def _column(values: Sequence[float]) -> Array:

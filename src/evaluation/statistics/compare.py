@@ -8,14 +8,13 @@ the files (a grid of merges, say) within each metric.
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from src.evaluation.statistics.bootstrap import Difference, holm, mcnemar, paired_bootstrap
-from src.evaluation.statistics.scores import ItemScore, by_metric
+from src.evaluation.statistics.scores import Score, by_metric, read_scores
 from src.utils.errors import UserError
 
 
@@ -25,6 +24,7 @@ class Test:
 
     Attributes:
         subject: Compared with the reference.
+        benchmark: Benchmark that both were scored on.
         metric: Metric.
         difference: Subject minus reference, with bootstrap interval and uncorrected p.
         mcnemar: Exact McNemar p where all values are 0 or 1 (pass@1), else None.
@@ -34,6 +34,7 @@ class Test:
     __test__ = False  # no test case for pytest
 
     subject: str
+    benchmark: str
     metric: str
     difference: Difference
     mcnemar: float | None
@@ -48,18 +49,18 @@ class Test:
 
 
 def compare(
-    reference: Sequence[ItemScore], others: Mapping[str, Sequence[ItemScore]], resamples: int = 10_000, seed: int = 0
+    reference: Sequence[Score], others: Mapping[str, Sequence[Score]], resamples: int = 10_000, seed: int = 0
 ) -> list[Test]:
     """Compare subjects with a reference on the same items.
 
     Args:
-        reference: Item scores of one benchmark.
-        others: subject -> item scores of the same benchmark.
+        reference: Item scores.
+        others: subject -> item scores of the same items.
         resamples: Bootstrap draws.
         seed: Of the draws.
 
     Returns:
-        One test a metric and subject.
+        One test per metric and subject.
 
     Raises:
         UserError: A subject was scored on other items or metrics.
@@ -81,7 +82,7 @@ def compare(
         exact = {subject: _mcnemar(values, base) for subject, values in columns.items()}
         p_values = {subject: exact[subject] for subject in columns}
         corrected = holm({name: differences[name].p if p is None else p for name, p in p_values.items()})
-        tests += [Test(name, metric, differences[name], exact[name], corrected[name]) for name in columns]
+        tests += [Test(name, *metric, differences[name], exact[name], corrected[name]) for name in columns]
     return tests
 
 
@@ -91,38 +92,17 @@ def _mcnemar(first: Sequence[float], second: Sequence[float]) -> float | None:
     return mcnemar([value == 1 for value in first], [value == 1 for value in second])
 
 
-def read_items(path: Path) -> list[ItemScore]:
-    """Item scores of an evaluation's `items.csv`; items of several benchmarks are told apart by its name.
-
-    Raises:
-        UserError: The file is missing or has other columns.
-    """
-    if not path.is_file():
-        raise UserError(f"no such file: {path}; expected the items.csv of an evaluation")
-    with path.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"item", "metric", "value"} <= set(rows[0]):
-        raise UserError(
-            f"{path}: expected columns item, metric, value (and benchmark), got {list(rows[0]) if rows else []}"
-        )
-    return [
-        ItemScore(row["item"], f"{row['benchmark']}:{row['metric']}" if "benchmark" in row else row["metric"],
-                  float(row["value"]))
-        for row in rows
-    ]  # fmt: skip
-
-
 def main(paths: Sequence[str]) -> None:
     """The command."""
     if len(paths) < 2:
         raise UserError("expected two or more items.csv files, the reference first")
-    others = {path: read_items(Path(path)) for path in paths[1:]}
-    print("subject,metric,n,difference,low,high,p_bootstrap,p_mcnemar,p_corrected,verdict")
-    for test in compare(read_items(Path(paths[0])), others):
+    others = {path: read_scores(Path(path)) for path in paths[1:]}
+    print("subject,benchmark,metric,n,difference,low,high,p_bootstrap,p_mcnemar,p_corrected,verdict")
+    for test in compare(read_scores(Path(paths[0])), others):
         gap = test.difference
         exact = "" if test.mcnemar is None else f"{test.mcnemar:.4g}"
         numbers = f"{gap.difference:.4f},{gap.low:.4f},{gap.high:.4f},{gap.p:.4g},{exact},{test.p_corrected:.4g}"
-        print(f"{test.subject},{test.metric},{gap.n},{numbers},{test.verdict}")
+        print(f"{test.subject},{test.benchmark},{test.metric},{gap.n},{numbers},{test.verdict}")
 
 
 if __name__ == "__main__":

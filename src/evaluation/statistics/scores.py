@@ -1,53 +1,92 @@
-"""Scores of single items, and their means with intervals."""
+"""A score, from the benchmark that gives it to the report that prints its mean."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from src.evaluation.statistics.bootstrap import Interval, bootstrap_interval
+from src.utils.errors import UserError
+from src.utils.files import atomic_open
+
+Metric = tuple[str, str]  # (benchmark, metric)
+COLUMNS = ("subject", "benchmark", "metric", "item", "value")
 
 
-@dataclass(frozen=True)
-class ItemScore:
-    """The score of one problem or row in one metric.
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The score of one item of a benchmark in one metric.
 
     Attributes:
+        benchmark: Name of the benchmark.
         item: `task_id` of the problem or row.
-        metric: As in score tables, e.g. `pass@1+`.
+        metric: Name of the metric, e.g. `pass@1+`.
         value: A fraction.
     """
 
+    benchmark: str
     item: str
     metric: str
     value: float
 
 
-def by_metric(scores: Iterable[ItemScore]) -> dict[str, dict[str, float]]:
-    """metric -> item -> value, metrics and items in order of appearance."""
-    table: dict[str, dict[str, float]] = {}
+def by_metric(scores: Iterable[Score]) -> dict[Metric, dict[str, float]]:
+    """(benchmark, metric) -> item -> value, each in order of appearance."""
+    table: dict[Metric, dict[str, float]] = {}
     for score in scores:
-        items = table.setdefault(score.metric, {})
-        assert score.item not in items, f"two values of {score.metric} for {score.item}"
+        items = table.setdefault((score.benchmark, score.metric), {})
+        assert score.item not in items, f"two values of {score.metric} for {score.item} of {score.benchmark}"
         items[score.item] = score.value
     return table
 
 
 def summarize(
-    scores: Sequence[ItemScore], level: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> dict[str, Interval]:
+    scores: Sequence[Score], level: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> dict[Metric, Interval]:
     """Mean and bootstrap interval of each metric.
 
     Args:
-        scores: One value an item and metric.
+        scores: One value per item and metric.
         level: Coverage of the interval.
         resamples: Bootstrap draws.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
-        metric -> interval over its items.
+        (benchmark, metric) -> interval over its items.
     """
     return {
         metric: bootstrap_interval(list(items.values()), level, resamples, seed)
         for metric, items in by_metric(scores).items()
     }
+
+
+def write_scores(scores: Iterable[Score], subject: str, path: Path) -> None:
+    """Write item scores as the table `items.csv`, one row per score.
+
+    Args:
+        scores: Scores of one model.
+        subject: Name of the model, the first column.
+        path: File to write.
+    """
+    with atomic_open(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows((subject, s.benchmark, s.metric, s.item, s.value) for s in scores)
+
+
+def read_scores(path: Path) -> list[Score]:
+    """Read the item scores that `write_scores` wrote.
+
+    Raises:
+        UserError: The file is missing or has other columns.
+    """
+    if not path.is_file():
+        raise UserError(f"no such file: {path}; expected the items.csv of an evaluation")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file)
+        found = rows.fieldnames or []
+        if not set(COLUMNS[1:]) <= set(found):
+            raise UserError(f"{path}: expected columns {', '.join(COLUMNS[1:])}, got {list(found)}")
+        return [Score(row["benchmark"], row["item"], row["metric"], float(row["value"])) for row in rows]

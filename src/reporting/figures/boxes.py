@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
+from src.reporting.figures.pictures import Picture
 from src.reporting.figures.weights import CORRELATIONS, PAIR_COLORS, layer_rows, specialist_pairs, variants_in_order
 from src.reporting.format import significant
-from src.reporting.pictures import Picture
+from src.reporting.study_report import Models
 from src.reporting.style import drawing, light, looks_of, new_figure
-from src.reporting.subjects import Subject
 
 BOX = "Line: median over layers; box: quartiles; whiskers: within 1.5 box lengths; dots: single layers."
 READING = "What exactly the reference study's Figure 4 plots is not on record; this box plot is our reading of it."
 
 
-def box_pictures(layers: pd.DataFrame, correlations: pd.DataFrame, subjects: Mapping[str, Subject]) -> list[Picture]:
+def box_pictures(layers: pd.DataFrame, correlations: pd.DataFrame, models: Models) -> list[Picture]:
     """Figure 4: layer-wise relative L2 of every variant, layer-wise Pearson correlation of every specialist pair."""
-    looks = looks_of(subjects)
+    looks = looks_of(models)
     norms = {
-        subjects[name].label: (100 * layer_rows(layers[layers["variant"] == name])["relative_l2"], looks[name].color)
-        for name in variants_in_order(layers, subjects)
+        models[name].label: (100 * layer_rows(layers[layers["variant"] == name])["relative_l2"], looks[name].color)
+        for name in variants_in_order(layers, models)
     }
-    pairs = specialist_pairs(correlations, subjects)
+    pairs = specialist_pairs(correlations, models)
     alike = {
         (meaning if len(pairs) == 1 else f"{pair}, {meaning}"): (rows[column], light(PAIR_COLORS[index % 6]))
         for index, (pair, rows) in enumerate(pairs.items())

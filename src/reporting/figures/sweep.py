@@ -1,61 +1,85 @@
-"""Scores over the merge weight, one line a method."""
+"""Scores over the merge coefficient, one line per method."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from src.reporting.format import coefficient, signed
-from src.reporting.pictures import Picture
+from src.reporting.figures.pictures import Picture
+from src.reporting.format import average_change, coefficient, score
+from src.reporting.names import method_label, metric_label
+from src.reporting.sentences import left_out_sentence
 from src.reporting.study_report import StudyReport
 from src.reporting.style import drawing, legend_below, light, method_looks, new_figure
-from src.reporting.subjects import method_label, metric_label
-from src.reporting.tables import ResultTable, Row, task_scores
+from src.reporting.tables import ResultTable, Row, task_decimals, task_scores
 
-Value = Callable[[Row], float | None]
 Lines = dict[str, list[tuple[float, float]]]
 
 
+@dataclass(frozen=True)
+class _Panel:
+    """One figure: what its curves show, and how a value of theirs is written."""
+
+    key: str
+    title: str
+    label: str
+    caption: str
+    value: Callable[[Row], float | None]
+    written: Callable[[float], str]
+
+
 def sweep_pictures(report: StudyReport, grid: ResultTable) -> list[Picture]:
-    """The average change, then each task's score; nothing where no merge has a numeric weight."""
-    axis = f"merge weight (coefficient of {report.tasks[0]})"
-    panels: list[tuple[str, str, str, Value]] = [
-        ("average", "Average over the weight", "mean change against the specialists, %", lambda row: row.average)
-    ]
-    for task in report.tasks:
-        metric = metric_label(report.headline[task])
-        panels.append((task, f"Task {task} over the weight", f"{task}: {metric}", _task_value(report, grid, task)))
-    pictures = [_panel(f"sweep-{key}", title, grid, value, label, axis) for key, title, label, value in panels]
-    return [picture for picture in pictures if picture is not None]
+    """The average change, then each task's score; nothing where no merge has a coefficient."""
+    panels = [_average_panel(report, grid), *(_task_panel(report, grid, task) for task in report.tasks)]
+    axis = f"coefficient of {report.tasks[0]}"
+    return [picture for panel in panels if (picture := _picture(panel, grid, axis)) is not None]
 
 
-def _task_value(report: StudyReport, grid: ResultTable, task: str) -> Value:
-    scores = task_scores(report, grid.split)
+def _average_panel(report: StudyReport, grid: ResultTable) -> _Panel:
+    left_out = left_out_sentence(report.scores[grid.split].left_out)
+    return _Panel(
+        "sweep-average",
+        "Average change by coefficient",
+        "average change against the specialists, %",
+        f"The average change of the table below, on {grid.split} data. {left_out}".strip(),
+        lambda row: row.average,
+        average_change,
+    )
+
+
+def _task_panel(report: StudyReport, grid: ResultTable, task: str) -> _Panel:
+    scores, decimals = task_scores(report, grid.split), task_decimals(report, grid.split, task)
 
     def value(row: Row) -> float | None:
-        found = scores.get((row.subject.name if row.subject else report.specialists[task], task))
-        return None if found is None or found.value is None else 100 * found.value
+        found = scores.get((row.model.name if row.model else report.specialists[task], task))
+        return None if found is None else 100 * found.value
 
-    return value
+    label = f"{task}: {metric_label(report.headline[task])}"
+    caption = f"{metric_label(report.headline[task])} of {task} (0–100) on {grid.split} data."
+    return _Panel(
+        f"sweep-{task}", f"Score on {task} by coefficient", label, caption, value,
+        lambda found: score(found / 100, decimals),
+    )  # fmt: skip
 
 
-def _lines(grid: ResultTable, value: Value) -> Lines:
+def _lines(grid: ResultTable, value: Callable[[Row], float | None]) -> Lines:
     lines: Lines = {}
     for row in grid.rows:
         at = value(row)
-        if row.kind == "merge" and row.subject and isinstance(row.subject.weight, int | float) and at is not None:
-            lines.setdefault(row.subject.method, []).append((float(row.subject.weight), at))
+        if row.model and row.kind == "merge" and row.model.weight is not None and at is not None:
+            lines.setdefault(str(row.model.method), []).append((row.model.weight, at))
     return lines
 
 
-def _panel(key: str, title: str, grid: ResultTable, value: Value, label: str, axis: str) -> Picture | None:
-    lines = _lines(grid, value)
+def _picture(panel: _Panel, grid: ResultTable, axis: str) -> Picture | None:
+    lines = _lines(grid, panel.value)
     if not lines:
         return None
     looks = method_looks(list(lines))
     with drawing():
         figure, axes = new_figure(5.6, 4.2)
         for row in grid.rows:
-            at = value(row)
+            at = panel.value(row)
             if at is not None and row.kind == "mix":
                 axes.axhline(at, color=light("purple"), linewidth=1.8, label=row.label, zorder=1.5)
             elif at is not None and row.kind == "reference":
@@ -67,18 +91,14 @@ def _panel(key: str, title: str, grid: ResultTable, value: Value, label: str, ax
             xs, ys = [x for x, _ in line], [y for _, y in line]
             axes.plot(xs, ys, color=look.color, marker=look.marker, linestyle=look.line, label=method_label(method))
         axes.set_xlabel(axis)
-        axes.set_ylabel(label)
+        axes.set_ylabel(panel.label)
         legend_below(axes, 3, 0.17)
-    caption = f"On {grid.split} data; the level lines are the mixture and the task's own specialist."
-    return Picture(
-        key, title, caption, f"{label} over the {axis}. {caption} {_spoken(lines, key == 'sweep-average')}", figure
-    )
+    caption = f"{panel.caption} Horizontal lines: the mixture and the task's own specialist."
+    alt = f"{panel.title}. {caption} {_spoken(lines, panel.written)}"
+    return Picture(panel.key, panel.title, caption, alt, figure)
 
 
-def _spoken(lines: Lines, is_change: bool) -> str:
+def _spoken(lines: Lines, written: Callable[[float], str]) -> str:
     best = {method: max(line, key=lambda at: at[1]) for method, line in lines.items()}
-    said = [
-        f"{method_label(method)} is best at {coefficient(x)} with {signed(y) + ' %' if is_change else f'{y:.1f}'}"
-        for method, (x, y) in best.items()
-    ]
+    said = [f"{method_label(m)} is best at {coefficient(x)} with {written(y)}" for m, (x, y) in best.items()]
     return "; ".join(said) + "."

@@ -4,116 +4,118 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 
+from src.reporting.figures.pictures import Picture
+from src.reporting.figures.point_labels import Label, place_labels
 from src.reporting.format import coefficient, score
-from src.reporting.pictures import Picture
-from src.reporting.point_labels import Label, place_labels
-from src.reporting.study_report import StudyReport
+from src.reporting.names import method_label, metric_label
+from src.reporting.sentences import mask_seeds_sentence
+from src.reporting.study_report import StudyModel, StudyReport
 from src.reporting.style import Look, drawing, legend_below, looks_of, new_figure
-from src.reporting.subjects import Subject, method_label, metric_label, subjects_of
-from src.reporting.tables import Cell, grid_split, task_scores
+from src.reporting.tables import Cell, grid_split, task_decimals, task_scores
 
 ANNOTATED_WEIGHTS = (0.1, 0.5, 0.9)
 BETTER = "Up and to the right is better."
-Pair = tuple[Cell, Cell]
+Pairs = dict[str, tuple[Cell, Cell]]  # model -> its scores on the first two tasks
 
 
 def trade_off_pictures(report: StudyReport) -> list[Picture]:
-    """The whole grid, and the chosen models on test data with their 95 % intervals.
+    """The whole grid, and the chosen models on test data with their 95% intervals.
 
     Nothing for a study of a single task; of more than two tasks the first two are drawn.
     """
     if len(report.tasks) < 2:
         return []
-    known = list(subjects_of(report.scores, report.specialists).values())
-    chosen = set(report.chosen["subject"])
-    pictures = [_grid(report, known)] if any(s.kind == "merge" for s in known) else []
-    return [*pictures, _test(report, [s for s in known if s.kind != "merge" or s.name in chosen])]
+    has_merges = any(model.kind == "merge" for model in report.models.values())
+    return [*([_grid(report)] if has_merges else []), _test(report)]
 
 
-def _grid(report: StudyReport, subjects: list[Subject]) -> Picture:
-    split = grid_split(report.scores)
-    looks, pairs = looks_of({s.name: s for s in subjects}), _pairs(report, subjects, split)
+def _grid(report: StudyReport) -> Picture:
+    split = grid_split(report)
+    looks, pairs = looks_of(report.models), _pairs(report, split)
+    models = [model for name, model in report.models.items() if name in pairs]
     with drawing():
         figure, axes = new_figure(5.6, 5.0)
-        labels = _markers(axes, [s for s in subjects if s.kind != "merge"], pairs, looks)
-        for method in dict.fromkeys(s.method for s in subjects if s.kind == "merge"):
-            labels += _front(axes, [s for s in subjects if s.method == method and s.kind == "merge"], pairs, looks)
+        labels = _markers(axes, [m for m in models if m.kind != "merge"], pairs, looks)
+        for method in dict.fromkeys(m.method for m in models if m.kind == "merge"):
+            labels += _front(axes, [m for m in models if m.method == method and m.kind == "merge"], pairs, looks)
         _name_axes(axes, report)
         legend_below(axes, 4, 0.16)
-        place_labels(axes, labels, [at for pair in pairs.values() if (at := _at(pair))])
+        place_labels(axes, labels, [_at(pairs, model) for model in models])
     caption = (
-        f"Every merge point on {split} data, one front a method; the small numbers are the coefficient of "
+        f"Every merge point on {split} data, one curve per method; the small numbers are the coefficient of "
         f"{report.tasks[0]}. {BETTER}"
     )
-    return Picture(
-        "trade-off-grid", "Trade-off over the whole grid", caption, caption + _spoken(subjects, pairs), figure
-    )
+    alt = f"{caption} {_spoken(report, split, models, pairs)}"
+    return Picture("trade-off-grid", "Trade-off over the whole grid", caption, alt, figure)
 
 
-def _test(report: StudyReport, subjects: list[Subject]) -> Picture:
-    looks, pairs = looks_of({s.name: s for s in subjects}), _pairs(report, subjects, "test")
+def _test(report: StudyReport) -> Picture:
+    looks, pairs = looks_of(report.models), _pairs(report, "test")
+    models = [m for m in report.models.values() if m.name in pairs and (m.kind != "merge" or m.name in report.chosen)]
     with drawing():
         figure, axes = new_figure(5.6, 5.0)
-        for subject in subjects:
-            _bars(axes, pairs[subject.name], looks[subject.name])
-        labels = _markers(axes, subjects, pairs, looks)
+        for model in models:
+            _bars(axes, pairs, model, looks[model.name])
+        labels = _markers(axes, models, pairs, looks)
         _name_axes(axes, report)
-        place_labels(axes, labels, [at for pair in pairs.values() if (at := _at(pair))])
-    caption = f"Base, specialists, mixture and the chosen merges on test data, with 95 % intervals. {BETTER}"
-    return Picture("trade-off-test", "Trade-off on test data", caption, caption + _spoken(subjects, pairs), figure)
+        place_labels(axes, labels, [_at(pairs, model) for model in models])
+    caption = (
+        f"Base, specialists, mixture and the chosen merges on test data, with 95% intervals. {BETTER} "
+        f"{mask_seeds_sentence(report.scores['test'], report.models)}"
+    ).strip()
+    alt = f"{caption} {_spoken(report, 'test', models, pairs)}"
+    return Picture("trade-off-test", "Trade-off on test data", caption, alt, figure)
 
 
-def _pairs(report: StudyReport, subjects: list[Subject], split: str) -> dict[str, Pair]:
-    (first, second), scores, unknown = report.tasks[:2], task_scores(report, split), Cell(None)
-    return {s.name: (scores.get((s.name, first), unknown), scores.get((s.name, second), unknown)) for s in subjects}
+def _pairs(report: StudyReport, split: str) -> Pairs:
+    (first, second), scores = report.tasks[:2], task_scores(report, split)
+    return {
+        name: (scores[name, first], scores[name, second])
+        for name in report.models
+        if (name, first) in scores and (name, second) in scores
+    }
 
 
-def _at(pair: Pair) -> tuple[float, float] | None:
-    first, second = pair
-    return None if first.value is None or second.value is None else (100 * first.value, 100 * second.value)
+def _at(pairs: Pairs, model: StudyModel) -> tuple[float, float]:
+    first, second = pairs[model.name]
+    return 100 * first.value, 100 * second.value
 
 
-def _front(axes: Axes, merges: list[Subject], pairs: dict[str, Pair], looks: dict[str, Look]) -> list[Label]:
-    drawn = [(subject, at) for subject in merges if (at := _at(pairs[subject.name]))]
-    if not drawn:
-        return []
-    look = looks[drawn[0][0].name]
+def _front(axes: Axes, merges: list[StudyModel], pairs: Pairs, looks: dict[str, Look]) -> list[Label]:
+    look, places = looks[merges[0].name], [_at(pairs, model) for model in merges]
     axes.plot(
-        [at[0] for _, at in drawn],
-        [at[1] for _, at in drawn],
+        [x for x, _ in places],
+        [y for _, y in places],
         color=look.color,
         marker=look.marker,
         linestyle=look.line,
         linewidth=1.4,
         markersize=4.5,
-        label=method_label(merges[0].method),
+        label=method_label(str(merges[0].method)),
     )
     return [
-        Label(*at, coefficient(subject.weight), look.color, size=7.5)
-        for subject, at in drawn
-        if len(drawn) <= 3 or subject.weight in ANNOTATED_WEIGHTS
+        Label(*at, coefficient(model.weight), look.color, size=7.5)
+        for model, at in zip(merges, places, strict=True)
+        if len(merges) <= 3 or model.weight in ANNOTATED_WEIGHTS
     ]
 
 
-def _markers(axes: Axes, subjects: list[Subject], pairs: dict[str, Pair], looks: dict[str, Look]) -> list[Label]:
+def _markers(axes: Axes, models: list[StudyModel], pairs: Pairs, looks: dict[str, Look]) -> list[Label]:
     labels = []
-    for subject in subjects:
-        look = looks[subject.name]
-        if at := _at(pairs[subject.name]):
-            axes.plot(*at, color=look.color, marker=look.marker, markersize=look.size, linestyle="none", zorder=5)
-            labels.append(Label(*at, subject.label, look.color))
+    for model in models:
+        look, at = looks[model.name], _at(pairs, model)
+        axes.plot(*at, color=look.color, marker=look.marker, markersize=look.size, linestyle="none", zorder=5)
+        labels.append(Label(*at, model.label, look.color))
     return labels
 
 
-def _bars(axes: Axes, pair: Pair, look: Look) -> None:
-    if at := _at(pair):
-        across, up = (_arms(cell) for cell in pair)
-        axes.errorbar(*at, xerr=across, yerr=up, color=look.color, elinewidth=1.3, alpha=0.5, fmt="none")
+def _bars(axes: Axes, pairs: Pairs, model: StudyModel, look: Look) -> None:
+    across, up = (_arms(cell) for cell in pairs[model.name])
+    at = _at(pairs, model)
+    axes.errorbar(*at, xerr=across, yerr=up, color=look.color, elinewidth=1.3, alpha=0.5, fmt="none")
 
 
-def _arms(cell: Cell) -> list[list[float]] | None:
-    if cell.value is None or cell.low is None or cell.high is None:
-        return None
+def _arms(cell: Cell) -> list[list[float]]:
     return [[100 * max(0.0, cell.value - cell.low)], [100 * max(0.0, cell.high - cell.value)]]
 
 
@@ -124,11 +126,11 @@ def _name_axes(axes: Axes, report: StudyReport) -> None:
     axes.margins(0.14)
 
 
-def _spoken(subjects: list[Subject], pairs: dict[str, Pair]) -> str:
+def _spoken(report: StudyReport, split: str, models: list[StudyModel], pairs: Pairs) -> str:
+    across, up = (task_decimals(report, split, task) for task in report.tasks[:2])
     said = [
-        f"{subject.label} {score(first.value)} and {score(second.value)}"
-        for subject in subjects
-        for first, second in [pairs[subject.name]]
-        if _at((first, second))
+        f"{model.label} {score(first.value, across)} and {score(second.value, up)}"
+        for model in models
+        for first, second in [pairs[model.name]]
     ]
-    return f" Values: {'; '.join(said)}." if said else ""
+    return f"Values: {'; '.join(said)}." if said else ""

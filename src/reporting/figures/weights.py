@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pandas as pd
 from matplotlib.axes import Axes
 
 from src.checkpoints.layers import block_of, kind_of
+from src.reporting.figures.pictures import Picture
 from src.reporting.format import significant
-from src.reporting.pictures import Picture
+from src.reporting.study_report import Models
 from src.reporting.style import drawing, legend_below, light, looks_of, new_figure
-from src.reporting.subjects import Subject
 
-Subjects = Mapping[str, Subject]
-CORRELATIONS = {"pearson": "all updates", "pearson_thresholded": "large updates only (30 % rule)"}
+CORRELATIONS = {"pearson": "all updates", "pearson_thresholded": "large updates only (30% rule)"}
 _OUTER = {"embeddings": "emb", "norm": "norm", "lm_head": "head"}
 PAIR_COLORS = ("blue", "red", "green", "gold", "cyan", "brown")
 
 
-def norm_pictures(layers: pd.DataFrame, subjects: Subjects) -> list[Picture]:
+def norm_pictures(layers: pd.DataFrame, models: Models) -> list[Picture]:
     """Figure 2: layer-wise L2 of every variant against the base, as the study averages it and relative to the base."""
     mean = "Mean over a layer's weight tensors of the L2 norm of the update: the reference study's Figure 2."
     relative = "L2 norm of a whole layer's update over the norm of the base's parameters in that layer."
     return [
-        _norms(layers, subjects, "figure2-l2", "Figure 2. Distance from the base by layer", "l2_mean", mean),
-        _norms(layers, subjects, "figure2-relative", "Distance relative to the base", "relative_l2", relative),
+        _norms(layers, models, "figure2-l2", "Figure 2. Distance from the base by layer", "l2_mean", mean),
+        _norms(layers, models, "figure2-relative", "Distance relative to the base", "relative_l2", relative),
     ]
 
 
-def correlation_picture(correlations: pd.DataFrame, subjects: Subjects) -> Picture | None:
+def correlation_picture(correlations: pd.DataFrame, models: Models) -> Picture | None:
     """Figure 3: layer-wise Pearson correlation of the specialists' updates; None with fewer than two specialists."""
-    pairs = specialist_pairs(correlations, subjects)
+    pairs = specialist_pairs(correlations, models)
     if not pairs:
         return None
     with drawing():
@@ -54,7 +51,7 @@ def correlation_picture(correlations: pd.DataFrame, subjects: Subjects) -> Pictu
         legend_below(axes, 1, 0.2)
     caption = (
         "Pearson correlation of the specialists' updates by layer, over weight tensors: of all updates, and with those "
-        "below 30 % of their tensor's largest magnitude set to zero, the reference study's Figure 3."
+        "below 30% of their tensor's largest magnitude set to zero, the reference study's Figure 3."
     )
     said = "; ".join(f"{pair}: {_ranges(rows)}" for pair, rows in pairs.items())
     return Picture("figure3-pearson", "Figure 3. How alike the specialists move", caption, f"{caption} {said}.", figure)
@@ -65,9 +62,9 @@ def layer_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table["kind"] == "all") & (table["layer"] != "all")]
 
 
-def specialist_pairs(correlations: pd.DataFrame, subjects: Subjects) -> dict[str, pd.DataFrame]:
+def specialist_pairs(correlations: pd.DataFrame, models: Models) -> dict[str, pd.DataFrame]:
     """Layer rows by pair of specialists, under a label such as `"codegen and codesum"`."""
-    specialists = {name: subject.task or name for name, subject in subjects.items() if subject.kind == "specialist"}
+    specialists = {name: model.task or name for name, model in models.items() if model.kind == "specialist"}
     rows = layer_rows(correlations)
     rows = rows[rows["first"].isin(specialists) & rows["second"].isin(specialists)]
     return {
@@ -76,19 +73,19 @@ def specialist_pairs(correlations: pd.DataFrame, subjects: Subjects) -> dict[str
     }
 
 
-def variants_in_order(layers: pd.DataFrame, subjects: Subjects) -> list[str]:
-    """The variants that have rows and a subject, in the order of the subjects."""
+def variants_in_order(layers: pd.DataFrame, models: Models) -> list[str]:
+    """The variants that have rows and a model, in the order of the models."""
     present = set(layers["variant"])
-    return [name for name in subjects if name in present]
+    return [name for name in models if name in present]
 
 
-def _norms(layers: pd.DataFrame, subjects: Subjects, key: str, title: str, column: str, caption: str) -> Picture:
-    looks, scale = looks_of(subjects), 100.0 if column == "relative_l2" else 1.0
+def _norms(layers: pd.DataFrame, models: Models, key: str, title: str, column: str, caption: str) -> Picture:
+    looks, scale = looks_of(models), 100.0 if column == "relative_l2" else 1.0
     said = []
     with drawing():
         figure, axes = new_figure(5.6, 4.4)
-        for name in variants_in_order(layers, subjects):
-            rows, look, label = layer_rows(layers[layers["variant"] == name]), looks[name], subjects[name].label
+        for name in variants_in_order(layers, models):
+            rows, look, label = layer_rows(layers[layers["variant"] == name]), looks[name], models[name].label
             values, places = scale * rows[column], _positions(list(rows["layer"]))
             axes.plot(places, values, color=look.color, marker=look.marker, linestyle=look.line, label=label)
             said.append(f"{label} {significant(values.min())} to {significant(values.max())}")

@@ -13,7 +13,7 @@ from src.data.records import find_data
 from src.evaluation.benchmarks.code import CodeBenchmark
 from src.evaluation.benchmarks.summary import SummaryBenchmark
 from src.evaluation.contamination.files import check_benchmarks, clean_score_rows, counts, documents, finding_rows
-from src.evaluation.statistics.scores import ItemScore
+from src.evaluation.statistics.scores import Score
 from src.runs.record import Run
 from src.utils.progress import track
 
@@ -43,7 +43,7 @@ def training_label(cfg: DictConfig) -> list[str]:
 def check_contamination(
     cfg: DictConfig,
     benchmarks: Mapping[str, CodeBenchmark | SummaryBenchmark],
-    scored: Mapping[str, Sequence[ItemScore]],
+    scores: Sequence[Score],
     run: Run,
 ) -> None:
     """Write `contamination.csv` (a row an item) and `clean_scores.csv` (a row a metric) into the run."""
@@ -51,7 +51,11 @@ def check_contamination(
     training = track(documents(training_files(cfg), keep), "training rows")
     found = check_benchmarks({name: benchmark.items(cfg.split) for name, benchmark in benchmarks.items()}, training)
     items = [{"benchmark": name, **row} for name, findings in found.items() for row in finding_rows(findings)]
-    clean = [{"benchmark": name, **row} for name in found for row in clean_score_rows(scored[name], found[name])]
+    clean = [
+        row
+        for name in found
+        for row in clean_score_rows([score for score in scores if score.benchmark == name], found[name])
+    ]
     pd.DataFrame(items).to_csv(run.work / "contamination.csv", index=False)
     pd.DataFrame(clean).to_csv(run.work / "clean_scores.csv", index=False)
     verdicts = {name: counts(findings) for name, findings in found.items()}

@@ -19,7 +19,7 @@ from src.evaluation.generators.samples import Sample, generate_samples, samples_
 from src.evaluation.generators.vllm import VLLMGenerator
 from src.evaluation.grading.grade import ProgramJudge, flaky_tasks
 from src.evaluation.statistics.bootstrap import Interval
-from src.evaluation.statistics.scores import ItemScore, summarize
+from src.evaluation.statistics.scores import Metric, Score, summarize, write_scores
 from src.models import local_directory
 from src.models.hub import is_hub_name
 from src.reporting.console import print_clean_scores, print_scores
@@ -34,7 +34,6 @@ from src.utils.errors import UserError
 from src.utils.jsonl import write_jsonl
 
 Benchmark = CodeBenchmark | SummaryBenchmark
-Scored = dict[str, list[ItemScore]]
 
 
 def evaluate(job: Job) -> Path:
@@ -56,11 +55,11 @@ def evaluate(job: Job) -> Path:
         if run.finished:
             return directory
         benchmarks: dict[str, Benchmark] = {name: build_once(node) for name, node in nodes.items()}
-        scored = _score(job, benchmarks, run)
-        _write_items(run, subject, scored)
+        scores = _score(job, benchmarks, run)
+        write_scores(scores, subject, run.work / "items.csv")
         if cfg.contamination is not None:
-            check_contamination(cfg, benchmarks, scored, run)
-        means = _means(subject, cfg.seed, scored, run.results.get("corpus", {}))
+            check_contamination(cfg, benchmarks, scores, run)
+        means = _means(subject, cfg.seed, scores, run.results.get("corpus", {}))
         pd.DataFrame(means).to_csv(run.work / "scores.csv", index=False)
         definitions = {name: benchmark.definitions for name, benchmark in benchmarks.items()}
         run.results |= {"scores": means, "definitions": definitions}
@@ -80,7 +79,7 @@ def show(directory: Path) -> None:
         print_clean_scores(results["contamination"])
 
 
-def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> Scored:
+def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> list[Score]:
     cfg = job.cfg
     if cfg.predictions is not None:
         [(name, benchmark)] = benchmarks.items()
@@ -88,13 +87,13 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> Scored:
             raise UserError(f"predictions= are summaries; benchmark={name} runs programs, give samples=FILE instead")
         files = Path(cfg.predictions), Path(cfg.references)
         _note_corpus(run, name, benchmark.corpus_scores_of_files(*files))
-        return {name: benchmark.score_files(*files)}
+        return benchmark.score_files(*files)
     if cfg.samples is not None:
-        [(name, benchmark)] = benchmarks.items()
-        return {name: _score_samples(job, benchmark, read_samples(Path(cfg.samples)), run)}
+        [benchmark] = benchmarks.values()
+        return _score_samples(job, benchmark, read_samples(Path(cfg.samples)), run)
     generator = build_once(cfg.generator)
     _load(generator, _checkpoint(cfg))
-    scored = {}
+    scores = []
     for name, benchmark in benchmarks.items():
         prompts = benchmark.prompts(cfg.split)
         key = samples_key(generator.identity(), prompts, benchmark.decoding, benchmark.content_hash(cfg.split))
@@ -102,8 +101,8 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> Scored:
         label = f"{Path(cfg.checkpoint).name}: {name}"
         samples = generate_samples(generator, prompts, benchmark.decoding, directory=place, key=key, label=label)
         write_jsonl(run.work / f"samples-{name}.jsonl", sample_rows(samples))
-        scored[name] = _score_samples(job, benchmark, samples, run)
-    return scored
+        scores += _score_samples(job, benchmark, samples, run)
+    return scores
 
 
 def _load(generator: HFGenerator | VLLMGenerator, checkpoint: Path) -> None:
@@ -113,7 +112,7 @@ def _load(generator: HFGenerator | VLLMGenerator, checkpoint: Path) -> None:
         generator.load(checkpoint)
 
 
-def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], run: Run) -> list[ItemScore]:
+def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], run: Run) -> list[Score]:
     if isinstance(benchmark, SummaryBenchmark):
         _note_corpus(run, benchmark.name, benchmark.corpus_scores(samples, job.cfg.split))
         return benchmark.score(samples, job.cfg.split)
@@ -128,28 +127,20 @@ def _note_corpus(run: Run, name: str, intervals: Mapping[str, Interval]) -> None
     run.results.setdefault("corpus", {})[name] = {metric: asdict(value) for metric, value in intervals.items()}
 
 
-def _write_items(run: Run, subject: str, scored: Scored) -> None:
-    items = [
-        {"subject": subject, "benchmark": name, "metric": score.metric, "item": score.item, "value": score.value}
-        for name, scores in scored.items()
-        for score in scores
-    ]
-    pd.DataFrame(items).to_csv(run.work / "items.csv", index=False)
-
-
-def _means(subject: str, seed: int, scored: Scored, corpus: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _means(
+    subject: str, seed: int, scores: Sequence[Score], corpus: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The rows of `scores.csv`: item means, and behind those of each benchmark its corpus-level scores."""
+    means: dict[Metric, Any] = {metric: asdict(interval) for metric, interval in summarize(scores).items()}
+    means |= {(name, metric): interval for name, found in corpus.items() for metric, interval in found.items()}
+    order = list(dict.fromkeys(name for name, _ in means))
     return [
         {
             "subject": subject, "benchmark": name, "metric": metric, "value": interval["mean"], "n": interval["n"],
             "low": interval["low"], "high": interval["high"], "seed": seed,
         }
-        for name, scores in scored.items()
-        for metric, interval in (_summary(scores) | corpus.get(name, {})).items()
+        for (name, metric), interval in sorted(means.items(), key=lambda pair: order.index(pair[0][0]))
     ]  # fmt: skip
-
-
-def _summary(scores: Sequence[ItemScore]) -> dict[str, dict[str, Any]]:
-    return {metric: asdict(interval) for metric, interval in summarize(scores).items()}
 
 
 def _subject(cfg: DictConfig) -> tuple[str, dict[str, str]]:

@@ -8,7 +8,7 @@ from src.stages.build import build
 from src.stages.merge.run import merge_directory
 from src.stages.places import is_published
 from src.stages.study.jobs import StudyJobs
-from src.stages.study.plan import StudyModel
+from src.stages.study.plan import PlannedModel
 from src.stages.train.names import run_directory
 
 
@@ -22,13 +22,13 @@ def command_lines(jobs: StudyJobs) -> list[str]:
     return [*_making([*jobs.trained, *grid]), *_scoring(jobs, grid)]
 
 
-def _making(models: list[StudyModel]) -> Iterator[str]:
+def _making(models: list[PlannedModel]) -> Iterator[str]:
     for model in models:
         published = model.kind == "base" and is_published(model.job.cfg.model)
         yield f"# the base is {_place(model)}" if published else " ".join(model.job.command)
 
 
-def _scoring(jobs: StudyJobs, grid: list[StudyModel]) -> Iterator[str]:
+def _scoring(jobs: StudyJobs, grid: list[PlannedModel]) -> Iterator[str]:
     for split, models in (("validation", [*jobs.trained, *grid] if grid else []), ("test", jobs.trained)):
         for model in models:
             yield " ".join(jobs.evaluation(model, _place(model), split).command)
@@ -40,7 +40,7 @@ def _scoring(jobs: StudyJobs, grid: list[StudyModel]) -> Iterator[str]:
         yield f"# the mixture and these points: {' '.join(jobs.diagnosis({'NAME': 'DIR'}).command)}"
 
 
-def _place(model: StudyModel) -> str:
+def _place(model: PlannedModel) -> str:
     """Where its checkpoint is, or will be."""
     cfg = model.job.cfg
     if model.kind == "merge":

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from src.evaluation.statistics.scores import ItemScore
-from src.evaluation.statistics.verdict import Scores
+from src.evaluation.statistics.averages import RelativeScores
+from src.evaluation.statistics.scores import Score, read_scores
 from src.runs.record import read_record
 from src.stages.evaluate.run import evaluate
 from src.stages.job import Job
 from src.stages.merge.run import merge_all
 from src.stages.study.jobs import StudyJobs
-from src.stages.study.plan import StudyModel
+from src.stages.study.plan import PlannedModel
 from src.stages.study.progress import StudyProgress
 from src.stages.train.run import train
 from src.utils.errors import UserError
@@ -25,7 +25,7 @@ from src.utils.errors import UserError
 class TrainedModel:
     """A model of the study with its checkpoint."""
 
-    model: StudyModel
+    model: PlannedModel
     checkpoint: Path
 
 
@@ -38,16 +38,9 @@ class ScoredModel:
     job: Job
     directory: Path
 
-    def items(self) -> dict[str, list[ItemScore]]:
-        """benchmark -> scores of its problems."""
-        rows = pd.read_csv(self.directory / "items.csv")
-        return {
-            str(benchmark): [
-                ItemScore(str(item), str(metric), float(value))
-                for item, metric, value in zip(table["item"], table["metric"], table["value"], strict=True)
-            ]
-            for benchmark, table in rows.groupby("benchmark", sort=False)
-        }
+    def items(self) -> list[Score]:
+        """The score of every item in every metric."""
+        return read_scores(self.directory / "items.csv")
 
     def scores(self, benchmark_tasks: dict[str, str]) -> pd.DataFrame:
         """The score table with the columns that say which model it is."""
@@ -83,7 +76,7 @@ class StudyRuns:
                 made.append(TrainedModel(model, train(model.job)))
         return made
 
-    def merge_points(self, models: Sequence[StudyModel]) -> list[TrainedModel]:
+    def merge_points(self, models: Sequence[PlannedModel]) -> list[TrainedModel]:
         """All merges in one pass.
 
         Raises:
@@ -103,23 +96,29 @@ class StudyRuns:
         evaluated = []
         for item in made:
             job = self.jobs.evaluation(item.model, str(item.checkpoint), split)
-            with self.progress.step("evaluation", f"{split}: {item.model.label}"):
+            with self.progress.step("evaluation", f"{split}: {item.model.step}"):
                 evaluated.append(ScoredModel(item, split, job, evaluate(job)))
         return evaluated
 
 
-def item_scores(evaluated: Iterable[ScoredModel]) -> dict[str, Scores]:
-    """model -> benchmark -> item scores; a model with several mask seeds counts with the first."""
-    scores: dict[str, Scores] = {}
-    for item in evaluated:
-        scores.setdefault(item.trained.model.name, item.items())
-    return scores
+def relative_scores(
+    scored: Iterable[ScoredModel], tasks: Mapping[str, str], metrics: Sequence[str] | None
+) -> RelativeScores:
+    """The scores of a split relative to the specialists, the mask seeds of a merge pooled.
 
-
-def drawn_scores(evaluated: Iterable[ScoredModel], method: str) -> dict[str, Scores]:
-    """`method #seed` -> benchmark -> item scores, for the point of a method that was merged with several mask seeds."""
-    points = [item for item in evaluated if item.trained.model.method == method]
-    return {f"{method} #{item.trained.model.mask_seed}": item.items() for item in points}
+    Args:
+        scored: Models on one split, the specialists among them; a merge once per mask seed.
+        tasks: benchmark -> task that it measures.
+        metrics: `study.metrics`.
+    """
+    runs: dict[str, list[list[Score]]] = {}
+    specialists = {}
+    for item in scored:
+        model = item.trained.model
+        runs.setdefault(model.name, []).append(item.items())
+        if model.kind == "specialist" and model.task is not None:
+            specialists[model.task] = model.name
+    return RelativeScores(runs, specialists, tasks, metrics)
 
 
 def cost_of(made: Sequence[TrainedModel]) -> pd.DataFrame:

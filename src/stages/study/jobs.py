@@ -7,7 +7,7 @@ from functools import cached_property
 
 from src.stages.job import Job, compose_job
 from src.stages.places import is_published
-from src.stages.study.plan import SMALL_BENCHMARK, StudyModel, StudyPlan
+from src.stages.study.plan import SMALL_BENCHMARK, PlannedModel, StudyPlan
 from src.stages.train.names import run_directory
 
 
@@ -30,22 +30,24 @@ class StudyJobs:
         self._common += [f"output_root={output_root}"] if output_root != "runs" else []
 
     @cached_property
-    def trained(self) -> list[StudyModel]:
-        """Base, one specialist a task, and the mixture, in the order in which they must be made."""
+    def trained(self) -> list[PlannedModel]:
+        """Base, one specialist per task, and the mixture, in the order in which they must be made."""
         base = self._run("base", "strategy=base")
         start = [] if self.plan.is_standard else self._base(base)
         specialists = [
-            StudyModel(
+            PlannedModel(
                 f"{task} specialist", "specialist",
-                self._run(task, "strategy=specialist", f"task={self.plan.task_choices.get(task, task)}", *start),
                 task=task,
+                job=self._run(task, "strategy=specialist", f"task={self.plan.task_choices.get(task, task)}", *start),
             )
             for task in self.plan.tasks
         ]  # fmt: skip
-        mixture = [StudyModel("mixture", "mix", self._run("mix", "strategy=mix", *start))] if self.plan.mixture else []
-        return [StudyModel("base", "base", base), *specialists, *mixture]
+        planned = [PlannedModel("base", "base", job=base), *specialists]
+        if self.plan.mixture:
+            planned.append(PlannedModel("mixture", "mix", job=self._run("mix", "strategy=mix", *start)))
+        return planned
 
-    def grid(self) -> list[StudyModel]:
+    def grid(self) -> list[PlannedModel]:
         """Every method at every weight, with the first mask seed, and each method without a grid once."""
         points: list[tuple[str, float | None]] = [
             (method, weight) for method in self.plan.methods for weight in self.plan.weights
@@ -53,7 +55,9 @@ class StudyJobs:
         points += [(method, None) for method in self.plan.methods_without_grid]
         return [self.merge_point(method, weight, self.plan.mask_seeds[0]) for method, weight in points]
 
-    def merge_point(self, method: str, weight: float | None, mask_seed: int, save_weights: bool = False) -> StudyModel:
+    def merge_point(
+        self, method: str, weight: float | None, mask_seed: int, save_weights: bool = False
+    ) -> PlannedModel:
         """One merge of the specialists.
 
         Args:
@@ -68,9 +72,9 @@ class StudyJobs:
             overrides.append(f"merge.seed={mask_seed}")
         job = compose_job("merge", [*overrides, *self._parents, *self._common, *self.plan.merge_overrides])
         name = method if weight is None else f"{method} {weight:g}"
-        return StudyModel(name, "merge", job, method=method, weight=weight, mask_seed=mask_seed)
+        return PlannedModel(name, "merge", method=method, weight=weight, job=job, mask_seed=mask_seed)
 
-    def evaluation(self, model: StudyModel, checkpoint: str, split: str) -> Job:
+    def evaluation(self, model: PlannedModel, checkpoint: str, split: str) -> Job:
         """The evaluation of a model's checkpoint on a split."""
         overrides = [f"checkpoint={checkpoint}", f"split={split}", *self._common, *self.plan.evaluate_overrides]
         overrides += self.plan.merged_evaluate_overrides if model.kind == "merge" else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from src.reporting.study_report import StudyModel
 from src.stages.job import Job
 from src.utils.errors import UserError, unknown_choice
 
@@ -18,30 +19,20 @@ SMALL_TRAINING = (
 SMALL_BENCHMARK = {"limit": 8, "decoding.max_new_tokens": 32}
 
 
-@dataclass(frozen=True)
-class StudyModel:
-    """One model of the study.
+@dataclass(frozen=True, kw_only=True)
+class PlannedModel(StudyModel):
+    """A model of the study with the job that makes it.
 
     Attributes:
-        name: Unique and readable, e.g. `ties 0.3`; the same for all mask seeds.
-        kind: `base`, `specialist`, `mix` or `merge`.
-        task: The specialist's task, else None.
-        method: The merge method, else None.
-        weight: Coefficient of the first task, else None.
+        job: Makes its checkpoint.
         mask_seed: Seed of a merge's random masks, else None.
-        job: What makes its checkpoint.
     """
 
-    name: str
-    kind: str
     job: Job
-    task: str | None = None
-    method: str | None = None
-    weight: float | None = None
     mask_seed: int | None = None
 
     @property
-    def label(self) -> str:
+    def step(self) -> str:
         """The name, and the mask seed where it is not the grid's usual one."""
         return f"{self.name}, mask seed {self.mask_seed}" if self.mask_seed else self.name
 

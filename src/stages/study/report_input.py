@@ -8,9 +8,11 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from src.evaluation.statistics.bootstrap import Spread
-from src.evaluation.statistics.verdict import TIE, Verdict
-from src.reporting.study_report import StudyReport
+from src.evaluation.statistics.averages import RelativeScores
+from src.evaluation.statistics.bootstrap import spread
+from src.evaluation.statistics.verdict import StudyVerdict
+from src.reporting.sentences import spread_sentence
+from src.reporting.study_report import StudyReport, models_in_order
 from src.runs.record import environment
 from src.stages.study.execute import ScoredModel, TrainedModel, cost_of
 from src.stages.study.jobs import StudyJobs
@@ -35,26 +37,21 @@ def study_report(
     grid: Sequence[TrainedModel],
     chosen: Mapping[str, TrainedModel],
     evaluated: Sequence[ScoredModel],
-    verdict: Verdict,
+    scores: Mapping[str, RelativeScores],
+    verdict: StudyVerdict,
     diagnosis: Path,
-    tasks: Mapping[str, str],
-    spreads: Mapping[str, Spread],
 ) -> StudyReport:
     """Collect the report's input from the run directories of a study."""
     plan = jobs.plan
-    specialists = {item.model.task: item.model.name for item in trained if item.model.task is not None}
     found = environment()
     return StudyReport(
         title=plan.title,
-        verdict=verdict.sentence,
+        verdict=verdict,
         tasks=tuple(plan.tasks),
-        specialists=specialists,
+        models=models_in_order(item.model for item in (*trained, *grid, *chosen.values())),
+        scores=scores,
         headline=plan.headline,
-        scores=pd.concat([item.scores(dict(tasks)) for item in evaluated], ignore_index=True),
-        chosen=pd.DataFrame(
-            [{"subject": m.model.name, "method": method, "weight": m.model.weight} for method, m in chosen.items()]
-        ),
-        comparisons=_comparisons(verdict),
+        chosen=tuple(made.model.name for made in chosen.values()),
         layers=pd.read_csv(diagnosis / "layers.csv"),
         correlations=pd.read_csv(diagnosis / "correlations.csv"),
         cost=cost_of([*trained, *chosen.values()]),
@@ -66,34 +63,15 @@ def study_report(
             "machine": f"{found['machine']['platform']}, {found['machine']['cpus']} cores",
             **found["versions"],
         },
-        caveats=(*plan.caveats, *CAVEATS, *_spread_sentences(spreads)),
+        caveats=(*plan.caveats, *CAVEATS, *_spreads(plan, chosen, scores["test"])),
         setup=_setup(plan),
     )
 
 
-def _comparisons(verdict: Verdict) -> pd.DataFrame:
-    words = {TIE: "tie", "mix": "mixture wins"}
-    return pd.DataFrame(
-        [
-            {
-                "method": item.method,
-                "difference": item.difference.difference,
-                "low": item.difference.low,
-                "high": item.difference.high,
-                "p": item.p_corrected,
-                "verdict": words.get(item.winner, "merge wins"),
-            }
-            for item in verdict.comparisons
-        ]
-    )
-
-
-def _spread_sentences(spreads: Mapping[str, Spread]) -> list[str]:
-    return [
-        f"{method}: over {found.n} mask seeds the average on test data has mean {100 * found.mean:+.2f} % and standard "
-        f"deviation {100 * found.deviation:.2f} points ({100 * found.lowest:+.2f} to {100 * found.highest:+.2f})."
-        for method, found in spreads.items()
-    ]
+def _spreads(plan: StudyPlan, chosen: Mapping[str, TrainedModel], test: RelativeScores) -> list[str]:
+    """How the averages of merges with random masks move with the mask seed."""
+    averages = {method: test.seed_averages(chosen[method].model.name) for method in plan.random_methods}
+    return [spread_sentence(method, spread(found)) for method, found in averages.items() if len(found) > 1]
 
 
 def _commands(made: Sequence[TrainedModel], evaluated: Sequence[ScoredModel]) -> pd.DataFrame:

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.evaluation.statistics.bootstrap import Spread, spread
-from src.evaluation.statistics.verdict import Verdict, choose_point, decide, study_averages
+from src.evaluation.statistics.averages import RelativeScores
+from src.evaluation.statistics.verdict import StudyVerdict, choose_point, decide
+from src.reporting.sentences import verdict_sentence
 from src.reporting.write import write_report
 from src.runs.record import open_run
 from src.stages.build import build
 from src.stages.diagnose import diagnose
 from src.stages.job import Job
 from src.stages.study.dry_run import command_lines
-from src.stages.study.execute import ScoredModel, StudyRuns, TrainedModel, drawn_scores, item_scores
+from src.stages.study.execute import StudyRuns, TrainedModel, relative_scores
 from src.stages.study.jobs import StudyJobs
-from src.stages.study.plan import StudyModel, StudyPlan
+from src.stages.study.plan import PlannedModel, StudyPlan
 from src.stages.study.progress import StudyProgress
 from src.stages.study.report_input import benchmark_tasks, study_report
 from src.utils.progress import say
@@ -43,7 +44,7 @@ def study(job: Job) -> Path:
                 runs = StudyRuns(jobs, progress)
                 if plan.mixture:
                     verdict = _carry_out(runs, run.work)
-                    run.results |= {"winner": verdict.winner, "verdict": verdict.sentence}
+                    run.results |= {"winner": verdict.winner, "verdict": verdict_sentence(verdict)}
                 else:
                     run.results |= {"scores": _score_specialists(runs, run.work)}
     say(f"{run.results.get('verdict', 'scores of the specialists')}\nreport: {directory / _main_file(plan)}")
@@ -63,50 +64,37 @@ def _score_specialists(runs: StudyRuns, place: Path) -> list[dict[str, object]]:
     return [{str(key): value for key, value in row.items()} for row in scores.to_dict("records")]
 
 
-def _carry_out(runs: StudyRuns, place: Path) -> Verdict:
+def _carry_out(runs: StudyRuns, place: Path) -> StudyVerdict:
     jobs, plan = runs.jobs, runs.jobs.plan
     trained = runs.train_all()
     tasks = benchmark_tasks(trained[0].model.job.cfg)
     grid = runs.merge_points(jobs.grid())
-    specialists = {made.model.task: made.model.name for made in trained if made.model.task is not None}
-    validation = runs.evaluate_all([*trained, *grid], "validation")
-    chosen = _choose(plan, grid, validation, specialists, tasks)
-    chosen = dict(zip(chosen, runs.merge_points([_written(jobs, made) for made in chosen.values()]), strict=True))
+    on_validation = runs.evaluate_all([*trained, *grid], "validation")
+    validation = relative_scores(on_validation, tasks, plan.metrics)
+    points = _choose(plan, grid, validation)
+    chosen = dict(zip(points, runs.merge_points([_written(jobs, made) for made in points.values()]), strict=True))
     redrawn = runs.merge_points(_other_draws(jobs, chosen)) if plan.random_methods else []
-    test = runs.evaluate_all([*trained, *chosen.values(), *redrawn], "test")
-    verdict = decide(
-        item_scores(test),
-        mixture="mixture",
-        merges={method: made.model.name for method, made in chosen.items()},
-        specialists=specialists,
-        tasks=tasks,
-        metrics=plan.metrics,
-    )
+    on_test = runs.evaluate_all([*trained, *chosen.values(), *redrawn], "test")
+    test = relative_scores(on_test, tasks, plan.metrics)
+    verdict = decide(test, "mixture", {method: made.model.name for method, made in chosen.items()})
     variants = {"mixture": trained[-1], **{made.model.name: made for made in chosen.values()}}
     diagnosis = diagnose(jobs.diagnosis({name: str(made.checkpoint) for name, made in variants.items()}))
-    spreads = {method: _mask_spread(method, test, specialists, tasks, plan) for method in plan.random_methods}
-    report = study_report(jobs, trained, grid, chosen, [*validation, *test], verdict, diagnosis, tasks, spreads)
+    scores = {"validation": validation, "test": test}
+    report = study_report(jobs, trained, grid, chosen, [*on_validation, *on_test], scores, verdict, diagnosis)
     write_report(report, place)
     return verdict
 
 
-def _choose(
-    plan: StudyPlan,
-    grid: Sequence[TrainedModel],
-    validation: Sequence[ScoredModel],
-    specialists: Mapping[str, str],
-    tasks: Mapping[str, str],
-) -> dict[str, TrainedModel]:
+def _choose(plan: StudyPlan, grid: Sequence[TrainedModel], validation: RelativeScores) -> dict[str, TrainedModel]:
     """Of each method the point with the best average on validation data; of a method without a grid its only point."""
-    scores = item_scores(validation)
     chosen = {}
     for method in (*plan.methods, *plan.methods_without_grid):
         points = {made.model.name: made for made in grid if made.model.method == method}
-        chosen[method] = points[choose_point(scores, list(points), specialists, tasks, plan.metrics)]
+        chosen[method] = points[choose_point(validation, list(points))]
     return chosen
 
 
-def _written(jobs: StudyJobs, made: TrainedModel) -> StudyModel:
+def _written(jobs: StudyJobs, made: TrainedModel) -> PlannedModel:
     """A chosen point with its weights on disk, for any Hugging Face tool to load."""
     model = made.model
     assert model.method is not None
@@ -114,16 +102,7 @@ def _written(jobs: StudyJobs, made: TrainedModel) -> StudyModel:
     return jobs.merge_point(model.method, model.weight, model.mask_seed, save_weights=True)
 
 
-def _mask_spread(
-    method: str, test: Sequence[ScoredModel], specialists: Mapping[str, str], tasks: Mapping[str, str], plan: StudyPlan
-) -> Spread:
-    """How the chosen point's average on test data moves with the seed of its masks."""
-    draws = drawn_scores(test, method)
-    averages = study_averages({**item_scores(test), **draws}, specialists, tasks, plan.metrics)
-    return spread([averages[name].mean for name in draws])
-
-
-def _other_draws(jobs: StudyJobs, chosen: Mapping[str, TrainedModel]) -> list[StudyModel]:
+def _other_draws(jobs: StudyJobs, chosen: Mapping[str, TrainedModel]) -> list[PlannedModel]:
     """The chosen points of methods with random masks, under the other mask seeds."""
     points = [(method, chosen[method].model.weight) for method in jobs.plan.random_methods]
     return [

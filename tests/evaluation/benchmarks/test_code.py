@@ -9,7 +9,7 @@ import pytest
 from src.evaluation.benchmarks.code import CodeBenchmark, pass_scores
 from src.evaluation.generators.samples import Decoding, Sample
 from src.evaluation.grading.grade import ProgramResult
-from src.evaluation.statistics.scores import ItemScore, by_metric
+from src.evaluation.statistics.scores import Score, by_metric
 from src.utils.errors import UserError
 
 PROBLEMS = [{"task_id": "P/0", "prompt": "def f():\n"}, {"task_id": "P/1", "prompt": "def g():\n"}]
@@ -35,15 +35,15 @@ def benchmark(**options: Any) -> CodeBenchmark:
 def test_plus_needs_base_and_plus() -> None:
     samples = [Sample("P/0", "", "pass fail"), Sample("P/1", "", "fail pass")]
     assert benchmark().score(samples, "test", scripted) == [
-        ItemScore("P/0", "pass@1", 1.0),
-        ItemScore("P/1", "pass@1", 0.0),
-        ItemScore("P/0", "pass@1+", 0.0),
-        ItemScore("P/1", "pass@1+", 0.0),
+        Score("p", "P/0", "pass@1", 1.0),
+        Score("p", "P/1", "pass@1", 0.0),
+        Score("p", "P/0", "pass@1+", 0.0),
+        Score("p", "P/1", "pass@1+", 0.0),
     ]
 
 
 def test_a_timeout_is_no_pass() -> None:
-    scores = pass_scores([Sample("a", "", "")], [result("pass", "timeout")])
+    scores = pass_scores("p", [Sample("a", "", "")], [result("pass", "timeout")])
     assert [score.value for score in scores] == [1.0, 0.0]
 
 
@@ -51,8 +51,8 @@ def test_unbiased_pass_at_k_by_hand() -> None:
     # 2 of 4 programs pass: pass@1 = 1/2, pass@2 = 1 - C(2,2)/C(4,2) = 5/6, pass@4 = 1
     samples = [Sample("a", "", "", index) for index in range(4)]
     outcomes = [result("pass", "pass"), result("fail", "fail"), result("pass", "fail"), result("timeout", "timeout")]
-    table = by_metric(pass_scores(samples, outcomes, (1, 2, 4)))
-    assert {metric: items["a"] for metric, items in table.items()} == pytest.approx(
+    table = by_metric(pass_scores("p", samples, outcomes, (1, 2, 4)))
+    assert {metric: items["a"] for (_, metric), items in table.items()} == pytest.approx(
         {"pass@1": 0.5, "pass@1+": 0.25, "pass@2": 5 / 6, "pass@2+": 0.5, "pass@4": 1.0, "pass@4+": 1.0}
     )
 
@@ -64,7 +64,7 @@ def test_k_above_the_number_of_samples_is_refused() -> None:
         with pytest.raises(UserError, match=r"expected numbers from 1 on"):
             benchmark(k=k)
     with pytest.raises(UserError, match="pass@2 needs at least 2 samples"):
-        pass_scores([Sample("a", "", "")], [result("pass", "pass")], (2,))
+        pass_scores("p", [Sample("a", "", "")], [result("pass", "pass")], (2,))
 
 
 def test_unanswered_problems_are_refused() -> None:

@@ -53,8 +53,8 @@ def test_scores_come_by_item_and_the_first_sample_counts() -> None:
         Sample("s/0", "", "worse", index=1),
     ]
     table = by_metric(benchmark().score(samples, "test"))
-    assert list(table) == list(METRICS)
-    assert table["bleu4_paper"] == {"s/0": 1.0, "s/1": 0.0}
+    assert list(table) == [("s", metric) for metric in METRICS]
+    assert table["s", "bleu4_paper"] == {"s/0": 1.0, "s/1": 0.0}
     assert benchmark().corpus_scores(samples, "test") == {}
     corpus = benchmark(corpus=("chrf++_corpus",)).corpus_scores(samples, "test")
     assert {name: score.n for name, score in corpus.items()} == {"chrf++_corpus": 2}
@@ -82,7 +82,7 @@ def test_files_of_lines_are_scored(tmp_path: Path) -> None:
     (tmp_path / "gold").write_text("0\tadd one to x\n1\treturn it all\n")
     (tmp_path / "output").write_text("1\treturn it all\n0\tadd one to x")  # another order, no final newline
     table = by_metric(benchmark().score_files(tmp_path / "output", tmp_path / "gold"))
-    assert table["rouge_l"] == {"0": 1.0, "1": 1.0}
+    assert table["s", "rouge_l"] == {"0": 1.0, "1": 1.0}
 
 
 def test_files_of_json_lines_are_read(tmp_path: Path) -> None:

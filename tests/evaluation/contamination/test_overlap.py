@@ -9,7 +9,7 @@ import pytest
 
 from src.evaluation.contamination.files import check_benchmarks, counts, document, documents, main
 from src.evaluation.contamination.overlap import Document, clean_scores, find_contamination
-from src.evaluation.statistics.scores import ItemScore
+from src.evaluation.statistics.scores import Score
 from src.pocket.benchmarks import problems
 from src.pocket.sources import PocketSource
 from src.utils.errors import UserError
@@ -81,13 +81,13 @@ def test_thresholds(share: float, verdict: str) -> None:
 def test_mean_over_clean_items() -> None:
     items = [Document(name, (text(slice(20)) if name == "b" else name,)) for name in "abc"]
     findings = find_contamination([Document("t", (text(slice(20)),))], items)
-    scores = [ItemScore(name, "pass@1", value) for name, value in (("a", 0.0), ("b", 1.0), ("c", 1.0))]
-    everything, clean = clean_scores(scores, findings)["pass@1"]
+    scores = [Score("p", name, "pass@1", value) for name, value in (("a", 0.0), ("b", 1.0), ("c", 1.0))]
+    everything, clean = clean_scores(scores, findings)["p", "pass@1"]
     assert (everything.n, everything.mean) == (3, pytest.approx(2 / 3))
     assert clean is not None
     assert (clean.n, clean.mean) == (2, 0.5)
     with pytest.raises(UserError, match="item d was scored but not checked"):
-        clean_scores([ItemScore("d", "pass@1", 1.0)], findings)
+        clean_scores([Score("p", "d", "pass@1", 1.0)], findings)
 
 
 def test_no_items_are_refused() -> None:
@@ -150,7 +150,7 @@ def test_the_command_writes_both_tables(tmp_path: Path, capsys: pytest.CaptureFi
     write_jsonl(
         tmp_path / "bench.jsonl", [{"id": "a", "text": text(slice(20))}, {"id": "b", "text": text(slice(20, 40))}]
     )
-    (tmp_path / "items.csv").write_text("item,metric,value\na,pass@1,1.0\nb,pass@1,0.0\n")
+    (tmp_path / "items.csv").write_text("benchmark,item,metric,value\np,a,pass@1,1.0\np,b,pass@1,0.0\n")
     files = {"train": "train.jsonl", "benchmark": "bench.jsonl", "scores": "items.csv", "output": "out"}
     main([f"--{option}={tmp_path / name}" for option, name in files.items()])
     assert capsys.readouterr().out == "1 clean, 0 between, 1 dirty of 2 items\n"

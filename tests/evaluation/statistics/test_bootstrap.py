@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from src.evaluation.statistics.bootstrap import (
     bootstrap_p,
     holm,
     mcnemar,
-    over_seeds,
     paired_bootstrap,
     resampled_means,
     spread,
@@ -128,12 +126,6 @@ def test_spread_by_hand() -> None:
     assert (found.n, found.lowest, found.highest) == (3, 0.2, 0.6)
     assert (found.mean, found.deviation) == pytest.approx((0.4, 0.2))
     assert math.isnan(spread([0.5]).deviation)
-
-
-def test_seeds_are_combined_item_by_item() -> None:
-    assert over_seeds([{"a": 0.0, "b": 1.0}, {"b": 0.5, "a": 1.0}], statistics.fmean) == {"a": 0.5, "b": 0.75}
-    with pytest.raises(UserError, match="different items"):
-        over_seeds([{"a": 0.0}, {"b": 0.0}], statistics.fmean)
 
 
 def test_empty_and_unpaired_input_is_refused() -> None:

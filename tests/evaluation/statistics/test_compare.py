@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from src.evaluation.statistics.bootstrap import mcnemar
-from src.evaluation.statistics.compare import compare, main, read_items
-from src.evaluation.statistics.scores import ItemScore
+from src.evaluation.statistics.compare import compare, main
+from src.evaluation.statistics.scores import Score, read_scores, write_scores
 from src.utils.errors import UserError
 
 
-def scores(metric: str, values: list[float]) -> list[ItemScore]:
-    return [ItemScore(f"i{number}", metric, float(value)) for number, value in enumerate(values)]
+def scores(metric: str, values: list[float]) -> list[Score]:
+    return [Score("b", f"i{number}", metric, float(value)) for number, value in enumerate(values)]
 
 
 def test_pass_rates_are_tested_exactly_and_the_rest_by_bootstrap() -> None:
@@ -49,12 +49,12 @@ def test_other_items_are_refused() -> None:
 
 def test_the_command_compares_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, solved in (("a", 4), ("b", 16)):
-        rows = [f"s,humaneval,pass@1,t{item},{float(item < solved)}" for item in range(20)]
-        (tmp_path / f"{name}.csv").write_text("subject,benchmark,metric,item,value\n" + "\n".join(rows) + "\n")
+        rows = [Score("humaneval", f"t{item}", "pass@1", float(item < solved)) for item in range(20)]
+        write_scores(rows, "s", tmp_path / f"{name}.csv")
     main([str(tmp_path / "a.csv"), str(tmp_path / "b.csv")])
     header, row = capsys.readouterr().out.splitlines()
-    assert header.startswith("subject,metric,n,difference")
-    assert row.startswith(f"{tmp_path / 'b.csv'},humaneval:pass@1,20,0.6000,")
+    assert header.startswith("subject,benchmark,metric,n,difference")
+    assert row.startswith(f"{tmp_path / 'b.csv'},humaneval,pass@1,20,0.6000,")
     assert row.endswith(",0.0004883,0.0004883,better")  # 12 of 12 discordant items: 2 / 2^12
 
 
@@ -62,7 +62,7 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="two or more"):
         main([])
     with pytest.raises(UserError, match="no such file"):
-        read_items(tmp_path / "absent.csv")
+        read_scores(tmp_path / "absent.csv")
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match=r"expected columns item, metric, value.*got \['a', 'b'\]"):
-        read_items(tmp_path / "x.csv")
+    with pytest.raises(UserError, match=r"expected columns benchmark, metric, item, value, got \['a', 'b'\]"):
+        read_scores(tmp_path / "x.csv")

@@ -3,7 +3,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from src.reporting.pictures import Picture, inline_svg, write_picture
+from src.reporting.figures.pictures import Picture, inline_svg, write_picture
 from src.reporting.style import COLORS, drawing, light, new_figure
 
 

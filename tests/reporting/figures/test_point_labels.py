@@ -2,7 +2,7 @@ from itertools import combinations
 
 import pytest
 
-from src.reporting.point_labels import Label, place_labels
+from src.reporting.figures.point_labels import Label, place_labels
 from src.reporting.style import drawing, light, new_figure
 
 

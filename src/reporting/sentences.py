@@ -1,0 +1,137 @@
+"""The sentences of a report, written from its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from src.checkpoints.layers import block_of, kind_of
+from src.evaluation.statistics.averages import RelativeScores
+from src.evaluation.statistics.bootstrap import Spread
+from src.evaluation.statistics.scores import Metric
+from src.evaluation.statistics.verdict import MIX, TIE, Comparison, StudyVerdict
+from src.reporting.figures.weights import layer_rows, specialist_pairs, variants_in_order
+from src.reporting.format import average_change, average_points, p_value, significant
+from src.reporting.names import benchmark_label, listed, method_label, metric_label
+from src.reporting.study_report import Models
+
+NOTHING = (
+    "No verdict: the specialists score 0 in every metric, so nothing can be compared with them. Train them longer."
+)
+
+
+def verdict_sentence(verdict: StudyVerdict) -> str:
+    """The verdict as one paragraph."""
+    if not verdict.comparable:
+        return NOTHING
+    best, several = verdict.best, len(verdict.comparisons) > 1
+    gap = best.difference
+    head = {MIX: "Mix the data.", TIE: "No winner: the data do not tell mixing and merging apart."}.get(
+        verdict.winner, f"Merge the specialists, with {method_label(best.method)}."
+    )
+    which = "the winning merge" if best.winner.startswith("merge:") else "the best merge" if several else "the merge"
+    p = f"{p_words(best)}, Holm-corrected over {len(verdict.comparisons)} merges" if several else p_words(best)
+    said = [
+        head,
+        f"Relative to the specialists, averaged over tasks and metrics, the mixture is at "
+        f"{average_change(100 * verdict.mixture)} and {which} ({method_label(best.method)}) at "
+        f"{average_change(100 * best.average)}.",
+        f"The difference, mixture minus merge, is {average_points(gap.difference)} points ({verdict.level:.0%} "
+        f"interval {average_points(gap.low)} to {average_points(gap.high)} over {gap.n} problems; {p}).",
+        left_out_sentence(verdict.left_out),
+    ]
+    return " ".join(sentence for sentence in said if sentence)
+
+
+def comparison_words(comparison: Comparison) -> str:
+    """The outcome of one comparison in two words."""
+    return {TIE: "tie", MIX: "mixture wins"}.get(comparison.winner, "merge wins")
+
+
+def p_words(comparison: Comparison) -> str:
+    """For example `"p = 0.011"` or `"p < 0.001"`."""
+    p = p_value(comparison.p_corrected)
+    return f"p {p[0]} {p[1:]}" if p.startswith("<") else f"p = {p}"
+
+
+def left_out_sentence(left_out: Sequence[Metric]) -> str:
+    """Name the metrics that enter no average; empty where there are none."""
+    if not left_out:
+        return ""
+    names = [f"{metric_label(metric)} on {benchmark_label(benchmark)}" for benchmark, metric in left_out]
+    return f"Not in the average, because the specialist itself scores 0: {listed(names)}."
+
+
+def mask_seeds_sentence(relative: RelativeScores, models: Models) -> str:
+    """Name the merges whose scores are means over mask seeds; empty where there are none."""
+    pooled = {name: count for name, count in relative.seeds.items() if count > 1}
+    said = []
+    for count in sorted(set(pooled.values())):
+        names = [models[name].label for name in relative.subjects if pooled.get(name) == count]
+        said.append(f"{listed(names)}: mean over {count} mask seeds, problem by problem, also in the intervals.")
+    return " ".join(said)
+
+
+def spread_sentence(method: str, spread: Spread) -> str:
+    """How a chosen point's average moves with the seed of its random masks."""
+    return (
+        f"{method_label(method)}: over {spread.n} mask seeds, the average change on test data has mean "
+        f"{average_change(100 * spread.mean)} and standard deviation {100 * spread.deviation:.2f} points "
+        f"({average_points(spread.lowest)} to {average_points(spread.highest)})."
+    )
+
+
+def norms_reading(layers: pd.DataFrame, models: Models) -> str:
+    """Who moved furthest from the base and who least, and where the specialists moved most."""
+    whole = layers[(layers["layer"] == "all") & (layers["kind"] == "all")].set_index("variant")["relative_l2"]
+    moved = {name: float(whole[name]) for name in variants_in_order(layers, models) if name in whole.index}
+    if not moved:
+        return ""
+    far, near = max(moved, key=lambda name: moved[name]), min(moved, key=lambda name: moved[name])
+    first = f"Over the whole model, {models[far].in_a_sentence} moved by {_percent(moved[far])} of the base's norm"
+    first += f" and {models[near].in_a_sentence} by {_percent(moved[near])}." if near != far else "."
+    specialists = [name for name in moved if models[name].kind == "specialist"]
+    return f"{first} {_peaks(layers, specialists, models)}".strip()
+
+
+def correlations_reading(correlations: pd.DataFrame, models: Models) -> str:
+    """How alike the specialists' updates are by layer, with and without the study's threshold, and their signs."""
+    return " ".join(_pair_reading(pair, rows) for pair, rows in specialist_pairs(correlations, models).items())
+
+
+def _peaks(layers: pd.DataFrame, specialists: list[str], models: Models) -> str:
+    said = []
+    for name in specialists:
+        rows = layer_rows(layers[layers["variant"] == name])
+        if not rows.empty:
+            top = rows.sort_values("relative_l2").iloc[-1]
+            said.append(f"{models[name].in_a_sentence} in {_layer(top['layer'])} ({_percent(top['relative_l2'])})")
+    return f"Relative to the base's layers, {' and '.join(said)} moved most." if said else ""
+
+
+def _pair_reading(pair: str, rows: pd.DataFrame) -> str:
+    known = rows.dropna(subset=["pearson"])
+    if known.empty:
+        return f"The correlation of {pair} is undefined: at least one of them did not move."
+    top = known.sort_values("pearson").iloc[-1]
+    raw, cut, opposite = (known[column].median() for column in ("pearson", "pearson_thresholded", "sign_conflict"))
+    return (
+        f"The updates of {pair} correlate with r = {raw:.2f} in the median layer (most in {_layer(top['layer'])}, "
+        f"r = {top['pearson']:.2f}), and with r = {cut:.2f} when only large updates count. In the median layer "
+        f"{100 * opposite:.0f}% of the parameters that both changed were moved in opposite directions; "
+        f"independent updates would give 50%."
+    )
+
+
+def _layer(layer: object) -> str:
+    name = str(layer)
+    if (block := block_of(name)) is not None:
+        # A network with an encoder and a decoder has two blocks of each number.
+        return f"layer {name if name.startswith(('encoder.', 'decoder.')) else block}"
+    kinds = {"embeddings": "the embeddings", "norm": "the final norm", "lm_head": "the output head"}
+    return kinds.get(kind_of(name), name)
+
+
+def _percent(share: float) -> str:
+    return f"{significant(100 * share)}%"
