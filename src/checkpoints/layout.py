@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from src.utils.errors import UserError
+from src.utils.errors import UserError, first_differences
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -75,6 +75,24 @@ def read_header(path: Path) -> dict[str, Entry]:
         table = _parse(path, file.read(length))
     table.pop("__metadata__", None)
     return {name: _entry(path, name, fields, 8 + length, size) for name, fields in table.items()}
+
+
+def read_index(directory: Path) -> dict[str, str]:
+    """Tensor name -> file of a checkpoint whose weights lie in several files.
+
+    Raises:
+        UserError: The index is malformed, or names files that are absent.
+    """
+    path = directory / INDEX_FILE
+    try:
+        weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        files = sorted({str(file) for file in weight_map.values()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is corrupt: expected a JSON object with a weight_map") from error
+    absent = [file for file in files if not (directory / file).is_file()]
+    if absent:
+        raise UserError(first_differences(f"{path} names absent shards", absent))
+    return {str(name): str(file) for name, file in weight_map.items()}
 
 
 def pack_header(table: Mapping[str, TensorInfo]) -> tuple[bytes, dict[str, int]]:

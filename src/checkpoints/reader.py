@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,17 @@ from typing import Any
 
 import torch
 
-from src.checkpoints.layout import INDEX_FILE, NAMES, SINGLE_FILE, Entry, TensorInfo, prefetch, read_header, read_into
+from src.checkpoints.layout import (
+    INDEX_FILE,
+    NAMES,
+    SINGLE_FILE,
+    Entry,
+    TensorInfo,
+    prefetch,
+    read_header,
+    read_index,
+    read_into,
+)
 from src.checkpoints.pickled import PickledWeights, pickle_files
 from src.utils.errors import UserError, first_differences
 from src.utils.files import read_json_object
@@ -147,17 +156,9 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def _indexed(directory: Path) -> dict[str, Entry]:
-    path = directory / INDEX_FILE
-    try:
-        weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-        files = sorted({str(file) for file in weight_map.values()})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is corrupt: expected a JSON object with a weight_map") from error
-    absent = [file for file in files if not (directory / file).is_file()]
-    if absent:
-        raise UserError(first_differences(f"{path} names absent shards", absent))
-    shards = {file: read_header(directory / file) for file in files}
+    weight_map = read_index(directory)
+    shards = {file: read_header(directory / file) for file in sorted(set(weight_map.values()))}
     missing = [f"{name} in {file}" for name, file in weight_map.items() if name not in shards[file]]
     if missing:
-        raise UserError(first_differences(f"{path} names tensors that its shards lack", missing))
+        raise UserError(first_differences(f"{directory / INDEX_FILE} names tensors that its shards lack", missing))
     return {name: shards[file][name] for name, file in weight_map.items()}

@@ -5,23 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from importlib import metadata
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from src.runs.environment import environment
+from src.runs.file_hashes import hash_files
+from src.runs.finished import RECORD, read_record
 from src.utils.errors import Stopped, UserError, first_differences
-from src.utils.files import sha256_file, sha256_json, write_json
+from src.utils.files import write_json
 
-RECORD = "run.json"
-LIBRARIES = ("torch", "transformers", "lightning", "mergekit", "evalplus", "numpy", "sacrebleu", "nltk", "rouge_score")
+Inputs = Mapping[str, str | Mapping[str, str]]  # name -> SHA-256 of its content, or of each of its files
 
 
 @dataclass
@@ -59,11 +58,10 @@ class Run:
             seconds: What the run took; None: since it was opened.
         """
         shutil.rmtree(self.work / ".scratch", ignore_errors=True)
-        outputs = {
-            str(path.relative_to(self.work)): sha256_file(path)
-            for path in sorted(self.work.rglob("*"))
-            if path.is_file() and path.name != RECORD
-        }
+        files = sorted(path for path in self.work.rglob("*") if path.is_file() and path.name != RECORD)
+        # Renaming the directory below changes neither time nor inode, so the hashes hold for the files at their place.
+        states = hash_files({path.relative_to(self.work).as_posix(): path for path in files})
+        outputs = {name: asdict(state) for name, state in states.items()}
         seconds = time.monotonic() - self.started if seconds is None else seconds
         cost = {"seconds": round(seconds, 3), "bytes": size_on_disk(self.work)}
         self.record |= {"state": "finished", "results": self.results, "outputs": outputs, "cost": cost}
@@ -89,7 +87,7 @@ def begin_run(
     *,
     stage: str,
     config: Mapping[str, Any],
-    inputs: Mapping[str, str] | None = None,
+    inputs: Inputs | None = None,
     argv: list[str] | None = None,
 ) -> Run:
     """Open `directory` for one run.
@@ -98,7 +96,7 @@ def begin_run(
         directory: Final place, e.g. `runs/merge/pocket-ties-w0.3-s0`.
         stage: Name of the stage (train, merge, evaluate, diagnose, study).
         config: JSON-like resolved configuration that decides the result (no paths, no logging choices).
-        inputs: Content fingerprints of everything read, by name.
+        inputs: By name, the SHA-256 of what is read: of its content, or of each of its files by name.
         argv: The command that reproduces the run.
 
     Returns:
@@ -131,7 +129,7 @@ def open_run(
     *,
     stage: str,
     config: Mapping[str, Any],
-    inputs: Mapping[str, str] | None = None,
+    inputs: Inputs | None = None,
     argv: list[str] | None = None,
 ) -> Iterator[Run]:
     """`begin_run` as a context: on leaving without an error the run appears whole; bad input leaves nothing.
@@ -152,33 +150,6 @@ def open_run(
         raise
     if not run.finished:
         run.finish()
-
-
-def read_record(directory: Path) -> dict[str, Any] | None:
-    """The `run.json` of a directory, or None where there is none."""
-    path = directory / RECORD
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def fingerprint(directory: Path) -> str:
-    """Content hash of a directory: from the record of a finished run (15 GB are not read again), else from files."""
-    record = read_record(directory)
-    if record is not None and record["state"] == "finished":
-        return sha256_json(record["outputs"])
-    return sha256_json({path.name: sha256_file(path) for path in sorted(directory.iterdir()) if path.is_file()})
-
-
-def environment() -> dict[str, Any]:
-    """Commit, versions and machine of this process."""
-    versions = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return {
-        "commit": _git_commit(),
-        "versions": versions,
-        "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
-    }
 
 
 def size_on_disk(directory: Path) -> int:
@@ -218,11 +189,3 @@ def _lock(directory: Path) -> FileLock:
     except Timeout:
         raise UserError(f"another process is writing {directory}; wait for it or choose output=DIR") from None
     return lock
-
-
-def _git_commit() -> str | None:
-    answer = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-        cwd=Path(__file__).parent, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return answer.stdout.strip() or None if answer.returncode == 0 else None

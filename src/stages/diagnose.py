@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from src.checkpoints import Checkpoint
+from src.checkpoints.fingerprint import fingerprint
 from src.diagnostics.weights import diagnose as diagnose_weights
 from src.reporting.write import write_weight_figures
-from src.runs.record import fingerprint, open_run
+from src.runs.record import open_run
 from src.stages.job import Job
 from src.stages.places import (
     base_checkpoint,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from src.runs.record import read_record
+from src.runs.finished import FinishedRun, open_finished
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 
@@ -130,18 +130,21 @@ def written_checkpoint(path: str, key: str) -> Path:
         UserError: There is none, or it is a merge that was made with `save_weights=false`.
     """
     directory = existing_checkpoint(path, key)
-    if is_lazy_merge(directory):
-        record = read_record(directory)
-        assert record is not None
-        line = " ".join(word for word in record["argv"] if not word.startswith(("save_weights=", "output=")))
+    run = open_finished(directory)
+    if run is not None and not _holds_weights(run):
+        line = " ".join(word for word in run.argv if not word.startswith(("save_weights=", "output=")))
         raise UserError(f"{key}={path} is a merge without weights (save_weights=false); write them with: {line}")
     return directory
 
 
 def is_lazy_merge(directory: Path) -> bool:
     """Whether a directory is a merge that holds its recipe alone (`merge.py save_weights=false`)."""
-    record = read_record(directory)
-    return record is not None and record["stage"] == "merge" and not record["results"]["weights_saved"]
+    run = open_finished(directory)
+    return run is not None and not _holds_weights(run)
+
+
+def _holds_weights(run: FinishedRun) -> bool:
+    return run.stage != "merge" or bool(run.results["weights_saved"])
 
 
 def _train_line(cfg: DictConfig, *overrides: str) -> str:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and their fingerprints."""
+"""Files that appear whole or not at all, and hashes of their content."""
 
 from __future__ import annotations
 
@@ -60,6 +60,11 @@ def read_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path} is corrupt: expected a JSON object, got {type(value).__name__}")
     return value
+
+
+def user_cache(name: str) -> Path:
+    """A directory of ours in the cache of the user: `$XDG_CACHE_HOME/mixmerge/<name>`, by default below `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mixmerge" / name
 
 
 def sha256_file(path: Path) -> str:

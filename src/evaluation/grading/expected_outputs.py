@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import marshal
-import os
 import platform
 import tempfile
 import zlib
@@ -27,6 +26,7 @@ from src.evaluation.sandbox.jobs import Frame, Job
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker
 from src.utils.errors import UserError, first_differences
+from src.utils.files import user_cache
 
 CACHE_VERSION = 2
 REFERENCE_SECONDS = 120.0  # of CPU time per suite: reference solutions are trusted to end
@@ -93,7 +93,7 @@ class ExpectedOutputs:
 
 def default_cache() -> Path:
     """`$XDG_CACHE_HOME/mixmerge/groundtruth`, by default below `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mixmerge" / "groundtruth"
+    return user_cache("groundtruth")
 
 
 def expected_outputs(problems: Sequence[Problem], sandbox: Sandbox, cache: Path | None = None) -> list[ExpectedOutputs]:

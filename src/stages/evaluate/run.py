@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
+from src.checkpoints.fingerprint import fingerprint
 from src.config.checks import check_evaluate
 from src.evaluation.benchmarks.code import CodeBenchmark
 from src.evaluation.benchmarks.summary import SummaryBenchmark
@@ -23,7 +24,8 @@ from src.evaluation.statistics.scores import Metric, Score, summarize, write_sco
 from src.models import local_directory
 from src.models.hub import is_hub_name
 from src.reporting.console import print_clean_scores, print_scores
-from src.runs.record import Run, fingerprint, open_run, read_record
+from src.runs.finished import open_finished
+from src.runs.record import Inputs, Run, open_run
 from src.stages.build import build_once
 from src.stages.evaluate.chosen_benchmarks import benchmark_nodes
 from src.stages.evaluate.contamination import check_contamination, training_hashes, training_label
@@ -47,10 +49,10 @@ def evaluate(job: Job) -> Path:
     cfg = job.cfg
     check_evaluate(cfg)
     nodes = benchmark_nodes(job)
-    subject, inputs = _subject(cfg)
+    subject, scored_files = _subject(cfg)
     directory = job.directory(_name(job, subject))
     identity = _identity(job, nodes)
-    inputs |= training_hashes(cfg)
+    inputs = {**scored_files, **training_hashes(cfg)}
     with open_run(directory, stage="evaluate", config=identity, inputs=inputs, argv=job.command) as run:
         if run.finished:
             return directory
@@ -68,9 +70,9 @@ def evaluate(job: Job) -> Path:
 
 def show(directory: Path) -> None:
     """Print the scores of a finished evaluation."""
-    record = read_record(directory)
-    assert record is not None
-    results = record["results"]
+    run = open_finished(directory)
+    assert run is not None
+    results = run.results
     print_scores(results["scores"], str(directory), results["definitions"])
     for name, tasks in results.get("flaky", {}).items():
         if tasks:
@@ -143,7 +145,7 @@ def _means(
     ]  # fmt: skip
 
 
-def _subject(cfg: DictConfig) -> tuple[str, dict[str, str]]:
+def _subject(cfg: DictConfig) -> tuple[str, Inputs]:
     """What is scored: its name, and the content hashes of its files."""
     if cfg.checkpoint is not None:
         place = _checkpoint(cfg)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from src.checkpoints.fingerprint import IdentifiedCheckpoint, fingerprint, identify
 from src.merging.engine.grid import MergeRequest, MergeResult, merge_grid
 from src.merging.engine.nested_merges import NestedMerge, resolve_nested_merge
 from src.merging.engine.outputs import Sink, ToDirectory, ToNowhere
 from src.merging.engine.side_files import write_side_files
 from src.merging.recipe import Recipe
 from src.merging.tensors.parent import open_parents
-from src.runs.record import Run, begin_run, fingerprint, read_record
+from src.runs.record import Inputs, Run, begin_run
 from src.stages.build import build
 from src.stages.job import Job
 from src.stages.merge.statistics_inputs import statistics_places
@@ -41,9 +42,9 @@ class Parents:
         specialists = tuple(specialist_checkpoints(cfg).items())
         return cls(base_checkpoint(cfg), specialists, cfg.allow_pickle, cfg.device)
 
-    def fingerprints(self) -> dict[str, str]:
-        """Content hash of each, by name."""
-        return {"base": fingerprint(self.base)} | {name: fingerprint(place) for name, place in self.specialists}
+    def identify(self) -> dict[str, IdentifiedCheckpoint]:
+        """Each with the hashes of its files, by name."""
+        return {"base": identify(self.base)} | {name: identify(place) for name, place in self.specialists}
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def merge_all(jobs: Sequence[Job]) -> list[Result]:
 
 
 def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
-    inputs = parents.fingerprints()
+    identified = parents.identify()
+    inputs = {name: parent.files for name, parent in identified.items()}
     specialists = {name: inputs[name] for name, _ in parents.specialists}
     results: dict[int, Result] = {}
     opened: list[Opened] = []
@@ -116,11 +118,13 @@ def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
         if not run.finished:
             opened.append(Opened(index, recipe, run, job.cfg.save_weights))
     if opened:
-        results |= _merge_opened(parents, opened, sha256_json(inputs))
+        results |= _merge_opened(parents, opened, sha256_json(inputs), earlier_merges(identified))
     return results
 
 
-def _merge_opened(parents: Parents, opened: list[Opened], key: str) -> dict[int, Result]:
+def _merge_opened(
+    parents: Parents, opened: list[Opened], key: str, earlier: Mapping[str, NestedMerge]
+) -> dict[int, Result]:
     """One pass; a point that fails leaves the others unharmed."""
     base, specialists = open_parents(parents.base, dict(parents.specialists), parents.allow_pickle)
     points = [MergeRequest(item.recipe, item.sink) for item in opened]
@@ -132,10 +136,15 @@ def _merge_opened(parents: Parents, opened: list[Opened], key: str) -> dict[int,
             item.run.abandon()
         return {item.index: error for item in opened}
     share = (time.monotonic() - started) / len(opened)
-    return {item.index: _close(item, outcome, parents, share) for item, outcome in zip(opened, outcomes, strict=True)}
+    return {
+        item.index: _close(item, outcome, parents, earlier, share)
+        for item, outcome in zip(opened, outcomes, strict=True)
+    }
 
 
-def _close(item: Opened, outcome: MergeResult, parents: Parents, seconds: float) -> Result:
+def _close(
+    item: Opened, outcome: MergeResult, parents: Parents, earlier: Mapping[str, NestedMerge], seconds: float
+) -> Result:
     if outcome.error is not None:
         item.run.abandon()
         return outcome.error
@@ -144,7 +153,7 @@ def _close(item: Opened, outcome: MergeResult, parents: Parents, seconds: float)
     recipe = item.recipe.describe(list(specialists))
     item.run.results |= {
         "recipe": recipe,
-        "nested_merges": asdict(resolve_nested_merge(recipe, earlier_merges(specialists))),
+        "nested_merges": asdict(resolve_nested_merge(recipe, earlier)),
         "weights_saved": item.save_weights,
         "allow_pickle": parents.allow_pickle,
         "parents": {name: str(place) for name, place in {"base": parents.base, **specialists}.items()},
@@ -154,17 +163,17 @@ def _close(item: Opened, outcome: MergeResult, parents: Parents, seconds: float)
     return item.run.directory
 
 
-def earlier_merges(specialists: Mapping[str, Path]) -> dict[str, NestedMerge]:
+def earlier_merges(parents: Mapping[str, IdentifiedCheckpoint]) -> dict[str, NestedMerge]:
     """What those parents resolve to that are merges themselves, by their records."""
-    records = {name: read_record(place) or {} for name, place in specialists.items()}
+    runs = {name: parent.run for name, parent in parents.items() if name != "base"}
     return {
-        name: NestedMerge(**record["results"]["nested_merges"])
-        for name, record in records.items()
-        if record.get("stage") == "merge"
+        name: NestedMerge(**run.results["nested_merges"])
+        for name, run in runs.items()
+        if run is not None and run.stage == "merge"
     }
 
 
-def _begin(job: Job, recipe: Recipe, parents: Parents, inputs: dict[str, str]) -> Run:
+def _begin(job: Job, recipe: Recipe, parents: Parents, inputs: Inputs) -> Run:
     config = {
         "recipe": recipe.describe([name for name, _ in parents.specialists]),
         "save_weights": job.cfg.save_weights,

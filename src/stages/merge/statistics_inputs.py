@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from src.runs.record import read_record
+from src.runs.finished import open_finished
 from src.stages.places import STATISTICS, trained_places
 from src.utils.errors import UserError
 
@@ -18,12 +18,12 @@ def needed_statistics(cfg: DictConfig) -> str | None:
     return method if method in STATISTICS and cfg.merge.statistics is None else None
 
 
-def statistics_places(cfg: DictConfig, fingerprints: Mapping[str, str]) -> dict[str, Path]:
+def statistics_places(cfg: DictConfig, fingerprints: Mapping[str, Mapping[str, str]]) -> dict[str, Path]:
     """Directory of each specialist's statistics: those of `merge.statistics`, else the standard run directories.
 
     Args:
         cfg: Of `merge.py`.
-        fingerprints: Content hash of each specialist by name.
+        fingerprints: File hashes of each specialist by name.
 
     Returns:
         Nothing for a method that needs none.
@@ -37,7 +37,7 @@ def statistics_places(cfg: DictConfig, fingerprints: Mapping[str, str]) -> dict[
     else:
         places = {str(name): Path(place) for name, place in (cfg.merge.get("statistics") or {}).items()}
     for name, place in places.items():
-        record = read_record(place)  # directories made by other means have none
-        if record is not None and record["inputs"].get("checkpoint") != fingerprints.get(name):
+        run = open_finished(place)  # directories made by other means have none
+        if run is not None and run.inputs.get("checkpoint") != fingerprints.get(name):
             raise UserError(f"merge.statistics.{name}={place} was taken of other weights than specialists.{name}")
     return places

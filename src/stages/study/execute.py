@@ -10,7 +10,7 @@ import pandas as pd
 
 from src.evaluation.statistics.averages import RelativeScores
 from src.evaluation.statistics.scores import Score, read_scores
-from src.runs.record import read_record
+from src.runs.finished import open_finished
 from src.stages.evaluate.run import evaluate
 from src.stages.job import Job
 from src.stages.merge.run import merge_all
@@ -130,14 +130,14 @@ def cost_of(made: Sequence[TrainedModel]) -> pd.DataFrame:
         "one merge of them": [item for item in made if item.model.kind == "merge"][:1],
     }
     for strategy, members in groups.items():
-        records = [read_record(item.checkpoint) or {} for item in members]
-        costs = [record.get("results", {}).get("cost", {}) for record in records]
+        runs = [run for item in members if (run := open_finished(item.checkpoint)) is not None]
+        costs = [run.results.get("cost", {}) for run in runs]
         rows.append(
             {
                 "strategy": strategy,
                 "training_tokens": sum(cost.get("tokens", 0) for cost in costs),
-                "seconds": sum(record["cost"]["seconds"] for record in records),
-                "disk_bytes": sum(record["cost"]["bytes"] for record in records),
+                "seconds": sum(run.cost["seconds"] for run in runs),
+                "disk_bytes": sum(run.cost["bytes"] for run in runs),
             }
         )
     return pd.DataFrame(rows)

@@ -13,7 +13,7 @@ from src.evaluation.statistics.bootstrap import spread
 from src.evaluation.statistics.verdict import StudyVerdict
 from src.reporting.sentences import spread_sentence
 from src.reporting.study_report import StudyReport, models_in_order
-from src.runs.record import environment
+from src.runs.environment import environment
 from src.stages.study.execute import ScoredModel, TrainedModel, cost_of
 from src.stages.study.jobs import StudyJobs
 from src.stages.study.plan import StudyPlan

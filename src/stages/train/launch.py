@@ -15,7 +15,7 @@ from typing import Any
 
 from src.config.command_line import BAD_INPUT, SIGNALED, explain
 from src.lit_modules.world import World
-from src.runs.record import Run, open_run
+from src.runs.record import Inputs, Run, open_run
 from src.stages.job import Job
 from src.utils.errors import AlreadyTold, Interrupted, UserError
 from src.utils.ranks import alone, from_main, is_main_process, wait_for_all
@@ -116,11 +116,18 @@ def _stop(processes: Processes) -> None:
 
 @contextlib.contextmanager
 def open_shared_run(
-    directory: Path, *, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str], argv: list[str]
+    directory: Path, *, stage: str, config: Mapping[str, Any], inputs: Callable[[], Inputs], argv: list[str]
 ) -> Iterator[Run]:
     """`open_run` for a job of one or more processes: the first owns the run, the others write nothing of their own.
 
     All leave it together, when the run is in its place.
+
+    Args:
+        directory: As of `open_run`, like the others.
+        stage: Name of the stage.
+        config: What decides the result.
+        inputs: Called by the first process alone: hashing a base takes a while, and may find that it has changed.
+        argv: The command.
 
     Raises:
         UserError: In all of them, where the first cannot open it.
@@ -131,7 +138,7 @@ def open_shared_run(
         return
     with contextlib.ExitStack() as stack:
         with _told_to_all():
-            run = stack.enter_context(open_run(directory, stage=stage, config=config, inputs=inputs, argv=argv))
+            run = stack.enter_context(open_run(directory, stage=stage, config=config, inputs=inputs(), argv=argv))
         from_main(Run(run.directory, run.work, {}, run.finished, run.results))
         yield run
     wait_for_all()

@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig
 
 from src.checkpoints import CheckpointWriter, TensorInfo, write_checkpoint
+from src.checkpoints.fingerprint import fingerprint
 from src.config.types import check_types
 from src.data.shards import Tokenization
 from src.data.table import TokenTable
@@ -23,7 +24,7 @@ from src.merging.methods.fisher_regmean_statistics import (
 )
 from src.merging.tensors.lora import is_adapter
 from src.models import ModelSpec, load_model, load_tokenizer, torch_dtype
-from src.runs.record import fingerprint, open_run
+from src.runs.record import open_run
 from src.stages.build import build
 from src.stages.job import Job
 from src.stages.places import SPEED, model_label, trained_name, trained_places, written_checkpoint

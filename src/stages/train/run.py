@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoints import Checkpoint
+from src.checkpoints.fingerprint import fingerprint
 from src.config.checks import check_train
 from src.data.shards import Tokenization
 from src.lit_modules.export import export_checkpoint
@@ -17,7 +18,7 @@ from src.lit_modules.fit import FitResult, fit
 from src.lit_modules.world import connected, resolve_world, started_world
 from src.models import ModelSpec, load_tokenizer, torch_dtype
 from src.reporting.loggers import Logger, NoLogger, started
-from src.runs.record import Run, fingerprint, open_run
+from src.runs.record import Run, open_run
 from src.stages.build import build
 from src.stages.job import Job, compose_job
 from src.stages.places import OF_ONE_TASK, STATISTICS, base_checkpoint
@@ -75,9 +76,14 @@ def _train_one(job: Job) -> Path:
     if world.size > 1 and started_world() is None:
         launch_ranks(job, world)
         return directory
-    inputs = {} if start is None else {"base": from_main(fingerprint(start) if is_main_process() else "")}
     identity = run_identity(job)
-    with open_shared_run(directory, stage="train", config=identity, inputs=inputs, argv=job.command) as run:
+    with open_shared_run(
+        directory,
+        stage="train",
+        config=identity,
+        inputs=lambda: {} if start is None else {"base": fingerprint(start)},
+        argv=job.command,
+    ) as run:
         if run.finished:
             return directory
         logger: Logger = build(cfg.logger) if is_main_process() else NoLogger()

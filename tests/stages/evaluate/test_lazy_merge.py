@@ -65,15 +65,79 @@ def test_one_model_takes_lazy_and_written_merges_in_turn(world, tmp_path):
     assert model.state_dict()[name].equal(one)
 
 
-def test_a_lazy_merge_whose_parents_changed_is_refused(world, tmp_path):
+@pytest.fixture
+def own_parents(world, tmp_path):
+    """A copy of the codegen specialist to damage, and the overrides of a merge that has it as a parent."""
     parent = tmp_path / "codegen"
     shutil.copytree(world / "train" / "pocket-specialist-codegen-s0", parent)
     others = [f"base={world}/train/pocket-base-s0", f"specialists.codesum={world}/train/pocket-specialist-codesum-s0"]
-    lazy = merge(point(world, tmp_path / "lazy", f"specialists.codegen={parent}", *others, "save_weights=false"))
+    return parent, [f"specialists.codegen={parent}", *others]
+
+
+def copy_weights_over(world, parent):
+    shutil.copy(world / "train" / "pocket-mix-s0" / "model.safetensors", parent / "model.safetensors")
+
+
+def scored(place, tmp_path):
+    return evaluate(
+        compose_job("evaluate", [f"checkpoint={place}", "split=validation", *FEW, f"output_root={tmp_path}"])
+    )
+
+
+def test_a_lazy_merge_whose_parents_are_gone_is_refused(world, tmp_path, own_parents):
+    parent, overrides = own_parents
+    lazy = merge(point(world, tmp_path / "lazy", *overrides, "save_weights=false"))
     shutil.rmtree(parent)
-    with pytest.raises(UserError, match=r"parents that are gone.*codegen"):
-        evaluate(compose_job("evaluate", [f"checkpoint={lazy}", *FEW, f"output_root={tmp_path}"]))
+    with pytest.raises(UserError, match=rf"its parents are not .*codegen is gone \({parent}\)"):
+        scored(lazy, tmp_path)
     assert not (tmp_path / "evaluate").exists()
+
+
+@pytest.mark.parametrize("recorded", [True, False], ids=["a run", "a checkpoint from elsewhere"])
+def test_weights_copied_over_a_parent_of_a_lazy_merge_are_refused(world, tmp_path, own_parents, recorded):
+    parent, overrides = own_parents
+    if not recorded:
+        (parent / "run.json").unlink()
+    lazy = merge(point(world, tmp_path / "lazy", *overrides, "save_weights=false"))
+    copy_weights_over(world, parent)
+    with pytest.raises(UserError, match=rf"checkpoint={lazy}.*codegen.*{parent}.*model\.safetensors"):
+        scored(lazy, tmp_path)
+    assert not (tmp_path / "evaluate").exists()
+    assert not (tmp_path / "samples").exists()
+
+
+def test_another_run_in_the_place_of_a_parent_is_refused(world, tmp_path, own_parents):
+    """Its own record holds, but it is not what the merge was made of."""
+    parent, overrides = own_parents
+    lazy = merge(point(world, tmp_path / "lazy", *overrides, "save_weights=false"))
+    shutil.rmtree(parent)
+    shutil.copytree(world / "train" / "pocket-mix-s0", parent)
+    with pytest.raises(UserError, match=rf"codegen has another {parent}/model\.safetensors"):
+        scored(lazy, tmp_path)
+
+
+def test_the_samples_of_a_lazy_merge_are_not_those_of_a_parent_that_was_replaced(world, tmp_path, own_parents):
+    """Scored before: neither its finished evaluation nor its samples answer for other weights."""
+    parent, overrides = own_parents
+    lazy = merge(point(world, tmp_path / "lazy", *overrides, "save_weights=false"))
+    directory = scored(lazy, tmp_path)
+    samples = sorted(path.name for path in (tmp_path / "samples").iterdir())
+    copy_weights_over(world, parent)
+    with pytest.raises(UserError, match=r"model\.safetensors"):
+        scored(lazy, tmp_path)
+    shutil.rmtree(directory)
+    with pytest.raises(UserError, match=r"model\.safetensors"):
+        scored(lazy, tmp_path)
+    assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == samples
+
+
+def test_verify_refuses_a_parent_that_was_replaced(world, tmp_path, own_parents):
+    parent, overrides = own_parents
+    written = merge(point(world, tmp_path / "written", *overrides))
+    assert verify(written).holds
+    copy_weights_over(world, parent)
+    with pytest.raises(UserError, match=rf"verify={written}.*codegen.*model\.safetensors"):
+        verify(written)
 
 
 @pytest.mark.parametrize("use", ["verify", "specialist", "variant"])

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import pandas as pd
 import pytest
@@ -53,6 +54,24 @@ def test_the_study_leaves_its_report_and_tables(finished):
     ablation = pd.read_csv(directory / "ablation.csv")
     assert len(ablation) >= 4
     assert (directory / "report.md").read_text().startswith("# ")
+
+
+def test_a_study_that_resumes_refuses_weights_that_were_replaced(finished, tmp_path):
+    directory, root = finished
+    specialist = root / "train" / "pocket-specialist-codegen-s0"
+    if not specialist.is_dir():
+        [specialist] = (root / "train").glob("pocket-specialist-codegen-*s0")
+    weights = specialist / "model.safetensors"
+    [mixture] = (root / "train").glob("pocket-mix-*s0")
+    weights.rename(root / "kept")
+    directory.rename(root / "kept-study")  # as if it had been stopped before its report
+    shutil.copy(mixture / "model.safetensors", weights)
+    try:
+        with pytest.raises(UserError, match=rf"{specialist} .*model\.safetensors has changed"):
+            study(compose_job("study", [*overrides(root), f"output={root}/study/pocket"]))
+    finally:
+        (root / "kept").replace(weights)
+        (root / "kept-study").rename(directory)
 
 
 def test_test_problems_are_touched_for_the_chosen_alone(finished):

@@ -6,7 +6,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from src.checkpoints import Checkpoint
-from src.runs.record import fingerprint
+from src.checkpoints.fingerprint import fingerprint
 from src.stages.job import compose_job
 from src.stages.train.names import run_directory
 from src.stages.train.run import train

@@ -1,0 +1,68 @@
+"""Fingerprint of a checkpoint: the hashes of its weights, config and tokenizer, and of nothing else beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from src.checkpoints.layout import INDEX_FILE, SINGLE_FILE, read_index
+from src.checkpoints.pickled import pickle_files
+from src.checkpoints.side_files import SIDE_FILES
+from src.runs.file_hashes import hash_files
+from src.runs.finished import FinishedRun, open_finished
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+RECORDED = (*SIDE_FILES, *ADAPTER_FILES, "model*.safetensors", INDEX_FILE)  # what our runs write of a checkpoint
+
+
+@dataclass(frozen=True)
+class IdentifiedCheckpoint:
+    """A checkpoint directory with the files that make it what it is.
+
+    Args:
+        path: The directory.
+        files: SHA-256 by name of the file.
+        run: The run that made it; None for a checkpoint from elsewhere.
+    """
+
+    path: Path
+    files: dict[str, str]
+    run: FinishedRun | None
+
+
+def identify(directory: Path) -> IdentifiedCheckpoint:
+    """Hash the files of a checkpoint, reading only those that look changed since they were hashed before.
+
+    Raises:
+        UserError: The directory is a finished run, and a file is not the one that the run wrote.
+    """
+    names = checkpoint_files(directory)
+    run = open_finished(directory)
+    if run is None:
+        states = hash_files({name: directory / name for name in names})
+        return IdentifiedCheckpoint(directory, {name: state.sha256 for name, state in states.items()}, None)
+    written = {name for name in run.outputs if any(fnmatch(name, pattern) for pattern in RECORDED)}
+    return IdentifiedCheckpoint(directory, run.hashes(written | set(names)), run)
+
+
+def fingerprint(directory: Path) -> dict[str, str]:
+    """`identify`, for callers that want the hashes alone."""
+    return identify(directory).files
+
+
+def checkpoint_files(directory: Path) -> list[str]:
+    """Names of the files that decide what a checkpoint is: its weights, config, tokenizer and chat template."""
+    side = {path for pattern in SIDE_FILES for path in directory.glob(pattern) if path.is_file()}
+    return sorted({path.relative_to(directory).as_posix() for path in (*side, *_weight_files(directory))})
+
+
+def _weight_files(directory: Path) -> list[Path]:
+    """The files that `Checkpoint` reads: a repository may hold the same weights in other formats beside them."""
+    adapter = [directory / name for name in ADAPTER_FILES if (directory / name).is_file()]
+    if (directory / INDEX_FILE).is_file():
+        shards = sorted(set(read_index(directory).values()))
+        return [directory / INDEX_FILE, *(directory / shard for shard in shards), *adapter]
+    if (directory / SINGLE_FILE).is_file():
+        return [directory / SINGLE_FILE, *adapter]
+    return adapter or pickle_files(directory)

@@ -1,0 +1,34 @@
+"""Commit, versions and machine: the conditions of a run that its config does not hold."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("torch", "transformers", "lightning", "mergekit", "evalplus", "numpy", "sacrebleu", "nltk", "rouge_score")
+
+
+def environment() -> dict[str, Any]:
+    """Commit, versions and machine of this process."""
+    versions = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {
+        "commit": _git_commit(),
+        "versions": versions,
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
+    }
+
+
+def _git_commit() -> str | None:
+    answer = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+        cwd=Path(__file__).parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return answer.stdout.strip() or None if answer.returncode == 0 else None

@@ -1,0 +1,75 @@
+"""SHA-256 of files, remembered: a file that has kept its size, time and inode is not read again.
+
+A finished run keeps the hashes of its own files in `run.json`. Those of other directories (a published checkpoint, a
+copied run) are kept in the cache of the user, because nothing is ever written into a directory that is not ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from src.utils.files import read_json_object, sha256_file, sha256_json, user_cache, write_json
+
+REMEMBERED_BYTES = 1 << 24  # smaller files are read again in a few milliseconds
+
+
+@dataclass(frozen=True)
+class FileState:
+    """One file when it was hashed.
+
+    Args:
+        sha256: Hex digest of its bytes.
+        bytes: Size.
+        mtime_ns: Time of the last change, in nanoseconds.
+        inode: Number in its file system; another one if the file was replaced instead of overwritten.
+    """
+
+    sha256: str
+    bytes: int
+    mtime_ns: int
+    inode: int
+
+    def describes(self, path: Path) -> bool:
+        """True if the file looks untouched since it was hashed; its bytes are not read."""
+        found = path.stat()
+        return (self.bytes, self.mtime_ns, self.inode) == (found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def hash_files(paths: Mapping[str, Path], known: Mapping[str, FileState] | None = None) -> dict[str, FileState]:
+    """Current state of files, which are read only where nothing that is remembered describes them.
+
+    Args:
+        paths: By a name of the caller's.
+        known: Earlier states by the same names.
+    """
+    earlier = known or {}
+    # hashlib gives up the interpreter lock, so shards are hashed side by side.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        states = pool.map(lambda name: _state(paths[name], earlier.get(name)), paths)
+        return dict(zip(paths, states, strict=True))
+
+
+def _state(path: Path, known: FileState | None) -> FileState:
+    if known is not None and known.describes(path):
+        return known
+    if path.stat().st_size < REMEMBERED_BYTES:
+        return _hashed(path)
+    cached = user_cache("hashes") / f"{sha256_json(str(path.resolve()))[:32]}.json"
+    with contextlib.suppress(OSError, ValueError, TypeError):  # absent, or not of this form
+        found = FileState(**read_json_object(cached))
+        if found.describes(path):
+            return found
+    state = _hashed(path)
+    with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
+        write_json(cached, asdict(state))
+    return state
+
+
+def _hashed(path: Path) -> FileState:
+    before = path.stat()  # before reading: a file that changes meanwhile is read again the next time
+    return FileState(sha256_file(path), before.st_size, before.st_mtime_ns, before.st_ino)
