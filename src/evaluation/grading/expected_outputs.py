@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import marshal
+import os
 import platform
 import tempfile
 import zlib
