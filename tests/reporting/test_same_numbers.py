@@ -1,0 +1,142 @@
+"""Every number that a report shows twice is the same number, to its last digit.
+
+The study has several mask seeds, fewer metrics than its benchmarks yield, and a specialist that scores 0 in one of
+them: the three ways in which the verdict and the tables once had averages of their own.
+"""
+
+import re
+
+import pandas as pd
+import pytest
+
+from src.reporting.format import average_change, average_points, change, coefficient, score
+from src.reporting.view import study_view
+from src.reporting.write import render_html, render_markdown, write_report
+from tests.reporting.example import CHOSEN, METHODS, study
+from tests.reporting.page import Page, markdown_tables
+
+NUMBER = r"[+−]?\d+(?:\.\d+)?"
+LABELS = {"linear": "Linear", "ties": "TIES", "dare": "DARE", "della": "DELLA"}
+
+
+@pytest.fixture(scope="module")
+def report():
+    return study(metrics=("pass@1", "pass@1+", "bleu4_paper", "meteor"), zero="meteor")
+
+
+@pytest.fixture(scope="module")
+def view(report):
+    return study_view(report)
+
+
+@pytest.fixture(scope="module")
+def tables(view):
+    """Comparisons, headline, grid, module kinds, cost: label -> texts of a row, from the HTML page."""
+    parsed = Page(render_html(view)).tables
+    return [{" ".join(row[0].replace(" chosen", "").split()): row[1:] for row in table} for table in parsed]
+
+
+@pytest.fixture(scope="module")
+def frames(report, tmp_path_factory):
+    paths = write_report(report, tmp_path_factory.mktemp("report"))
+    return {name: pd.read_csv(paths[name]) for name in ("headline", "ablation")}
+
+
+def _averages(frame):
+    return {row: float(found) for row, found in frame.groupby("row")["average_change_percent"].first().items()}
+
+
+def _label(method):
+    return f"{LABELS[method]} {CHOSEN[method]}"
+
+
+def test_csv_html_and_markdown_hold_one_average_per_row(view, tables, frames):
+    markdown = markdown_tables(render_markdown(view))
+    for place, name in ((1, "headline"), (2, "ablation")):
+        averages = _averages(frames[name])
+        assert set(tables[place]) == set(averages)
+        assert {label: row[-1].strip() for label, row in tables[place].items()} == {
+            label: average_change(found) for label, found in averages.items()
+        }
+        shown = {row[0].replace(" (chosen)", ""): row[-1] for row in markdown[place]}
+        assert shown == {label: average_change(found) for label, found in averages.items()}
+
+
+def test_csv_and_html_hold_one_value_interval_and_change_per_cell(tables, frames):
+    for place, name in ((1, "headline"), (2, "ablation")):
+        for label, rows in frames[name].groupby("row"):
+            for text, (_, cell) in zip(tables[place][str(label)], rows.iterrows(), strict=False):
+                interval = f" {score(cell['low'])}–{score(cell['high'])}" if name == "headline" else ""
+                assert " ".join(text.split()) == f"{score(cell['value'])}{interval} {change(cell['change_percent'])}"
+
+
+def test_the_verdict_compares_the_averages_of_the_table(report, view, frames):
+    averages = _averages(frames["headline"])
+    mix, merge, gap = re.search(
+        rf"the mixture is at ({NUMBER})% and the best merge \(\w+\) at ({NUMBER})%. The difference, mixture minus "
+        rf"merge, is ({NUMBER}) points",
+        view.verdict,
+    ).groups()
+    best = max(METHODS, key=lambda method: averages[_label(method)])
+    assert report.verdict.best.method == best
+    assert f"({LABELS[best]})" in view.verdict
+    assert f"{mix}%" == average_change(averages["Data mixture"])
+    assert f"{merge}%" == average_change(averages[_label(best)])
+    assert gap == average_points((averages["Data mixture"] - averages[_label(best)]) / 100)
+
+
+def test_sentence_table_and_figure_hold_one_difference_and_interval(report, view, tables, frames):
+    averages, alt = _averages(frames["headline"]), view.comparison.alt
+    for method in METHODS:
+        gap = average_points((averages["Data mixture"] - averages[_label(method)]) / 100)
+        difference, interval, p, words = (text.strip() for text in tables[0][LABELS[method]])
+        assert difference == gap
+        assert f"{LABELS[method]} {difference} ({interval}): {words}" in alt
+        if method == report.verdict.best.method:
+            assert f"is {difference} points (95% interval {interval} over" in view.verdict
+            assert f"p = {p}," in view.verdict
+
+
+def test_sweeps_name_the_best_average_of_the_grid(report, view, frames):
+    averages = _averages(frames["ablation"])
+    for method in METHODS:
+        points = {name: averages[model.label] for name, model in report.models.items() if model.method == method}
+        best = max(points, key=lambda name: points[name])
+        at = (
+            f"{LABELS[method]} is best at {coefficient(report.models[best].weight)} with {average_change(points[best])}"
+        )
+        assert at in view.sweeps[0].alt
+
+
+def test_sweeps_and_trade_off_hold_the_scores_of_the_tables(view, tables, frames):
+    """codegen's headline metric is pass@1+, codesum's BLEU-4: columns 2 and 3 of 4."""
+    for picture, place in ((view.trade_off[1], 1), (view.trade_off[0], 2)):
+        for label, row in tables[place].items():
+            if not label.startswith("Each task"):
+                assert f"{label} {row[1].split()[0]} and {row[2].split()[0]}" in picture.alt
+    grid = frames["ablation"]
+    for picture, metric in ((view.sweeps[1], "pass@1+"), (view.sweeps[2], "bleu4_paper")):
+        rows = grid[(grid["metric"] == metric) & (grid["kind"] == "merge")]
+        for method in METHODS:
+            best = rows[rows["row"].str.startswith(f"{LABELS[method]} ")].sort_values("value").iloc[-1]
+            weight = best["row"].split()[-1]
+            assert f"{LABELS[method]} is best at {weight} with {score(best['value'])}" in picture.alt
+
+
+def test_what_is_left_out_and_pooled_is_said_wherever_averages_stand(view):
+    left_out = "Not in the average, because the specialist itself scores 0: METEOR on pocket summaries."
+    assert view.verdict.endswith(left_out)
+    assert left_out in view.headline.caption
+    pooled = "DARE 0.4 and DELLA 0.5: mean over 3 mask seeds"
+    for caption in (view.headline.caption, view.comparison.caption, view.trade_off[1].caption):
+        assert pooled in caption
+    assert "first mask seed" in view.grid.caption
+    assert left_out not in view.grid.caption  # on validation data the specialist scores more than 0
+
+
+def test_only_the_metrics_of_the_study_are_columns(view, frames):
+    assert [column.metric for column in view.headline.columns] == ["pass@1", "pass@1+", "bleu4_paper", "meteor"]
+    assert set(frames["ablation"]["metric"]) == {"pass@1", "pass@1+", "bleu4_paper", "meteor"}
+    left_out = frames["headline"][frames["headline"]["metric"] == "meteor"]
+    assert left_out["change_percent"].isna().all()
+    assert frames["headline"]["average_change_percent"].notna().all()
