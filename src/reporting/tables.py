@@ -132,7 +132,7 @@ def task_decimals(report: StudyReport, split: str, task: str) -> int:
 
 def _headline_metrics(report: StudyReport, split: str, task: str) -> list[Metric]:
     relative, wanted = report.scores[split], report.headline[task]
-    return [(name, metric) for name, metric in relative.metrics if relative.tasks[name] == task and metric == wanted]
+    return [(name, metric) for name, metric in relative.measured if relative.tasks[name] == task and metric == wanted]
 
 
 def _joined(intervals: list[Interval]) -> Cell:

@@ -13,7 +13,7 @@ Shapes: N items, S subjects, M metrics of a benchmark, K metrics of all benchmar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -50,7 +50,8 @@ class RelativeScores:
         scores: subject -> its scores, one sequence per mask seed.
         specialists: task -> subject.
         tasks: benchmark -> task; benchmarks that are not named stay out.
-        metrics: The metrics of the study: those that are shown and averaged; None: all.
+        metrics: The metrics of the study, which are those of the average; None: all.
+        also: Further metrics whose means are kept for figures; they enter no average.
 
     Raises:
         UserError: A subject misses a benchmark, metric or item that another has, or a specialist is not among the
@@ -59,7 +60,8 @@ class RelativeScores:
     Attributes:
         subjects: Names, in order.
         seeds: subject -> number of mask seeds that are pooled.
-        metrics: (benchmark, metric) pairs, in the order of `tasks`.
+        metrics: (benchmark, metric) pairs of the study, in the order of `tasks`.
+        measured: The same and those of `also`; `means` has all of them.
         left_out: Those in which the task's specialist scores 0: a change against it is undefined, so that they enter
             no average. Where all are left out, every average is 0.
     """
@@ -70,25 +72,33 @@ class RelativeScores:
         specialists: Mapping[str, str],
         tasks: Mapping[str, str],
         metrics: Sequence[str] | None = None,
+        also: Collection[str] = (),
     ) -> None:
         self.subjects, self.tasks = list(scores), dict(tasks)
         absent = [f"{task}: {subject}" for task, subject in specialists.items() if subject not in scores]
         absent += [f"no specialist of task {task}" for task in self.tasks.values() if task not in specialists]
         if absent:
             raise UserError(first_differences("the decision needs the scores of every specialist", absent))
-        tables = {name: [_table(run, self.tasks, metrics) for run in runs] for name, runs in scores.items()}
+        wanted = None if metrics is None else {*metrics, *also}
+        tables = {name: [_table(run, self.tasks, wanted) for run in runs] for name, runs in scores.items()}
         _check_alike(tables)
         self.seeds = {name: len(runs) for name, runs in tables.items()}
-        self.metrics: tuple[Metric, ...] = tuple(tables[self.subjects[0]][0])
-        self._references = [self.subjects.index(specialists[self.tasks[benchmark]]) for benchmark, _ in self.metrics]
-        self._cubes = {name: self._cube(name, tables) for name in dict(self.metrics)}
+        self.measured: tuple[Metric, ...] = tuple(tables[self.subjects[0]][0])
+        self.metrics = tuple(key for key in self.measured if metrics is None or key[1] in metrics)
+        self._references = [self.subjects.index(specialists[self.tasks[benchmark]]) for benchmark, _ in self.measured]
+        self._cubes = {name: self._cube(name, tables) for name in dict(self.measured)}
         self._means_SK = np.concatenate([cube.mean(0) for cube in self._cubes.values()], axis=1)
-        self._kept = [k for k, subject in enumerate(self._references) if self._means_SK[subject, k] != 0]
-        self.left_out = tuple(metric for k, metric in enumerate(self.metrics) if k not in self._kept)
-        measured = [self.tasks[self.metrics[k][0]] for k in self._kept]
-        self._shares = np.array([1 / (len(set(measured)) * measured.count(task)) for task in measured])
+        self._kept = [
+            k
+            for k, (key, specialist) in enumerate(zip(self.measured, self._references, strict=True))
+            if key in self.metrics and self._means_SK[specialist, k] != 0
+        ]
+        kept = [self.measured[k] for k in self._kept]
+        self.left_out = tuple(key for key in self.metrics if key not in kept)
+        compared = [self.tasks[benchmark] for benchmark, _ in kept]
+        self._shares = np.array([1 / (len(set(compared)) * compared.count(task)) for task in compared])
         self._runs = {
-            name: np.array([[fmean(run[key].values()) for key in self.metrics] for run in runs])
+            name: np.array([[fmean(run[key].values()) for key in self.measured] for run in runs])
             for name, runs in tables.items()
             if len(runs) > 1
         }
@@ -97,7 +107,7 @@ class RelativeScores:
     def averages(self) -> dict[str, Average]:
         """The average of every subject."""
         changes_SK = self._changes(self._means_SK[None])[0]
-        kept = [self.metrics[k] for k in self._kept]
+        kept = [self.measured[k] for k in self._kept]
         return {
             subject: Average(dict(zip(kept, map(float, row), strict=True)), float(row @ self._shares))
             for subject, row in zip(self.subjects, changes_SK, strict=True)
@@ -107,13 +117,13 @@ class RelativeScores:
     def means(self) -> dict[str, dict[Metric, Interval]]:
         """subject -> (benchmark, metric) -> mean over the items, with its 95 % bootstrap interval."""
         drawn_RSK = self._drawn_means(10_000, dict.fromkeys(self._cubes, 0))
-        counts = [len(self._cubes[benchmark]) for benchmark, _ in self.metrics]
+        counts = [len(self._cubes[benchmark]) for benchmark, _ in self.measured]
         return {
             subject: {
                 metric: Interval(
                     counts[k], float(self._means_SK[s, k]), *percentile_interval(drawn_RSK[:, s, k], level=0.95)
                 )
-                for k, metric in enumerate(self.metrics)
+                for k, metric in enumerate(self.measured)
             }
             for s, subject in enumerate(self.subjects)
         }
@@ -145,7 +155,7 @@ class RelativeScores:
     @property
     def items(self) -> int:
         """Number of items of all benchmarks that enter the average."""
-        kept = {self.metrics[k][0] for k in self._kept}
+        kept = {self.measured[k][0] for k in self._kept}
         return sum(len(cube) for benchmark, cube in self._cubes.items() if benchmark in kept)
 
     def _drawn_means(self, resamples: int, seeds: Mapping[str, int]) -> Array:
@@ -164,7 +174,7 @@ class RelativeScores:
         return changes
 
     def _metrics_of(self, benchmark: str) -> list[str]:
-        return [metric for name, metric in self.metrics if name == benchmark]
+        return [metric for name, metric in self.measured if name == benchmark]
 
     def _cube(self, benchmark: str, tables: Mapping[str, Sequence[Table]]) -> Array:
         """N x S x M for one benchmark, mask seeds pooled item by item."""
@@ -177,8 +187,8 @@ class RelativeScores:
         return np.stack(pooled, axis=1)
 
 
-def _table(scores: Sequence[Score], tasks: Mapping[str, str], metrics: Sequence[str] | None) -> Table:
-    """The study's metrics of one run, benchmarks in the order of `tasks`."""
+def _table(scores: Sequence[Score], tasks: Mapping[str, str], metrics: Collection[str] | None) -> Table:
+    """The wanted metrics of one run, benchmarks in the order of `tasks`."""
     found = by_metric(score for score in scores if metrics is None or score.metric in metrics)
     return {key: items for name in tasks for key, items in found.items() if key[0] == name}
 

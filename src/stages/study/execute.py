@@ -15,7 +15,7 @@ from src.stages.evaluate.run import evaluate
 from src.stages.job import Job
 from src.stages.merge.run import merge_all
 from src.stages.study.jobs import StudyJobs
-from src.stages.study.plan import PlannedModel
+from src.stages.study.plan import PlannedModel, StudyPlan
 from src.stages.study.progress import StudyProgress
 from src.stages.train.run import train
 from src.utils.errors import UserError
@@ -101,15 +101,13 @@ class StudyRuns:
         return evaluated
 
 
-def relative_scores(
-    scored: Iterable[ScoredModel], tasks: Mapping[str, str], metrics: Sequence[str] | None
-) -> RelativeScores:
+def relative_scores(scored: Iterable[ScoredModel], tasks: Mapping[str, str], plan: StudyPlan) -> RelativeScores:
     """The scores of a split relative to the specialists, the mask seeds of a merge pooled.
 
     Args:
         scored: Models on one split, the specialists among them; a merge once per mask seed.
         tasks: benchmark -> task that it measures.
-        metrics: `study.metrics`.
+        plan: The study: its metrics enter the average, its headline metrics are kept for the figures.
     """
     runs: dict[str, list[list[Score]]] = {}
     specialists = {}
@@ -118,7 +116,7 @@ def relative_scores(
         runs.setdefault(model.name, []).append(item.items())
         if model.kind == "specialist" and model.task is not None:
             specialists[model.task] = model.name
-    return RelativeScores(runs, specialists, tasks, metrics)
+    return RelativeScores(runs, specialists, tasks, plan.metrics, plan.headline.values())
 
 
 def cost_of(made: Sequence[TrainedModel]) -> pd.DataFrame:

@@ -70,12 +70,12 @@ def _carry_out(runs: StudyRuns, place: Path) -> StudyVerdict:
     tasks = benchmark_tasks(trained[0].model.job.cfg)
     grid = runs.merge_points(jobs.grid())
     on_validation = runs.evaluate_all([*trained, *grid], "validation")
-    validation = relative_scores(on_validation, tasks, plan.metrics)
+    validation = relative_scores(on_validation, tasks, plan)
     points = _choose(plan, grid, validation)
     chosen = dict(zip(points, runs.merge_points([_written(jobs, made) for made in points.values()]), strict=True))
     redrawn = runs.merge_points(_other_draws(jobs, chosen)) if plan.random_methods else []
     on_test = runs.evaluate_all([*trained, *chosen.values(), *redrawn], "test")
-    test = relative_scores(on_test, tasks, plan.metrics)
+    test = relative_scores(on_test, tasks, plan)
     verdict = decide(test, "mixture", {method: made.model.name for method, made in chosen.items()})
     variants = {"mixture": trained[-1], **{made.model.name: made for made in chosen.values()}}
     diagnosis = diagnose(jobs.diagnosis({name: str(made.checkpoint) for name, made in variants.items()}))

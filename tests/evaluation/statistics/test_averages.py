@@ -116,6 +116,18 @@ def test_only_the_metrics_of_the_study_enter() -> None:
     assert decide(everything, "mix", {"ties": "ties"}, resamples=50).winner == "merge:ties"
 
 
+def test_a_metric_of_the_figures_alone_has_means_and_enters_no_average() -> None:
+    runs = {
+        "gen": [scores([1, 1], [0.1])], "sum": [scores([0, 1], [0.5])], "mix": [scores([1, 0], [0.4])],
+    }  # fmt: skip
+    found = RelativeScores(runs, SPECIALISTS, TASKS, ["bleu4_paper"], also=["pass@1"])
+    assert found.metrics == (("text", "bleu4_paper"),)
+    assert found.measured == (("code", "pass@1"), ("text", "bleu4_paper"))
+    assert found.means["mix"]["code", "pass@1"].mean == 0.5
+    assert found.averages["mix"].mean == pytest.approx(-0.2)
+    assert found.items == 1
+
+
 def test_a_metric_in_which_the_specialist_scores_zero_is_left_out_and_still_shown() -> None:
     found = relative({
         "gen": scores([0, 0], [0.1]), "sum": scores([0, 1], [0.5]), "mix": scores([1, 0], [0.3]),
