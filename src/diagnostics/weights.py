@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from src.checkpoints import Checkpoint
+from src.checkpoints.compat import tensor_differences
 from src.checkpoints.layers import is_weight, locate
 from src.diagnostics.tables import correlation_table, layer_table
 from src.diagnostics.totals import Totals
@@ -71,7 +72,9 @@ def diagnose(
     if not 0 <= threshold <= 1:
         raise UserError(f"threshold must lie in 0-1, got {threshold}")
     for name, variant in variants.items():
-        _check_same_tensors(base, name, variant)
+        differences = tensor_differences(base.table, variant.table, "the base", dtypes=False)
+        if differences:
+            raise UserError(first_differences(f"{name} does not have the tensors of the base", differences))
     # All sums first: small lasting allocations among the large passing ones would fragment the heap.
     totals = {locate(name): Totals(len(variants)) for name in base.names}
     for name in track(base.names, "Comparing weights"):
@@ -116,16 +119,3 @@ def _check_finite(tensor: str, variants: list[str], squares_K: Tensor) -> None:
     for variant, finite in zip(variants, squares_K.isfinite().tolist(), strict=True):
         if not finite:
             raise UserError(f"{variant} or its base holds NaN or infinite values in tensor {tensor}")
-
-
-def _check_same_tensors(base: Checkpoint, label: str, variant: Checkpoint) -> None:
-    ours, theirs = set(base.names), set(variant.names)
-    differences = [f"{name} is missing" for name in sorted(ours - theirs)]
-    differences += [f"{name} is not in the base" for name in sorted(theirs - ours)]
-    differences += [
-        f"{name} is {tuple(variant.shape(name))}, base {tuple(base.shape(name))}"
-        for name in sorted(ours & theirs)
-        if tuple(variant.shape(name)) != tuple(base.shape(name))
-    ]
-    if differences:
-        raise UserError(first_differences(f"{label} does not have the tensors of the base", differences))

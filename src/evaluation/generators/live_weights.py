@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from src.checkpoints import read_config
+from src.checkpoints import TensorInfo, read_config
+from src.checkpoints.compat import model_differences
 from src.utils.errors import UserError, first_differences
 from src.utils.files import sha256_file
 
@@ -31,19 +32,14 @@ def take_weights(model: PreTrainedModel, tensors: Iterable[tuple[str, torch.Tens
         UserError: A name is unknown or missing, or a shape differs; the model may hold some new tensors by then.
     """
     own = model.state_dict(keep_vars=True)
-    places = {name: tensor.data_ptr() for name, tensor in own.items()}
-    filled, wrong = set[int](), []
+    found = dict[str, TensorInfo]()
     for name, values in tensors:
-        if name not in own:
-            wrong.append(f"{name} is unknown")
-        elif own[name].shape != values.shape:
-            wrong.append(f"{name} has shape {list(values.shape)}, expected {list(own[name].shape)}")
-        else:
+        found[name] = TensorInfo(tuple(values.shape), values.dtype)
+        if name in own and own[name].shape == values.shape:
             own[name].data.copy_(values)
-            filled.add(places[name])
-    wrong += [f"{name} is missing" for name, place in places.items() if place not in filled]
-    if wrong:
-        raise UserError(first_differences("the weights do not fit the loaded model", wrong))
+    differences = model_differences(own, found)
+    if differences:
+        raise UserError(first_differences("the weights do not fit the loaded model", differences))
 
 
 def shell(directory: Path) -> dict[str, Any]:

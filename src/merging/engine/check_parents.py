@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from src.checkpoints.compat import tensor_differences
 from src.merging.recipe import Recipe
 from src.merging.tensors.parent import Parent
 from src.merging.tensors.tokenizer_json import read_vocabulary, vocabulary_differences
@@ -30,7 +31,7 @@ def check_parents(base: Parent, specialists: Mapping[str, Parent], same_tokens: 
     if not specialists:
         raise UserError("nothing to merge: name at least one specialist, specialists.codegen=DIR")
     for label, parent in specialists.items():
-        differences = table_differences(base, parent)
+        differences = tensor_differences(base.table, parent.table, "the base", any_dtype=parent.computed)
         if differences:
             message = f"{parent.path} ({label}) does not fit {base.path} (base)"
             raise UserError(first_differences(message, differences) + _way_out(base, parent))
@@ -41,22 +42,6 @@ def check_parents(base: Parent, specialists: Mapping[str, Parent], same_tokens: 
             )
         if same_tokens:
             _check_tokenizer(base, label, parent)
-
-
-def table_differences(base: Parent, parent: Parent) -> list[str]:
-    """Missing, extra, misshapen and differently typed tensors of `parent`, in the order of their names."""
-    found = []
-    for name in sorted({*base.table, *parent.table}):
-        expected, got = base.table.get(name), parent.table.get(name)
-        if got is None:
-            found.append(f"{name} is missing")
-        elif expected is None:
-            found.append(f"{name} is not in the base")
-        elif got.shape != expected.shape:
-            found.append(f"{name} has shape {list(got.shape)}, expected {list(expected.shape)}")
-        elif got.dtype != expected.dtype and name not in parent.computed:
-            found.append(f"{name} has dtype {_short(got.dtype)}, expected {_short(expected.dtype)}")
-    return found
 
 
 def check_excludes(recipes: Sequence[Recipe], names: Sequence[str]) -> None:
@@ -121,10 +106,6 @@ def _way_out(base: Parent, parent: Parent) -> str:
     if common and all(ROWS.search(name) for name in common):
         return "; merge.tokenizer=shared merges the rows that all have"
     return ""
-
-
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _sample(base: Parent) -> list[str]:

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from src.checkpoints import CheckpointWriter, TensorInfo
+from src.checkpoints.compat import model_differences
 from src.checkpoints.writer import SHARD_BYTES
-from src.utils.errors import UserError
+from src.utils.errors import UserError, first_differences
 
 
 class Receiver(Protocol):
@@ -78,17 +79,9 @@ class ToModel:
 
     def open(self, table: Mapping[str, TensorInfo], key: str) -> AbstractContextManager[Receiver]:
         """See `Sink.open`."""
-        wrong = [
-            name
-            for name, info in table.items()
-            if name not in self.state or tuple(self.state[name].shape) != info.shape
-        ]
-        if wrong:
-            raise UserError(f"the live model lacks {', '.join(wrong[:5])} or has them in other shapes")
-        filled = {self.state[name].data_ptr() for name in table}  # a tied tensor is filled by its other name
-        unfilled = [name for name, tensor in self.state.items() if tensor.data_ptr() not in filled]
-        if unfilled:
-            raise UserError(f"the live model has {', '.join(unfilled[:5])}, which the merge lacks")
+        differences = model_differences(self.state, table)
+        if differences:
+            raise UserError(first_differences("the merge does not fit the model in memory", differences))
         return _Buffers(table, {name: self.state[name].detach() for name in table}, lambda name, tensor: None)
 
 

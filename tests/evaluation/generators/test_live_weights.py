@@ -55,7 +55,7 @@ def test_tensors_are_asked_for_one_by_one() -> None:
     ("change", "message"),
     [
         ({"model.norm.weight": torch.ones(7)}, r"model.norm.weight has shape \[7\], expected \[32\]"),
-        ({"model.extra": torch.ones(1)}, "model.extra is unknown"),
+        ({"model.extra": torch.ones(1)}, "model.extra is not in the model"),
         ({"model.norm.weight": None}, "model.norm.weight is missing"),
     ],
 )

@@ -189,7 +189,7 @@ def test_a_parent_that_ends_early(tmp_path: Path) -> None:
 def test_a_live_model_of_another_shape(tmp_path: Path) -> None:
     parents = write_family(tmp_path, *random_family())
     [outcome] = merge_grid(*parents, [MergeRequest(recipe("linear"), ToModel({"model.norm.weight": torch.ones(3)}))])
-    assert "the live model lacks model.embed_tokens.weight" in str(outcome.error)
+    assert "model.embed_tokens.weight is not in the model" in str(outcome.error)
 
 
 def test_a_live_model_with_a_tensor_of_its_own_is_refused_and_a_tied_one_is_not(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_live_model_with_a_tensor_of_its_own_is_refused_and_a_tied_one_is_not(
     own = {**state, "lm_head.bias": torch.zeros(3)}
     outcomes = merge_grid(*parents, [MergeRequest(recipe("linear"), ToModel(held)) for held in (tied, own)])
     assert outcomes[0].error is None
-    assert "the live model has lm_head.bias, which the merge lacks" in str(outcomes[1].error)
+    assert "lm_head.bias is missing" in str(outcomes[1].error)
 
 
 def test_pickles_only_by_permission(tmp_path: Path) -> None:
