@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import field
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import AfterValidator
 
-from src.merging.methods.params import choice, flag, number
 from src.merging.methods.rule import Rule
 from src.utils.errors import UserError
+from src.utils.validation import checked_dataclass
 
 OUTPUT_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-ENGINES = ("own", "mergekit")
-TOKENIZERS = ("equal", "shared", "base", "union")
 COMMON = ("match_norm", "exclude", "dtype", "tokenizer", "engine")  # keys of every method
 
 
-@dataclass(frozen=True)
+def _regular_expression(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"merge.exclude must be a regular expression, got {pattern!r}: {error}") from error
+    return pattern
+
+
+@checked_dataclass("merge")
 class Recipe:
     """What to make of the parents, and with which coefficients.
 
@@ -43,27 +50,12 @@ class Recipe:
     rule: Rule
     settings: tuple[tuple[str, Any], ...] = ()
     weight: float | None = None
-    weights: tuple[tuple[str, float], ...] | None = None
+    weights: Mapping[str, float] | None = field(default=None, hash=False)
     match_norm: bool = False
-    exclude: str | None = None
-    dtype: str | None = None
-    tokenizer: str = "equal"
-    engine: str = "own"
-
-    def __post_init__(self) -> None:
-        if self.weight is not None:
-            number("weight", self.weight)
-        for name, value in self.weights or ():
-            number(f"weights.{name}", value)
-        flag("match_norm", self.match_norm)
-        if self.dtype is not None:
-            choice("dtype", self.dtype, OUTPUT_DTYPES)
-        choice("tokenizer", self.tokenizer, TOKENIZERS)
-        choice("engine", self.engine, ENGINES)
-        try:
-            re.compile(self.exclude or "")
-        except re.error as error:
-            raise UserError(f"merge.exclude={self.exclude!r} is no regular expression: {error}") from error
+    exclude: Annotated[str, AfterValidator(_regular_expression)] | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    tokenizer: Literal["equal", "shared", "base", "union"] = "equal"
+    engine: Literal["own", "mergekit"] = "own"
 
     def coefficients(self, specialists: Sequence[str]) -> dict[str, float]:
         """Coefficient of every specialist, in their order."""
@@ -86,7 +78,7 @@ class Recipe:
 
 
 def coefficients(
-    weight: float | None, weights: Mapping[str, float] | Sequence[tuple[str, float]] | None, specialists: Sequence[str]
+    weight: float | None, weights: Mapping[str, float] | None, specialists: Sequence[str]
 ) -> dict[str, float]:
     """Resolve `merge.weight` or `merge.weights` to one coefficient a specialist.
 

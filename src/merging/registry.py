@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from src.merging.methods.adaptive import Adaptive
 from src.merging.methods.elementwise import ConsensusMasks, Sce
 from src.merging.methods.fisher_regmean import Fisher, RegMean, Statistics
 from src.merging.methods.mergekit import Mergekit, as_mergekit
 from src.merging.methods.rule import Rule
-from src.merging.methods.sparsify import Sparsity
+from src.merging.methods.sparsify import Rescale, Sparsity
 from src.merging.methods.spectral import Spectral
-from src.merging.methods.spherical import Karcher, ModelStock, Slerp
+from src.merging.methods.spherical import Karcher, ModelStock, Slerp, Space
 from src.merging.methods.task_vectors import TaskVectors, WeightedMean
 from src.merging.recipe import COMMON, Recipe
 from src.utils.errors import UserError
@@ -57,13 +57,12 @@ class Method:
         rule = self._build(**{argument: settings[key] for key, argument in self._own.items()})
         if keys["engine"] == "mergekit":
             rule = as_mergekit(self.name, settings)
-        weights = keys.get("weights")
         return Recipe(
             method=self.name,
             rule=rule,
             settings=tuple(settings.items()),
             weight=keys.get("weight"),
-            weights=None if weights is None else _pairs(weights),
+            weights=_plain(keys.get("weights")),
             **{key: keys[key] for key in COMMON},
         )
 
@@ -91,61 +90,61 @@ def task_arithmetic(normalize: bool, lambda_: float) -> Rule:
 
 
 @method("2306.01708")
-def ties(density: float, normalize: bool, rescale: str, lambda_: float) -> Rule:
+def ties(density: float, normalize: bool, rescale: Rescale, lambda_: float) -> Rule:
     """Trim to the largest, elect signs, merge what agrees."""
     return TaskVectors(Sparsity("magnitude", density, rescale=rescale), True, normalize, lambda_)
 
 
 @method("2311.03099")
-def dare(density: float, normalize: bool, rescale: str, lambda_: float, seed: int) -> Rule:
+def dare(density: float, normalize: bool, rescale: Rescale, lambda_: float, seed: int) -> Rule:
     """Drop at random, rescale, sum (mergekit's `dare_linear`)."""
     return TaskVectors(Sparsity("bernoulli", density, rescale=rescale, seed=seed), False, normalize, lambda_)
 
 
 @method("2311.03099")
-def dare_ties(density: float, normalize: bool, rescale: str, lambda_: float, seed: int) -> Rule:
+def dare_ties(density: float, normalize: bool, rescale: Rescale, lambda_: float, seed: int) -> Rule:
     """Drop at random, rescale, elect signs."""
     return TaskVectors(Sparsity("bernoulli", density, rescale=rescale, seed=seed), True, normalize, lambda_)
 
 
 @method("2406.11617")
-def della(density: float, epsilon: float, normalize: bool, rescale: str, lambda_: float, seed: int) -> Rule:
+def della(density: float, epsilon: float, normalize: bool, rescale: Rescale, lambda_: float, seed: int) -> Rule:
     """Drop at random, the smaller the likelier; elect signs."""
     return TaskVectors(Sparsity("magprune", density, epsilon, rescale=rescale, seed=seed), True, normalize, lambda_)
 
 
 @method("2406.11617")
-def della_linear(density: float, epsilon: float, normalize: bool, rescale: str, lambda_: float, seed: int) -> Rule:
+def della_linear(density: float, epsilon: float, normalize: bool, rescale: Rescale, lambda_: float, seed: int) -> Rule:
     """Drop at random, the smaller the likelier; sum."""
     return TaskVectors(Sparsity("magprune", density, epsilon, rescale=rescale, seed=seed), False, normalize, lambda_)
 
 
 @method("2312.06795")
-def breadcrumbs(density: float, gamma: float, normalize: bool, rescale: str, lambda_: float) -> Rule:
+def breadcrumbs(density: float, gamma: float, normalize: bool, rescale: Rescale, lambda_: float) -> Rule:
     """Drop the smallest and the very largest; sum."""
     return TaskVectors(Sparsity("outliers", density, gamma=gamma, rescale=rescale), False, normalize, lambda_)
 
 
 @method("2312.06795")
-def breadcrumbs_ties(density: float, gamma: float, normalize: bool, rescale: str, lambda_: float) -> Rule:
+def breadcrumbs_ties(density: float, gamma: float, normalize: bool, rescale: Rescale, lambda_: float) -> Rule:
     """Drop the smallest and the very largest; elect signs."""
     return TaskVectors(Sparsity("outliers", density, gamma=gamma, rescale=rescale), True, normalize, lambda_)
 
 
 @method(None)
-def slerp(space: str, by_row: bool) -> Rule:
+def slerp(space: Space, by_row: bool) -> Rule:
     """Spherical interpolation of two specialists, linear where they are nearly parallel."""
     return Slerp(space, by_row, parallel=0.9995)
 
 
 @method(None)
-def nuslerp(space: str, by_row: bool) -> Rule:
+def nuslerp(space: Space, by_row: bool) -> Rule:
     """Spherical interpolation of two specialists down to the smallest angles, as in mergekit."""
     return Slerp(space, by_row, parallel=1 - 1e-16)
 
 
 @method("2603.04972")
-def karcher(space: str, max_iter: int, tolerance: float) -> Rule:
+def karcher(space: Space, max_iter: int, tolerance: float) -> Rule:
     """Riemannian mean of the directions, at the mean norm."""
     return Karcher(space, max_iter, tolerance)
 
@@ -219,12 +218,6 @@ def recipe_from(description: Mapping[str, Any]) -> Recipe:
     else:
         keys.pop("weights", None)
     return builder(**keys)
-
-
-def _pairs(weights: object) -> tuple[tuple[str, float], ...]:
-    if not isinstance(weights, Mapping):
-        raise UserError(f"merge.weights must map specialists to numbers, as in {{codegen: 0.3}}, got {weights!r}")
-    return tuple((str(name), cast(float, value)) for name, value in weights.items())
 
 
 def _plain(value: Any) -> Any:

@@ -23,17 +23,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 
-from src.merging.methods.params import number
 from src.merging.methods.spherical import combination
 from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors
 from src.merging.tensors.reductions import deterministic_product_sums
+from src.utils.validation import checked_dataclass
 
 
-@dataclass(frozen=True)
+@checked_dataclass("merge")
 class Adaptive:
     """Task arithmetic with coefficients per tensor that minimize the modeled harm to all tasks.
 
@@ -45,13 +46,9 @@ class Adaptive:
         UserError: A value is out of its range.
     """
 
-    sharpness: float
+    sharpness: Annotated[float, Field(ge=0, le=8)]
     lambda_: float
     returns_weights = False
-
-    def __post_init__(self) -> None:
-        number("sharpness", self.sharpness, 0.0, 8.0)
-        number("lambda", self.lambda_)
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`; the coefficients say how much each task's harm counts."""

@@ -8,18 +8,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 
 from src.merging.backend.combine import add_up
-from src.merging.methods.params import number
 from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors
 from src.merging.tensors.reductions import deterministic_sums
 from src.utils.errors import UserError
+from src.utils.validation import checked_dataclass
 
 
-@dataclass(frozen=True)
+@checked_dataclass("merge")
 class Sce:
     """Select the elements that vary most between specialists, weigh these by their energy, erase minority signs.
 
@@ -33,12 +34,8 @@ class Sce:
         UserError: `select` is out of its range.
     """
 
-    select: float
+    select: Annotated[float, Field(gt=0, le=1)]
     returns_weights = False
-
-    def __post_init__(self) -> None:
-        if number("select", self.select, 0.0, 1.0) == 0:
-            raise UserError("merge.select must be above 0: at 0 the merge is the base")
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""
@@ -73,7 +70,7 @@ class Sce:
         return tensors.ops.order_statistics(tensors, "variance", [varying], [tensors.numel - kept])[0][0]
 
 
-@dataclass(frozen=True)
+@checked_dataclass("merge")
 class ConsensusMasks:
     """base + lambda * sum of weighted task vectors, where enough of them matter to their own task.
 
@@ -89,15 +86,10 @@ class ConsensusMasks:
         UserError: A value is out of its range.
     """
 
-    threshold: float
-    agree: int
+    threshold: Annotated[float, Field(ge=0)]
+    agree: Annotated[int, Field(ge=0)]
     lambda_: float
     returns_weights = False
-
-    def __post_init__(self) -> None:
-        number("threshold", self.threshold, 0.0)
-        number("agree", self.agree, 0)
-        number("lambda", self.lambda_)
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""

@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Field
 
 from src.checkpoints import Checkpoint
 from src.merging.backend.combine import Mean
-from src.merging.methods.params import flag, number
 from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors
 from src.merging.tensors.reductions import deterministic_sums
 from src.utils.errors import UserError
+from src.utils.validation import checked_dataclass
 
 FISHER_FLOOR = 1e-6  # added to every Fisher value: where all vanish, the merge is the weighted mean
 
 
-@dataclass(frozen=True)
+@checked_dataclass("merge")
 class Statistics:
     """The statistics of all specialists.
 
@@ -65,7 +67,7 @@ class Statistics:
         return all(found)
 
 
-@dataclass(frozen=True)
+@checked_dataclass("merge")
 class Fisher:
     """sum w F A / sum w F, element by element, F the diagonal Fisher information of each specialist on its task.
 
@@ -77,15 +79,12 @@ class Fisher:
             by the scale of its gradients.
 
     Raises:
-        UserError: `equalize` is no bool.
+        UserError: `equalize` is not a bool.
     """
 
     statistics: Statistics
     equalize: bool
     returns_weights = True
-
-    def __post_init__(self) -> None:
-        flag("equalize", self.equalize)
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""
@@ -121,7 +120,7 @@ class Fisher:
         return norms
 
 
-@dataclass(frozen=True)
+@checked_dataclass("merge")
 class RegMean:
     """The linear map closest to every specialist's on that specialist's own inputs, in least squares.
 
@@ -137,11 +136,8 @@ class RegMean:
     """
 
     statistics: Statistics
-    alpha: float
+    alpha: Annotated[float, Field(ge=0, le=1)]
     returns_weights = True
-
-    def __post_init__(self) -> None:
-        number("alpha", self.alpha, 0.0, 1.0)
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""

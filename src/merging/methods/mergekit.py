@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import torch
 
-from src.merging.methods.params import number
 from src.merging.tensors.blocks import BlockFunction, ParentTensors
 from src.utils.errors import UserError, unknown_choice
 from src.utils.seeding import derive_seed
+from src.utils.validation import checked_dataclass
 
 PRODUCT = {
     "task_arithmetic": "task_arithmetic",
@@ -30,7 +30,7 @@ PRODUCT = {
 }
 
 
-@dataclass(frozen=True)
+@checked_dataclass("merge")
 class Mergekit:
     """A merge method of mergekit.
 
@@ -52,11 +52,6 @@ class Mergekit:
     seed: int = 0
     base: bool = True
     returns_weights = True
-
-    def __post_init__(self) -> None:
-        number("seed", self.seed)
-        if not isinstance(self.parameters, Mapping):
-            raise UserError(f"merge.parameters must map names to values, as in {{t: 0.5}}, got {self.parameters!r}")
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""

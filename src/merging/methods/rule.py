@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from src.merging.tensors.blocks import BlockFunction, ParentTensors
 
 
+@runtime_checkable
 class Rule(Protocol):
-    """The mathematics of a method; implementations are frozen dataclasses of their parameters."""
+    """The mathematics of a method; implementations are `checked_dataclass`es of their parameters."""
 
     @property
     def returns_weights(self) -> bool:

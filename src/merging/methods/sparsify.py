@@ -10,28 +10,28 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 
 from src.merging.backend.counter_rng import stream_seed
 from src.merging.backend.della_probabilities import keep_probabilities
 from src.merging.backend.torch_ops import TorchOps
-from src.merging.methods.params import choice, number
 from src.merging.tensors.blocks import Block, BlockFunction, Delta, ParentTensors
 from src.utils.errors import UserError
+from src.utils.validation import checked_dataclass
 
-KINDS = ("none", "magnitude", "outliers", "bernoulli", "magprune")
-RESCALES = ("none", "l1", "density")
+Kind = Literal["none", "magnitude", "outliers", "bernoulli", "magprune"]
+Rescale = Literal["none", "l1", "density"]
 TINY = 1e-7  # a delta whose absolute sum is below this is not rescaled
 
 Keeper = Callable[[Block, float, torch.Tensor], object]
 """Writes the kept elements of a block, times a factor, into a tensor."""
 
 
-@dataclass(frozen=True)
+@checked_dataclass("merge")
 class Sparsity:
     """A sparsifier and its parameters.
 
@@ -48,25 +48,19 @@ class Sparsity:
         UserError: A value is out of its range.
     """
 
-    kind: str = "none"
-    density: float = 1.0
-    epsilon: float = 0.0
-    gamma: float = 0.0
-    rescale: str = "none"
+    kind: Kind = "none"
+    density: Annotated[float, Field(gt=0, le=1)] = 1.0
+    epsilon: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    gamma: Annotated[float, Field(ge=0, le=1)] = 0.0
+    rescale: Rescale = "none"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        choice("sparsify", self.kind, KINDS)
-        choice("rescale", self.rescale, RESCALES)
-        density = number("density", self.density, 0.0, 1.0)
-        epsilon = number("epsilon", self.epsilon, 0.0, 0.5)
-        number("gamma", self.gamma, 0.0, 1.0)
-        if density == 0:
-            raise UserError("merge.density must be above 0: at 0 the merge is the base")
-        if self.kind == "magprune" and density < 1 and not (density - epsilon > 0 and density + epsilon < 1):
+        low, high = self.density - self.epsilon, self.density + self.epsilon
+        if self.kind == "magprune" and self.density < 1 and not (low > 0 and high < 1):
             raise UserError(
-                f"merge.density -+ merge.epsilon must stay inside (0, 1), got {density:g} -+ {epsilon:g}: "
-                f"lower merge.epsilon below {min(density, 1 - density):g}"
+                f"merge.density -+ merge.epsilon must stay inside (0, 1), got {self.density:g} -+ {self.epsilon:g}: "
+                f"lower merge.epsilon below {min(self.density, 1 - self.density):g}"
             )
 
 

@@ -7,19 +7,19 @@ multiplied by K times their coefficient first, so equal coefficients are the pub
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
 from src.checkpoints.layers import locate
 from src.merging.backend.combine import add_up
-from src.merging.methods.params import number
 from src.merging.tensors.blocks import BlockFunction, ParentTensors
+from src.utils.validation import checked_dataclass
 
 NULL = 1e-6  # of the largest singular value: what is smaller is rounding
 
 
-@dataclass(frozen=True)
+@checked_dataclass("merge")
 class Spectral:
     """Merge the layers' matrices by their singular vectors.
 
@@ -28,15 +28,12 @@ class Spectral:
         lambda_: Factor on the merged task vector.
 
     Raises:
-        UserError: `lambda_` is no number.
+        UserError: `lambda_` is not a number.
     """
 
-    kind: str
+    kind: Literal["tsv", "iso"]
     lambda_: float
     returns_weights = False
-
-    def __post_init__(self) -> None:
-        number("lambda", self.lambda_)
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""

@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 
 from src.merging.backend.combine import Combination, Mean, add_up
-from src.merging.methods.params import choice, flag, number
 from src.merging.methods.sparsify import Sparsity, prepare_sparsity
 from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors
 from src.merging.tensors.reductions import deterministic_product_sums, tree_sum
 from src.utils.errors import UserError
+from src.utils.validation import checked_dataclass
 
-SPACES = ("deltas", "weights")
+Space = Literal["deltas", "weights"]
 
 
-@dataclass(frozen=True)
+@checked_dataclass("merge")
 class Slerp:
     """Spherical interpolation between two specialists; t = w2 / (w1 + w2), each tensor one vector.
 
@@ -38,13 +39,9 @@ class Slerp:
         UserError: A value is out of its range.
     """
 
-    space: str
+    space: Space
     by_row: bool
     parallel: float
-
-    def __post_init__(self) -> None:
-        choice("space", self.space, SPACES)
-        flag("by_row", self.by_row)
 
     @property
     def returns_weights(self) -> bool:
@@ -61,7 +58,7 @@ class Slerp:
         return combination(tensors, slerp_coefficients(grams, share, self.parallel), self.returns_weights)
 
 
-@dataclass(frozen=True)
+@checked_dataclass("merge")
 class Karcher:
     """The point on the sphere with the least weighted squared angle to the parents' directions, at their mean norm.
 
@@ -74,14 +71,9 @@ class Karcher:
         UserError: A value is out of its range.
     """
 
-    space: str
-    max_iter: int
-    tolerance: float
-
-    def __post_init__(self) -> None:
-        choice("space", self.space, SPACES)
-        number("max_iter", self.max_iter, 1)
-        number("tolerance", self.tolerance, 0.0)
+    space: Space
+    max_iter: Annotated[int, Field(ge=1)]
+    tolerance: Annotated[float, Field(ge=0)]
 
     @property
     def returns_weights(self) -> bool:
@@ -96,11 +88,11 @@ class Karcher:
                 f"merge=karcher takes coefficients of at least 0, one of them positive, got {list(coefficients)}"
             )
         shares = torch.tensor([coefficient / total for coefficient in coefficients], dtype=torch.float64)
-        found = karcher_coefficients(gram(tensors, self.returns_weights), shares, int(self.max_iter), self.tolerance)
+        found = karcher_coefficients(gram(tensors, self.returns_weights), shares, self.max_iter, self.tolerance)
         return combination(tensors, found[None], self.returns_weights)
 
 
-@dataclass(frozen=True)
+@checked_dataclass("merge")
 class ModelStock:
     """base + t * mean task vector, t = K c / (1 + (K - 1) c) with c the mean cosine between task vectors.
 
@@ -108,14 +100,11 @@ class ModelStock:
         by_row: One c a row instead of one a tensor.
 
     Raises:
-        UserError: `by_row` is no bool.
+        UserError: `by_row` is not a bool.
     """
 
     by_row: bool
     returns_weights = False
-
-    def __post_init__(self) -> None:
-        flag("by_row", self.by_row)
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""

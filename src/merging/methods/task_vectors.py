@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from src.merging.backend.combine import Combination, Mean
-from src.merging.methods.params import flag, number
 from src.merging.methods.sparsify import Sparsity, prepare_sparsity
 from src.merging.tensors.blocks import BlockFunction, ParentTensors
+from src.utils.validation import checked_dataclass
 
 
-@dataclass(frozen=True)
+@checked_dataclass("merge")
 class TaskVectors:
     """base + lambda * combination of sparsified task vectors: task arithmetic, TIES, DARE, DELLA, breadcrumbs.
 
@@ -22,7 +21,7 @@ class TaskVectors:
         lambda_: Factor on the merged task vector.
 
     Raises:
-        UserError: A value is of the wrong kind.
+        UserError: A value has the wrong type.
     """
 
     sparsity: Sparsity
@@ -31,17 +30,13 @@ class TaskVectors:
     lambda_: float
     returns_weights = False
 
-    def __post_init__(self) -> None:
-        flag("normalize", self.normalize)
-        number("lambda", self.lambda_)
-
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""
         parts = prepare_sparsity(tensors, self.sparsity)
         return Combination(parts, tuple(coefficients), self.consensus, self.normalize, self.lambda_)
 
 
-@dataclass(frozen=True)
+@checked_dataclass("merge")
 class WeightedMean:
     """sum c A / sum c, or sum c A: model soups (2203.05482).
 
@@ -49,14 +44,11 @@ class WeightedMean:
         normalize: Divide by the sum of the coefficients.
 
     Raises:
-        UserError: `normalize` is no bool.
+        UserError: `normalize` is not a bool.
     """
 
     normalize: bool
     returns_weights = True
-
-    def __post_init__(self) -> None:
-        flag("normalize", self.normalize)
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""

@@ -1,0 +1,92 @@
+"""Dataclasses whose values are checked by pydantic, with errors that name the config key.
+
+Checks are strict: a bool or a string is not a number, and NaN and Inf are refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, dataclass_transform
+
+import pydantic
+from pydantic import ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from src.utils.errors import UserError, first_differences, unknown_choice
+
+T = TypeVar("T")
+STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True, extra="forbid")
+EXPECTED = {
+    "bool_type": "true or false",
+    "float_type": "a number",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "string_type": "a string",
+    "dict_type": "a mapping, as in {codegen: 0.3}",
+    "mapping_type": "a mapping, as in {codegen: 0.3}",
+}
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, pydantic.Field))
+def checked_dataclass(section: str = "") -> Callable[[type[T]], type[T]]:
+    """Make a class a frozen dataclass whose types and ranges are checked whenever it is built.
+
+    Args:
+        section: Config section of its fields, for messages: `merge` makes `merge.density` of the field `density`. A
+            trailing underscore of a field is dropped: `lambda_` is the key `lambda`.
+
+    Example:
+        >>> @checked_dataclass("merge")
+        ... class Sparsity:
+        ...     density: Annotated[float, Field(gt=0, le=1)]
+    """
+
+    def decorate(cls: type[T]) -> type[T]:
+        made: Any = pydantic.dataclasses.dataclass(cls, frozen=True, config=STRICT)
+        build, names = made.__init__, [one.name for one in dataclasses.fields(made)]
+
+        @functools.wraps(build)
+        def checked_init(self: T, *values: Any, **keys: Any) -> None:
+            named = dict(zip(names, values, strict=False))  # pydantic would report a position by its number
+            if named.keys() & keys.keys() or len(values) > len(names):
+                raise TypeError(f"{cls.__name__} got too many values: {values!r}, {keys!r}")
+            try:
+                build(self, **named, **keys)
+            except ValidationError as error:
+                raise user_error(section, error) from error
+
+        made.__init__ = checked_init
+        checked: type[T] = made
+        return checked
+
+    return decorate
+
+
+def user_error(section: str, error: ValidationError) -> UserError:
+    """The messages of a pydantic error in our words: key, what was expected, what came."""
+    problems = [_problem(section, details) for details in error.errors(include_url=False)]
+    if len(problems) == 1:
+        return problems[0]
+    return UserError(first_differences(f"{len(problems)} wrong values", [str(problem) for problem in problems]))
+
+
+def _problem(section: str, details: ErrorDetails) -> UserError:
+    raised = details.get("ctx", {}).get("error")
+    if isinstance(raised, UserError):  # from a check of ours, which names the key itself
+        return raised
+    key, got = _key(section, details["loc"]), details["input"]
+    if details["type"] == "missing":
+        return UserError(f"{key} is missing")
+    if details["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return UserError(f"{key} is not a key of this section")
+    if details["type"] == "literal_error":
+        return unknown_choice(key, str(got), re.findall(r"'([^']*)'", details["ctx"]["expected"]))
+    expected = EXPECTED.get(details["type"]) or details["msg"].removeprefix("Input should be ")
+    return UserError(f"{key} must be {expected}, got {got!r}")
+
+
+def _key(section: str, place: Sequence[int | str]) -> str:
+    return ".".join([section] * bool(section) + [str(part).removesuffix("_") for part in place])
