@@ -29,11 +29,11 @@ import yaml
 
 from src.checkpoints import Checkpoint, CheckpointWriter, TensorInfo
 from src.checkpoints.layout import pack_header
-from src.merging import registry as methods
 from src.merging.engine.grid import MergeRequest, merge_grid
 from src.merging.engine.outputs import Sink, ToDirectory, ToModel, ToNowhere
+from src.stages.build import build
+from src.stages.job import compose_job
 
-CONF = Path(__file__).resolve().parents[1] / "conf" / "merge"
 SPECIALISTS = {"codegen": 1e-3, "codesum": 5e-4}  # name -> standard deviation of its update
 GRID = [weight / 10 for weight in range(1, 10)]
 SMALL = {"hidden": 896, "inner": 4864, "vocabulary": 151_936, "values": 128, "tied": True}  # Qwen2.5's 0.5B
@@ -130,11 +130,10 @@ def child(family: Path, names: Sequence[str], weights: Sequence[float], out: Pat
         state = {name: torch.empty(info.shape, dtype=info.dtype) for name, info in base.table.items()}
     points = []
     for name in names:
-        keys = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-        builder = getattr(methods, keys.pop("_target_").rpartition(".")[2])
         for weight in weights:
             sink: Sink = ToDirectory(out / f"{name}-{weight}") if out else ToModel(state)
-            points.append(MergeRequest(builder(**keys | {"weight": weight}), ToNowhere() if discard else sink))
+            recipe = build(compose_job("merge", [f"merge={name}", f"merge.weight={weight}"]).cfg.merge)
+            points.append(MergeRequest(recipe, ToNowhere() if discard else sink))
     for outcome in merge_grid(base, specialists, points):
         if outcome.error:
             raise outcome.error

@@ -58,9 +58,7 @@ class MergeConfig(Common, Parents):
     merge: Any = None  # conf/merge
     device: str = "cpu"  # where the arithmetic is done: cpu, cuda; the result does not depend on it
     allow_pickle: bool = False  # also read pytorch_model.bin (weights only); safetensors alone are read otherwise
-    save_weights: bool = (
-        True  # false: keep the recipe alone; evaluate.py then merges it straight into the model in memory
-    )
+    save_weights: bool = True  # false: keep the recipe alone; evaluate.py then merges it into the model in memory
     verify: str | None = None  # an existing merge: recompute sampled tensors and compare, instead of merging
 
 

@@ -28,10 +28,10 @@ def _regular_expression(pattern: str) -> str:
 
 @checked_dataclass("merge")
 class Recipe:
-    """What to make of the parents, and with which coefficients.
+    """A merge: method, coefficients and output.
 
     Args:
-        method: Name of the method, as in conf/merge.
+        target: Import path of the method, the `_target_` of its YAML.
         rule: The mathematics.
         settings: The method's own keys, as in its YAML.
         weight: Coefficient of the first specialist; the others share 1 - weight.
@@ -46,7 +46,7 @@ class Recipe:
         UserError: A coefficient is no finite number, or a choice is unknown.
     """
 
-    method: str
+    target: str
     rule: Rule
     settings: tuple[tuple[str, Any], ...] = ()
     weight: float | None = None
@@ -56,6 +56,11 @@ class Recipe:
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     tokenizer: Literal["equal", "shared", "base", "union"] = "equal"
     engine: Literal["own", "mergekit"] = "own"
+
+    @property
+    def method(self) -> str:
+        """Name of the method: the last part of its import path."""
+        return self.target.rpartition(".")[2]
 
     def coefficients(self, specialists: Sequence[str]) -> dict[str, float]:
         """Coefficient of every specialist, in their order."""
@@ -70,11 +75,12 @@ class Recipe:
         return self.exclude is not None and re.search(self.exclude, name) is not None
 
     def describe(self, specialists: Sequence[str]) -> dict[str, Any]:
-        """The point as JSON: method, its keys and all coefficients. It goes into a run record, and
-        `methods.recipe_from` makes the recipe from it again.
+        """The recipe as JSON for a run record: method, its keys and all coefficients.
+
+        `registry.recipe_from` makes the recipe from it again.
         """
         common = {key: getattr(self, key) for key in COMMON}
-        return {"method": self.method, "weights": self.coefficients(specialists)} | dict(self.settings) | common
+        return {"_target_": self.target, "weights": self.coefficients(specialists)} | dict(self.settings) | common
 
 
 def coefficients(

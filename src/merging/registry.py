@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,7 +19,7 @@ from src.merging.methods.task_vectors import TaskVectors, WeightedMean
 from src.merging.recipe import COMMON, Recipe
 from src.utils.errors import UserError
 
-WEIGHTS = ("weight", "weights")
+COEFFICIENTS = ("weight", "weights")
 
 
 class Method:
@@ -38,12 +39,13 @@ class Method:
 
     def __init__(self, build: Callable[..., Rule], arxiv: str | None, weighted: bool) -> None:
         self.name = build.__name__
+        self.target = f"{build.__module__}.{build.__qualname__}"
         self.arxiv = arxiv
         self.__doc__ = build.__doc__
         self._build = build
         own = {argument.removesuffix("_"): argument for argument in inspect.signature(build).parameters}
         self._own = own
-        self.keys = (*(WEIGHTS if weighted else ()), *own, *COMMON)
+        self.keys = (*(COEFFICIENTS if weighted else ()), *COMMON, *own)
 
     def __call__(self, **keys: Any) -> Recipe:
         unknown = sorted(set(keys) - set(self.keys))
@@ -56,9 +58,9 @@ class Method:
         settings = {key: _plain(keys[key]) for key in self._own}
         rule = self._build(**{argument: settings[key] for key, argument in self._own.items()})
         if keys["engine"] == "mergekit":
-            rule = as_mergekit(self.name, settings)
+            rule = as_mergekit(self.name if self._build.__module__ == __name__ else self.target, settings)
         return Recipe(
-            method=self.name,
+            target=self.target,
             rule=rule,
             settings=tuple(settings.items()),
             weight=keys.get("weight"),
@@ -67,7 +69,7 @@ class Method:
         )
 
 
-def method(arxiv: str | None, weighted: bool = True) -> Callable[[Callable[..., Rule]], Method]:
+def method(arxiv: str | None = None, weighted: bool = True) -> Callable[[Callable[..., Rule]], Method]:
     """Decorate the function that makes a method's rule.
 
     Args:
@@ -204,20 +206,35 @@ def mergekit(name: str, parameters: Mapping[str, Any], seed: int) -> Rule:
 
 
 def recipe_from(description: Mapping[str, Any]) -> Recipe:
-    """The recipe that `Recipe.describe` wrote down.
+    """Make the recipe that `Recipe.describe` wrote down, also of a method outside of this package.
+
+    Args:
+        description: `_target_`, the import path of the method, and its keys.
 
     Raises:
-        UserError: The description names no method, or other keys than the method has.
+        UserError: The method cannot be imported, or its keys have changed.
     """
     keys = dict(description)
-    builder = globals().get(str(keys.pop("method", None)))
-    if not isinstance(builder, Method):
-        raise UserError(f"no merge method {description.get('method')!r} to make this recipe with")
-    if "weights" in builder.keys:
+    found = _method_at(str(keys.pop("_target_", None)))
+    if "weights" in found.keys:
         keys["weight"] = None
     else:
         keys.pop("weights", None)
-    return builder(**keys)
+    return found(**keys)
+
+
+def _method_at(target: str) -> Method:
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"no merge method {target!r} to make this recipe with: {error}; "
+            "a method outside of src must be importable, e.g. PYTHONPATH=DIR"
+        ) from error
+    if not isinstance(found, Method):
+        raise UserError(f"{target} is not a merge method: decorate its function with src.merging.registry.method")
+    return found
 
 
 def _plain(value: Any) -> Any:

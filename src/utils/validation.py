@@ -25,8 +25,8 @@ EXPECTED = {
     "int_type": "an integer",
     "int_from_float": "an integer",
     "string_type": "a string",
-    "dict_type": "a mapping, as in {codegen: 0.3}",
-    "mapping_type": "a mapping, as in {codegen: 0.3}",
+    "dict_type": "a mapping, as in {name: value}",
+    "mapping_type": "a mapping, as in {name: value}",
 }
 
 

@@ -6,15 +6,12 @@ import json
 from typing import Any
 
 import pytest
-import yaml
 
 from src.merging import registry as methods
 from src.merging.recipe import coefficients
 from src.merging.registry import Method
 from src.utils.errors import UserError
-from tests.merging.tools import CONF, recipe
-
-NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
+from tests.merging.tools import CONF, NAMES, method_keys, recipe
 
 
 def test_weight_is_that_of_the_first() -> None:
@@ -37,9 +34,10 @@ def test_weights_that_name_others(named: dict[str, float]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_yaml_is_the_keys_of_its_builder(name: str) -> None:
-    content = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    builder = getattr(methods, content.pop("_target_").rpartition(".")[2])
+    content = method_keys(name)
+    builder = getattr(methods, name)
     assert isinstance(builder, Method)
+    assert content.pop("_target_") == builder.target == f"src.merging.registry.{name}"
     assert tuple(content) == builder.keys
     assert builder.arxiv is None or f"arXiv {builder.arxiv}" in (CONF / f"{name}.yaml").read_text()
     assert recipe(name).method == name
@@ -69,12 +67,12 @@ def test_every_method_has_a_yaml() -> None:
         ({"exclude": "("}, r"merge.exclude must be a regular expression, got '\('"),
         ({"dtype": "float13"}, "unknown merge.dtype 'float13'"),
         ({"engine": "mergekitt"}, "unknown merge.engine 'mergekitt', did you mean 'mergekit'"),
-        ({"densty": 0.5}, "merge=della: unknown keys densty; it takes weight, weights, density"),
+        ({"densty": 0.5}, "merge=della: unknown keys densty; it takes weight, weights, .*, density, epsilon"),
         ({"lambda_": 0.5}, "unknown keys lambda_"),
     ],
 )
 def test_bad_values(keys: dict[str, Any], message: str) -> None:
-    content = yaml.safe_load((CONF / "della.yaml").read_text())
+    content = method_keys("della")
     del content["_target_"]
     with pytest.raises(UserError, match=message):
         methods.della(**content | keys)
@@ -91,13 +89,21 @@ def test_description_makes_the_recipe_again(name: str) -> None:
     one = recipe(name, match_norm=True, **keys)
     described = json.loads(json.dumps(one.describe(["codegen", "codesum"])))
     again = methods.recipe_from(described)
-    assert described["method"] == name
+    assert described["_target_"] == f"src.merging.registry.{name}"
+    assert again.method == name
     assert described["weights"] == ({"codegen": 0.3, "codesum": 0.7} if keys else {"codegen": 0.5, "codesum": 0.5})
     assert again.rule == one.rule
     assert again.describe(["codegen", "codesum"]) == described
 
 
-@pytest.mark.parametrize("description", [{}, {"method": "tiess"}, {"method": "recipe_from"}])
+@pytest.mark.parametrize(
+    "description", [{}, {"_target_": "src.merging.registry.tiess"}, {"_target_": "no_such_module.ties"}]
+)
 def test_descriptions_of_no_method(description: dict[str, str]) -> None:
     with pytest.raises(UserError, match="no merge method"):
         methods.recipe_from(description)
+
+
+def test_the_description_of_a_function_that_is_no_method() -> None:
+    with pytest.raises(UserError, match=r"src\.merging\.registry\.recipe_from is not a merge method"):
+        methods.recipe_from({"_target_": "src.merging.registry.recipe_from"})

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-import yaml
+from hydra.utils import get_object
+from omegaconf import OmegaConf
 
 from src.checkpoints import Checkpoint, write_checkpoint
-from src.merging import registry as methods
 from src.merging.engine.grid import MergeRequest, MergeResult, merge_grid
 from src.merging.engine.outputs import ToFunction
 from src.merging.recipe import Recipe
 from src.merging.tensors.blocks import Ops
+from src.stages.job import compose_job
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "merge"
+NAMES = sorted(path.stem for path in CONF.glob("[!_]*.yaml"))
 SHAPES = {
     "model.embed_tokens.weight": (40, 24),
     "model.layers.0.mlp.down_proj.weight": (96, 700),  # more than one block
@@ -29,9 +33,19 @@ Tensors = dict[str, torch.Tensor]
 
 def recipe(name: str, /, **keys: Any) -> Recipe:
     """The method of conf/merge/<name>.yaml with some keys changed; `lambda_` is the key `lambda`."""
-    content = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    target = content.pop("_target_").rpartition(".")[2]
-    return getattr(methods, target)(**content | {key.removesuffix("_"): value for key, value in keys.items()})
+    content = method_keys(name) | {key.removesuffix("_"): value for key, value in keys.items()}
+    made: Recipe = get_object(content.pop("_target_"))(**content)
+    return made
+
+
+@cache
+def _composed(name: str) -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(compose_job("merge", [f"merge={name}"]).cfg.merge))
+
+
+def method_keys(name: str) -> dict[str, Any]:
+    """The node `merge` as `merge=name` composes it."""
+    return deepcopy(_composed(name))
 
 
 def random_family(count: int = 2, dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tensors, list[Tensors]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from src.utils.errors import UserError
 
-LINEAR = ("linear", "task_arithmetic")
+LINEAR, TASK_ARITHMETIC = "src.merging.registry.linear", "src.merging.registry.task_arithmetic"
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def resolve_nested_merge(recipe: Mapping[str, Any], earlier: Mapping[str, Nested
         UserError: A specialist would take part twice.
 
     Example:
-        >>> first = resolve_nested_merge({"method": "linear", "weights": {"a": 0.5, "b": 0.5}, "normalize": True}, {})
-        >>> both = {"method": "linear", "weights": {"ab": 0.8, "c": 0.2}, "normalize": True}
+        >>> first = resolve_nested_merge({"_target_": LINEAR, "weights": {"a": 0.5, "b": 0.5}, "normalize": True}, {})
+        >>> both = {"_target_": LINEAR, "weights": {"ab": 0.8, "c": 0.2}, "normalize": True}
         >>> resolve_nested_merge(both, {"ab": first}).coefficients
         {'a': 0.4, 'b': 0.4, 'c': 0.2}
     """
@@ -64,12 +64,12 @@ def resolve_nested_merge(recipe: Mapping[str, Any], earlier: Mapping[str, Nested
 
 
 def _task_vector_coefficients(recipe: Mapping[str, Any]) -> dict[str, float]:
-    weights = {str(name): float(value) for name, value in recipe["weights"].items()}
-    total = sum(weights.values())
+    coefficients = {str(name): float(value) for name, value in recipe["weights"].items()}
+    total = sum(coefficients.values())
     scale = float(recipe.get("lambda", 1.0))
     if recipe.get("normalize") and abs(total) >= 1e-8:
         scale /= total
-    return {name: weight * scale for name, weight in weights.items()}
+    return {name: coefficient * scale for name, coefficient in coefficients.items()}
 
 
 def _why_not_one_shot(recipe: Mapping[str, Any], earlier: Mapping[str, NestedMerge]) -> str:
@@ -77,13 +77,14 @@ def _why_not_one_shot(recipe: Mapping[str, Any], earlier: Mapping[str, NestedMer
         if not one.is_linear:
             return f"{name} is not a linear merge: what it dropped or elected cannot be reweighted"
     if earlier and not _is_linear(recipe):
-        return f"{recipe['method']} takes an earlier merge as one more specialist, so the order of merges matters"
+        method = recipe["_target_"].rpartition(".")[2]
+        return f"{method} takes an earlier merge as one more specialist, so the order of merges matters"
     return ""
 
 
 def _is_linear(recipe: Mapping[str, Any]) -> bool:
     """Whether the merged delta is a fixed combination of task vectors, the same for every tensor."""
-    if recipe["method"] not in LINEAR or recipe.get("match_norm") or recipe.get("exclude"):
+    if recipe["_target_"] not in (LINEAR, TASK_ARITHMETIC) or recipe.get("match_norm") or recipe.get("exclude"):
         return False
     total = sum(recipe["weights"].values())
-    return recipe["method"] != "linear" or bool(recipe.get("normalize")) or math.isclose(total, 1.0)
+    return recipe["_target_"] == TASK_ARITHMETIC or bool(recipe.get("normalize")) or math.isclose(total, 1.0)
