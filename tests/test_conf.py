@@ -8,19 +8,21 @@ import pytest
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
-from src.stages.job import CONF, compose_job
+from src.config.command_line import CONF
+from src.stages.job import USUAL_TASKS, compose_job
+from src.utils.errors import UserError
 
 SCRIPTS = ("train", "merge", "evaluate", "diagnose", "study")
 GROUP_OF_SCRIPT = {
-    "model": "train", "strategy": "train", "task": "train", "trainer": "train", "optimizer": "train", "logger": "train",
-    "merge": "merge", "benchmark": "evaluate", "generator": "evaluate", "sandbox": "evaluate", "study": "study",
+    "model": "train", "strategy": "train", "tasks": "train", "trainer": "train", "optimizer": "train",
+    "logger": "train", "merge": "merge", "benchmark": "evaluate", "generator": "evaluate", "sandbox": "evaluate",
+    "study": "study",
 }  # fmt: skip
 ABSTRACT = {("model", "qwen"), ("model", "deepseek")}  # families: name and path are set by the files built on them
 
 
 def choices():
-    found = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
-    found = [choice for choice in found if not choice[1].startswith("_")]  # shared keys of several choices
+    found = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/[!_]*.yaml"))]
     return [choice for choice in found if choice not in ABSTRACT and choice[0] not in ("experiment", "debug")]
 
 
@@ -70,12 +72,30 @@ def test_debug_choices_set_the_model(choice, shrink):
 
 
 def test_open_fields_take_new_names():
-    cfg = compose_job("merge", ["specialists.bugfix=/x", "+task@tasks.bugfix=codegen"]).cfg
+    cfg = compose_job("merge", ["specialists.bugfix=/x"]).cfg
     assert cfg.specialists.bugfix == "/x"
     assert Path(str(cfg.specialists.bugfix)).name == "x"
 
 
-def test_unknown_choices_list_the_known():
-    with pytest.raises(Exception, match="Could not find 'merge/tise'") as caught:
-        compose_job("merge", ["merge=tise"])
-    assert "ties" in str(caught.value)
+@pytest.mark.parametrize("script", ["train", "merge", "evaluate", "diagnose"])
+def test_tasks_are_chosen_in_one_place_and_by_one_key(script):
+    usual = compose_job(script, []).cfg.tasks
+    assert list(usual) == USUAL_TASKS
+    chosen = compose_job(script, ["tasks=[codesum,codegen_fair]", "tasks.codegen.user_prompt.real=X"]).cfg.tasks
+    assert list(chosen) == ["codesum", "codegen"]
+    assert list(chosen.codegen.benchmarks.real) == ["humaneval", "mbpp_held_out"]
+    assert chosen.codegen.sources.real.kodcode.user_prompt == "X"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("merge=tise", "unknown merge 'tise', did you mean 'ties'.*linear"),
+        ("tasks=[codgen]", "unknown task 'codgen', did you mean 'codegen'.*codesum_six"),
+        ("tasks=[codegen,codegen_fair]", r"tasks=\[codegen,codegen_fair\].*got codegen_fair"),
+        ("tasks=[]", r"tasks=\[\].*got none"),
+    ],
+)
+def test_unknown_choices_list_the_known(override, words):
+    with pytest.raises(UserError, match=words):
+        compose_job("merge", [override])

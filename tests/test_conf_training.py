@@ -1,4 +1,4 @@
-"""The YAML files of conf/model, conf/trainer, conf/optimizer and conf/task compose and instantiate."""
+"""The YAML files of conf/model, conf/trainer, conf/optimizer and conf/tasks compose and instantiate."""
 
 from __future__ import annotations
 
@@ -61,18 +61,17 @@ def test_unknown_keys_are_refused(group: str) -> None:
         instantiate(node(group, name, f"+{group}.bogus=1"))
 
 
-@pytest.mark.parametrize("name", choices("task"))
+@pytest.mark.parametrize("file", choices("tasks"))
 @pytest.mark.parametrize("data", ["pocket", "real"])
-def test_tasks(name: str, data: str) -> None:
-    task = node("task", name)
-    assert task.choice == name
-    assert name.startswith(task.name)
+def test_tasks(file: str, data: str) -> None:
+    [(name, task)] = node("tasks", file).items()
+    assert file == (f"{name}_{task.variant}" if "variant" in task else name)
     assert task.benchmarks[data]
     for source in task.sources[data].values():
         assert source.user_prompt == task.user_prompt[data]
         made = instantiate(source)
-        assert made.task == task.name
+        assert made.task == name
         if data == "pocket":
             rows = made.examples("validation")
-            assert {row.task for row in rows} == {task.name}
+            assert {row.task for row in rows} == {name}
             assert all(row.prompt for row in rows)

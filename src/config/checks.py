@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from omegaconf import DictConfig
 
-from src.utils.errors import UserError
+from src.utils.errors import UserError, unknown_choice
 
 SPLITS = ("test", "validation")
 
@@ -23,11 +23,10 @@ def check_train(cfg: DictConfig, of_one_task: Collection[str]) -> None:
     """
     problems = []
     name = cfg.strategy.name
-    own, choice = cfg.task.name, cfg.task.choice
-    if name in of_one_task and own not in cfg.tasks:
-        problems.append(f"task={choice} is not among tasks; add +task@tasks.{own}={choice}")
-    elif name in of_one_task and cfg.tasks[own].choice != choice:
-        problems.append(f"task={choice}, but tasks.{own} is {cfg.tasks[own].choice}; add task@tasks.{own}={choice}")
+    tasks = [str(task) for task in cfg.tasks]
+    if name in of_one_task and cfg.task is not None and cfg.task not in tasks:
+        unknown = unknown_choice("task", str(cfg.task), tasks)
+        problems.append(f"{unknown}; tasks=[{','.join([*tasks, str(cfg.task)])}] adds a file of conf/tasks")
     if name in (*of_one_task, "base"):
         if cfg.watch.gradient_cosine is not None:
             problems.append(f"watch.gradient_cosine compares tasks; strategy={name} has one: take strategy=mix")

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NoReturn
 
-from hydra.errors import HydraException, InstantiationException
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config.ellipsis import expand_ellipsis
-from src.utils.errors import AlreadyTold, Interrupted, Stopped, UserError
+from src.utils.errors import AlreadyTold, Interrupted, Stopped, UserError, unknown_choice
 from src.utils.ranks import is_first_of_node
 
+CONF = Path(__file__).resolve().parents[2] / "conf"
 BAD_INPUT = 2
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SIGNALED = 128  # and the number of the signal
@@ -84,9 +87,28 @@ def explain(error: BaseException) -> str | None:
         return f"cannot write{place}: {error.strerror}; make room, and the same command goes on from here"
     if isinstance(error, InstantiationException):
         return _explain_instantiation(error)
+    if isinstance(error, MissingConfigException):
+        return str(unknown_file(error, sys.argv[1:]))
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return _one_line(error)
     return None
+
+
+def unknown_file(error: MissingConfigException, overrides: Sequence[str]) -> UserError:
+    """The error for a name that has no file in its config group, e.g. `tasks=[codgen]`.
+
+    Args:
+        error: Hydra's own.
+        overrides: As typed; `hydra.searchpath` among them adds directories.
+    """
+    group, _, name = str(error.missing_cfg_file).rpartition("/")
+    places = [override for override in overrides if override.startswith("hydra.searchpath=")]
+    running = GlobalHydra.instance().is_initialized()
+    with contextlib.nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3"):
+        found = GlobalHydra.instance().config_loader().get_group_options(group, overrides=places)
+    if not found:
+        return UserError(_one_line(error))
+    return unknown_choice(group.removesuffix("s"), name, [option for option in found if not option.startswith("_")])
 
 
 def _explain_instantiation(error: InstantiationException) -> str | None:
@@ -101,9 +123,6 @@ def _explain_instantiation(error: InstantiationException) -> str | None:
 def _one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
-    if "Could not find" in text and len(lines) > 2:  # Hydra's list of options comes one a line, then its search path
-        options = itertools.takewhile(lambda line: not line.startswith("Config search path"), lines[2:])
-        return f"{text.split(': ', 1)[-1]}. {lines[1]} {', '.join(options)}"
     if unknown := re.fullmatch(r"Could not override '(.+)'\.", text):
         return f"there is no key {unknown[1]}; `--cfg job` at the end of the line prints all keys with their values"
     return "; ".join(line for line in lines if not line.startswith(("reference_type", "object_type")))

@@ -36,8 +36,8 @@ class TrainConfig(Common):
 
     model: Any = None  # conf/model
     strategy: Any = None  # conf/strategy: base, specialist, mix, merge
-    task: Any = None  # conf/task: the specialist's task
-    tasks: dict[str, Any] = field(default_factory=dict)  # all tasks: of the mixture, the merge and the validation
+    task: str | None = None  # the specialist's task, a name of `tasks`; null: the first
+    tasks: dict[str, Any] = field(default_factory=dict)  # conf/tasks: of the mixture, the merge and the validation
     merge: Any = None  # conf/merge, for strategy=merge
     data: Any = None  # part of the rows, and the cache of their tokens
     mix: Any = None  # proportions of the tasks

@@ -30,7 +30,7 @@ def diagnose(job: Job) -> Path:
     specialists = specialist_checkpoints(cfg)
     others = {str(name): written_checkpoint(str(path), f"variants.{name}") for name, path in cfg.variants.items()}
     variants = {f"{task} specialist": place for task, place in specialists.items()} | others
-    named = ("model", "seed", *(f"task@tasks.{task}" for task in cfg.tasks))
+    named = ("model", "seed")
     words = [model_label(cfg.model), *named_specialists(cfg), *job.extras(named), *others, f"s{cfg.seed}"]
     directory = job.directory("-".join(words))
     inputs = {"base": fingerprint(base)} | {name: fingerprint(place) for name, place in variants.items()}

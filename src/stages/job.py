@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,15 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
+from src.config.command_line import CONF, unknown_file
 from src.config.schemas import register_schemas
+from src.utils.errors import UserError
 from src.utils.files import sha256_json
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 # Keys that say where and how loudly, not what: two runs that differ in these alone are equal.
 PLACES = {
     *("output", "output_root", "logger", "base", "specialists", "variants", "checkpoint", "samples"),
@@ -27,6 +30,7 @@ LABELED = {"debug", "model.init", "model.shrink"}  # these show in the name as p
 
 
 LONGEST_EXTRAS = 100
+USUAL_TASKS = ["codegen", "codesum"]  # those of conf/job_frame.yaml, which names of runs leave out
 
 
 @dataclass(frozen=True)
@@ -37,16 +41,37 @@ class Job:
         script: `train`, `merge`, `evaluate`, `diagnose` or `study`.
         overrides: As typed, e.g. `("strategy=specialist", "task=codegen")`.
         cfg: The composed config.
+
+    Raises:
+        UserError: `tasks=[...]` names no file of conf/tasks, two of one task, or one that is named otherwise.
     """
 
     script: str
     overrides: tuple[str, ...]
     cfg: DictConfig
 
+    def __post_init__(self) -> None:
+        files, found = self._task_files, _task_files_of(self.cfg) if "tasks" in self.cfg else []
+        if files is not None and (files != found or not files):
+            raise UserError(
+                f"tasks=[{','.join(files)}]: expected one file of conf/tasks per task, named as the task or, with "
+                f"`variant: fair`, as in codegen_fair; got {', '.join(found) or 'none'}"
+            )
+
+    @property
+    def _task_files(self) -> list[str] | None:
+        """The files of conf/tasks that the line names; None where it names none."""
+        typed = [override for override in self.overrides if override.startswith("tasks=")]
+        if not typed:
+            return None
+        value = OverridesParser.create().parse_override(typed[-1]).value()
+        return [str(file).rpartition("/")[2] for file in (value if isinstance(value, list) else [value])]
+
     @classmethod
     def current(cls, script: str, cfg: DictConfig) -> Job:
         """The job of the running `@hydra.main` function."""
-        return cls(script, tuple(HydraConfig.get().overrides.task), cfg)
+        typed = HydraConfig.get().overrides
+        return cls(script, (*searchpath_of(typed.hydra), *typed.task), cfg)
 
     @property
     def command(self) -> list[str]:
@@ -69,6 +94,9 @@ class Job:
         extras = []
         for override in self.overrides:
             key, _, value = override.lstrip("+~").partition("=")
+            if key == "tasks" and key not in named:
+                extras += tasks_words(self.cfg)
+                continue
             place = key if key.startswith("checkpoint.") else key.split(".")[0]  # in training, a group of settings
             if place in PLACES or key in {*named, *LABELED} or key.startswith("hydra"):
                 continue
@@ -85,6 +113,26 @@ class Job:
         return Path(self.cfg.output_root) / self.script / name
 
 
+def searchpath_of(overrides: Iterable[str]) -> list[str]:
+    """The `hydra.searchpath=...` among overrides: without it a run cannot be typed again."""
+    return [override for override in overrides if override.startswith("hydra.searchpath=")]
+
+
+def task_of(cfg: DictConfig) -> str:
+    """The task of a specialist: `task`, else the first of `tasks`."""
+    return str(cfg.task or next(iter(cfg.tasks)))
+
+
+def tasks_words(cfg: DictConfig) -> list[str]:
+    """A word for the names of runs with other than the usual tasks, e.g. `["codegen_fair+bugfix"]`, else nothing."""
+    files = _task_files_of(cfg)
+    return [] if files == USUAL_TASKS else ["+".join(files)]
+
+
+def _task_files_of(cfg: DictConfig) -> list[str]:
+    return [f"{task}_{node.variant}" if node.get("variant") else str(task) for task, node in cfg.tasks.items()]
+
+
 def compose_job(script: str, overrides: list[str]) -> Job:
     """Compose a script's config as its command line would, inside or outside of a running Hydra."""
     return Job(script, tuple(overrides), compose_config(script, overrides))
@@ -98,16 +146,14 @@ def compose_config(name: str | None, overrides: Sequence[str]) -> DictConfig:
         overrides: As typed on a command line.
     """
     register_schemas()
-    typed = HydraConfig.get().overrides.hydra if HydraConfig.initialized() else []
-    places = [override for override in typed if override.startswith("hydra.searchpath=")]
+    places = searchpath_of(HydraConfig.get().overrides.hydra) if HydraConfig.initialized() else []
+    places = [place for place in places if place not in overrides]
     running = GlobalHydra.instance().is_initialized()
     with contextlib.nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(name, overrides=[*places, *overrides])
-
-
-def as_overrides(values: Mapping[str, Any]) -> list[str]:
-    """`{"merge.weight": 0.3}` as `["merge.weight=0.3"]`; None values are left out."""
-    return [f"{key}={value}" for key, value in values.items() if value is not None]
+        try:
+            return compose(name, overrides=[*places, *overrides])
+        except MissingConfigException as error:
+            raise unknown_file(error, overrides) from error
 
 
 def _slug(text: str) -> str:

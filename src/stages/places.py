@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from src.runs.finished import FinishedRun, open_finished
+from src.stages.job import tasks_words
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 
@@ -72,14 +73,24 @@ def specialist_checkpoints(cfg: DictConfig) -> dict[str, Path]:
     """
     if cfg.specialists:
         return {
-            str(name): written_checkpoint(str(path), f"specialists.{name}") for name, path in cfg.specialists.items()
+            name: written_checkpoint(str(cfg.specialists[name]), f"specialists.{name}")
+            for name in specialist_names(cfg)
         }
     return trained_places(cfg, "specialist", [str(task) for task in cfg.tasks])
 
 
+def specialist_names(cfg: DictConfig) -> list[str]:
+    """Names of what is merged: `tasks`, in their order; other names of `specialists` in the order as typed."""
+    given, tasks = [str(name) for name in cfg.specialists], [str(task) for task in cfg.tasks]
+    if not given:
+        return tasks
+    return [task for task in tasks if task in given] if set(given) <= set(tasks) else given
+
+
 def trained_place(cfg: DictConfig, strategy: str, task: str | None) -> Path:
     """The standard run directory of a strategy, for a task where it is of one."""
-    return Path(cfg.output_root) / "train" / trained_name(model_label(cfg.model), strategy, task, cfg.seed, [])
+    words = [] if strategy == "base" else tasks_words(cfg)
+    return Path(cfg.output_root) / "train" / trained_name(model_label(cfg.model), strategy, task, cfg.seed, words)
 
 
 def trained_places(cfg: DictConfig, strategy: str, tasks: Iterable[str]) -> dict[str, Path]:
@@ -105,7 +116,7 @@ def trained_places(cfg: DictConfig, strategy: str, tasks: Iterable[str]) -> dict
 def named_specialists(cfg: DictConfig) -> list[str]:
     """A word for the name of a run with other specialists than the standard ones, e.g. `["of3f1c20"]`, else nothing."""
     given = {str(task): Path(str(place)).name for task, place in cfg.specialists.items()}
-    usual = {task: trained_name(model_label(cfg.model), "specialist", task, cfg.seed, []) for task in given}
+    usual = {task: trained_place(cfg, "specialist", task).name for task in given}
     return [] if given == usual else [f"of{sha256_json(given)[:6]}"]
 
 
@@ -153,6 +164,9 @@ def _train_line(cfg: DictConfig, *overrides: str) -> str:
         words.append("debug=rehearse" if cfg.model.data == "real" else "debug=shrink")
     words += ["model.init=random"] if model_label(cfg.model).endswith("-random") else []
     words += [*overrides]
+    words += (
+        [f"tasks=[{word.replace('+', ',')}]" for word in tasks_words(cfg)] if "strategy=base" not in overrides else []
+    )
     words += [f"seed={cfg.seed}"] if cfg.seed else []
     words += [f"output_root={cfg.output_root}"] if cfg.output_root != "runs" else []
     return " ".join(["python train.py", *words])

@@ -18,7 +18,7 @@ def test_a_name_shows_what_changes_the_result(script, overrides, extras):
 
 
 def test_many_overrides_make_a_short_name():
-    overrides = [f"+task@tasks.another_task_with_a_long_name_{index}=codegen" for index in range(9)]
+    overrides = [f"+tasks.codegen.a_key_with_a_long_name_{index}=codegen" for index in range(9)]
     [extra] = compose_job("train", overrides).extras(())
     [other] = compose_job("train", overrides[:-1]).extras(())
     assert len(extra) < 20

@@ -26,8 +26,8 @@ from src.models.hub import is_hub_name
 from src.reporting.console import print_clean_scores, print_scores
 from src.runs.finished import open_finished
 from src.runs.record import Inputs, Run, open_run
+from src.stages.benchmarks import benchmark_nodes
 from src.stages.build import build_once
-from src.stages.evaluate.chosen_benchmarks import benchmark_nodes
 from src.stages.evaluate.contamination import check_contamination, training_hashes, training_label
 from src.stages.job import Job
 from src.stages.merge.recorded import recorded_merge

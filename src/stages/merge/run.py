@@ -20,7 +20,7 @@ from src.runs.record import Inputs, Run, begin_run
 from src.stages.build import build
 from src.stages.job import Job
 from src.stages.merge.statistics_inputs import statistics_places
-from src.stages.places import base_checkpoint, model_label, named_specialists, specialist_checkpoints
+from src.stages.places import base_checkpoint, model_label, named_specialists, specialist_checkpoints, specialist_names
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 
@@ -190,7 +190,7 @@ def merge_directory(job: Job, recipe: Recipe) -> Path:
         recipe: `job.cfg.merge`, built.
     """
     cfg = job.cfg
-    names = [str(name) for name in cfg.specialists or cfg.tasks]
+    names = specialist_names(cfg)
     one_says_all = recipe.weights is None and len(names) == 2
     shown = list(recipe.coefficients(names).values())[: 1 if one_says_all else None]
     weights = "w" + "-".join(f"{value:g}" for value in shown)

@@ -1,52 +1,62 @@
-"""The jobs of a study, each by the very command line that a user would type for it."""
+"""The jobs of a study, each with the command line that a user would type for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
+from src.stages.build import build
 from src.stages.job import Job, compose_job
+from src.stages.merge.run import merge_directory
 from src.stages.places import is_published
 from src.stages.study.plan import SMALL_BENCHMARK, PlannedModel, StudyPlan
 from src.stages.train.names import run_directory
 
 
 class StudyJobs:
-    """What a plan comes to for one training seed.
+    """All jobs of a plan for one training seed; each is composed once.
 
     Args:
         plan: The study.
         seed: Of training and data order.
-        output_root: Where all run directories stand.
+        output_root: Directory of all run directories.
+        searchpath: `hydra.searchpath=...` as typed for the study, or nothing.
     """
 
-    def __init__(self, plan: StudyPlan, seed: int, output_root: str) -> None:
+    def __init__(self, plan: StudyPlan, seed: int, output_root: str, searchpath: Sequence[str] = ()) -> None:
         self.plan, self.seed, self.output_root = plan, seed, output_root
+        self._composed: dict[tuple[str, ...], Job] = {}
         self._common = [] if plan.model == "pocket" else [f"model={plan.model}"]
         self._common += [f"debug={plan.debug}"] if plan.debug else []
-        self._common += [f"task@tasks.{task}={choice}" for task, choice in plan.task_choices.items()]
+        self._common += [] if plan.has_usual_tasks else [f"tasks=[{','.join(plan.tasks)}]"]
         self._common += plan.overrides
         self._common += [f"seed={seed}"] if seed else []
         self._common += [f"output_root={output_root}"] if output_root != "runs" else []
+        self._common += searchpath
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks, in the order of their coefficients."""
+        return [str(task) for task in self._base.cfg.tasks]
 
     @cached_property
     def trained(self) -> list[PlannedModel]:
-        """Base, one specialist per task, and the mixture, in the order in which they must be made."""
-        base = self._run("base", "strategy=base")
-        start = [] if self.plan.is_standard else self._base(base)
+        """Base, one specialist per task, and the mixture, in the order in which they must be trained."""
+        start = [] if self.plan.is_standard else self._base_place
         specialists = [
             PlannedModel(
                 f"{task} specialist", "specialist",
                 task=task,
-                job=self._run(task, "strategy=specialist", f"task={self.plan.task_choices.get(task, task)}", *start),
+                job=self._run(task, "strategy=specialist", f"task={task}", *start),
             )
-            for task in self.plan.tasks
+            for task in self.tasks
         ]  # fmt: skip
-        planned = [PlannedModel("base", "base", job=base), *specialists]
+        planned = [PlannedModel("base", "base", job=self._base), *specialists]
         if self.plan.mixture:
             planned.append(PlannedModel("mixture", "mix", job=self._run("mix", "strategy=mix", *start)))
         return planned
 
+    @cached_property
     def grid(self) -> list[PlannedModel]:
         """Every method at every weight, with the first mask seed, and each method without a grid once."""
         points: list[tuple[str, float | None]] = [
@@ -70,7 +80,7 @@ class StudyJobs:
         overrides += [] if save_weights else ["save_weights=false"]
         if mask_seed != self.plan.mask_seeds[0]:
             overrides.append(f"merge.seed={mask_seed}")
-        job = compose_job("merge", [*overrides, *self._parents, *self._common, *self.plan.merge_overrides])
+        job = self._job("merge", *overrides, *self._parents, *self._common, *self.plan.merge_overrides)
         name = method if weight is None else f"{method} {weight:g}"
         return PlannedModel(name, "merge", method=method, weight=weight, job=job, mask_seed=mask_seed)
 
@@ -78,35 +88,55 @@ class StudyJobs:
         """The evaluation of a model's checkpoint on a split."""
         overrides = [f"checkpoint={checkpoint}", f"split={split}", *self._common, *self.plan.evaluate_overrides]
         overrides += self.plan.merged_evaluate_overrides if model.kind == "merge" else []
-        return compose_job("evaluate", [*overrides, *self._small_benchmarks])
+        return self._job("evaluate", *overrides, *self._small_benchmarks)
 
     def diagnosis(self, variants: Mapping[str, str]) -> Job:
         """The weight diagnosis of the specialists and of further variants."""
         named = ", ".join(f"{name}: {path}" for name, path in variants.items())
-        return compose_job("diagnose", [f"variants={{{named}}}", *self._parents, *self._common])
+        return self._job("diagnose", f"variants={{{named}}}", *self._parents, *self._common)
 
-    def _run(self, run: str, *overrides: str) -> Job:
-        return compose_job("train", [*overrides, *self._common, *self.plan.overrides_of(run)])
+    def checkpoint(self, model: PlannedModel) -> str:
+        """Where a model's checkpoint is, or will be."""
+        if model.kind == "merge":
+            return str(merge_directory(model.job, build(model.job.cfg.merge)))
+        return str(model.job.cfg.model.path if self.is_published(model) else run_directory(model.job))
 
     @staticmethod
-    def _base(job: Job) -> list[str]:
-        """Where the base stands; a published one is found by its model."""
-        return [] if is_published(job.cfg.model) else [f"base={run_directory(job)}"]
+    def is_published(model: PlannedModel) -> bool:
+        """Whether a model is a base that is not trained here."""
+        return model.kind == "base" and is_published(model.job.cfg.model)
+
+    @cached_property
+    def _base(self) -> Job:
+        return self._run("base", "strategy=base")
+
+    @property
+    def _base_place(self) -> list[str]:
+        """The override that names the base; a published one is found by its model."""
+        return [] if is_published(self._base.cfg.model) else [f"base={run_directory(self._base)}"]
 
     @cached_property
     def _parents(self) -> list[str]:
-        """Where the parents stand, if not in the places where a merge looks for them by itself."""
+        """The overrides that name the parents, unless a merge finds them in the standard places."""
         if self.plan.is_standard:
             return []
         specialists = {s.task: run_directory(s.job) for s in self.trained if s.task is not None}
-        places = [f"specialists.{task}={place}" for task, place in specialists.items()]
-        return [*self._base(self.trained[0].job), *places]
+        return [*self._base_place, *(f"specialists.{task}={place}" for task, place in specialists.items())]
 
     @cached_property
     def _small_benchmarks(self) -> list[str]:
         """In a rehearsal a few short answers are enough."""
         if self.plan.debug != "rehearse":
             return []
-        cfg = self.trained[0].job.cfg
+        cfg = self._base.cfg
         names = dict.fromkeys(name for task in cfg.tasks.values() for name in task.benchmarks[cfg.model.data])
         return [f"++benchmarks.{name}.{key}={value}" for name in names for key, value in SMALL_BENCHMARK.items()]
+
+    def _run(self, run: str, *overrides: str) -> Job:
+        return self._job("train", *overrides, *self._common, *self.plan.overrides_of(run))
+
+    def _job(self, script: str, *overrides: str) -> Job:
+        line = (script, *overrides)
+        if line not in self._composed:
+            self._composed[line] = compose_job(script, list(overrides))
+        return self._composed[line]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from src.reporting.study_report import StudyModel
-from src.stages.job import Job
+from src.stages.job import USUAL_TASKS, Job
 from src.utils.errors import UserError, unknown_choice
 
 REHEARSALS = ("shrink", "rehearse")
@@ -45,7 +45,8 @@ class StudyPlan:
         name: Names its run directory.
         title: Heads its report.
         model: Choice of conf/model.
-        tasks: Task names; `weights` are coefficients of the first.
+        tasks: Files of conf/tasks; `weights` are coefficients of the first. Where other keys name a task, they say
+            `codegen` for `codegen_fair` too.
         methods: Choices of conf/merge; with none, and no mixture, the specialists alone are trained and scored.
         weights: The grid, each in 0-1.
         methods_without_grid: Methods that choose their own coefficients: one point each, with the defaults of
@@ -58,7 +59,6 @@ class StudyPlan:
         train_overrides: Further overrides of every `train.py` line, likewise the other two.
         overrides: Further overrides of every line of every script, e.g. `model.path=DIR`.
         merged_evaluate_overrides: Further overrides of the `evaluate.py` lines of merges.
-        task_choices: Task -> choice of conf/task, where that is not its name.
         run_overrides: Run (a task, or `mix`) -> further overrides of its `train.py` line.
         model_overrides: Model -> the same for this model; empty: the defaults of conf/model. Otherwise every model
             needs an entry.
@@ -86,7 +86,6 @@ class StudyPlan:
     evaluate_overrides: Sequence[str]
     overrides: Sequence[str] = ()
     merged_evaluate_overrides: Sequence[str] = ()
-    task_choices: Mapping[str, str] = field(default_factory=dict)
     run_overrides: Mapping[str, Sequence[str]] = field(default_factory=dict)
     model_overrides: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     fraction: float = 1.0
@@ -110,30 +109,41 @@ class StudyPlan:
         return [*found, *SMALL_TRAINING] if self.debug == "rehearse" else found
 
     @property
+    def splits(self) -> tuple[str, ...]:
+        """What models are scored on: coefficients are chosen on validation data, where there is something to choose."""
+        return ("validation", "test") if self.mixture else ("test",)
+
+    @property
+    def has_usual_tasks(self) -> bool:
+        """Whether the tasks are those that the other scripts take by themselves."""
+        return list(self.tasks) == USUAL_TASKS
+
+    @property
     def is_standard(self) -> bool:
         """Whether trained checkpoints have the standard names, under which merges look for them by themselves."""
-        own = (
-            self.overrides,
-            self.train_overrides,
-            self.base_overrides,
-            self.run_overrides,
-            self.model_overrides,
-            self.task_choices,
-        )
-        return not any(own) and self.fraction == 1
+        own = (self.overrides, self.train_overrides, self.base_overrides, self.run_overrides, self.model_overrides)
+        return not any(own) and self.fraction == 1 and self.has_usual_tasks
+
+    def task_problems(self, tasks: Sequence[str]) -> list[str]:
+        """Keys that do not fit the tasks.
+
+        Args:
+            tasks: Names of those that `tasks` chooses, in their order.
+        """
+        lacking = [task for task in tasks if task not in self.headline]
+        named = {run for runs in (self.run_overrides, *self.model_overrides.values()) for run in runs}
+        return [
+            *(f"study.headline lacks a metric for {task}; add +study.headline.{task}=METRIC" for task in lacking),
+            *(
+                f"study.run_overrides or study.model_overrides names {run}, expected a task ({', '.join(tasks)}) or mix"
+                for run in sorted(named - {*tasks, "mix"})
+            ),
+        ]
 
     def __post_init__(self) -> None:
         problems = self._grid_problems()
         if len(self.tasks) < 2:
             problems.append(f"study.tasks needs two tasks or more, got {list(self.tasks)}")
-        problems += [f"study.headline lacks a metric for {task}" for task in self.tasks if task not in self.headline]
-        strangers = [task for task in self.task_choices if task not in self.tasks]
-        problems += [f"study.task_choices names {task}, which is not in study.tasks" for task in strangers]
-        named = {run for runs in (self.run_overrides, *self.model_overrides.values()) for run in runs}
-        unknown = sorted(named - {*self.tasks, "mix"})
-        problems += [
-            f"study.run_overrides or study.model_overrides names {run}, expected a task or mix" for run in unknown
-        ]
         if self.model_overrides and self.model not in self.model_overrides:
             known = ", ".join(self.model_overrides)
             problems.append(

@@ -47,10 +47,10 @@ def study_report(
     return StudyReport(
         title=plan.title,
         verdict=verdict,
-        tasks=tuple(plan.tasks),
+        tasks=tuple(jobs.tasks),
         models=models_in_order(item.model for item in (*trained, *grid, *chosen.values())),
         scores=scores,
-        headline=plan.headline,
+        headline={task: plan.headline[task] for task in jobs.tasks},
         chosen=tuple(made.model.name for made in chosen.values()),
         layers=pd.read_csv(diagnosis / "layers.csv"),
         correlations=pd.read_csv(diagnosis / "correlations.csv"),

@@ -14,7 +14,8 @@ from src.reporting.write import write_report
 from src.runs.record import open_run
 from src.stages.build import build
 from src.stages.diagnose import diagnose
-from src.stages.job import Job
+from src.stages.job import Job, searchpath_of
+from src.stages.study.checks import check_study
 from src.stages.study.dry_run import command_lines
 from src.stages.study.execute import StudyRuns, TrainedModel, relative_scores
 from src.stages.study.jobs import StudyJobs
@@ -32,7 +33,8 @@ def study(job: Job) -> Path:
     """
     cfg = job.cfg
     plan: StudyPlan = build(cfg.study)
-    jobs = StudyJobs(plan, cfg.seed, cfg.output_root)
+    jobs = StudyJobs(plan, cfg.seed, cfg.output_root, searchpath_of(job.overrides))
+    check_study(jobs, inputs=not cfg.dry_run)
     named = [plan.name, *job.extras(("study", "experiment", "seed", "dry_run"))]
     directory = job.directory("-".join([*named, *([f"s{cfg.seed}"] * bool(cfg.seed))]))
     if cfg.dry_run:
@@ -68,7 +70,7 @@ def _carry_out(runs: StudyRuns, place: Path) -> StudyVerdict:
     jobs, plan = runs.jobs, runs.jobs.plan
     trained = runs.train_all()
     tasks = benchmark_tasks(trained[0].model.job.cfg)
-    grid = runs.merge_points(jobs.grid())
+    grid = runs.merge_points(jobs.grid)
     on_validation = runs.evaluate_all([*trained, *grid], "validation")
     validation = relative_scores(on_validation, tasks, plan)
     points = _choose(plan, grid, validation)

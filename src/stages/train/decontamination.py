@@ -10,12 +10,13 @@ from src.evaluation.benchmarks.code import CodeBenchmark
 from src.evaluation.benchmarks.summary import SummaryBenchmark
 from src.evaluation.contamination.files import document
 from src.evaluation.contamination.overlap import Document, Screen
+from src.stages.benchmarks import task_benchmarks
 from src.stages.build import build
 from src.stages.job import Job, compose_job
 from src.utils.files import sha256_json
 from src.utils.progress import track
 
-GROUPS = ("model", "debug", "task@", "tasks.")  # overrides of a training job that say which benchmarks there are
+GROUPS = ("model", "debug", "tasks", "hydra.searchpath")  # overrides that say which benchmarks there are
 
 
 class Decontamination:
@@ -56,11 +57,9 @@ class Decontamination:
 
 def _benchmark_items(job: Job) -> list[Document]:
     overrides = [override for override in job.overrides if override.lstrip("+~").startswith(GROUPS)]
-    cfg = compose_job("evaluate", overrides).cfg
-    names = [str(name) for task in cfg.tasks.values() for name in task.benchmarks[cfg.model.data]]
     items = []
-    for name in dict.fromkeys(names):
-        benchmark: CodeBenchmark | SummaryBenchmark = build(cfg.benchmarks[name])
+    for name, node in task_benchmarks(compose_job("evaluate", overrides)).items():
+        benchmark: CodeBenchmark | SummaryBenchmark = build(node)
         for split in benchmark.splits:
             items += [document(row, 0, f"{name}/{item}") for item, row in benchmark.items(split).items()]
     return items

@@ -26,7 +26,7 @@ from src.merging.tensors.lora import is_adapter
 from src.models import ModelSpec, load_model, load_tokenizer, torch_dtype
 from src.runs.record import open_run
 from src.stages.build import build
-from src.stages.job import Job
+from src.stages.job import Job, task_of
 from src.stages.places import SPEED, model_label, trained_name, trained_places, written_checkpoint
 from src.stages.train.rows import task_sources, token_cache, training_tables
 from src.utils.errors import UserError
@@ -53,7 +53,7 @@ def statistics(job: Job) -> Path:
     model: ModelSpec = build(cfg.model)
     place = _specialist(cfg)
     identity = {key: job.identity()[key] for key in KEYS}
-    identity["task"] = job.identity()["tasks"][cfg.task.name]
+    identity["task"] = job.identity()["tasks"][task_of(cfg)]
     identity["strategy"].pop("checkpoint")
     with open_run(
         _directory(job), stage="train", config=identity, inputs={"checkpoint": fingerprint(place)}, argv=job.command
@@ -106,7 +106,7 @@ def _rows(cfg: DictConfig, model: ModelSpec, place: Path) -> TokenTable:
 
 
 def _specialist(cfg: DictConfig) -> Path:
-    given, task = cfg.strategy.checkpoint, str(cfg.task.name)
+    given, task = cfg.strategy.checkpoint, task_of(cfg)
     place = trained_places(cfg, "specialist", [task])[task] if given is None else given
     checkpoint = written_checkpoint(str(place), "strategy.checkpoint")
     if is_adapter(checkpoint):
@@ -116,5 +116,5 @@ def _specialist(cfg: DictConfig) -> Path:
 
 def _directory(job: Job) -> Path:
     cfg = job.cfg
-    name = trained_name(model_label(cfg.model), cfg.strategy.name, cfg.task.name, cfg.seed, job.extras((*KEYS, *SPEED)))
+    name = trained_name(model_label(cfg.model), cfg.strategy.name, task_of(cfg), cfg.seed, job.extras((*KEYS, *SPEED)))
     return job.directory(name)

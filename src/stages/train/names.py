@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from src.stages.job import Job
+from omegaconf import DictConfig
+
+from src.stages.job import Job, task_of
 from src.stages.places import SPEED, model_label, trained_name
 
 # keys of `checkpoint` that decide how safely a run is saved, not what it ends with
@@ -16,9 +18,10 @@ SAVING = tuple(f"checkpoint.{key}" for key in ("every_steps", "every_seconds", "
 def run_directory(job: Job) -> Path:
     """Where a training job leaves its checkpoint."""
     cfg = job.cfg
-    task = cfg.task.name if cfg.strategy.name == "specialist" else None
+    task = task_of(cfg) if cfg.strategy.name == "specialist" else None
+    named = ("model", "strategy", "task", "seed", *SPEED, *SAVING, *([] if _depends_on_tasks(cfg) else ["tasks"]))
     is_published = cfg.strategy.name == "base" and cfg.model.path is not None
-    extras = [] if is_published else job.extras(("model", "strategy", "task", "seed", *SPEED, *SAVING))
+    extras = [] if is_published else job.extras(named)
     return job.directory(trained_name(model_label(cfg.model), cfg.strategy.name, task, cfg.seed, extras))
 
 
@@ -26,7 +29,9 @@ def run_identity(job: Job) -> dict[str, Any]:
     """What decides the weights: no merge settings, of the tasks those that are trained on, no numbers of devices."""
     identity = job.identity()
     identity.pop("merge")
-    identity["task"] = job.cfg.task.name if job.cfg.strategy.name == "specialist" else None
+    identity["task"] = task_of(job.cfg) if job.cfg.strategy.name == "specialist" else None
+    if not _depends_on_tasks(job.cfg):
+        identity.pop("tasks")
     if job.cfg.checkpoint.select == "best":
         identity["checkpoint"] = {key: job.cfg.checkpoint[key] for key in ("select", "validate_every")}
     for node, key in (name.split(".") for name in SPEED):
@@ -34,8 +39,12 @@ def run_identity(job: Job) -> dict[str, Any]:
     return identity
 
 
+def _depends_on_tasks(cfg: DictConfig) -> bool:
+    return cfg.strategy.name != "base" or bool(cfg.data.decontaminate)
+
+
 def root_key(override: str) -> str:
-    """What an override is about: `merge` of `+merge.weight=0.3`, `task@tasks` of `task@tasks.codegen=codegen_fair`."""
+    """The first word of an override: `merge` of `+merge.weight=0.3`."""
     return re.split(r"[.=]", override.lstrip("+~"), maxsplit=1)[0]
 
 

@@ -17,6 +17,7 @@ from src.data.shards import Tokenization
 from src.data.table import TokenTable
 from src.data.tokenize import LengthReport
 from src.stages.build import build
+from src.stages.job import task_of
 from src.stages.places import OF_ONE_TASK
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
@@ -33,7 +34,7 @@ def task_sources(cfg: DictConfig, data: str, split: str) -> dict[str, list[Any]]
     """
     if cfg.strategy.name == "base":
         return {"base": [build(cfg.strategy.source)]}
-    own = [cfg.task.name] if cfg.strategy.name in OF_ONE_TASK and split == "train" else list(cfg.tasks)
+    own = [task_of(cfg)] if cfg.strategy.name in OF_ONE_TASK and split == "train" else list(cfg.tasks)
     nodes = {str(name): cfg.tasks[name].sources[data].values() for name in own}
     found = {name: [build(node) for node in sources if node is not None] for name, sources in nodes.items()}
     empty = [name for name, sources in found.items() if not sources]

@@ -34,7 +34,7 @@ from src.stages.train.rows import source_rows, task_sources, token_cache, traine
 from src.stages.train.then_merge import specialists_then_merge
 from src.utils.ranks import from_main, is_main_process, wait_for_all
 
-BASE_KEYS = {"model", "debug", "seed", "output_root", "logger"}  # what the making of a base depends on
+BASE_KEYS = {"model", "debug", "seed", "output_root", "logger", "hydra"}  # what the making of a base depends on
 DRAWN = (
     "path",
     "tokenizer",

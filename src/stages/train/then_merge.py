@@ -15,7 +15,7 @@ from src.stages.train.names import quoted, root_key
 
 OWN_KEYS = {"strategy", "task", "output", "merge"}  # of this line; all others are handed on to the runs that come first
 # what is said of the merge
-MERGE_KEYS = {"merge", "model", "base", "debug", "seed", "output", "output_root", "task@tasks", "tasks"}
+MERGE_KEYS = {"merge", "model", "base", "debug", "seed", "output", "output_root", "tasks", "hydra"}
 
 Make = Callable[[Job], Path]  # gives the directory of a training job; where it is missing, it is made
 
@@ -52,9 +52,7 @@ def specialists_then_merge(job: Job, make: Make) -> Path:
 def _one_a_task(job: Job, make: Make, strategy: str, more: Mapping[str, list[str]] | None = None) -> dict[str, Path]:
     """What a strategy makes for each task; missing ones are made."""
     handed_on = [override for override in job.overrides if root_key(override) not in OWN_KEYS]
-    lines = {
-        str(task): [f"strategy={strategy}", f"task={node.choice}", *handed_on] for task, node in job.cfg.tasks.items()
-    }
+    lines = {str(task): [f"strategy={strategy}", f"task={task}", *handed_on] for task in job.cfg.tasks}
     return {task: make(compose_job("train", [*line, *(more or {}).get(task, [])])) for task, line in lines.items()}
 
 

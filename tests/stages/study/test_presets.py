@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from src.config.command_line import CONF
+from src.stages.benchmarks import benchmark_nodes
 from src.stages.build import build
-from src.stages.evaluate.chosen_benchmarks import benchmark_nodes
-from src.stages.job import CONF, compose_job
+from src.stages.job import compose_job
+from src.stages.study.checks import check_study
 from src.stages.study.dry_run import command_lines
 from src.stages.study.jobs import StudyJobs
 from src.stages.study.plan import StudyPlan
@@ -178,7 +180,7 @@ def test_an_experiment_expands_to_the_rows_of_its_table(table: str) -> None:
         found = jobs(*overrides, *(["study.weights=[0.3]"] if table in "39" else []))  # they print no weights
         model = found.plan.model
         planned |= {(model, subject.kind, "") for subject in found.trained}
-        for subject in found.grid():
+        for subject in found.grid:
             planned |= {(model, str(subject.method), f"{subject.weight:g}"), (model, str(subject.method), "")}
     words = {"Base Model": "base", "SFT-CodeGen/Sum": "specialist", "Data-Mixture SFT": "mix"}
     wanted = {
@@ -201,7 +203,7 @@ def test_table_4_trains_the_specialists_of_each_share_and_nothing_else() -> None
     for overrides in swept("table4"):
         found = jobs(*overrides)
         assert [subject.kind for subject in found.trained] == ["base", "specialist", "specialist"]
-        assert not found.grid()
+        assert not found.grid
         for subject in found.trained[1:]:
             planned.add((found.plan.model, subject.job.cfg.data.fraction, measures[str(subject.task)]))
     assert planned == wanted
@@ -211,11 +213,6 @@ def test_table_4_trains_the_specialists_of_each_share_and_nothing_else() -> None
     ("changed", "words"),
     [
         ({"mixture": False}, "study.mixture=false too"),
-        (
-            {"run_overrides": {"bugfix": []}},
-            "study.run_overrides or study.model_overrides names bugfix, expected a task or mix",
-        ),
-        ({"task_choices": {"bugfix": "x"}}, "study.task_choices names bugfix"),
         ({"fraction": 0.0}, "study.fraction=0.0, expected a share above 0"),
         ({"debug": "shrnk"}, "unknown study.debug 'shrnk', did you mean 'shrink'"),
     ],
@@ -224,3 +221,19 @@ def test_a_plan_that_cannot_be_run_is_refused(changed: dict[str, Any], words: st
     plan = jobs("study=fair").plan
     with pytest.raises(UserError, match=words):
         StudyPlan(**vars(plan) | changed)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            ["+study.run_overrides.bugfix=[]"],
+            r"run_overrides .* names bugfix, expected a task \(codegen, codesum\) or mix",
+        ),
+        (["~study.headline.codegen"], "study.headline lacks a metric for codegen"),
+    ],
+)
+def test_keys_that_name_tasks_fit_the_tasks(overrides: list[str], words: str) -> None:
+    found = jobs("study=fair", *overrides)
+    with pytest.raises(UserError, match=words):
+        check_study(found, inputs=False)

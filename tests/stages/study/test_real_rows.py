@@ -35,17 +35,17 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("choices", "counts"),
+    ("tasks", "counts"),
     [
-        ([], {"codegen": {"train": 231, "validation": 1}, "codesum": {"train": 1831, "validation": 170}}),
-        (["codegen_authors", "codesum_authors"],
+        ("codegen,codesum",
+         {"codegen": {"train": 231, "validation": 1}, "codesum": {"train": 1831, "validation": 170}}),
+        ("codegen_authors,codesum_authors",
          {"codegen": {"train": 551, "validation": 55}, "codesum": {"train": 1643, "validation": 188}}),
-        (["codesum_python"], {"codesum": {"train": 1431, "validation": 120}}),
+        ("codegen,codesum_python", {"codesum": {"train": 1431, "validation": 120}}),
     ],
 )  # fmt: skip
-def test_every_task_reads_the_real_rows(world: Path, choices: list[str], counts: dict[str, dict[str, int]]) -> None:
-    named = [f"task@tasks.{choice.split('_')[0]}={choice}" for choice in choices]
-    cfg = compose_job("train", ["model=qwen7b", "strategy=mix", *named]).cfg
+def test_every_task_reads_the_real_rows(world: Path, tasks: str, counts: dict[str, dict[str, int]]) -> None:
+    cfg = compose_job("train", ["model=qwen7b", "strategy=mix", f"tasks=[{tasks}]"]).cfg
     for split in ("train", "validation"):
         for task, sources in task_sources(cfg, "real", split).items():
             rows = [row for source in sources for row in source.examples(split)]
@@ -55,7 +55,7 @@ def test_every_task_reads_the_real_rows(world: Path, choices: list[str], counts:
 
 
 def test_mbpp_rows_are_those_of_its_train_split(world: Path) -> None:
-    cfg = compose_job("train", ["model=qwen7b", "strategy=mix", "task@tasks.codegen=codegen_authors"]).cfg
+    cfg = compose_job("train", ["model=qwen7b", "strategy=mix", "tasks=[codegen_authors,codesum]"]).cfg
     kodcode, mbpp = task_sources(cfg, "real", "train")["codegen"]
     ids = {row.id for split in ("train", "validation") for row in mbpp.examples(split)}
     assert ids == {f"Mbpp/{number}" for number in range(601, 975)}
@@ -83,14 +83,14 @@ def test_other_files_are_read_by_the_names_of_their_fields(world: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_variant_of_a_task_must_be_named_twice(world: Path) -> None:
-    with pytest.raises(UserError, match=r"task=codegen_fair, but tasks.codegen is codegen; add task@tasks.codegen="):
+def test_task_is_the_name_of_a_task_not_of_its_file(world: Path) -> None:
+    with pytest.raises(UserError, match=r"unknown task 'codegen_fair', did you mean 'codegen'.*tasks=\["):
         train(compose_job("train", ["model=qwen7b", "strategy=specialist", "task=codegen_fair"]))
 
 
 def test_decontamination_finds_the_rows_that_mbpp_shares_with_its_benchmark(world: Path) -> None:
     """108 of MBPP+'s 378 tasks have ids of MBPP's train split."""
-    overrides = ["model=qwen7b", "strategy=mix", "task@tasks.codegen=codegen_authors"]
+    overrides = ["model=qwen7b", "strategy=mix", "tasks=[codegen_authors,codesum]"]
     job = compose_job("train", overrides)
     clean = Decontamination(job)
     clean.prepare()

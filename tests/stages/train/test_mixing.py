@@ -7,7 +7,7 @@ import pytest
 from src.data.mixture import fraction_of
 from src.data.table import TokenTable
 from src.stages.build import build
-from src.stages.job import compose_job
+from src.stages.job import compose_job, task_of
 from src.stages.train.options import TrainingOptions
 from src.stages.train.rows import trained_on
 
@@ -20,7 +20,7 @@ def drawn(*overrides: str) -> dict[str, tuple[int, int]]:
     options = TrainingOptions.of(cfg, build(cfg.model))
     tables = {
         task: fraction_of(_table(*SIZES[task]), options.data.fraction, task, options.data.seed)
-        for task in (SIZES if cfg.strategy.name == "mix" else [cfg.task.name])
+        for task in (SIZES if cfg.strategy.name == "mix" else [task_of(cfg)])
     }
     found = trained_on(tables, options.mix, options.batches.budget, cfg.seed)
     return {task: (counts["rows"], counts["tokens"]) for task, counts in found.items()}

@@ -79,12 +79,12 @@ def test_strategy_merge_hands_variants_of_tasks_on(world, monkeypatch):
     """To the specialists, which are named by them, and to the merge."""
     lines = []
     monkeypatch.setattr("src.stages.train.then_merge.merge", lambda job: lines.append(job.overrides) or world)
-    job = compose_job("train", ["strategy=merge", "task@tasks.codegen=codegen_fair", "output_root='/a b(c)'"])
-    specialists_then_merge(job, lambda job: lines.append(job.overrides) or Path("/a b(c)") / job.cfg.task.choice)
-    variant = "task@tasks.codegen=codegen_fair"
+    job = compose_job("train", ["strategy=merge", "tasks=[codegen_fair,codesum]", "output_root='/a b(c)'"])
+    specialists_then_merge(job, lambda job: lines.append(job.overrides) or Path("/a b(c)") / job.cfg.task)
+    variant = "tasks=[codegen_fair,codesum]"
     assert [variant in line for line in lines] == [True] * 3
-    assert "task=codegen_fair" in lines[0]
-    assert "specialists.codegen='/a b(c)/codegen_fair'" in lines[2]
+    assert "task=codegen" in lines[0]
+    assert "specialists.codegen='/a b(c)/codegen'" in lines[2]
 
 
 def test_a_mistake_in_the_merge_is_told_before_anything_is_trained(tmp_path):
@@ -103,6 +103,10 @@ def test_standard_names():
         ("strategy=specialist", "task=codesum", "seed=3"): "pocket-specialist-codesum-s3",
         ("strategy=mix", "strategy.steps=50"): "pocket-mix-steps50-s0",
         ("model=qwen7b", "strategy=mix"): "qwen7b-mix-s0",
+        ("strategy=mix", "tasks=[codegen,codesum]"): "pocket-mix-s0",
+        ("strategy=mix", "tasks=[codesum,codegen_fair]"): "pocket-mix-codesum+codegen_fair-s0",
+        ("strategy=specialist", "tasks=[codesum,codegen]"): "pocket-specialist-codesum-codesum+codegen-s0",
+        ("strategy=base", "tasks=[codesum,codegen_fair]"): "pocket-base-s0",
     }
     for overrides, name in names.items():
         assert run_directory(compose_job("train", list(overrides))).name == name

@@ -1,4 +1,4 @@
-"""Compose the benchmarks of an evaluation by name from conf/benchmark, so that a benchmark is one YAML file."""
+"""Benchmarks composed by name from conf/benchmark, so that a benchmark is one YAML file."""
 
 from __future__ import annotations
 
@@ -17,23 +17,33 @@ def benchmark_nodes(job: Job) -> dict[str, DictConfig]:
     `benchmarks.NAME.key=value` changes a benchmark. Names and keys are checked, also of benchmarks that are not run.
 
     Raises:
-        UserError: None of the tasks' benchmarks has the split.
-        HydraException: conf/benchmark has no such file, or a file no such key.
+        UserError: None of the tasks' benchmarks has the split, or conf/benchmark has no such file.
+        HydraException: A file has no such key.
     """
     cfg = job.cfg.copy()
-    changed = [str(name) for name in cfg.benchmarks]
     if cfg.benchmark is not None:
-        _compose(job, changed)
+        _compose(job, [str(name) for name in cfg.benchmarks])
         OmegaConf.set_struct(cfg.benchmark, False)
         cfg.benchmark.merge_with(cfg.benchmarks.get(cfg.benchmark.name, {}))
         return {str(cfg.benchmark.name): cfg.benchmark}
-    names = [str(name) for task in cfg.tasks.values() for name in task.benchmarks[cfg.model.data]]
-    cfg.benchmarks = _compose(job, dict.fromkeys([*changed, *names]))
-    nodes = {name: cfg.benchmarks[name] for name in names}
+    nodes = task_benchmarks(job)
     chosen = {name: node for name, node in nodes.items() if cfg.split in node.get("splits", SPLITS)}
     if not chosen:
-        raise UserError(f"split={cfg.split}: none of the tasks' benchmarks has it ({', '.join(names)})")
+        raise UserError(f"split={cfg.split}: none of the tasks' benchmarks has it ({', '.join(nodes)})")
     return chosen
+
+
+def task_benchmarks(job: Job) -> dict[str, DictConfig]:
+    """Return the nodes of all benchmarks of an evaluation's tasks, by name.
+
+    Raises:
+        UserError: conf/benchmark has no such file.
+        HydraException: A file has no such key.
+    """
+    cfg = job.cfg.copy()
+    names = [str(name) for task in cfg.tasks.values() for name in task.benchmarks[cfg.model.data]]
+    cfg.benchmarks = _compose(job, dict.fromkeys([*map(str, cfg.benchmarks), *names]))
+    return {name: cfg.benchmarks[name] for name in names}
 
 
 def _compose(job: Job, names: Collection[str]) -> DictConfig:

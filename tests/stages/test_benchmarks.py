@@ -2,13 +2,14 @@
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.errors import ConfigCompositionException, MissingConfigException
+from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config.schemas import register_schemas
-from src.stages.evaluate.chosen_benchmarks import benchmark_nodes
+from src.stages.benchmarks import benchmark_nodes
 from src.stages.job import CONF, Job, compose_job
+from src.utils.errors import UserError
 
 
 def nodes(*overrides):
@@ -31,7 +32,7 @@ def test_one_benchmark_takes_both_forms_of_changes():
 @pytest.mark.parametrize(
     ("override", "error", "words"),
     [
-        ("benchmarks.pocket_codegn.limit=1", MissingConfigException, "benchmark/pocket_codegn"),
+        ("benchmarks.pocket_codegn.limit=1", UserError, "benchmark .pocket_codegn., did you mean .pocket_codegen."),
         ("benchmarks.pocket_codegen.limt=1", ConfigCompositionException, r"benchmarks\.pocket_codegen\.limt"),
         (
             "benchmarks.humaneval.decoding.stopp=x",
