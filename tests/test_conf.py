@@ -8,7 +8,7 @@ import pytest
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.command_line import CONF
+from src.config.groups import CONF
 from src.stages.job import USUAL_TASKS, compose_job
 from src.utils.errors import UserError
 

@@ -9,7 +9,6 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from hydra import initialize_config_dir
@@ -18,10 +17,10 @@ from hydra.errors import HydraException, InstantiationException, MissingConfigEx
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config.ellipsis import expand_ellipsis
+from src.config.groups import CONF, check_choices
 from src.utils.errors import AlreadyTold, Interrupted, Stopped, UserError, unknown_choice
 from src.utils.ranks import is_first_of_node
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 BAD_INPUT = 2
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SIGNALED = 128  # and the number of the signal
@@ -52,6 +51,7 @@ class Script:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle OpenMP threads that spin slow small models 5-8x
         try:
             sys.argv[1:] = [expand_ellipsis(argument) for argument in sys.argv[1:]]
+            check_choices(sys.argv[1:])
             main()
         except KeyboardInterrupt:
             _end(Interrupted(signal.SIGINT))

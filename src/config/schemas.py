@@ -12,6 +12,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from src.config.groups import register_group_list
+
 
 @dataclass
 class Common:
@@ -115,3 +117,4 @@ def register_schemas() -> None:
             if open_field in node:
                 node[open_field]._set_flag("struct", False)
         ConfigStore.instance().store(name=f"{name}_schema", node=node, provider="mixmerge")
+    register_group_list()

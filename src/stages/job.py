@@ -16,7 +16,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.command_line import CONF, unknown_file
+from src.config.command_line import unknown_file
+from src.config.groups import CONF
 from src.config.schemas import register_schemas
 from src.utils.errors import UserError
 from src.utils.files import sha256_json

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from src.config.command_line import CONF
+from src.config.groups import CONF
 from src.stages.benchmarks import benchmark_nodes
 from src.stages.build import build
 from src.stages.job import compose_job

@@ -1,0 +1,39 @@
+"""Parts of choices (`_common.yaml`): not accepted as a choice, and not shown as one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.config.groups import check_choices, choices
+from src.utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("argument", ["merge=_common", "merge=ties,_coefficients", "+merge@x=_common"])
+def test_a_part_is_refused(argument):
+    with pytest.raises(UserError, match=r"unknown merge '_co.*Available: adaptive, .*ties"):
+        check_choices([argument])
+
+
+@pytest.mark.parametrize("argument", ["merge=ties", "merge.exclude=_proj", "output=_common", "-m"])
+def test_other_arguments_pass(argument):
+    check_choices([argument])
+
+
+def test_choices_of_a_group():
+    found = choices(ROOT / "conf" / "merge")
+    assert "ties" in found
+    assert not [name for name in found if name.startswith("_")]
+
+
+def test_help_shows_choices_of_every_directory_and_no_parts(tmp_path):
+    (tmp_path / "merge").mkdir()
+    (tmp_path / "merge" / "tempered.yaml").write_text("_target_: own_methods.tempered\n")
+    command = [sys.executable, "merge.py", f"hydra.searchpath=[file://{tmp_path}]", "--help"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    [line] = [line for line in printed.splitlines() if line.startswith("merge: ")]
+    assert "task_arithmetic, tempered, ties" in line
+    assert "_common" not in printed.split("Configuration")[0]
