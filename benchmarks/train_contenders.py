@@ -47,10 +47,11 @@ def ours(folder: Path, rows: Rows, clock: Clock) -> float:
 
     from src.data.budget import Budget
     from src.data.table import TokenTable
-    from src.lit_modules.fit import fit
-    from src.lit_modules.options import BatchOptions, OptimizerOptions
-    from src.lit_modules.watch import Watched
+    from src.lit_modules.datamodule import TrainingRows
+    from src.lit_modules.fit import METRICS, fit
+    from src.lit_modules.options import BatchOptions, FitOptions, OptimizerOptions
     from src.models import choose_attention
+    from src.utils.jsonl import read_jsonl
 
     class Timing(L.Callback):
         def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -58,10 +59,6 @@ def ours(folder: Path, rows: Rows, clock: Clock) -> float:
 
         def on_train_batch_end(self, *_: Any) -> None:
             clock.ended = _now()
-
-    class Timed(Watched):
-        def callbacks(self, *_: Any) -> list[L.Callback]:
-            return [Timing()]
 
     network = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
     network.set_attn_implementation(choose_attention("auto", packed=True, gpu=False))
@@ -71,15 +68,14 @@ def ours(folder: Path, rows: Rows, clock: Clock) -> float:
                                [row["prompt"] for row in found])
         for task, found in rows.items()
     }  # fmt: skip
-    losses = list[tuple[float, int]]()
-    fit(
-        network, tables, {}, pad_token=0, work_dir=folder / f"ours-{time.time_ns()}",
-        optimizer=OptimizerOptions(LEARNING_RATE, warmup=WARMUP),
-        batches=BatchOptions(Budget(batch_size=STEP_ROWS, epochs=1), micro_batch=2, max_length=_limit(folder),
-                             packing=True),
-        watch=Timed(), on_record=lambda row: losses.append((row["loss"], 1)),
-    )  # fmt: skip
-    return sum(loss for loss, _ in losses) / len(losses)
+    batches = BatchOptions(
+        Budget(batch_size=STEP_ROWS, epochs=1), micro_batch=2, max_length=_limit(folder), packing=True
+    )
+    options = FitOptions(OptimizerOptions(LEARNING_RATE, warmup=WARMUP), batches)
+    place = folder / f"ours-{time.time_ns()}"
+    fit(network, TrainingRows(tables, {}, pad_token=0), options, place, callbacks=[Timing()])
+    losses = [row["train/loss"] for row in read_jsonl(place / METRICS) if "train/loss" in row]
+    return sum(losses) / len(losses)
 
 
 def padded(folder: Path, rows: Rows, clock: Clock, **more: Any) -> float:

@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,12 @@ import torch
 
 from benchmarks.machine import machine
 from benchmarks.train_work import DATA, real_tables
-from src.lit_modules.fit import fit
+from src.data.mixture import MixOptions
+from src.lit_modules.callbacks.throughput import Throughput
+from src.lit_modules.datamodule import TrainingRows
+from src.lit_modules.fit import METRICS, fit
 from src.lit_modules.flops import measured_peak
 from src.lit_modules.options import CheckpointOptions
-from src.lit_modules.watch import Watched
 from src.lit_modules.world import World
 from src.models import ModelSpec, choose_attention, draw_model, load_tokenizer, model_config
 from src.models.attention import BACKENDS
@@ -48,6 +51,7 @@ from src.stages.train.memory_check import for_this_machine
 from src.stages.train.network import prepare_network
 from src.stages.train.options import TrainingOptions
 from src.utils.errors import UserError
+from src.utils.jsonl import read_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
 LENGTH, STEPS, WARM_STEPS, STEP_TOKENS = 4096, 6, 2, 2**17
@@ -76,14 +80,6 @@ class Stop(L.Callback):
         """Ends it."""
         if trainer.global_step == STEPS:
             raise Measured
-
-
-class Stopping(Watched):
-    """Nothing is measured beside the loss."""
-
-    def callbacks(self, *_: Any) -> list[L.Callback]:
-        """The one that ends training."""
-        return [Stop()]
 
 
 def main() -> None:
@@ -144,7 +140,7 @@ def run(name: str, attention: str, compiled: bool, data: Path, overrides: Sequen
     settings += [f"optimizer={OPTIMIZERS[name]}", f"model.attention={attention}", f"model.compile={compiled}"]
     cfg = compose_job("train", [f"model={name}", "strategy=mix", "trainer=gpu", *settings, *overrides]).cfg
     spec: ModelSpec = build(cfg.model)
-    options = TrainingOptions.of(cfg, spec)
+    options = TrainingOptions.of(cfg, spec, name).fit
     spec = for_this_machine(spec, None, options, World(1, 1))
     tokenizer = load_tokenizer(data / "tokenizers" / "qwen2.5-7b-instruct")
     gpu, length = options.trainer.accelerator == "gpu", options.batches.max_length
@@ -152,15 +148,19 @@ def run(name: str, attention: str, compiled: bool, data: Path, overrides: Sequen
         network = draw_model(model_config(None, spec.architecture, shrink=spec.shrink), seed=0)
     network.set_attn_implementation(choose_attention(attention, packed=True, half=options.trainer.half, gpu=gpu))
     prepare_network(network, spec, options.trainer.half)
-    rows = list[dict[str, Any]]()
-    with tempfile.TemporaryDirectory() as place, contextlib.suppress(Measured):
-        fit(
-            network, real_tables(data, tokenizer, length), {}, pad_token=int(tokenizer.pad_token_id),
-            work_dir=Path(place), optimizer=options.optimizer, batches=options.batches, trainer=options.trainer,
-            checkpoints=CheckpointOptions(every_seconds=None), watch=Stopping(), on_record=rows.append,
-        )  # fmt: skip
+    table = TrainingRows(real_tables(data, tokenizer, length), {}, int(tokenizer.pad_token_id))
+    options = replace(options, mix=MixOptions(), checkpoints=CheckpointOptions(every_seconds=None), seed=0)
+    with tempfile.TemporaryDirectory() as place:
+        with contextlib.suppress(Measured):
+            fit(network, table, options, Path(place), callbacks=[Throughput(), Stop()])
+        lines = read_jsonl(Path(place) / METRICS)
+    rows = [line for line in lines if "throughput/tokens_per_second" in line]
     names = ("tokens_per_second", "answer_tokens_per_second", "mfu", "peak_memory_gib")
-    medians = {name: statistics.median(row[name] for row in rows[WARM_STEPS:]) for name in names if name in rows[0]}
+    medians = {
+        name: statistics.median(row[f"throughput/{name}"] for row in rows[WARM_STEPS:])
+        for name in names
+        if f"throughput/{name}" in rows[0]
+    }
     return {**medians, "recomputed": float(spec.gradient_checkpointing or False)}
 
 

@@ -15,8 +15,8 @@ from src.utils.errors import UserError
 SCRIPTS = ("train", "merge", "evaluate", "diagnose", "study")
 GROUP_OF_SCRIPT = {
     "model": "train", "strategy": "train", "tasks": "train", "trainer": "train", "optimizer": "train",
-    "logger": "train", "merge": "merge", "benchmark": "evaluate", "generator": "evaluate", "sandbox": "evaluate",
-    "study": "study",
+    "callbacks": "train", "logger": "train", "merge": "merge", "benchmark": "evaluate", "generator": "evaluate",
+    "sandbox": "evaluate", "study": "study",
 }  # fmt: skip
 ABSTRACT = {("model", "qwen"), ("model", "deepseek")}  # families: name and path are set by the files built on them
 

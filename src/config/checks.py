@@ -28,8 +28,8 @@ def check_train(cfg: DictConfig, of_one_task: Collection[str]) -> None:
         unknown = unknown_choice("task", str(cfg.task), tasks)
         problems.append(f"{unknown}; tasks=[{','.join([*tasks, str(cfg.task)])}] adds a file of conf/tasks")
     if name in (*of_one_task, "base"):
-        if cfg.watch.gradient_cosine is not None:
-            problems.append(f"watch.gradient_cosine compares tasks; strategy={name} has one: take strategy=mix")
+        if "gradient_cosine" in (cfg.callbacks or {}):
+            problems.append(f"callbacks.gradient_cosine compares tasks; strategy={name} has one: take strategy=mix")
         if any(cfg.mix[key] is not None for key in ("ratio", "ratios")) or cfg.mix.temperature != 1:
             problems.append(f"mix.* are proportions of tasks; strategy={name} has one: take strategy=mix")
     if problems:

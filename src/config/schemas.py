@@ -33,6 +33,16 @@ class Parents:
 
 
 @dataclass
+class RunNames:
+    """How loggers and callbacks name the run: `${run.name}` in their files; null: filled in when it starts."""
+
+    name: str | None = None  # null: that of the run directory
+    id: str | None = None  # null: a hash of the run directory's place and the configuration
+    directory: str | None = None  # null: where the run writes until it is finished
+    record: str | None = None  # null: its metrics.jsonl
+
+
+@dataclass
 class TrainConfig(Common):
     """`train.py`."""
 
@@ -44,10 +54,11 @@ class TrainConfig(Common):
     data: Any = None  # part of the rows, and the cache of their tokens
     mix: Any = None  # proportions of the tasks
     checkpoint: Any = None  # when to save and validate
-    watch: Any = None  # what is measured beside the loss
     trainer: Any = None  # conf/trainer
     optimizer: Any = None  # conf/optimizer
-    logger: Any = None  # conf/logger
+    callbacks: Any = None  # conf/callbacks: what is measured and shown while training runs
+    logger: Any = None  # conf/logger: trackers that mirror metrics.jsonl
+    run: RunNames = field(default_factory=RunNames)
     base: str | None = None  # checkpoint to start from; null: the model's own
 
 

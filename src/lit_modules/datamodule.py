@@ -1,14 +1,32 @@
-"""The training stream as the trainer asks for it."""
+"""The rows of a training run as the trainer and its callbacks ask for them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
+import numpy as np
 
-from src.data.batches import StepBatches
+from src.data.batches import StepBatches, validation_batches
 from src.data.collate import Batch
+from src.data.table import TokenTable
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Tokenized rows of a run.
+
+    Args:
+        train: By task.
+        validation: By task; may be empty.
+        pad_token: Id written where a line is over.
+    """
+
+    train: Mapping[str, TokenTable]
+    validation: Mapping[str, TokenTable]
+    pad_token: int
 
 
 class BatchLoader:
@@ -33,25 +51,39 @@ class BatchLoader:
             yield self.batches[step]
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: the trainer's step count is the position."""
+        """Return nothing: the trainer's step count is the position."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to restore."""
+        """Restore nothing."""
 
 
 class TokenDataModule(L.LightningDataModule):
-    """The steps of a run, from the one on that the trainer has come to.
+    """The steps of a run, and its rows for callbacks, which find it as `trainer.datamodule`.
 
     Args:
-        batches: All steps of the run.
+        rows: Rows of the run.
+        steps: All steps, divided over ranks and micro-batches.
     """
 
-    def __init__(self, batches: StepBatches) -> None:
+    def __init__(self, rows: TrainingRows, steps: StepBatches) -> None:
         super().__init__()
-        self.batches = batches
+        self.rows, self.steps = rows, steps
 
     def train_dataloader(self) -> BatchLoader:
-        """The steps that are still to do."""
+        """The steps that are left, counted from the trainer's own."""
         assert self.trainer is not None
-        return BatchLoader(self.batches, self.trainer.global_step)
+        return BatchLoader(self.steps, self.trainer.global_step)
+
+    def micro_batches(self, tables: Mapping[str, TokenTable], most: int | None = None) -> dict[str, list[Batch]]:
+        """This rank's micro-batches of rows by task, in the layout of the run.
+
+        Args:
+            tables: `rows.train` or `rows.validation`.
+            most: Only the first rows of each task; None: all.
+        """
+        batches = {}
+        for number, (task, table) in enumerate(tables.items()):
+            first = table if most is None else table.subset(np.arange(min(len(table), most)))
+            batches[task] = validation_batches(first, self.steps.layout, self.rows.pad_token, number)
+        return batches

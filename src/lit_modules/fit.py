@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -10,50 +10,43 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.loggers import Logger
 from transformers import PreTrainedModel
 
-from src.data.batches import Layout, StepBatches, validation_batches
+from src.checkpoints import Checkpoint
+from src.data.batches import Layout, StepBatches
 from src.data.budget import step_starts
-from src.data.collate import Batch
-from src.data.mixture import MixOptions, Mixture, rows_per_epoch
+from src.data.mixture import Mixture, rows_per_epoch
 from src.data.table import TokenTable
-from src.lit_modules.callbacks.record import LossRecord
 from src.lit_modules.callbacks.standard import FitResult, StandardCallbacks
-from src.lit_modules.callbacks.throughput import Throughput
-from src.lit_modules.datamodule import TokenDataModule
-from src.lit_modules.flops import StepFlops, measured_peak
-from src.lit_modules.options import BatchOptions, CheckpointOptions, OptimizerOptions, TrainerOptions
+from src.lit_modules.callbacks.validation import TaskValidation
+from src.lit_modules.datamodule import TokenDataModule, TrainingRows
+from src.lit_modules.loggers import RecordLogger
+from src.lit_modules.metrics import TOGETHER
+from src.lit_modules.options import FitOptions
 from src.lit_modules.sft import SupervisedFineTuning
-from src.lit_modules.sharding import FlatWeights, shard_network
+from src.lit_modules.sharding import shard_network
 from src.lit_modules.trainer import build_trainer, claim_directory, enough_memory, interruptible, quiet
-from src.lit_modules.watch import Watched
-from src.lit_modules.world import resolve_world
+from src.lit_modules.world import World, resolve_world
 from src.utils.ranks import is_main_process, rank
 
-__all__ = ["FitResult", "fit"]
+__all__ = ["METRICS", "FitResult", "fit"]
 
+METRICS = "metrics.jsonl"
 LINES = {"sdpa", "eager", "flex_attention"}  # backends that see packs as lines with a mask, not as one long line
 
 
 def fit(
     network: PreTrainedModel,
-    train: Mapping[str, TokenTable],
-    validation: Mapping[str, TokenTable],
-    *,
-    pad_token: int,
+    rows: TrainingRows,
+    options: FitOptions,
     work_dir: Path,
-    optimizer: OptimizerOptions,
-    batches: BatchOptions,
-    mix: MixOptions = MixOptions(),  # noqa: B008 - frozen
-    trainer: TrainerOptions = TrainerOptions(),  # noqa: B008 - frozen
-    checkpoints: CheckpointOptions = CheckpointOptions(),  # noqa: B008 - frozen
-    weights: FlatWeights | None = None,
-    seed: int = 0,
-    watch: Watched = Watched(),  # noqa: B008 - frozen
-    on_record: Callable[[dict[str, Any]], None] | None = None,
-    description: str = "train",
+    *,
+    base: Checkpoint | None = None,
+    callbacks: Sequence[L.Callback] = (),
+    loggers: Sequence[Logger] = (),
 ) -> FitResult:
-    """Train `network` in place on the answers of `train`.
+    """Train `network` in place on the answers of `rows.train`.
 
     The same call with the same `work_dir`, after a kill at any moment, goes on where the last checkpoint was and ends
     with the same losses and weights as if it had never stopped; on another number of ranks, equal to rounding.
@@ -61,20 +54,13 @@ def fit(
     Args:
         network: Holds the base weights, in the type to train in (float32); on several ranks it may be on the meta
             device, and is divided over them.
-        train: Rows by task.
-        validation: Rows by task; may be empty.
-        pad_token: Id written where a line is over.
+        rows: Rows by task.
+        options: Settings of the run.
         work_dir: Gets `checkpoints/`, `metrics.jsonl` and `fit.json`; of no use once the run is over.
-        optimizer: AdamW and its schedule.
-        batches: Sizes, lengths, and how long to train.
-        mix: Proportions of the tasks.
-        trainer: Devices and precision.
-        checkpoints: When to validate and save, and which weights to return.
-        weights: Fills a network that is on the meta device.
-        seed: Seed of the order of rows and of dropout.
-        watch: What else is measured.
-        on_record: Called with each row of `metrics.jsonl` as it is written, on the first rank.
-        description: Stands beside the progress bar.
+        base: The checkpoint that training starts from: it fills a network on the meta device, and callbacks compare
+            the weights with it.
+        callbacks: Further ones. They find the rows as `trainer.datamodule` and the base as `pl_module.base`.
+        loggers: Trackers that mirror `metrics.jsonl`.
 
     Returns:
         Cost, validation losses, and the step whose weights the network holds.
@@ -84,64 +70,73 @@ def fit(
             number.
         Interrupted: The process was asked to end; the step that it was at is saved.
     """
-    world = resolve_world(trainer)
-    mixture = Mixture(train, seed, rows_per_epoch(train, mix))
-    starts = step_starts(mixture, batches.budget)
+    world = resolve_world(options.trainer)
+    steps = _steps(network, rows, options, world)
     if is_main_process():
-        claim_directory(work_dir, _plan(optimizer, batches, mix, trainer, checkpoints, train, seed))
-    flat = network.config._attn_implementation not in LINES
-    layout = Layout(batches.micro_batch, batches.packing, batches.max_length, flat, world.size, rank())
-    steps = StepBatches(mixture, starts, layout, pad_token)
-    record = LossRecord(work_dir / "metrics.jsonl", Throughput(*_flops(network, trainer)), on_record)
-    held_out = _held_out(validation, layout, pad_token)
-    own = mixture.tasks[0] if len(mixture.tasks) == 1 and mixture.tasks[0] in held_out else "all"
-    run = StandardCallbacks(record, held_out, checkpoints, work_dir / "checkpoints", own)
+        claim_directory(work_dir, _plan(options, rows.train))
+    datamodule = TokenDataModule(rows, steps)
+    run = _standard_callbacks(datamodule, options, work_dir)
     newest = run.saver.newest()
     sharded = world.size > 1 or (newest is not None and newest.is_dir())
-    shard = partial(shard_network, half=trainer.half, weights=weights) if sharded else None
-    module = SupervisedFineTuning(
-        network, optimizer, len(steps), mixture.tasks, steps.row_names, run.saver.newest, shard
-    )
+    module = _module(network, datamodule, options, run, base, sharded)
     network.train()
     with quiet(), interruptible(), enough_memory(run.saver.directory):
-        L.seed_everything(seed, verbose=False)
-        callbacks = run.in_order(watch.callbacks(train, layout, pad_token, record.write), description)
-        build_trainer(trainer, world, sharded, len(steps), callbacks).fit(
-            module, datamodule=TokenDataModule(steps), ckpt_path=newest, weights_only=True
-        )
+        L.seed_everything(options.seed, verbose=False)
+        recorded = [RecordLogger(work_dir / METRICS), *loggers]
+        trainer = build_trainer(options.trainer, world, sharded, len(steps), run.in_order(callbacks), recorded)
+        trainer.fit(module, datamodule=datamodule, ckpt_path=newest, weights_only=True)
     return run.result(network, len(steps))
 
 
-def _held_out(tables: Mapping[str, TokenTable], layout: Layout, pad_token: int) -> dict[str, list[Batch]]:
-    return {
-        task: validation_batches(table, layout, pad_token, number)
-        for number, (task, table) in enumerate(tables.items())
-    }
+def _steps(network: PreTrainedModel, rows: TrainingRows, options: FitOptions, world: World) -> StepBatches:
+    """All steps of the run, as this rank sees them."""
+    mixture = Mixture(rows.train, options.seed, rows_per_epoch(rows.train, options.mix))
+    batches = options.batches
+    flat = network.config._attn_implementation not in LINES
+    layout = Layout(batches.micro_batch, batches.packing, batches.max_length, flat, world.size, rank())
+    return StepBatches(mixture, step_starts(mixture, batches.budget), layout, rows.pad_token)
 
 
-def _plan(
-    optimizer: OptimizerOptions,
-    batches: BatchOptions,
-    mix: MixOptions,
-    trainer: TrainerOptions,
-    checkpoints: CheckpointOptions,
-    train: Mapping[str, TokenTable],
-    seed: int,
-) -> dict[str, Any]:
-    """What decides the result: not how a step is divided over ranks and micro-batches."""
+def _standard_callbacks(datamodule: TokenDataModule, options: FitOptions, work_dir: Path) -> StandardCallbacks:
+    held_out = datamodule.micro_batches(datamodule.rows.validation)
+    tasks = datamodule.steps.mixture.tasks
+    chosen_by = tasks[0] if len(tasks) == 1 and tasks[0] in held_out else TOGETHER
+    validation = TaskValidation(held_out, options.checkpoints.validate_every, chosen_by)
+    return StandardCallbacks(validation, options.checkpoints, work_dir / "checkpoints")
+
+
+def _module(
+    network: PreTrainedModel,
+    datamodule: TokenDataModule,
+    options: FitOptions,
+    run: StandardCallbacks,
+    base: Checkpoint | None,
+    sharded: bool,
+) -> SupervisedFineTuning:
+    is_empty = any(parameter.is_meta for parameter in network.parameters())
+    shard = partial(shard_network, half=options.trainer.half, weights=base if is_empty else None)
+    return SupervisedFineTuning(
+        network,
+        options.optimizer,
+        datamodule.steps,
+        held_out=list(datamodule.rows.validation),
+        product_dtype=torch.bfloat16 if options.trainer.half else torch.float32,
+        base=base,
+        newest=run.saver.newest,
+        shard=shard if sharded else None,
+    )
+
+
+def _plan(options: FitOptions, train: Mapping[str, TokenTable]) -> dict[str, Any]:
+    """The settings that decide the result: not how a step is divided over ranks and micro-batches."""
+    checkpoints = options.checkpoints
     return {
-        "optimizer": asdict(optimizer),
-        "budget": asdict(batches.budget),
-        "mix": asdict(mix),
-        "precision": trainer.resolved_precision,
+        "optimizer": asdict(options.optimizer),
+        "budget": asdict(options.batches.budget),
+        "mix": asdict(options.mix),
+        "precision": options.trainer.resolved_precision,
         "validate_every": checkpoints.validate_every if checkpoints.select == "best" else None,
         "select": checkpoints.select,
-        "seed": seed,
+        "seed": options.seed,
         "data": {task: table.fingerprint() for task, table in train.items()},
     }
-
-
-def _flops(network: PreTrainedModel, trainer: TrainerOptions) -> tuple[StepFlops | None, float | None]:
-    if trainer.accelerator != "gpu":
-        return None, None
-    return StepFlops.of(network), measured_peak(torch.bfloat16 if trainer.half else torch.float32)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from src.data.budget import Budget
+from src.data.mixture import MixOptions
 from src.utils.errors import UserError, unknown_choice
 
 ACCELERATORS = ("cpu", "gpu")
@@ -143,25 +143,31 @@ class CheckpointOptions:
 
 
 @dataclass(frozen=True)
-class WatchOptions:
-    """What is measured beside the loss: the node `watch` of conf/train.yaml.
+class FitOptions:
+    """All settings of a training run beside its model and its rows.
 
     Args:
-        weight_delta: Steps between measurements of how far the weights have moved, layer by layer; None: never.
-        specialists: Task -> checkpoint whose update the run's own is compared with; None: with none.
-        gradient_cosine: Steps between measurements of the angle between the tasks' gradients; None: never.
-        gradient_rows: Rows of each task for that.
+        optimizer: AdamW and its schedule.
+        batches: Sizes, lengths, and how long to train.
+        mix: Proportions of the tasks.
+        trainer: Devices and precision.
+        checkpoints: When to validate and save, and which weights to return.
+        seed: Of the order of rows and of dropout.
     """
 
-    weight_delta: int | None = None
-    specialists: Mapping[str, str] | None = None
-    gradient_cosine: int | None = None
-    gradient_rows: int = 32
+    optimizer: OptimizerOptions
+    batches: BatchOptions
+    mix: MixOptions = MixOptions()  # noqa: RUF009 - frozen
+    trainer: TrainerOptions = TrainerOptions()
+    checkpoints: CheckpointOptions = CheckpointOptions()
+    seed: int = 0
 
-    def __post_init__(self) -> None:
-        for name in ("weight_delta", "gradient_cosine", "gradient_rows"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"watch.{name}={value}: expected at least 1, or null")
-        if self.specialists and self.weight_delta is None:
-            raise UserError("watch.specialists is compared at the steps of watch.weight_delta; set that too")
+
+def require_positive(value: int, key: str) -> None:
+    """Check a count.
+
+    Raises:
+        UserError: It is below 1.
+    """
+    if value < 1:
+        raise UserError(f"{key}={value}: expected at least 1")

@@ -14,8 +14,11 @@ import torch
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
+from src.checkpoints import Checkpoint
+from src.data.batches import StepBatches
 from src.data.collate import Batch
-from src.lit_modules.loss import token_losses
+from src.lit_modules.loss import token_losses, token_losses_and_hits
+from src.lit_modules.metrics import TaskMetrics
 from src.lit_modules.optimizers import build_optimizer, build_schedule
 from src.lit_modules.options import OptimizerOptions
 from src.utils.errors import Stopped
@@ -24,13 +27,17 @@ from src.utils.errors import Stopped
 class SupervisedFineTuning(L.LightningModule):
     """Trains a causal language model on answers.
 
+    Callbacks find the checkpoint that training started from as `base`, and the metrics of the last validation as
+    `val_metrics`.
+
     Args:
         network: The model; its weights are trained in place, in their own dtype.
         optimizer: AdamW and schedule settings.
-        total_steps: Optimizer steps of the whole run, which the schedule needs.
-        tasks: Names of the tasks, in the order of their numbers in batches.
-        row_names: Gives the names of the rows of a step, for the message where a loss is not a number.
-        kept: Gives the newest checkpoint, for the same message.
+        steps: All steps of the run: the schedule needs their number.
+        held_out: Names of the tasks with validation rows.
+        product_dtype: Type in which matrices are multiplied.
+        base: The checkpoint that the weights come from; None: unknown.
+        newest: Gives the newest checkpoint, for the message where a loss is not a number.
         shard: Divides the network over the ranks of a mesh; None: there is one rank.
     """
 
@@ -38,25 +45,27 @@ class SupervisedFineTuning(L.LightningModule):
         self,
         network: PreTrainedModel,
         optimizer: OptimizerOptions,
-        total_steps: int,
-        tasks: Sequence[str],
-        row_names: Callable[[int], list[str]],
-        kept: Callable[[], Path | None] = lambda: None,
+        steps: StepBatches,
+        held_out: Sequence[str] = (),
+        product_dtype: torch.dtype = torch.float32,
+        base: Checkpoint | None = None,
+        newest: Callable[[], Path | None] = lambda: None,
         shard: Callable[[PreTrainedModel, Any], None] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.network = network
         self.options = optimizer
-        self.total_steps = total_steps
-        self.tasks = tuple(tasks)
-        self.row_names, self.kept = row_names, kept
-        self.shard = shard
+        self.steps = steps
+        self.tasks = tuple(steps.mixture.tasks)
+        self.val_metrics = TaskMetrics(held_out)
+        self.product_dtype, self.base = product_dtype, base
+        self.newest, self.shard = newest, shard
         # one process may keep the adapters alone; shards are only read whole
         self.strict_loading = shard is not None or all(p.requires_grad for p in network.parameters())
 
     def configure_model(self) -> None:
-        """Divides the network over the ranks, once the processes know each other."""
+        """Divide the network over the ranks, once the processes know each other."""
         if self.shard is not None:
             self.shard(self.network, self.device_mesh["data_parallel"])  # type: ignore[index]
             self.shard = None
@@ -79,26 +88,34 @@ class SupervisedFineTuning(L.LightningModule):
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()  # type: ignore[union-attr]
-        return {"loss": loss, **self._by_task(sums, batch["task_tokens"]), "gradient_norm": norm, "lr": rate}
+        # the sums are those of all ranks already: a torchmetrics metric would synchronize every step once more
+        return {**_averages("", loss), **self._by_task(sums, batch["task_tokens"]), "gradient_norm": norm, "lr": rate}
+
+    def validate_batch(self, batch: Batch, task: int) -> None:
+        """Add a micro-batch of one task to `val_metrics`; on several ranks all of them call this together."""
+        self.val_metrics.update(task, *token_losses_and_hits(self.network, batch))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leaves frozen weights out: they are those of the base."""
+        """Leave frozen weights out: they are those of the base."""
         if not self.strict_loading:
             trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
             checkpoint["state_dict"] = {name: checkpoint["state_dict"][name] for name in sorted(trained)}
 
     def configure_optimizers(self) -> Any:
-        """AdamW and its schedule, stepped by hand."""
+        """Build AdamW and its schedule, both stepped by hand."""
         optimizer = build_optimizer(self.network.parameters(), self.options)
-        schedule = build_schedule(optimizer, self.total_steps, self.options.warmup)
+        schedule = build_schedule(optimizer, len(self.steps), self.options.warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _by_task(self, sums: torch.Tensor, counts: Sequence[int]) -> dict[str, torch.Tensor]:
-        """`loss_<task>` of the tasks that are in the batch, where there are several."""
+        """`<task>/loss` and `<task>/perplexity` of the tasks that are in the batch, where there are several."""
         if len(self.tasks) < 2:
             return {}
-        together = zip(self.tasks, sums, counts, strict=True)
-        return {f"loss_{task}": total / count for task, total, count in together if count}
+        found = dict[str, torch.Tensor]()
+        for task, total, count in zip(self.tasks, sums, counts, strict=True):
+            if count:
+                found |= _averages(f"{task}/", total / count)
+        return found
 
     def _clipped_norm(self) -> torch.Tensor:
         limit = self.options.clip_norm or float("inf")
@@ -108,9 +125,13 @@ class SupervisedFineTuning(L.LightningModule):
     def _refuse_nan(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
         if torch.isfinite(loss) and torch.isfinite(norm):
             return
-        step, kept = self.trainer.global_step, self.kept()
+        step, kept = self.trainer.global_step, self.newest()
         saved = "no checkpoint had been saved yet" if kept is None else f"the last checkpoint is kept, {kept}"
         raise Stopped(
             f"the loss is {float(loss)} and the gradient norm {float(norm)} at step {step + 1}; {saved}. Lower "
-            f"strategy.learning_rate or check the rows of the batch: {', '.join(self.row_names(step))}"
+            f"strategy.learning_rate or check the rows of the batch: {', '.join(self.steps.row_names(step))}"
         )
+
+
+def _averages(prefix: str, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {f"{prefix}loss": loss, f"{prefix}perplexity": loss.exp()}

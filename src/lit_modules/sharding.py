@@ -6,7 +6,7 @@ Every parameter is a DTensor after that; its first dimension is divided.
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -14,18 +14,11 @@ from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 from transformers import PreTrainedModel
 
+from src.checkpoints import Checkpoint
 from src.models import decoder_layers
 
 
-class FlatWeights(Protocol):
-    """Tensors of a checkpoint, read in part (`src.checkpoints.Checkpoint` is one)."""
-
-    def flat(self, name: str, start: int, stop: int) -> torch.Tensor:
-        """Elements [start, stop) of a tensor in storage order."""
-        ...
-
-
-def shard_network(network: PreTrainedModel, mesh: Any, half: bool, weights: FlatWeights | None = None) -> None:
+def shard_network(network: PreTrainedModel, mesh: Any, half: bool, weights: Checkpoint | None = None) -> None:
     """Divide a network over the ranks of a mesh: every decoder layer a unit, and what is around them.
 
     Args:
@@ -58,7 +51,7 @@ def local_shard(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _materialize(network: PreTrainedModel, device: torch.device, weights: FlatWeights) -> None:
+def _materialize(network: PreTrainedModel, device: torch.device, weights: Checkpoint) -> None:
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     network.to_empty(device=device)
     for name, buffer in network.named_buffers():

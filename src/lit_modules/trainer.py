@@ -1,4 +1,4 @@
-"""The Lightning trainer as it is used here: one epoch of steps, no logger, no chatter."""
+"""The Lightning trainer as it is used here: one epoch of steps, without its notices."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.loggers import Logger
 
 from src.lit_modules.callbacks.checkpoint import StreamedFiles
 from src.lit_modules.options import TrainerOptions
@@ -81,7 +82,12 @@ def quiet() -> Iterator[None]:
 
 
 def build_trainer(
-    options: TrainerOptions, world: World, sharded: bool, steps: int, callbacks: Sequence[L.Callback]
+    options: TrainerOptions,
+    world: World,
+    sharded: bool,
+    steps: int,
+    callbacks: Sequence[L.Callback],
+    loggers: Sequence[Logger],
 ) -> L.Trainer:
     """A trainer that runs `steps` optimizer steps as one epoch.
 
@@ -91,6 +97,7 @@ def build_trainer(
         sharded: Divide the network over them (FSDP2), which then multiplies in half precision by itself.
         steps: Optimizer steps of the run.
         callbacks: All callbacks, in the order in which they act.
+        loggers: All loggers, the record first.
     """
     extra: dict[str, Any] = {"devices": 1, "precision": options.resolved_precision, "plugins": [StreamedFiles()]}
     if sharded:
@@ -105,7 +112,8 @@ def build_trainer(
         max_steps=steps,
         limit_val_batches=0,
         callbacks=list(callbacks),
-        logger=False,
+        logger=list(loggers),
+        log_every_n_steps=1,  # of what callbacks log with Lightning's own `log`
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -24,7 +24,7 @@ from src.utils.files import sha256_json
 
 # Keys that say where and how loudly, not what: two runs that differ in these alone are equal.
 PLACES = {
-    *("output", "output_root", "logger", "base", "specialists", "variants", "checkpoint", "samples"),
+    *("output", "output_root", "logger", "run", "base", "specialists", "variants", "checkpoint", "samples"),
     *("predictions", "references", "device", "verify"),
 }
 LABELED = {"debug", "model.init", "model.shrink"}  # these show in the name as part of the model's

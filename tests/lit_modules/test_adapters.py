@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from src.checkpoints import Checkpoint
+from src.lit_modules.callbacks.weight_delta import WeightDelta
 from src.lit_modules.export import export_checkpoint
-from src.lit_modules.fit import fit
-from src.lit_modules.options import CheckpointOptions, OptimizerOptions, WatchOptions
-from src.lit_modules.watch import Watched
+from src.lit_modules.options import CheckpointOptions, OptimizerOptions
 from src.models import LoraSettings, load_model
 from src.models.adapters import add_adapters
 from src.models.quantized import quantization
 from tests.lit_modules import tiny
+from tests.lit_modules.fitting import metrics, run, values
 
 SETTINGS = LoraSettings(rank=4, alpha=8)
-TABLES = tiny.tables({"a": tiny.rows("a", 9)})
+ROWS = {"a": tiny.rows("a", 9)}
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +30,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(network: torch.nn.Module, place: Path, steps: int = 6) -> list[float]:
-    losses = list[float]()
-    fit(
-        network, TABLES, TABLES, pad_token=tiny.PAD, work_dir=place, optimizer=OptimizerOptions(5e-2, warmup=0.0),
-        batches=tiny.batches(3, 9, steps=steps), on_record=lambda row: losses.append(row["loss"]),
+    run(
+        place, network, train=ROWS, validation=ROWS, optimizer=OptimizerOptions(5e-2, warmup=0.0),
+        batches=tiny.batches(3, 9, steps=steps),
         checkpoints=CheckpointOptions(every_steps=2, keep=9, select="best", validate_every=3),
     )  # fmt: skip
-    return losses
+    return [*values(place, "train/loss").values(), values(place, "val/all/loss")[steps]]
 
 
 def test_only_adapters_are_trained_and_the_export_is_the_base_with_their_updates(base: Path, tmp_path: Path) -> None:
@@ -62,22 +60,20 @@ def test_only_adapters_are_trained_and_the_export_is_the_base_with_their_updates
 
 def test_weight_deltas_are_those_of_the_export(base: Path, tmp_path: Path) -> None:
     """The update of an adapter, measured while it trains, against the difference of the exported weights."""
-    seen = list[dict[str, Any]]()
     network = load_model(base)
     add_adapters(network, SETTINGS, seed=0)
-    watch = Watched(WatchOptions(weight_delta=2), Checkpoint(base), {"base": Checkpoint(base)})
-    fit(
-        network, TABLES, {}, pad_token=tiny.PAD, work_dir=tmp_path / "w", optimizer=OptimizerOptions(5e-2, warmup=0.0),
-        batches=tiny.batches(3, 9, steps=2), watch=watch, on_record=seen.append,
+    run(
+        tmp_path / "w", network, train=ROWS, validation={}, optimizer=OptimizerOptions(5e-2, warmup=0.0),
+        batches=tiny.batches(3, 9, steps=2), base=Checkpoint(base), callbacks=[WeightDelta(2, {"base": str(base)})],
     )  # fmt: skip
     export_checkpoint(network, tiny.tokenizer(), tmp_path / "out", torch.float32, Checkpoint(base))
     before, after = Checkpoint(base), Checkpoint(tmp_path / "out")
     names = [name for name in before.names if "layers.1." in name and name.endswith("proj.weight")]
     updates = torch.cat([(after.tensor(name) - before.tensor(name)).flatten() for name in names])
-    [row] = [row for row in seen if row["split"] == "weights"]
-    assert row["l2/layers.1"] == pytest.approx(updates.norm().item(), rel=1e-4)
-    assert [name for name in row if name.startswith("l2/")] == ["l2/layers.0", "l2/layers.1"]
-    assert math.isnan(row["cosine_base/layers.1"])  # the base has moved nowhere
+    [row] = [row for row in metrics(tmp_path / "w") if "weights/l2/layers.1" in row]
+    assert row["weights/l2/layers.1"] == pytest.approx(updates.norm().item(), rel=1e-4)
+    assert [name for name in row if "/l2/" in name] == ["weights/l2/layers.0", "weights/l2/layers.1"]
+    assert math.isnan(row["weights/cosine_base/layers.1"])  # the base has moved nowhere
 
 
 def test_a_resumed_run_ends_the_same_and_its_checkpoints_hold_adapters_alone(base: Path, tmp_path: Path) -> None:

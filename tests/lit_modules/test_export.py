@@ -9,9 +9,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from src.checkpoints import Checkpoint
 from src.lit_modules.export import export_checkpoint
-from src.lit_modules.fit import fit
 from src.lit_modules.options import OptimizerOptions
 from tests.lit_modules import tiny
+from tests.lit_modules.fitting import run
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -19,8 +19,7 @@ def test_plain_transformers_reopens_it(tmp_path: Path, tied: bool) -> None:
     network, tokenizer = tiny.network(tied=tied), tiny.tokenizer()
     options = OptimizerOptions(1e-3)
     rows = {"a": tiny.rows("a", 8)}
-    fit(network, tiny.tables(rows), {}, pad_token=tiny.PAD, work_dir=tmp_path / "w", optimizer=options,
-        batches=tiny.batches(4, 4, steps=5))  # fmt: skip
+    run(tmp_path / "w", network, train=rows, validation={}, optimizer=options, batches=tiny.batches(4, 4, steps=5))
     export_checkpoint(network, tokenizer, tmp_path / "out", torch.float32)
     reopened = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     ids = torch.arange(20)[None]

@@ -12,7 +12,7 @@ from src.data.examples import Example
 from src.lit_modules.options import CheckpointOptions, OptimizerOptions
 from src.utils.errors import Stopped, UserError
 from tests.lit_modules import tiny
-from tests.lit_modules.fitting import TRAIN, metrics, run
+from tests.lit_modules.fitting import TRAIN, run, values
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,7 +44,7 @@ def test_accumulation_is_exact(tmp_path: Path) -> None:
         batches = tiny.batches(micro, 8, steps=5)
         # a large eps keeps AdamW from blowing up the sign of gradients that are rounding noise
         run(tmp_path / str(micro), networks[-1], batches=batches, optimizer=OptimizerOptions(3e-2, eps=1e-2))
-    losses = [[row["loss"] for row in metrics(tmp_path / micro)] for micro in ("1", "4", "8")]
+    losses = [list(values(tmp_path / micro, "train/loss").values()) for micro in ("1", "4", "8")]
     assert losses[1] == pytest.approx(losses[0], abs=1e-5)
     assert losses[2] == pytest.approx(losses[0], abs=1e-5)
     for name, value in networks[0].state_dict().items():
@@ -67,7 +67,7 @@ def test_loss_is_the_mean_over_answer_tokens(tmp_path: Path) -> None:
             total, count = total + float(network(input_ids=ids, labels=labels).loss) * answer, count + answer
     batches = tiny.batches(1, 2, steps=1)
     result = run(tmp_path, network, train={"a": rows}, validation={"a": rows}, batches=batches)
-    assert metrics(tmp_path)[0]["loss"] == pytest.approx(total / count, rel=1e-5)
+    assert values(tmp_path, "train/loss")[1] == pytest.approx(total / count, rel=1e-5)
     assert result.losses["a"] == pytest.approx(total / count, rel=1e-5)  # the first step has a rate of 0
 
 

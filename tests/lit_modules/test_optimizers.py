@@ -7,8 +7,10 @@ import torch
 from transformers import get_cosine_schedule_with_warmup
 
 from src.data.budget import Budget
+from src.lit_modules.callbacks.gradient_cosine import GradientCosine
+from src.lit_modules.callbacks.weight_delta import WeightDelta
 from src.lit_modules.optimizers import build_optimizer, build_schedule, rate_factor
-from src.lit_modules.options import BatchOptions, CheckpointOptions, OptimizerOptions, TrainerOptions, WatchOptions
+from src.lit_modules.options import BatchOptions, CheckpointOptions, OptimizerOptions, TrainerOptions
 from src.utils.errors import UserError
 from tests.lit_modules import tiny
 
@@ -58,12 +60,13 @@ def test_constants_and_groups() -> None:
         (lambda: BatchOptions(Budget(batch_size=1, steps=1), 0, 64), "strategy.micro_batch=0"),
         (lambda: BatchOptions(Budget(batch_size=1, steps=1), 1, 0), "strategy.max_length=0"),
         (lambda: OptimizerOptions(1e-3, kind="adam8bit"), "unknown optimizer.kind 'adam8bit', did you mean"),
-        (lambda: WatchOptions(weight_delta=0), "watch.weight_delta=0: expected at least 1"),
         (lambda: CheckpointOptions(select="first"), "unknown checkpoint.select"),
         (lambda: CheckpointOptions(keep=0), "checkpoint.keep=0"),
         (lambda: CheckpointOptions(every_steps=0), "checkpoint.every_steps=0: expected at least 1, or null"),
         (lambda: CheckpointOptions(select="best"), "checkpoint.select=best needs checkpoint.validate_every"),
-        (lambda: WatchOptions(specialists={"a": "x"}), "watch.specialists .* set that too"),
+        (lambda: WeightDelta(0), "callbacks.weight_delta.every_steps=0: expected at least 1"),
+        (lambda: WeightDelta(1, {"a": "/nowhere"}), "callbacks.weight_delta.specialists.a=/nowhere"),
+        (lambda: GradientCosine(1, rows=0), "callbacks.gradient_cosine.rows=0: expected at least 1"),
     ],
 )
 def test_bad_settings(make: Any, message: str) -> None:

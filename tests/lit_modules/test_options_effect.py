@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 import torch
 
-from src.lit_modules.fit import fit
-from src.lit_modules.options import OptimizerOptions, TrainerOptions
+from src.lit_modules.options import CheckpointOptions, OptimizerOptions, TrainerOptions
 from tests.lit_modules import tiny
+from tests.lit_modules.fitting import run
 
 PLAIN = OptimizerOptions(1e-2, warmup=0.25)
-TABLES = tiny.tables({"a": tiny.rows("a", 12)})
+ROWS = {"a": tiny.rows("a", 12)}
 
 
 def weights(place: Path, optimizer: OptimizerOptions = PLAIN, **changes: Any) -> torch.Tensor:
     network = tiny.network(width=128)  # 8-bit moments need tensors of 4096 elements
-    settings: dict[str, Any] = {"batches": tiny.batches(4, 4, steps=8), "trainer": TrainerOptions(), **changes}
-    fit(network, TABLES, {}, pad_token=tiny.PAD, work_dir=place, optimizer=optimizer, **settings)
+    run(place, network, train=ROWS, validation={}, optimizer=optimizer, checkpoints=CheckpointOptions(),
+        **{"batches": tiny.batches(4, 4, steps=8), **changes})  # fmt: skip
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
 

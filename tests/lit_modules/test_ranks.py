@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -16,20 +15,23 @@ import torch
 import torch.distributed
 
 from src.checkpoints import Checkpoint
+from src.lit_modules.callbacks.gradient_cosine import GradientCosine
+from src.lit_modules.callbacks.throughput import Throughput
+from src.lit_modules.callbacks.weight_delta import WeightDelta
+from src.lit_modules.datamodule import TrainingRows
 from src.lit_modules.export import export_checkpoint
 from src.lit_modules.fit import FitResult, fit
-from src.lit_modules.options import CheckpointOptions, OptimizerOptions, TrainerOptions, WatchOptions
-from src.lit_modules.watch import Watched
+from src.lit_modules.options import CheckpointOptions, FitOptions, OptimizerOptions, TrainerOptions
 from src.lit_modules.world import connected, resolve_world
 from src.models import LoraSettings, empty_model, load_model, narrow_stream
 from src.models.adapters import add_adapters
 from src.stages.train.launch import run_ranks
 from src.utils.errors import AlreadyTold, UserError
 from tests.lit_modules import tiny
+from tests.lit_modules.fitting import Listener, metrics, values
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 6
-TIMES = {"tokens_per_second", "answer_tokens_per_second", "peak_memory_gib"}
 ROWS = {"a": tiny.rows("a", 14), "b": tiny.rows("b", 9, length=4)}
 
 
@@ -55,12 +57,13 @@ def fit_and_export(base: Path, work_dir: Path, out: Path, trainer: TrainerOption
         if row["step"] == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    options = FitOptions(
+        OptimizerOptions(3e-2, eps=1e-2), tiny.batches(2, 10, packing=changes.pop("packing", False), steps=STEPS),
+        trainer=trainer, checkpoints=CheckpointOptions(every_steps=2, keep=9, validate_every=3),
+    )  # fmt: skip
     result = fit(
-        network, tables, tables, pad_token=tiny.PAD, work_dir=work_dir, optimizer=OptimizerOptions(3e-2, eps=1e-2),
-        batches=tiny.batches(2, 10, packing=changes.pop("packing", False), steps=STEPS), trainer=trainer,
-        checkpoints=CheckpointOptions(every_steps=2, keep=9, validate_every=3),
-        watch=Watched(WatchOptions(weight_delta=3, gradient_cosine=3), weights), weights=weights if lean else None,
-        on_record=kill,
+        network, TrainingRows(tables, tables, tiny.PAD), options, work_dir, base=weights,
+        callbacks=[Throughput(), WeightDelta(3), GradientCosine(3)], loggers=[Listener(kill)],
     )  # fmt: skip
     export_checkpoint(network, tiny.tokenizer(), out, torch.float32, weights if adapter else None)
     return result
@@ -74,15 +77,16 @@ def on_ranks(count: int, base: Path, work_dir: Path, out: Path, **changes: Any) 
 
 
 def rows(work_dir: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (work_dir / "metrics.jsonl").read_text().splitlines()]
+    """Of the record, without rates."""
+    return metrics(work_dir)
 
 
 def assert_same_run(one: Path, other: Path) -> None:
     assert len(rows(one / "work")) == len(rows(other / "work"))
     for left, right in zip(rows(one / "work"), rows(other / "work"), strict=True):
         assert left.keys() == right.keys()
-        assert (left["step"], left["split"], left.get("task")) == (right["step"], right["split"], right.get("task"))
-        for name in left.keys() - {*TIMES, "padding_share", "step", "split", "task"}:
+        assert left["step"] == right["step"]
+        for name in left:
             assert right[name] == pytest.approx(left[name], abs=1e-5, rel=1e-4), name
     left, right = Checkpoint(one / "out"), Checkpoint(other / "out")
     assert left.names == right.names
@@ -158,8 +162,7 @@ def test_adapters_on_two_ranks_give_what_they_give_on_one(base: Path, tmp_path: 
     run(base, one / "work", one / "out", adapter=True)
     on_ranks(2, base, two / "work", two / "out", adapter=True)
     assert_same_run(one, two)
-    weights = [row for row in rows(two / "work") if row["split"] == "weights"]
-    assert weights[0]["l2/layers.0"] > 0
+    assert values(two / "work", "weights/l2/layers.0")[3] > 0
 
 
 @pytest.mark.slow
@@ -168,7 +171,7 @@ def test_half_precision_keeps_float32_master_weights(base: Path, single: Path, t
     one, two = tmp_path / "one", tmp_path / "two"
     run(base, one / "work", one / "out", precision="bf16-mixed")
     on_ranks(2, base, two / "work", two / "out", precision="bf16-mixed")
-    losses = [[row["loss"] for row in rows(p / "work") if row["split"] == "train"] for p in (single, one, two)]
+    losses = [list(values(place / "work", "train/loss").values()) for place in (single, one, two)]
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
     assert losses[2] == pytest.approx(losses[1], rel=0.005)
     for place in (one, two):
@@ -197,11 +200,8 @@ def test_two_ranks_that_were_killed_go_on_bit_for_bit(base: Path, tmp_path: Path
     on_ranks(2, base, whole / "work", whole / "out")
     with pytest.raises(UserError, match="exit code -9"):
         on_ranks(2, base, killed / "work", killed / "out", kill_at=5)
-    assert [row["step"] for row in rows(killed / "work")][-1] == 5
+    assert rows(killed / "work")[-1]["step"] == 5
     on_ranks(2, base, killed / "work", killed / "out")
-    for left, right in zip(rows(whole / "work"), rows(killed / "work"), strict=True):
-        assert {name: left[name] for name in left.keys() - TIMES} == {
-            name: right[name] for name in right.keys() - TIMES
-        }
+    assert rows(whole / "work") == rows(killed / "work")
     left, right = Checkpoint(whole / "out"), Checkpoint(killed / "out")
     assert all(torch.equal(left.tensor(name), right.tensor(name)) for name in left.names)

@@ -13,9 +13,10 @@ from src.data.cache import token_table
 from src.data.forms import codexglue
 from src.data.shards import Tokenization
 from src.data.sources import RecordSource
+from src.lit_modules.datamodule import TrainingRows
 from src.lit_modules.export import export_checkpoint
 from src.lit_modules.fit import fit
-from src.lit_modules.options import BatchOptions, OptimizerOptions
+from src.lit_modules.options import BatchOptions, FitOptions, OptimizerOptions
 from src.models import choose_attention, draw_model, load_tokenizer, model_config
 from tests.data.shared import needs_shared, shared
 
@@ -58,8 +59,8 @@ def test_a_mixture_of_real_rows(tmp_path: Path, family: str, steps: int) -> None
         Budget(batch_size=8 if steps == 50 else 2, steps=steps), micro_batch=4, max_length=512, packing=True
     )
     result = fit(
-        network, tables, tables if steps == 50 else {}, pad_token=int(tokenizer.pad_token_id), work_dir=tmp_path / "w",
-        optimizer=OptimizerOptions(1e-2), batches=batches,
+        network, TrainingRows(tables, tables if steps == 50 else {}, int(tokenizer.pad_token_id)),
+        FitOptions(OptimizerOptions(1e-2), batches), tmp_path / "w",
     )  # fmt: skip
     assert result.cost.padded_tokens == result.cost.tokens
     assert steps < 50 or result.losses["all"] < 0.8 * before

@@ -17,7 +17,7 @@ from src.lit_modules.options import CheckpointOptions, OptimizerOptions
 from src.lit_modules.trainer import interruptible
 from src.utils.errors import Interrupted, Stopped, UserError
 from tests.lit_modules import tiny
-from tests.lit_modules.fitting import assert_equal_weights, metrics, noisy, run, watched
+from tests.lit_modules.fitting import assert_equal_weights, measured, metrics, noisy, run, values
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,14 +25,14 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_killed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     """Sampler, dropout, accumulation (two micro-batches a step), optimizer, schedule, and all that is recorded."""
     whole = noisy()
-    expected = run(tmp_path / "whole", whole, watch=watched(tiny.network()))
-    assert metrics(tmp_path / "whole")[1]["loss"] != losses_without_dropout(tmp_path / "plain")[1]
+    expected = run(tmp_path / "whole", whole, **measured(tiny.network(), tmp_path / "base"))
+    assert values(tmp_path / "whole", "train/loss")[2] != losses_without_dropout(tmp_path / "plain")[2]
     script = "import tests.lit_modules.test_resume as t, pathlib; t.killed_run(pathlib.Path({!r}), {})"
     for step in (8, 13):  # goes on from step 6 and 12: both were validated before they were saved
         command = [sys.executable, "-c", script.format(str(tmp_path / "killed"), step)]
         assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
     resumed = noisy(seed=99)  # the weights come from the checkpoint
-    result = run(tmp_path / "killed", resumed, watch=watched(tiny.network()))
+    result = run(tmp_path / "killed", resumed, **measured(tiny.network(), tmp_path / "base"))
     assert_equal_weights(whole, resumed)
     assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
     assert result.losses == expected.losses
@@ -47,12 +47,12 @@ def killed_run(work_dir: Path, step: int) -> None:
         if row["step"] == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    run(work_dir, noisy(), watch=watched(tiny.network()), on_record=kill)
+    run(work_dir, noisy(), **measured(tiny.network(), work_dir / "base"), on_record=kill)
 
 
-def losses_without_dropout(work_dir: Path) -> list[float]:
+def losses_without_dropout(work_dir: Path) -> dict[int, float]:
     run(work_dir, tiny.network(), batches=tiny.batches(2, 4, steps=3))
-    return [row["loss"] for row in metrics(work_dir)]
+    return values(work_dir, "train/loss")
 
 
 def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_run_that_is_asked_to_end_saves_first_and_goes_on_bit_for_bit(tmp_path
     run(tmp_path / "whole", whole)
 
     def ask(row: dict[str, Any]) -> None:
-        if row["step"] == 4 and row["split"] == "train":
+        if row["step"] == 4 and "train/loss" in row:
             os.kill(os.getpid(), number)
 
     never = CheckpointOptions(every_seconds=None, validate_every=6)
@@ -124,14 +124,14 @@ def test_a_request_in_the_last_step_is_heard_too(tmp_path: Path) -> None:
     short = tiny.batches(2, 4, steps=3)
     with pytest.raises(Interrupted):
         run(tmp_path, tiny.network(), batches=short, on_record=ask)
-    assert [row["step"] for row in metrics(tmp_path) if row["split"] == "train"] == [1, 2, 3]
+    assert list(values(tmp_path, "train/loss")) == [1, 2, 3]
     assert run(tmp_path, tiny.network(seed=9), batches=short).cost.steps == 3
 
 
 def test_saving_is_no_part_of_what_training_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that saving alone moves."""
     now = [0.0]
-    monkeypatch.setattr("src.lit_modules.callbacks.throughput.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("src.lit_modules.callbacks.cost.time.perf_counter", lambda: now[0])
     monkeypatch.setattr(
         "src.lit_modules.callbacks.checkpoint.ResumeCheckpoints._save", lambda self, trainer: now.insert(0, now[0] + 5)
     )
@@ -199,10 +199,10 @@ def test_best_by_validation_loss(tmp_path: Path) -> None:
     network = tiny.network()
     options = CheckpointOptions(every_steps=100, select="best", keep=1, validate_every=2)
     result = run(tmp_path, network, optimizer=OptimizerOptions(0.3, clip_norm=0.0), checkpoints=options)
-    rows = [row for row in metrics(tmp_path) if row.get("task") == "all"]
-    best = min(rows, key=lambda row: row["loss"])
-    assert result.selected_step == best["step"] < result.cost.steps
-    assert result.losses["all"] == best["loss"]
+    losses = values(tmp_path, "val/all/loss")
+    best = min(losses, key=lambda step: losses[step])
+    assert result.selected_step == best < result.cost.steps
+    assert result.losses["all"] == losses[best]
     again = run(tmp_path, other := tiny.network(seed=9), optimizer=OptimizerOptions(0.3, clip_norm=0.0),
                 checkpoints=options)  # fmt: skip
     assert again == result

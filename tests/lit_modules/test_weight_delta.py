@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,31 +8,15 @@ import pytest
 import torch
 
 from src.lit_modules.callbacks.weight_delta import WeightDelta
-from src.lit_modules.fit import fit
-from src.lit_modules.options import OptimizerOptions, WatchOptions
-from src.lit_modules.watch import Watched
+from src.lit_modules.options import OptimizerOptions
 from tests.lit_modules import tiny
+from tests.lit_modules.fitting import held, metrics, run
 
 
-@dataclass
-class Held:
-    tensors: dict[str, torch.Tensor]
-
-    def tensor(self, name: str) -> torch.Tensor:
-        return self.tensors[name]
-
-
-def ignored(trainer: Any, row: dict[str, Any]) -> None:
-    """Takes the rows that a test does not look at."""
-
-
-def held(network: torch.nn.Module) -> Held:
-    return Held({name: value.detach().clone() for name, value in network.state_dict().items()})
-
-
-def test_sums_equal_numpy() -> None:
+def test_sums_equal_numpy(tmp_path: Path) -> None:
     base, now, specialist = tiny.network(0), tiny.network(1), tiny.network(2)
-    rows = WeightDelta(held(base), 1, ignored, {"codegen": held(specialist)}).measure(now)
+    held(specialist, tmp_path / "codegen")
+    rows = WeightDelta(1, {"codegen": str(tmp_path / "codegen")}).measure(now, held(base, tmp_path / "base"))
     assert [row["layer"] for row in rows] == ["embed_tokens", "layers.0", "layers.1", "norm"]
     names = [name for name in base.state_dict() if "layers.1." in name]
 
@@ -50,24 +33,15 @@ def test_sums_equal_numpy() -> None:
 
 
 def test_rows_while_training(tmp_path: Path) -> None:
-    network, seen = tiny.network(), list[dict[str, Any]]()
-    fit(
-        network,
-        tiny.tables({"a": tiny.rows("a", 8)}),
-        {},
-        pad_token=tiny.PAD,
-        work_dir=tmp_path,
-        optimizer=OptimizerOptions(1e-3, warmup=0.0),
-        batches=tiny.batches(4, 4, steps=4),
-        watch=Watched(WatchOptions(weight_delta=2), held(network)),
-        on_record=seen.append,
-    )
-    rows = [row for row in seen if row["split"] == "weights"]
+    network = tiny.network()
+    run(
+        tmp_path / "run", network, train={"a": tiny.rows("a", 8)}, validation={},
+        optimizer=OptimizerOptions(1e-3, warmup=0.0), batches=tiny.batches(4, 4, steps=4),
+        base=held(network, tmp_path / "base"), callbacks=[WeightDelta(2)],
+    )  # fmt: skip
+    rows = [row for row in metrics(tmp_path / "run") if "weights/l2/norm" in row]
     assert [row["step"] for row in rows] == [2, 4]
-    names = [
-        f"{name}/{layer}"
-        for layer in ("embed_tokens", "layers.0", "layers.1", "norm")
-        for name in ("l2", "relative_l2")
-    ]
+    layers = ("embed_tokens", "layers.0", "layers.1", "norm")
+    names = [f"weights/{name}/{layer}" for layer in layers for name in ("l2", "relative_l2")]
     assert [name for name in rows[0] if "/" in name] == names
-    assert 0 < rows[0]["l2/layers.0"] < rows[1]["l2/layers.0"]
+    assert 0 < rows[0]["weights/l2/layers.0"] < rows[1]["weights/l2/layers.0"]

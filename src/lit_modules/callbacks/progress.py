@@ -1,4 +1,4 @@
-"""The progress bar of a training run."""
+"""The progress bar of a training run (conf/callbacks/progress_bar.yaml)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from src.utils.progress import progress_bar
 
 
 class StepBar(L.Callback):
-    """Steps done, time left and the latest loss, on stderr.
+    """Shows steps done, time left and the latest loss on stderr.
 
     Args:
-        description: What is trained.
+        description: Stands beside the bar; null in a config: the name of the run.
     """
 
     def __init__(self, description: str) -> None:
@@ -21,21 +21,21 @@ class StepBar(L.Callback):
         self._bar = progress_bar()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Shows the bar."""
+        """Show the bar."""
         self._bar.start()
         self._task = self._bar.add_task(self.description, total=trainer.max_steps, completed=trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Moves it."""
+        """Advance it."""
         description = f"{self.description} (loss {float(outputs['loss']):.3f})"
         self._bar.update(self._task, completed=trainer.global_step, description=description)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Removes it, after an error too."""
+        """Remove it, after an error too."""
         self._bar.stop()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Removes it before the error is shown."""
+        """Remove it before the error is shown."""
         self._bar.stop()

@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from transformers import PreTrainedModel
 
-from src.data.collate import Batch
 from src.lit_modules.callbacks.checkpoint import ResumeCheckpoints
+from src.lit_modules.callbacks.cost import Cost, CostMeter
 from src.lit_modules.callbacks.interrupt import StopWhenAsked
-from src.lit_modules.callbacks.progress import StepBar
 from src.lit_modules.callbacks.record import LossRecord
-from src.lit_modules.callbacks.throughput import Cost, Throughput
 from src.lit_modules.callbacks.validation import TaskValidation
 from src.lit_modules.options import CheckpointOptions
+from src.utils.errors import UserError
 from src.utils.ranks import wait_for_all
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a training run did; the network it was given holds the weights.
+    """Outcome of a training run; the network it was given holds the weights.
 
     Args:
         cost: Steps, tokens and seconds, restarts included.
-        losses: Validation loss by answer token of each task, and over all of them as `all`; empty without validation.
+        losses: Validation loss per answer token of each task, and over all of them as `all`; empty without validation.
         selected_step: The step whose weights the network holds.
     """
 
@@ -36,38 +36,41 @@ class FitResult:
 
 
 class StandardCallbacks:
-    """Rates, losses, validation and checkpoints of a run.
+    """Cost, losses, validation and checkpoints of a run: what its result and its restart are made of.
 
     Args:
-        record: Writes the rows.
-        held_out: This rank's validation micro-batches by task.
-        checkpoints: When to validate and save, and which weights to return.
+        validation: Validates, and says which step is best.
+        checkpoints: When to save, and which weights to return.
         directory: Where checkpoints lie.
-        chosen_by: The validation loss that decides which step is best: `all`, or the one task that is trained on.
     """
 
-    def __init__(
-        self,
-        record: LossRecord,
-        held_out: Mapping[str, list[Batch]],
-        checkpoints: CheckpointOptions,
-        directory: Path,
-        chosen_by: str = "all",
-    ) -> None:
-        self.throughput: Throughput = record.throughput
-        self.record = record
-        self.validation = TaskValidation(held_out, checkpoints.validate_every, record.validation, chosen_by)
-        self.saver = ResumeCheckpoints(directory, checkpoints, self.validation.best_step)
+    def __init__(self, validation: TaskValidation, checkpoints: CheckpointOptions, directory: Path) -> None:
+        self.meter, self.validation = CostMeter(), validation
+        self.saver = ResumeCheckpoints(directory, checkpoints, validation.best_step)
 
-    def in_order(self, watchers: Sequence[L.Callback], description: str) -> list[L.Callback]:
-        """All callbacks: a step is timed, written down, validated and watched before it is saved."""
-        measuring = [self.throughput, self.record, self.validation, *watchers]
+    def in_order(self, others: Sequence[L.Callback]) -> list[L.Callback]:
+        """All callbacks: a step is timed, recorded, validated and measured by the others before it is saved."""
         saving = [self.saver, StopWhenAsked(self.saver)]
-        return [*measuring, StepBar(description), *saving, self.throughput.start_clock()]
+        return [self.meter, LossRecord(), self.validation, *others, *saving, self.meter.start_clock()]
 
     def result(self, network: PreTrainedModel, last_step: int) -> FitResult:
         """Leave the weights that were asked for in the network, ready to be exported."""
         selected = self.saver.load_selected(network, last_step)
         network.eval()
         wait_for_all()
-        return FitResult(self.throughput.cost, self.validation.history.get(selected, {}), selected)
+        return FitResult(self.meter.cost, self.validation.history.get(selected, {}), selected)
+
+
+def as_callbacks(nodes: Mapping[str, Any]) -> list[L.Callback]:
+    """The objects that conf/callbacks has built.
+
+    Raises:
+        UserError: One of them is no Lightning callback.
+    """
+    for name, found in nodes.items():
+        if not isinstance(found, L.Callback):
+            raise UserError(
+                f"callbacks.{name}: expected a lightning.pytorch.Callback, got {type(found).__module__}."
+                f"{type(found).__qualname__}"
+            )
+    return list(nodes.values())

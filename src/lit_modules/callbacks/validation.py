@@ -1,4 +1,4 @@
-"""Validation loss of each task.
+"""Loss, perplexity and accuracy of each task on its validation rows.
 
 Not Lightning's validation loop: its schedule counts batches that were fetched, which a restart shifts by one, and a
 resumed run must validate at the steps of one that never stopped.
@@ -6,38 +6,32 @@ resumed run must validate at the steps of one that never stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
 import torch
 from torch.distributed.fsdp import FSDPModule
-from transformers import PreTrainedModel
 
 from src.data.collate import Batch
-from src.lit_modules.loss import token_losses
+from src.lit_modules.loggers import log_values
+from src.lit_modules.metrics import TOGETHER
+from src.lit_modules.sft import SupervisedFineTuning
 
 Losses = dict[str, float]
 
 
 class TaskValidation(L.Callback):
-    """Measures the mean loss by answer token every N steps and after the last.
+    """Validates every N steps and after the last, and logs `val/<task>/loss`, `/perplexity` and `/accuracy`.
 
     Args:
         batches: This rank's micro-batches by task.
         every_steps: Steps between validations; None: only after the last step.
-        write: Called with the step and its losses, by task and over all tasks under the name `all`.
-        chosen_by: The loss that decides which step is best: `all`, or the one task that is trained on.
+        chosen_by: The task whose loss decides which step is best; `all`: the loss over all tasks.
     """
 
-    def __init__(
-        self,
-        batches: Mapping[str, list[Batch]],
-        every_steps: int | None,
-        write: Callable[[L.Trainer, Losses], None],
-        chosen_by: str = "all",
-    ) -> None:
-        self.batches, self.every_steps, self.write, self.chosen_by = batches, every_steps, write, chosen_by
+    def __init__(self, batches: Mapping[str, list[Batch]], every_steps: int | None, chosen_by: str = TOGETHER) -> None:
+        self.batches, self.every_steps, self.chosen_by = batches, every_steps, chosen_by
         self.history: dict[int, Losses] = {}
 
     def best_step(self) -> int | None:
@@ -47,34 +41,33 @@ class TaskValidation(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Measures where it is due."""
+        """Validate where it is due."""
         step = trainer.global_step
         if self.batches and (step == trainer.max_steps or (self.every_steps and step % self.every_steps == 0)):
-            self.history[step] = self.measure(trainer, pl_module.network)  # type: ignore[arg-type]
-            self.write(trainer, self.history[step])
+            assert isinstance(pl_module, SupervisedFineTuning)
+            values = self.measure(trainer, pl_module)
+            self.history[step] = {task: values[f"{task}/loss"] for task in (*self.batches, TOGETHER)}
+            log_values(trainer, {f"val/{name}": value for name, value in values.items()})
 
     @torch.no_grad()
-    def measure(self, trainer: L.Trainer, network: PreTrainedModel) -> Losses:
-        """Losses of the weights as they are, over the rows of all ranks."""
-        sums = torch.zeros(len(self.batches), 2, dtype=torch.float64, device=trainer.strategy.root_device)
+    def measure(self, trainer: L.Trainer, module: SupervisedFineTuning) -> dict[str, float]:
+        """Metrics of the weights as they are, over the rows of all ranks."""
+        network, metrics = module.network, module.val_metrics.to(trainer.strategy.root_device)
+        metrics.reset()
         network.eval()
         with trainer.precision_plugin.val_step_context():
-            for line, batches in zip(sums, self.batches.values(), strict=True):
+            for task, batches in enumerate(self.batches.values()):
                 for batch in batches:
-                    there = trainer.strategy.batch_to_device(batch)
-                    line[0] += token_losses(network, there).double().sum()
-                    line[1] += len(there["targets"])
+                    module.validate_batch(trainer.strategy.batch_to_device(batch), task)
         network.train()
         if isinstance(network, FSDPModule):
             network.reshard()  # a forward pass without a backward one leaves what is around the layers whole
-        total = trainer.strategy.reduce(sums, reduce_op="sum")
-        losses = {task: float(loss / count) for task, (loss, count) in zip(self.batches, total, strict=True)}
-        return {**losses, "all": float(total[:, 0].sum() / total[:, 1].sum())}
+        return {name: float(value) for name, value in metrics.compute().items()}
 
     def state_dict(self) -> dict[str, Any]:
         """The losses so far."""
         return {"history": self.history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from the losses of a checkpoint."""
+        """Go on from the losses of a checkpoint."""
         self.history = state_dict["history"]

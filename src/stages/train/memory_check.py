@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from src.lit_modules.memory import Demand, demand, device_memory, fits, require_memory
+from src.lit_modules.options import FitOptions
 from src.lit_modules.world import World
 from src.models import ModelSpec, choose_attention, model_config, wants_liger
-from src.stages.train.options import TrainingOptions
 from src.utils.errors import UserError
 
 
-def for_this_machine(model: ModelSpec, base: Path | None, options: TrainingOptions, world: World) -> ModelSpec:
+def for_this_machine(model: ModelSpec, base: Path | None, options: FitOptions, world: World) -> ModelSpec:
     """The model with what is left to the machine decided: whether activations are recomputed.
 
     Args:
@@ -45,7 +45,7 @@ def for_this_machine(model: ModelSpec, base: Path | None, options: TrainingOptio
     return replace(model, gradient_checkpointing=need.checkpointing)
 
 
-def _demand(model: ModelSpec, base: Path | None, options: TrainingOptions, world: World) -> Demand | None:
+def _demand(model: ModelSpec, base: Path | None, options: FitOptions, world: World) -> Demand | None:
     """None for the pocket model, which fits anywhere, and for a model that is known only once it is downloaded."""
     places = [Path(place) for place in (base, model.path) if place is not None]
     place = next((place for place in places if (place / "config.json").is_file()), None)

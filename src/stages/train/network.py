@@ -7,9 +7,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from src.checkpoints import Checkpoint
-from src.lit_modules.options import WatchOptions
-from src.lit_modules.watch import Watched
+from src.lit_modules.options import FitOptions
 from src.lit_modules.world import resolve_world
 from src.models import (
     ModelSpec,
@@ -24,24 +22,19 @@ from src.models import (
 from src.models.adapters import add_adapters
 from src.models.attention import BACKENDS
 from src.models.quantized import quantization
-from src.stages.places import existing_checkpoint
-from src.stages.train.options import TrainingOptions
 from src.utils.progress import say
 
 
-def training_network(
-    model: ModelSpec, origin: Path, options: TrainingOptions, seed: int
-) -> tuple[PreTrainedModel, Checkpoint | None]:
+def training_network(model: ModelSpec, origin: Path, options: FitOptions) -> PreTrainedModel:
     """Load it with its attention backend, kernels and adapters.
 
     Args:
         model: What it is.
         origin: Checkpoint to start from.
         options: Settings of the run.
-        seed: Of the adapters.
 
     Returns:
-        The network, and on several ranks the checkpoint that fills it: it comes without weights then.
+        The network; on several ranks without weights, on the meta device: `fit` fills each rank's shard.
 
     Raises:
         UserError: A kernel or backend that is named is not there.
@@ -51,13 +44,13 @@ def training_network(
     attention = choose_attention(model.attention, packed=options.batches.packing, half=half, gpu=gpu)
     name = next(key for key, backend in BACKENDS.items() if backend.name == attention)
     if world.size > 1 and model.adapter is None:
-        network, weights = empty_model(origin, name), Checkpoint(origin)
+        network = empty_model(origin, name)
     else:
-        network, weights = _loaded(model, origin, name, half, gpu, seed), None
+        network = _loaded(model, origin, name, half, gpu, options.seed)
     applied = [f"{name} attention", *prepare_network(network, model, half)]
     if model.data == "real":
         say(f"{model.name}: {', '.join(applied)}, {options.trainer.resolved_precision}, {world.size} process(es)")
-    return network, weights
+    return network
 
 
 def prepare_network(network: PreTrainedModel, model: ModelSpec, half: bool) -> list[str]:
@@ -73,19 +66,6 @@ def prepare_network(network: PreTrainedModel, model: ModelSpec, half: bool) -> l
         recompute_activations(network)
         applied.append("activations recomputed")
     return applied
-
-
-def watched(options: WatchOptions, origin: Path) -> Watched:
-    """What is measured while training, with the checkpoints it is measured against."""
-    base = Checkpoint(origin) if options.weight_delta is not None else None
-    return Watched(
-        options,
-        base,
-        {
-            task: Checkpoint(existing_checkpoint(place, f"watch.specialists.{task}"))
-            for task, place in (options.specialists or {}).items()
-        },
-    )
 
 
 def _loaded(model: ModelSpec, origin: Path, attention: str, half: bool, gpu: bool, seed: int) -> PreTrainedModel:

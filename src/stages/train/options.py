@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from src.config.types import check_types
 from src.data.budget import Budget
-from src.data.mixture import MixOptions
 from src.data.options import DataOptions
-from src.lit_modules.options import BatchOptions, CheckpointOptions, OptimizerOptions, TrainerOptions, WatchOptions
+from src.lit_modules.callbacks.standard import as_callbacks
+from src.lit_modules.options import BatchOptions, FitOptions
 from src.models import ModelSpec
 from src.stages.build import build
 
@@ -25,19 +27,26 @@ STRATEGY = {
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Settings of a training run beside its model and its rows."""
+    """The nodes of a training run beside its model and its sources.
 
-    optimizer: OptimizerOptions
-    batches: BatchOptions
-    trainer: TrainerOptions
-    checkpoints: CheckpointOptions
+    Args:
+        fit: Settings of the training itself.
+        data: Part of the rows, and the cache of their tokens.
+        callbacks: Lightning callbacks of conf/callbacks.
+    """
+
+    fit: FitOptions
     data: DataOptions
-    mix: MixOptions
-    watch: WatchOptions
+    callbacks: Sequence[Any]
 
     @classmethod
-    def of(cls, cfg: DictConfig, model: ModelSpec) -> TrainingOptions:
-        """Those of a composed config.
+    def of(cls, cfg: DictConfig, model: ModelSpec, name: str) -> TrainingOptions:
+        """Build the nodes of a composed config.
+
+        Args:
+            cfg: The config.
+            model: What is trained.
+            name: Of the run, for callbacks that show it.
 
         Raises:
             UserError: One of them is off, or rows are longer than the model's context.
@@ -45,15 +54,23 @@ class TrainingOptions:
         strategy = {str(key): cfg.strategy[key] for key in STRATEGY}
         check_types(strategy, STRATEGY, "strategy.{}".format)
         model.require_fitting(cfg.strategy.max_length)
-        return cls(
+        fit = FitOptions(
             build(cfg.optimizer, lr=cfg.strategy.learning_rate),
             _batches(cfg.strategy),
+            build(cfg.mix),
             build(cfg.trainer),
             build(cfg.checkpoint),
-            build(cfg.data),
-            build(cfg.mix),
-            build(cfg.watch),
+            cfg.seed,
         )
+        return cls(fit, build(cfg.data), as_callbacks(build(named(cfg, name=name).callbacks)))
+
+
+def named(cfg: DictConfig, **names: str) -> DictConfig:
+    """A config whose node `run` holds the given names, where the user has not set them."""
+    given = {key: value for key, value in names.items() if cfg.run[key] is None}
+    merged = OmegaConf.merge(cfg, {"run": given})
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 def _batches(strategy: DictConfig) -> BatchOptions:

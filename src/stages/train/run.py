@@ -13,11 +13,12 @@ from src.checkpoints import Checkpoint
 from src.checkpoints.fingerprint import fingerprint
 from src.config.checks import check_train
 from src.data.shards import Tokenization
+from src.lit_modules.datamodule import TrainingRows
 from src.lit_modules.export import export_checkpoint
-from src.lit_modules.fit import FitResult, fit
+from src.lit_modules.fit import METRICS, FitResult, fit
+from src.lit_modules.loggers import as_loggers, opened
 from src.lit_modules.world import connected, resolve_world, started_world
 from src.models import ModelSpec, load_tokenizer, torch_dtype
-from src.reporting.loggers import Logger, NoLogger, started
 from src.runs.record import Run, open_run
 from src.stages.build import build
 from src.stages.job import Job, compose_job
@@ -27,11 +28,12 @@ from src.stages.train.launch import launch_ranks, once, open_shared_run
 from src.stages.train.memory_check import for_this_machine
 from src.stages.train.merge_statistics import statistics
 from src.stages.train.names import root_key, run_directory, run_identity
-from src.stages.train.network import training_network, watched
-from src.stages.train.options import TrainingOptions
+from src.stages.train.network import training_network
+from src.stages.train.options import TrainingOptions, named
 from src.stages.train.random_base import write_random_base
 from src.stages.train.rows import source_rows, task_sources, token_cache, trained_on, training_tables
 from src.stages.train.then_merge import specialists_then_merge
+from src.utils.files import sha256_json
 from src.utils.ranks import from_main, is_main_process, wait_for_all
 
 BASE_KEYS = {"model", "debug", "seed", "output_root", "logger", "hydra"}  # what the making of a base depends on
@@ -69,10 +71,11 @@ def _train_one(job: Job) -> Path:
     model: ModelSpec = build(cfg.model)
     if cfg.strategy.name == "base" and model.path is not None:
         return once(lambda: _published_base(job, model))
-    options = TrainingOptions.of(cfg, model)  # before anything is opened: a mistake in them leaves nothing behind
-    world = resolve_world(options.trainer)
-    model = for_this_machine(model, None if cfg.base is None else Path(cfg.base), options, world)
-    directory, start = run_directory(job), _start(job, model)
+    directory = run_directory(job)
+    options = TrainingOptions.of(cfg, model, directory.name)  # first: a mistake in them leaves nothing behind
+    world = resolve_world(options.fit.trainer)
+    model = for_this_machine(model, None if cfg.base is None else Path(cfg.base), options.fit, world)
+    start = _start(job, model)
     if world.size > 1 and started_world() is None:
         launch_ranks(job, world)
         return directory
@@ -86,15 +89,25 @@ def _train_one(job: Job) -> Path:
     ) as run:
         if run.finished:
             return directory
-        logger: Logger = build(cfg.logger) if is_main_process() else NoLogger()
-        with started(logger, directory.name, identity, run.work):
-            run.results |= _fit(job, model, start, run, logger, options)
-        logger.finish(run.work / "metrics.jsonl", run.results)
+        loggers = _loggers(job, run, identity)
+        with opened(loggers, identity, run.results):
+            run.results |= _fit(job, model, start, run, options, loggers)
     return directory
 
 
+def _loggers(job: Job, run: Run, identity: dict[str, Any]) -> list[Any]:
+    """The trackers of conf/logger, which name the run as its directory."""
+    names = {
+        "name": run.directory.name,
+        "id": sha256_json([str(run.directory.resolve()), identity])[:12],
+        "directory": str(run.work),
+        "record": str(run.scratch / METRICS),
+    }
+    return as_loggers(build(named(job.cfg, **names).logger))
+
+
 def _fit(
-    job: Job, model: ModelSpec, start: Path | None, run: Run, logger: Logger, options: TrainingOptions
+    job: Job, model: ModelSpec, start: Path | None, run: Run, options: TrainingOptions, loggers: list[Any]
 ) -> dict[str, Any]:
     cfg = job.cfg
     sources = task_sources(cfg, model.data, "train")
@@ -102,34 +115,21 @@ def _fit(
     tokenizer = load_tokenizer(
         model.tokenizer or origin, revision=model.revision, chat_template=model.chat_template, eos_token=model.eos_token
     )
-    tokenization = Tokenization(tokenizer, options.batches.max_length, cfg.strategy.truncation)
+    tokenization = Tokenization(tokenizer, options.fit.batches.max_length, cfg.strategy.truncation)
     data = replace(options.data, cache=token_cache(cfg, model.data))
     clean = replace(tokenization, keep=Decontamination(job)) if data.decontaminate else tokenization
     train_rows, lengths = training_tables(sources, "train", clean, data)
     held_out, _ = training_tables(task_sources(cfg, model.data, "validation"), "validation", tokenization, data)
-    drawn = trained_on(train_rows, options.mix, options.batches.budget, cfg.seed)
-    network, weights = training_network(model, origin, options, cfg.seed)
+    drawn = trained_on(train_rows, options.fit.mix, options.fit.batches.budget, cfg.seed)
+    rows = TrainingRows(train_rows, held_out, int(tokenizer.pad_token_id or 0))  # never attended to, nor a target
+    network = training_network(model, origin, options.fit)
+    base = Checkpoint(origin)
     result: FitResult = fit(
-        network,
-        train_rows,
-        held_out,
-        pad_token=int(tokenizer.pad_token_id or 0),  # never attended to, nor a target
-        work_dir=run.scratch,
-        optimizer=options.optimizer,
-        batches=options.batches,
-        mix=options.mix,
-        trainer=options.trainer,
-        checkpoints=options.checkpoints,
-        watch=watched(options.watch, origin),
-        weights=weights,
-        seed=cfg.seed,
-        on_record=logger.record,
-        description=run_directory(job).name,
+        network, rows, options.fit, run.scratch, base=base, callbacks=options.callbacks, loggers=loggers
     )
-    base = Checkpoint(origin) if model.adapter is not None else None
-    export_checkpoint(network, tokenizer, run.work, torch_dtype(model.dtype), base)
+    export_checkpoint(network, tokenizer, run.work, torch_dtype(model.dtype), None if model.adapter is None else base)
     if is_main_process():
-        shutil.copy(run.scratch / "metrics.jsonl", run.work / "metrics.jsonl")
+        shutil.copy(run.scratch / METRICS, run.work / METRICS)
     return {**asdict(result), "trained_on": drawn, "lengths": {task: asdict(found) for task, found in lengths.items()}}
 
 

@@ -136,9 +136,17 @@ def test_no_chat_template(train_line, tmp_path, world):
         (["+model.liger=true"], "model.liger=true is not installed: pip install liger-kernel"),
         (["trainer.precision=16-mixed"], "unknown trainer.precision '16-mixed'"),
         (["checkpoint.select=best"], "checkpoint.select=best needs checkpoint.validate_every"),
-        (["watch.specialists={codegen: x}"], "watch.specialists is compared at the steps of watch.weight_delta"),
-        (["watch.weight_delta=2", "watch.specialists={codegen: /nowhere}"], "watch.specialists.codegen=/nowhere"),
-        (["strategy=specialist", "watch.gradient_cosine=2"], "watch.gradient_cosine compares tasks"),
+        (
+            ["callbacks=[default,weight_delta]", "callbacks.weight_delta.specialists={codegen: /nowhere}"],
+            "callbacks.weight_delta.specialists.codegen=/nowhere",
+        ),
+        (
+            ["callbacks=weight_delta", "callbacks.weight_delta.every_steps=0"],
+            "callbacks.weight_delta.every_steps=0: expected at least 1",
+        ),
+        (["strategy=specialist", "callbacks=gradient_cosine"], "callbacks.gradient_cosine compares tasks"),
+        (["+callbacks.mine._target_=collections.Counter"], "callbacks.mine: expected a lightning.pytorch.Callback"),
+        (["+logger.mine._target_=collections.Counter"], "logger.mine: expected a lightning.pytorch.loggers.Logger"),
         (["strategy=specialist", "mix.ratio=0.5"], "mix.* are proportions of tasks"),
     ],
 )
@@ -180,7 +188,7 @@ def test_a_gpu_without_room_is_one_line_and_less_at_once_goes_on(monkeypatch, ca
     monkeypatch.undo()
     assert run_train(monkeypatch, capsys, *overrides, "strategy.micro_batch=1") == (0, [])
     rows = [json.loads(row) for row in (place / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows if row["split"] == "train"] == list(range(1, 31))
+    assert [row["step"] for row in rows if "train/loss" in row] == list(range(1, 31))
 
 
 def test_weights_that_are_no_numbers_are_not_saved(monkeypatch, capsys, tmp_path, world):
@@ -193,11 +201,11 @@ def test_weights_that_are_no_numbers_are_not_saved(monkeypatch, capsys, tmp_path
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_sweep_with_wandb_leaves_one_offline_run_a_job(monkeypatch, capsys, tmp_path, world):
-    from tests.reporting.offline_wandb import offline_runs
+    from tests.lit_modules.offline_wandb import offline_runs
 
     monkeypatch.setenv("WANDB_MODE", "offline")
     shutil.copytree(world / "train" / "pocket-base-s0", tmp_path / "train" / "pocket-base-s0")
-    overrides = [*SHORT[1:], f"output_root={tmp_path}", "logger=wandb", "checkpoint.validate_every=2"]
+    overrides = [*SHORT[1:], f"output_root={tmp_path}", "logger=[csv,wandb]", "checkpoint.validate_every=2"]
     code, lines = run_train(monkeypatch, capsys, "-m", "strategy=mix", "strategy.steps=2,3", *overrides)
     assert (code, lines) == (0, [])
     runs = offline_runs(tmp_path / "wandb")
@@ -206,10 +214,10 @@ def test_a_sweep_with_wandb_leaves_one_offline_run_a_job(monkeypatch, capsys, tm
     for run in runs:
         record = json.loads((tmp_path / "train" / run.name / "run.json").read_text())
         assert run.config["strategy"]["steps"] == record["config"]["strategy"]["steps"] == len(run.history)
-        assert run.history[2]["validation/all/loss"] > 0
-        assert {"train/loss_codegen", "train/gradient_norm", "train/tokens_per_second", "train/padding_share"} <= set(
-            run.history[1]
-        )
+        assert run.history[2]["val/all/loss"] > 0
+        names = ("train/codegen/loss", "train/gradient_norm", "throughput/tokens_per_second")
+        assert set(names) <= set(run.history[1])
+        assert (tmp_path / "train" / run.name / "metrics.csv").is_file()
         assert run.summary["selected_step"] == len(run.history)
 
 

@@ -17,12 +17,12 @@ SIZES = {"codegen": (100, 30), "codesum": (300, 10)}  # rows and tokens of a row
 def drawn(*overrides: str) -> dict[str, tuple[int, int]]:
     """Rows and tokens of each task in a run of `python train.py strategy=mix ...`."""
     cfg = compose_job("train", ["strategy=mix", "strategy.batch_size=8", *overrides]).cfg
-    options = TrainingOptions.of(cfg, build(cfg.model))
+    options = TrainingOptions.of(cfg, build(cfg.model), "x")
     tables = {
         task: fraction_of(_table(*SIZES[task]), options.data.fraction, task, options.data.seed)
         for task in (SIZES if cfg.strategy.name == "mix" else [task_of(cfg)])
     }
-    found = trained_on(tables, options.mix, options.batches.budget, cfg.seed)
+    found = trained_on(tables, options.fit.mix, options.fit.batches.budget, cfg.seed)
     return {task: (counts["rows"], counts["tokens"]) for task, counts in found.items()}
 
 

@@ -10,13 +10,10 @@ import pytest
 import torch
 
 from src.data.budget import Budget
-from src.data.mixture import MixOptions
-from src.data.options import DataOptions
 from src.lit_modules.export import export_checkpoint
-from src.lit_modules.options import BatchOptions, CheckpointOptions, OptimizerOptions, TrainerOptions, WatchOptions
+from src.lit_modules.options import BatchOptions, FitOptions, OptimizerOptions, TrainerOptions
 from src.models import LoraSettings, ModelSpec, Recipe, decoder_layers
-from src.stages.train.network import training_network, watched
-from src.stages.train.options import TrainingOptions
+from src.stages.train.network import training_network
 from tests.lit_modules import tiny
 
 SPEC = ModelSpec("m", "pocket", None, Recipe(1e-3, 64, 1, 1, steps=1), context_length=64, dtype="float32")
@@ -29,15 +26,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def options(packing: bool = True, precision: str = "32-true") -> TrainingOptions:
-    return TrainingOptions(
-        OptimizerOptions(1e-3), BatchOptions(Budget(batch_size=1, steps=1), 1, 64, packing),
-        TrainerOptions(precision=precision), CheckpointOptions(), DataOptions(), MixOptions(), WatchOptions(),
-    )  # fmt: skip
+def options(packing: bool = True, precision: str = "32-true") -> FitOptions:
+    batches = BatchOptions(Budget(batch_size=1, steps=1), 1, 64, packing)
+    return FitOptions(OptimizerOptions(1e-3), batches, trainer=TrainerOptions(precision=precision))
 
 
 def network(base: Path, packing: bool = True, precision: str = "32-true", **changes: Any) -> torch.nn.Module:
-    return training_network(replace(SPEC, **changes), base, options(packing, precision), seed=0)[0]
+    return training_network(replace(SPEC, **changes), base, options(packing, precision))
 
 
 def trained(found: torch.nn.Module) -> int:
@@ -103,9 +98,3 @@ def test_quantized_weights(base: Path) -> None:
     found = network(base, adapter="qlora")
     assert found.model.layers[0].mlp.up_proj.weight.dtype == torch.uint8
     assert trained(found) > 0
-
-
-def test_what_is_compared(base: Path) -> None:
-    found = watched(WatchOptions(weight_delta=5, specialists={"codegen": str(base)}), base)
-    assert found.specialists["codegen"].path == base
-    assert watched(WatchOptions(), base).base is None

@@ -33,7 +33,7 @@ def test_the_record_says_what_was_run(world):
     assert record["results"]["cost"]["steps"] == 30
     assert set(record["results"]["losses"]) == {"codegen", "codesum", "all"}
     assert set(record["inputs"]) == {"base"}
-    steps = [row for row in read_jsonl(world / "train" / "pocket-mix-s0" / "metrics.jsonl") if "loss" in row]
+    steps = [row for row in read_jsonl(world / "train" / "pocket-mix-s0" / "metrics.jsonl") if "train/loss" in row]
     assert len(steps) >= 30
 
 

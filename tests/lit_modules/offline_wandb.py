@@ -21,7 +21,7 @@ BLOCK, HEADER = 32768, 7
 
 @dataclass
 class OfflineRun:
-    """One run: its names, config, rows of its history by step, summary and exit code."""
+    """One run: its names, config, values of its history by training step, summary and exit code."""
 
     name: str = ""
     id: str = ""
@@ -45,9 +45,11 @@ def _read(path: Path) -> OfflineRun:
         if kind == "run":
             run.name, run.id = record.run.display_name, record.run.run_id
             run.config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+        elif kind == "config":
+            run.config |= {item.key: json.loads(item.value_json) for item in record.config.update}
         elif kind == "history":
             row = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
-            run.history.setdefault(record.history.step.num, {}).update(row)
+            run.history.setdefault(row["trainer/global_step"], {}).update(row)
         elif kind == "summary":
             run.summary |= {
                 item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.summary.update
