@@ -140,7 +140,7 @@ def run(name: str, attention: str, compiled: bool, data: Path, overrides: Sequen
     settings += [f"optimizer={OPTIMIZERS[name]}", f"model.attention={attention}", f"model.compile={compiled}"]
     cfg = compose_job("train", [f"model={name}", "strategy=mix", "trainer=gpu", *settings, *overrides]).cfg
     spec: ModelSpec = build(cfg.model)
-    options = TrainingOptions.of(cfg, spec, name).fit
+    options = TrainingOptions.of(cfg, spec).fit
     spec = for_this_machine(spec, None, options, World(1, 1))
     tokenizer = load_tokenizer(data / "tokenizers" / "qwen2.5-7b-instruct")
     gpu, length = options.trainer.accelerator == "gpu", options.batches.max_length

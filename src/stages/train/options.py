@@ -40,7 +40,7 @@ class TrainingOptions:
     callbacks: Sequence[Any]
 
     @classmethod
-    def of(cls, cfg: DictConfig, model: ModelSpec, name: str) -> TrainingOptions:
+    def of(cls, cfg: DictConfig, model: ModelSpec, name: str = "train") -> TrainingOptions:
         """Build the nodes of a composed config.
 
         Args:

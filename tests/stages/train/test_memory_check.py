@@ -27,9 +27,7 @@ def decided(monkeypatch: pytest.MonkeyPatch) -> Any:
         model: ModelSpec = build(cfg.model)
         if cfg.model.name == "pocket":
             model = replace(model, gradient_checkpointing=None)
-        return for_this_machine(
-            model, None, TrainingOptions.of(cfg, model, "x").fit, World(ranks, 1)
-        ).gradient_checkpointing
+        return for_this_machine(model, None, TrainingOptions.of(cfg, model).fit, World(ranks, 1)).gradient_checkpointing
 
     return decide
 

@@ -17,7 +17,7 @@ SIZES = {"codegen": (100, 30), "codesum": (300, 10)}  # rows and tokens of a row
 def drawn(*overrides: str) -> dict[str, tuple[int, int]]:
     """Rows and tokens of each task in a run of `python train.py strategy=mix ...`."""
     cfg = compose_job("train", ["strategy=mix", "strategy.batch_size=8", *overrides]).cfg
-    options = TrainingOptions.of(cfg, build(cfg.model), "x")
+    options = TrainingOptions.of(cfg, build(cfg.model))
     tables = {
         task: fraction_of(_table(*SIZES[task]), options.data.fraction, task, options.data.seed)
         for task in (SIZES if cfg.strategy.name == "mix" else [task_of(cfg)])
