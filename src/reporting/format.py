@@ -1,4 +1,4 @@
-"""How numbers are written in every report: one place, so that tables, captions and Markdown agree."""
+"""Numbers as text: one place, so that the tables, captions and Markdown of every report agree."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def interval(low: float | None, high: float | None, decimals: int = 1) -> str:
 
 
 def signed(value: float | None, decimals: int = 1) -> str:
-    """A number with its sign; what rounds to zero has none.
+    """A number with its sign; a number that rounds to zero has none.
 
     Example:
         >>> signed(1.26), signed(-3.2), signed(-0.01)
@@ -45,13 +45,23 @@ def signed(value: float | None, decimals: int = 1) -> str:
     return ("+" if value > 0 else MINUS) + text
 
 
+def plain(value: float, decimals: int = 2) -> str:
+    """A number with a minus sign where it is negative; a number that rounds to zero has none.
+
+    Example:
+        >>> plain(0.3), plain(-0.144), plain(-0.001)
+        ('0.30', '−0.14', '0.00')
+    """
+    return signed(value, decimals).removeprefix("+")
+
+
 def change(percent: float | None) -> str:
     """A relative change in percent, with its sign."""
     return MISSING if percent is None or isnan(percent) else f"{signed(percent)}%"
 
 
 def average_change(percent: float | None) -> str:
-    """THE average of a model in percent: two decimals, since averages of good merges differ by hundredths."""
+    """A model's average change in percent, to two decimals: averages of good merges differ by hundredths."""
     return MISSING if percent is None or isnan(percent) else f"{signed(percent, 2)}%"
 
 

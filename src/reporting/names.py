@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MethodStyle:
-    """How a merge method is written and drawn.
+    """Label, color and marker of a merge method.
 
     Attributes:
         label: Name in tables, legends and sentences.

@@ -12,7 +12,7 @@ from src.evaluation.statistics.bootstrap import Spread
 from src.evaluation.statistics.scores import Metric
 from src.evaluation.statistics.verdict import MIX, TIE, Comparison, StudyVerdict
 from src.reporting.figures.weights import layer_rows, specialist_pairs, variants_in_order
-from src.reporting.format import average_change, average_points, p_value, significant
+from src.reporting.format import average_change, average_points, p_value, plain, significant
 from src.reporting.names import benchmark_label, listed, method_label, metric_label
 from src.reporting.study_report import Models
 
@@ -27,7 +27,7 @@ def verdict_sentence(verdict: StudyVerdict) -> str:
         return NOTHING
     best, several = verdict.best, len(verdict.comparisons) > 1
     gap = best.difference
-    head = {MIX: "Mix the data.", TIE: "No winner: the data do not tell mixing and merging apart."}.get(
+    head = {MIX: "Mix the data.", TIE: "No winner: the test data do not separate mixing from merging."}.get(
         verdict.winner, f"Merge the specialists, with {method_label(best.method)}."
     )
     which = "the winning merge" if best.winner.startswith("merge:") else "the best merge" if several else "the merge"
@@ -69,12 +69,15 @@ def mask_seeds_sentence(relative: RelativeScores, models: Models) -> str:
     said = []
     for count in sorted(set(pooled.values())):
         names = [models[name].label for name in relative.subjects if pooled.get(name) == count]
-        said.append(f"{listed(names)}: mean over {count} mask seeds, problem by problem, also in the intervals.")
+        said.append(
+            f"Scores of {listed(names)} are means over {count} mask seeds, problem by problem; their intervals are "
+            f"those of these means."
+        )
     return " ".join(said)
 
 
 def spread_sentence(method: str, spread: Spread) -> str:
-    """How a chosen point's average moves with the seed of its random masks."""
+    """Say how much a chosen point's average depends on the seed of its random masks."""
     return (
         f"{method_label(method)}: over {spread.n} mask seeds, the average change on test data has mean "
         f"{average_change(100 * spread.mean)} and standard deviation {100 * spread.deviation:.2f} points "
@@ -83,20 +86,21 @@ def spread_sentence(method: str, spread: Spread) -> str:
 
 
 def norms_reading(layers: pd.DataFrame, models: Models) -> str:
-    """Who moved furthest from the base and who least, and where the specialists moved most."""
+    """Say which model moved furthest from the base and which least, and where the specialists moved most."""
     whole = layers[(layers["layer"] == "all") & (layers["kind"] == "all")].set_index("variant")["relative_l2"]
     moved = {name: float(whole[name]) for name in variants_in_order(layers, models) if name in whole.index}
     if not moved:
         return ""
     far, near = max(moved, key=lambda name: moved[name]), min(moved, key=lambda name: moved[name])
     first = f"Over the whole model, {models[far].in_a_sentence} moved by {_percent(moved[far])} of the base's norm"
-    first += f" and {models[near].in_a_sentence} by {_percent(moved[near])}." if near != far else "."
+    if near != far:
+        first += f" (most) and {models[near].in_a_sentence} by {_percent(moved[near])} (least)"
     specialists = [name for name in moved if models[name].kind == "specialist"]
-    return f"{first} {_peaks(layers, specialists, models)}".strip()
+    return f"{first}. {_peaks(layers, specialists, models)}".strip()
 
 
 def correlations_reading(correlations: pd.DataFrame, models: Models) -> str:
-    """How alike the specialists' updates are by layer, with and without the study's threshold, and their signs."""
+    """Say how the specialists' updates correlate by layer, with and without the study's threshold, and in sign."""
     return " ".join(_pair_reading(pair, rows) for pair, rows in specialist_pairs(correlations, models).items())
 
 
@@ -107,20 +111,20 @@ def _peaks(layers: pd.DataFrame, specialists: list[str], models: Models) -> str:
         if not rows.empty:
             top = rows.sort_values("relative_l2").iloc[-1]
             said.append(f"{models[name].in_a_sentence} in {_layer(top['layer'])} ({_percent(top['relative_l2'])})")
-    return f"Relative to the base's layers, {' and '.join(said)} moved most." if said else ""
+    return f"The largest move relative to the base's layer was that of {listed(said)}." if said else ""
 
 
 def _pair_reading(pair: str, rows: pd.DataFrame) -> str:
     known = rows.dropna(subset=["pearson"])
     if known.empty:
-        return f"The correlation of {pair} is undefined: at least one of them did not move."
+        return f"The updates of {pair} have no correlation: at least one of the two specialists did not move."
     top = known.sort_values("pearson").iloc[-1]
     raw, cut, opposite = (known[column].median() for column in ("pearson", "pearson_thresholded", "sign_conflict"))
     return (
-        f"The updates of {pair} correlate with r = {raw:.2f} in the median layer (most in {_layer(top['layer'])}, "
-        f"r = {top['pearson']:.2f}), and with r = {cut:.2f} when only large updates count. In the median layer "
-        f"{100 * opposite:.0f}% of the parameters that both changed were moved in opposite directions; "
-        f"independent updates would give 50%."
+        f"The updates of {pair} correlate with r = {plain(raw)} in the median layer "
+        f"(highest in {_layer(top['layer'])}, r = {plain(top['pearson'])}), and with r = {plain(cut)} when only large "
+        f"updates count. In the median layer, {100 * opposite:.0f}% of the parameters that both specialists changed "
+        f"moved in opposite directions; independent updates would give 50%."
     )
 
 

@@ -1,4 +1,4 @@
-"""One look for every figure: colors that color-blind readers tell apart, on light and on dark paper.
+"""One look for every figure: colors that color-blind readers can tell apart, on light and dark backgrounds.
 
 Figures are drawn in the light colors. `pictures.inline_svg` swaps each of them for a CSS variable of the same name, so
 a figure inside the HTML report follows the reader's light or dark mode.
@@ -64,7 +64,7 @@ _RC: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Look:
-    """How one series is drawn; no two series differ by color alone."""
+    """Color, marker and line of one series; no two series differ by color alone."""
 
     color: str
     marker: str

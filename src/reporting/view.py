@@ -45,7 +45,7 @@ class TextTable:
 
 @dataclass(frozen=True)
 class View:
-    """What the templates show, section by section; empty tuples and None where a study lacks a part."""
+    """Contents of the templates, section by section; empty tuples and None where a study lacks a part."""
 
     title: str
     verdict: str
@@ -103,7 +103,7 @@ def study_view(report: StudyReport) -> View:
 def _headline_caption(report: StudyReport, seeds: str) -> str:
     said = [
         "Scores on test data (0–100) with 95% intervals, and the change in percent against the task's specialist.",
-        "Each merge is the point of its method that was chosen on validation data.",
+        "Of each merge method, the point chosen on validation data is shown.",
         AVERAGE,
         left_out_sentence(report.scores["test"].left_out),
         seeds,
@@ -115,10 +115,10 @@ def _grid_caption(report: StudyReport, grid: ResultTable) -> str:
     relative = report.scores[grid.split]
     said = [
         f"Every merge point on {grid.split} data: score (0–100) and change in percent against the task's specialist.",
-        f"The number behind a method is the coefficient of {report.tasks[0]}.",
+        f"The number after a method is the coefficient of {report.tasks[0]}.",
         AVERAGE if grid.split == "test" else AVERAGE.split(";")[0] + ".",
         left_out_sentence(relative.left_out),
-        mask_seeds_sentence(relative, report.models) or "Random masks are those of the first mask seed.",
+        mask_seeds_sentence(relative, report.models) or "Merges with random masks use the first mask seed.",
     ]
     return " ".join(sentence for sentence in said if sentence)
 
@@ -164,7 +164,7 @@ def _cost(cost: pd.DataFrame) -> TextTable:
         )
         for row in cost.to_dict("records")
     ]
-    caption = "Training tokens, time, and the disk space of the checkpoints that each strategy leaves behind."
+    caption = "Training tokens, time, and the disk space of its checkpoints, per strategy."
     return TextTable(caption, ("Strategy", "Training tokens", "Time", "Disk"), tuple(rows))
 
 

@@ -127,7 +127,7 @@ def test_what_is_left_out_and_pooled_is_said_wherever_averages_stand(view):
     left_out = "Not in the average, because the specialist itself scores 0: METEOR on pocket summaries."
     assert view.verdict.endswith(left_out)
     assert left_out in view.headline.caption
-    pooled = "DARE 0.4 and DELLA 0.5: mean over 3 mask seeds"
+    pooled = "Scores of DARE 0.4 and DELLA 0.5 are means over 3 mask seeds"
     for caption in (view.headline.caption, view.comparison.caption, view.trade_off[1].caption):
         assert pooled in caption
     assert "first mask seed" in view.grid.caption

@@ -1,10 +1,18 @@
+import re
+
 import pandas as pd
 
+from src.evaluation.statistics.bootstrap import spread
 from src.reporting.sentences import (
     correlations_reading,
+    left_out_sentence,
+    mask_seeds_sentence,
     norms_reading,
+    spread_sentence,
+    verdict_sentence,
 )
 from src.reporting.study_report import variant_models
+from tests.reporting.example import models, relative, study
 
 MODELS = variant_models(["a", "b", "TIES 0.3"], {"codegen": "a", "codesum": "b"})
 
@@ -25,9 +33,9 @@ def test_who_moved_most_and_least():
         TIES={"embed_tokens": 0.01, "layers.0": 0.02, "all": 0.0123},
     )
     assert norms_reading(layers, MODELS) == (
-        "Over the whole model, the codegen specialist moved by 15.0% of the base's norm and TIES 0.3 by 1.23%. "
-        "Relative to the base's layers, the codegen specialist in the embeddings (20.0%) and the codesum specialist "
-        "in layer 0 (5.00%) moved most."
+        "Over the whole model, the codegen specialist moved by 15.0% of the base's norm (most) and TIES 0.3 by 1.23% "
+        "(least). The largest move relative to the base's layer was that of the codegen specialist in the embeddings "
+        "(20.0%) and the codesum specialist in layer 0 (5.00%)."
     )
 
 
@@ -49,14 +57,51 @@ def _correlations(*rows):
 def test_how_alike():
     rows = _correlations(("embed_tokens", 0.1, 0.2, 0.5), ("layers.0", 0.3, 0.5, 0.4), ("norm", 0.2, 0.4, 0.45))
     assert correlations_reading(rows, MODELS) == (
-        "The updates of codegen and codesum correlate with r = 0.20 in the median layer (most in layer 0, r = 0.30), "
-        "and with r = 0.40 when only large updates count. In the median layer 45% of the parameters that both changed "
-        "were moved in opposite directions; independent updates would give 50%."
+        "The updates of codegen and codesum correlate with r = 0.20 in the median layer (highest in layer 0, "
+        "r = 0.30), and with r = 0.40 when only large updates count. In the median layer, 45% of the parameters that "
+        "both specialists changed moved in opposite directions; independent updates would give 50%."
     )
 
 
 def test_a_specialist_that_did_not_move():
     nan = float("nan")
     assert correlations_reading(_correlations(("layers.0", nan, nan, nan)), MODELS) == (
-        "The correlation of codegen and codesum is undefined: at least one of them did not move."
+        "The updates of codegen and codesum have no correlation: at least one of the two specialists did not move."
+    )
+
+
+def test_correlations_have_a_real_minus_sign():
+    said = correlations_reading(_correlations(("layers.0", -0.014, -0.001, 0.5)), MODELS)
+    assert "r = −0.01 in the median layer" in said
+    assert "r = 0.00 when only large updates count" in said
+
+
+def test_pooled_merges_are_named_with_their_number_of_seeds():
+    assert mask_seeds_sentence(relative("validation"), models()) == ""
+    assert mask_seeds_sentence(relative("test"), models()) == (
+        "Scores of DARE 0.4 and DELLA 0.5 are means over 3 mask seeds, problem by problem; their intervals are those "
+        "of these means."
+    )
+
+
+def test_what_is_left_out_is_named_by_its_labels():
+    assert left_out_sentence(()) == ""
+    assert left_out_sentence((("humaneval", "pass@1+"), ("codexglue", "bleu4_paper"))) == (
+        "Not in the average, because the specialist itself scores 0: pass@1+ on HumanEval and BLEU-4 on CodeXGLUE."
+    )
+
+
+def test_spread_over_mask_seeds():
+    assert spread_sentence("dare", spread([-0.10, -0.12, -0.14])) == (
+        "DARE: over 3 mask seeds, the average change on test data has mean −12.00% and standard deviation 2.00 points "
+        "(−14.00 to −10.00)."
+    )
+
+
+def test_verdict_of_the_example():
+    assert re.fullmatch(
+        r"Mix the data\. Relative to the specialists, averaged over tasks and metrics, the mixture is at −1\.66% and "
+        r"the best merge \(Linear\) at −\d\d\.\d\d%\. The difference, mixture minus merge, is \+\d\d\.\d\d points "
+        r"\(95% interval \+\d\d\.\d\d to \+\d\d\.\d\d over 80 problems; p = 0\.\d+, Holm-corrected over 4 merges\)\.",
+        verdict_sentence(study().verdict),
     )

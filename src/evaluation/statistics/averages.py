@@ -1,4 +1,4 @@
-"""THE average: scores of several models on the same items, relative to each task's specialist.
+"""The average of a study: scores of several models on the same items, relative to each task's specialist.
 
 The average of a model is the mean over tasks of the mean, over the metrics of the task's benchmarks, of the relative
 change against the task's specialist; a fraction, -0.05 for 5 % below. Where all tasks have equally many metrics it is

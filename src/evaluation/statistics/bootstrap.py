@@ -35,7 +35,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """How two systems differ on the same items.
+    """Difference of two systems on the same items.
 
     Attributes:
         n: Items.
@@ -53,7 +53,7 @@ class Difference:
 
     @property
     def tie(self) -> bool:
-        """Whether the interval includes zero."""
+        """True where the interval includes zero."""
         return self.low <= 0 <= self.high
 
 
@@ -185,7 +185,7 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """How a score moves with the seed, e.g. that of DARE's or DELLA's mask.
+    """Summarize a score over seeds, e.g. those of DARE's or DELLA's masks.
 
     Args:
         values: One score per seed.

@@ -1,4 +1,4 @@
-"""Figure 4: the spread over layers of the weight updates' norms and correlations, as box plots."""
+"""Figure 4: box plots, over layers, of the norms and the correlations of the weight updates."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from src.reporting.format import significant
 from src.reporting.study_report import Models
 from src.reporting.style import drawing, light, looks_of, new_figure
 
-BOX = "Line: median over layers; box: quartiles; whiskers: within 1.5 box lengths; dots: single layers."
-READING = "What exactly the reference study's Figure 4 plots is not on record; this box plot is our reading of it."
+BOX = "Line: median over layers; box: quartiles; whiskers: up to 1.5 box lengths; dots: single layers."
+READING = "The reference study does not say exactly what its Figure 4 plots; this is our reading."
 
 
 def box_pictures(layers: pd.DataFrame, correlations: pd.DataFrame, models: Models) -> list[Picture]:
@@ -31,12 +31,18 @@ def box_pictures(layers: pd.DataFrame, correlations: pd.DataFrame, models: Model
     pictures = [
         _boxes(
             "figure4-l2",
-            "Figure 4. Spread of the distances",
+            "Figure 4. Spread of the distances over layers",
             norms,
             "‖update‖ / ‖base‖ of a layer, %",
             f"{BOX} {READING}",
         ),
-        _boxes("figure4-pearson", "Spread of the correlations", alike, "Pearson correlation of the specialists", BOX),
+        _boxes(
+            "figure4-pearson",
+            "Spread of the correlations over layers",
+            alike,
+            "Pearson correlation of the specialists' updates",
+            BOX,
+        ),
     ]
     return [picture for picture in pictures if picture is not None]
 

@@ -18,8 +18,8 @@ PAIR_COLORS = ("blue", "red", "green", "gold", "cyan", "brown")
 
 def norm_pictures(layers: pd.DataFrame, models: Models) -> list[Picture]:
     """Figure 2: layer-wise L2 of every variant against the base, as the study averages it and relative to the base."""
-    mean = "Mean over a layer's weight tensors of the L2 norm of the update: the reference study's Figure 2."
-    relative = "L2 norm of a whole layer's update over the norm of the base's parameters in that layer."
+    mean = "L2 norm of the update, averaged over a layer's weight tensors, as in Figure 2 of the reference study."
+    relative = "L2 norm of a layer's whole update, divided by the L2 norm of the base's parameters in that layer."
     return [
         _norms(layers, models, "figure2-l2", "Figure 2. Distance from the base by layer", "l2_mean", mean),
         _norms(layers, models, "figure2-relative", "Distance relative to the base", "relative_l2", relative),
@@ -50,11 +50,13 @@ def correlation_picture(correlations: pd.DataFrame, models: Models) -> Picture |
         axes.set_ylabel("Pearson correlation")
         legend_below(axes, 1, 0.2)
     caption = (
-        "Pearson correlation of the specialists' updates by layer, over weight tensors: of all updates, and with those "
-        "below 30% of their tensor's largest magnitude set to zero, the reference study's Figure 3."
+        "Pearson correlation of the specialists' updates in a layer's weight tensors: of all updates, and with updates "
+        "below 30% of their tensor's largest magnitude set to zero, as in Figure 3 of the reference study."
     )
     said = "; ".join(f"{pair}: {_ranges(rows)}" for pair, rows in pairs.items())
-    return Picture("figure3-pearson", "Figure 3. How alike the specialists move", caption, f"{caption} {said}.", figure)
+    return Picture(
+        "figure3-pearson", "Figure 3. Correlation of the specialists' updates", caption, f"{caption} {said}.", figure
+    )
 
 
 def layer_rows(table: pd.DataFrame) -> pd.DataFrame:

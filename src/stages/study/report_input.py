@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from src.evaluation.statistics.averages import RelativeScores
 from src.evaluation.statistics.bootstrap import spread
 from src.evaluation.statistics.verdict import StudyVerdict
+from src.reporting.names import method_label
 from src.reporting.sentences import spread_sentence
 from src.reporting.study_report import StudyReport, models_in_order
 from src.runs.environment import environment
@@ -19,7 +20,7 @@ from src.stages.study.jobs import StudyJobs
 from src.stages.study.plan import StudyPlan
 
 CAVEATS = (
-    "Intervals cover the choice of problems, not of training seeds: repeat the study with other seeds to cover those.",
+    "Intervals reflect the choice of problems, not the training seed: repeat the study with other seeds to see its effect.",
     "Coefficients were chosen on validation problems; test problems were scored once, for the chosen points only.",
 )
 
@@ -85,10 +86,10 @@ def _setup(plan: StudyPlan) -> str:
     settings = (
         "Specialists and mixture see the same rows of each task, with the same settings and the same number of passes."
         if not plan.run_overrides and not plan.model_overrides
-        else "The settings of each run stand in its command line."
+        else "Each run's settings are in its command line, listed under Commands."
     )
     return (
-        f"Base model {plan.model}; tasks {', '.join(plan.tasks)}; merge methods {', '.join(plan.methods)} at "
-        f"{len(plan.weights)} weights of the first task from {min(plan.weights):g} to {max(plan.weights):g}. "
+        f"Base model {plan.model}; tasks {', '.join(plan.tasks)}; merge methods {', '.join(map(method_label, plan.methods))} at "
+        f"{len(plan.weights)} coefficients of the first task from {min(plan.weights):g} to {max(plan.weights):g}. "
         f"{settings}"
     )
