@@ -20,7 +20,7 @@ from src.stages.study.jobs import StudyJobs
 from src.stages.study.plan import StudyPlan
 
 CAVEATS = (
-    "Intervals reflect the choice of problems, not the training seed: repeat the study with other seeds to see its effect.",
+    "Intervals reflect the choice of problems, not the training seed: repeat the study with other seeds to see that.",
     "Coefficients were chosen on validation problems; test problems were scored once, for the chosen points only.",
 )
 
@@ -89,7 +89,7 @@ def _setup(plan: StudyPlan) -> str:
         else "Each run's settings are in its command line, listed under Commands."
     )
     return (
-        f"Base model {plan.model}; tasks {', '.join(plan.tasks)}; merge methods {', '.join(map(method_label, plan.methods))} at "
-        f"{len(plan.weights)} coefficients of the first task from {min(plan.weights):g} to {max(plan.weights):g}. "
-        f"{settings}"
+        f"Base model {plan.model}; tasks {', '.join(plan.tasks)}; merge methods "
+        f"{', '.join(map(method_label, plan.methods))} at {len(plan.weights)} coefficients of the first task from "
+        f"{min(plan.weights):g} to {max(plan.weights):g}. {settings}"
     )
