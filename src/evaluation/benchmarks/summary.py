@@ -34,7 +34,7 @@ class SummaryBenchmark:
         reference: Field of the reference: `docstring` (the study) or `docstring_tokens` (CodeXGLUE, joined by blanks).
         metrics: Names from `src.evaluation.text.metrics`.
         corpus: Names of corpus-level scores, from `src.evaluation.text.corpus`.
-        wordnet: For METEOR: a directory, `"auto"` or None (see `text_metrics`).
+        wordnet: For METEOR: a directory of nltk data, `"auto"` or None (see `text_metrics`).
         chat: Through the chat template; False: raw text.
         limit: Most rows, also by split, spread evenly over all; None: all.
         splits: Those that it has.

@@ -1,4 +1,4 @@
-"""Scores of a predicted text against its reference, each with its definition."""
+"""Text metrics by name, each with its definition: score a predicted text against its reference."""
 
 from __future__ import annotations
 
@@ -9,25 +9,23 @@ from pathlib import Path
 
 from src.evaluation.statistics.bootstrap import Interval
 from src.evaluation.text.bleu import bleu4_codexglue, bleu4_paper
-from src.evaluation.text.chrf import chrf_plus_plus
 from src.evaluation.text.corpus import CORPUS_SCORES
-from src.evaluation.text.meteor import CachedSynonyms, NoSynonyms, Synonyms, meteor
+from src.evaluation.text.library import chrf_plus_plus, rouge_l, rouge_l_stem
+from src.evaluation.text.meteor import NoSynonyms, Synonyms, find_wordnet, meteor
 from src.evaluation.text.normalize import normalize
-from src.evaluation.text.rouge import rouge_l, rouge_l_stem
-from src.evaluation.text.wordnet import WordNet, find_wordnet, how_to_get
 from src.utils.errors import UserError, unknown_choice
 
 
 @dataclass(frozen=True)
 class TextMetric:
-    """One way to score a row.
+    """A metric of one row.
 
     Attributes:
-        name: As in score tables.
-        definition: One line, printed beside every number.
+        name: Name in score tables.
+        definition: One line, printed beside every value.
         published_scale: 100 where papers print percentages, 1 where they print fractions; our tables hold fractions.
         score: (prediction, reference) -> fraction.
-        cleaned: Whether both texts pass through the study's `normalize` first.
+        cleaned: Apply the paper's `normalize` to both texts first.
     """
 
     name: str
@@ -60,30 +58,28 @@ SENTENCE_METRICS = {
 
 
 def meteor_metric(wordnet: Synonyms | None) -> TextMetric:
-    """`meteor` with a WordNet, `meteor_nosyn` with None: two names, since their values differ by about 2 %."""
+    """Build `meteor` with a WordNet, `meteor_nosyn` with None: two names, since their values differ by about 2 %."""
+    score = partial(meteor, wordnet=wordnet or NoSynonyms())
     if wordnet is None:
-        score = partial(_meteor, wordnet=NoSynonyms())
         return TextMetric("meteor_nosyn", f"mean {_METEOR}, exact and stem matches only", 1, score)
-    score = partial(_meteor, wordnet=CachedSynonyms(wordnet))
     return TextMetric("meteor", f"mean {_METEOR}, WordNet 3.0 synonyms", 1, score)
 
 
 def text_metrics(names: Sequence[str] = STUDY_METRICS, wordnet: Path | str | None = "auto") -> list[TextMetric]:
-    """The metrics of these names, ready to score.
+    """Return the metrics of these names, ready to score.
 
     Args:
         names: From `SENTENCE_METRICS`, `meteor` and `meteor_nosyn`.
-        wordnet: A WordNet directory; `"auto"`: wherever one is found, and where none is, `meteor` becomes
-            `meteor_nosyn`; None: `meteor` becomes `meteor_nosyn`.
+        wordnet: A directory of nltk data with WordNet; `"auto"`: wherever nltk finds it. None, or not found: `meteor`
+            becomes `meteor_nosyn`.
 
     Returns:
-        One metric a name, in order.
+        One metric per name, in order.
 
     Raises:
         UserError: An unknown name, or a directory without WordNet.
     """
-    place = find_wordnet() if wordnet == "auto" else wordnet
-    database = WordNet(Path(place)) if place is not None else None
+    database = _wordnet(wordnet) if "meteor" in names else None
     built = {"meteor": lambda: meteor_metric(database), "meteor_nosyn": lambda: meteor_metric(None)}
     metrics = []
     for name in names:
@@ -93,22 +89,10 @@ def text_metrics(names: Sequence[str] = STUDY_METRICS, wordnet: Path | str | Non
     return metrics
 
 
-def require_wordnet() -> Path:
-    """The WordNet directory of this machine.
-
-    Raises:
-        UserError: There is none; the message says how to get it.
-    """
-    place = find_wordnet()
-    if place is None:
-        raise UserError(f"METEOR's synonyms need WordNet 3.0: {how_to_get()}")
-    return place
-
-
 def score_texts(
     predictions: Sequence[str], references: Sequence[str], metrics: Sequence[TextMetric]
 ) -> dict[str, list[float]]:
-    """Score every row with every metric.
+    """Score every row by every metric.
 
     Args:
         predictions: N texts.
@@ -122,7 +106,7 @@ def score_texts(
         UserError: The two lists differ in length.
     """
     if len(predictions) != len(references):
-        raise UserError(f"expected one prediction a reference, got {len(predictions)} and {len(references)}")
+        raise UserError(f"expected one prediction per reference, got {len(predictions)} and {len(references)}")
     raw = [
         (prediction.strip(), reference.strip()) for prediction, reference in zip(predictions, references, strict=True)
     ]
@@ -133,7 +117,7 @@ def score_texts(
 def score_corpus(
     predictions: Sequence[str], references: Sequence[str], metrics: Sequence[str] = tuple(CORPUS_SCORES)
 ) -> dict[str, Interval]:
-    """Corpus-level scores after the study's normalization, as fractions with n and interval.
+    """Compute corpus-level scores after the paper's normalization, as fractions with n and interval.
 
     Args:
         predictions: N texts.
@@ -144,5 +128,13 @@ def score_corpus(
     return {name: CORPUS_SCORES[name][1](*clean) for name in metrics}
 
 
-def _meteor(prediction: str, reference: str, wordnet: Synonyms) -> float:
-    return meteor(prediction, reference, wordnet)
+def _wordnet(place: Path | str | None) -> Synonyms | None:
+    if place is None or place == "auto":
+        return None if place is None else find_wordnet()
+    found = find_wordnet(place)
+    if found is None:
+        raise UserError(
+            f"benchmark.wordnet={place}: expected nltk data with corpora/wordnet; "
+            f"`python -m nltk.downloader -d {place} wordnet` installs it"
+        )
+    return found

@@ -1,4 +1,4 @@
-"""The study's clean-up of a docstring before it is scored (arXiv 2601.21115, `norm_` columns of the authors' logs)."""
+"""Normalize a docstring before it is scored, as the paper does (arXiv 2601.21115, `norm_` columns of its logs)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _WHITE_SPACE = re.compile(r"\s+")
 
 
 def normalize(text: str) -> str:
-    """One line of prose: no fences, quotes, comment marks or thoughts, single spaces, no final full stop.
+    """Reduce a text to one line of prose: no fences, quotes, comment marks or thoughts, no final full stop.
 
-    Applied to prediction and reference alike. Letter case and inner punctuation stay.
+    Applied to predictions and references alike. Letter case and inner punctuation stay.
 
     Args:
         text: A docstring, Javadoc block or model answer.
 
     Returns:
-        The cleaned text; empty when nothing is left.
+        The cleaned text; empty if nothing is left.
     """
     text = _THINKING.sub("", html.unescape(text))
     for mark in _DELETED:
@@ -30,17 +30,3 @@ def normalize(text: str) -> str:
     text = _LEADING_STAR.sub(" ", _COMMENT_MARKS.sub(" ", text))
     text = _WHITE_SPACE.sub(" ", text.replace("@param", ":param"))
     return text.strip().rstrip(".")
-
-
-def extract_docstring(text: str) -> str:
-    """The docstring inside an answer that returned whole code (the study's `ne_` columns); else the answer itself.
-
-    A Javadoc block wins over the text around it, then the first triple-quoted string. An answer that opens a
-    triple-quoted string and never closes it counts as empty, as in the study.
-    """
-    if block := re.search(r"/\*\*.*?\*/", text, re.DOTALL):
-        text = block.group(0)
-    if '"""' not in text:
-        return text
-    inner = re.search(r'"""(.*?)"""', text, re.DOTALL)
-    return inner.group(1) if inner else ""

@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 import random
 import warnings
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from nltk.translate.bleu_score import sentence_bleu
 
 from src.evaluation.text.bleu import bleu4_codexglue, bleu4_paper, codexglue_tokens, matches
 from src.evaluation.text.corpus import bleu4_corpus
+from src.evaluation.text.metrics import SENTENCE_METRICS, score_texts, text_metrics
 
 SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "summarization_outputs"
 
@@ -119,6 +119,11 @@ def test_corpus_equals_sacrebleu() -> None:
 
 
 def test_scores_do_not_depend_on_the_other_rows() -> None:
-    sentences = ["a b c d e", "b c d e a", "a b c d e f"]
-    alone = [bleu4_codexglue(*pair) for pair in pairwise(sentences)]
-    assert alone == [bleu4_codexglue(*pair) for pair in reversed(list(pairwise(sentences)))][::-1]
+    """One row at a time or all together: a scorer that keeps anything from row to row, or swaps rows, fails."""
+    rows = [("a b c d e", "a b c d e"), ("b c d e a", "a b c d e"), ("a b c d e f", "a b c"), ("", "x"), ("x", "x y")]
+    metrics = text_metrics([*SENTENCE_METRICS, "meteor_nosyn"])
+    together = score_texts(*zip(*rows, strict=True), metrics)
+    alone = [score_texts([prediction], [reference], metrics) for prediction, reference in reversed(rows)]
+    assert together == {name: [row[name][0] for row in reversed(alone)] for name in together}
+    assert together["bleu4_codexglue"] == [bleu4_codexglue(*row) for row in rows]
+    assert len(set(together["bleu4_codexglue"])) == len(rows)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
+from pathlib import Path
 
 import pytest
 import sacrebleu
@@ -11,11 +13,9 @@ from nltk.translate.meteor_score import single_meteor_score
 from rouge_score.rouge_scorer import RougeScorer
 
 from src.evaluation.text.bleu import bleu4_paper
-from src.evaluation.text.chrf import chrf_plus_plus
 from src.evaluation.text.corpus import chrf_plus_plus_corpus
-from src.evaluation.text.meteor import CachedSynonyms, NoSynonyms, meteor, tokens
-from src.evaluation.text.rouge import rouge_l, rouge_l_stem
-from src.evaluation.text.wordnet import WordNet, find_wordnet
+from src.evaluation.text.library import chrf_plus_plus, rouge_l, rouge_l_stem
+from src.evaluation.text.meteor import NoSynonyms, find_wordnet, meteor, tokens
 from tests.evaluation.text.test_bleu import rows
 
 GUIDE = "It is a guide to action which ensures that the military always obeys the commands of the party"
@@ -93,10 +93,53 @@ def test_meteor_equals_nltk_on_the_same_tokens(pairs: list[tuple[str, str]]) -> 
 
 
 def test_meteor_with_wordnet_gives_nltks_documented_value() -> None:
-    place = find_wordnet()
-    if place is None:
-        pytest.skip("no WordNet on this machine (python -m src.evaluation.text.wordnet)")
-    wordnet = CachedSynonyms(WordNet(place))
+    wordnet = find_wordnet()
+    if wordnet is None:
+        pytest.skip("no WordNet on this machine (python -m nltk.downloader wordnet)")
     assert meteor(GUIDE, REFERENCE, wordnet) == pytest.approx(0.6944, abs=5e-5)
     assert meteor("a fast dog", "a quick dog", wordnet) > 0.9
     assert meteor("a fast dog", "a quick dog", NoSynonyms()) < 0.7
+
+
+# --- a small WordNet in its own format: lines of the data files without their offsets, and the words of their indices
+LICENSE = "  1 This software and database is being provided to you\n"
+SYNSETS = {
+    "noun": ["03 n 03 car 0 auto 0 motor_car 0 000 | a motor vehicle"],
+    "verb": ["30 v 02 run 0 go_fast 1 000 01 + 02 00 | move fast"],
+    "adj": ["00 a 02 quick(p) 0 fast 0 000 | rapid"],
+    "adv": [],
+}
+ENTRIES = {"noun": ["auto", "car", "motor_car"], "verb": ["run"], "adj": ["fast", "quick"], "adv": []}
+
+
+def small_wordnet(directory: Path) -> None:
+    directory.mkdir(parents=True)
+    for (part, lines), code in zip(SYNSETS.items(), "nvar", strict=True):
+        data = LICENSE + "".join(f"{len(LICENSE):08d} {line}  \n" for line in lines)
+        index = [f"{word} {code} 1 0 1 0 {len(LICENSE):08d}  \n" for word in ENTRIES[part]]
+        (directory / f"data.{part}").write_text(data)
+        (directory / f"index.{part}").write_text(LICENSE + "".join(index))
+        (directory / f"{part}.exc").write_text("ran run\n" if part == "verb" else "")
+    (directory / "index.sense").touch()
+    (directory / "lexnames").write_text("".join(f"{number:02d}\tname{number}\t1\n" for number in range(45)))
+
+
+def test_synonyms_of_nltks_wordnet_match(tmp_path: Path) -> None:
+    assert find_wordnet(tmp_path) is None
+    small_wordnet(tmp_path / "corpora" / "wordnet")
+    wordnet = find_wordnet(tmp_path)
+    assert wordnet is not None
+    one_match = pytest.approx(0.5)  # one chunk of one match: 1 - 0.5
+    for words in (("fast", "quick"), ("auto", "car"), ("cars", "auto")):
+        assert meteor(*words, wordnet) == one_match
+        assert meteor(*words, NoSynonyms()) == 0
+    assert meteor("dog", "car", wordnet) == 0
+
+
+def test_wordnet_may_stay_zipped_as_nltk_downloads_it(tmp_path: Path) -> None:
+    small_wordnet(tmp_path / "wordnet")
+    (tmp_path / "data" / "corpora").mkdir(parents=True)
+    shutil.make_archive(str(tmp_path / "data" / "corpora" / "wordnet"), "zip", tmp_path, "wordnet")
+    wordnet = find_wordnet(tmp_path / "data")
+    assert wordnet is not None
+    assert meteor("fast", "quick", wordnet) == pytest.approx(0.5)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.evaluation.text.normalize import extract_docstring, normalize
+from src.evaluation.text.normalize import normalize
 
 
 @pytest.mark.parametrize(
@@ -30,16 +30,3 @@ def test_each_rule_of_the_study(text: str, clean: str) -> None:
 def test_normalizing_twice_changes_nothing_for_plain_prose() -> None:
     once = normalize("Return the `sum` of\n\ta and b, if any.")
     assert normalize(once) == once == "Return the `sum` of a and b, if any"
-
-
-@pytest.mark.parametrize(
-    ("answer", "docstring"),
-    [
-        ('def f():\n    """Adds."""\n    return 1', "Adds."),
-        ("Adds.", "Adds."),
-        ("x\n/** Gets. */\nint x;", "/** Gets. */"),
-        ('def f():\n    """Adds', ""),
-    ],
-)
-def test_docstring_is_found_in_code(answer: str, docstring: str) -> None:
-    assert extract_docstring(answer) == docstring
