@@ -12,7 +12,7 @@ from src.config.groups import CONF
 from src.stages.job import USUAL_TASKS, compose_job
 from src.utils.errors import UserError
 
-SCRIPTS = ("train", "merge", "evaluate", "diagnose", "study")
+SCRIPTS = ("train", "merge", "evaluate", "diagnose", "study", "compare")
 GROUP_OF_SCRIPT = {
     "model": "train", "strategy": "train", "tasks": "train", "trainer": "train", "optimizer": "train",
     "callbacks": "train", "logger": "train", "merge": "merge", "benchmark": "evaluate", "generator": "evaluate",

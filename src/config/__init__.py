@@ -1,1 +1,1 @@
-"""What a user may type: schemas of the five scripts, checks across fields, and the command line around them."""
+"""What a user may type: schemas of the six scripts, checks across fields, and the command line around them."""

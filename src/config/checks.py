@@ -37,14 +37,14 @@ def check_train(cfg: DictConfig, of_one_task: Collection[str]) -> None:
 
 
 def check_evaluate(cfg: DictConfig) -> None:
-    """One source of answers, and what it needs beside it.
+    """Check that there is one source of answers and what it needs, or only a contamination check.
 
     Raises:
         UserError: With every problem found.
     """
     problems = []
     given = [key for key in ("checkpoint", "samples", "predictions") if cfg[key] is not None]
-    if len(given) != 1:
+    if len(given) > 1 or (not given and cfg.contamination is None):
         problems.append(
             f"give one of checkpoint=DIR, samples=FILE or predictions=FILE, got {' and '.join(given) or 'none'}"
         )
@@ -60,3 +60,16 @@ def check_evaluate(cfg: DictConfig) -> None:
         problems.append(f"split={cfg.split}: expected one of {', '.join(SPLITS)}")
     if problems:
         raise UserError("; ".join(problems))
+
+
+def check_compare(cfg: DictConfig) -> None:
+    """Check that there are different evaluations to compare.
+
+    Raises:
+        UserError: There are fewer than two, or one is given twice.
+    """
+    if cfg.reference is None or not cfg.runs:
+        raise UserError("expected two or more evaluations, the reference first: python compare.py RUN OTHER ...")
+    places = [str(cfg.reference), *map(str, cfg.runs)]
+    if twice := next((place for place in places if places.count(place) > 1), None):
+        raise UserError(f"{twice} is given twice; expected different evaluations")

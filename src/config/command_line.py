@@ -23,18 +23,34 @@ from src.utils.ranks import is_first_of_node
 
 BAD_INPUT = 2
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+OPTIONS_WITH_VALUE = (
+    "--config-dir",
+    "-cd",
+    "--config-name",
+    "-cn",
+    "--config-path",
+    "-cp",
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+)
 SIGNALED = 128  # and the number of the signal
 
 
 class Script:
-    """One of the five scripts: `with script.job():` around a job, `script.run(main)` around the `@hydra.main` function.
+    """One of the six scripts: `with script.job():` around a job, `script.run(main)` around the `@hydra.main` function.
 
     Bad input prints one line on stderr and ends the script with exit code 2, after the other jobs of a sweep; Ctrl-C,
     and SIGTERM while a run trains, say how to go on and exit with 130 and 143, as shells do; any other exception is a
     defect of ours and keeps its traceback.
+
+    Args:
+        positional: Keys that arguments without `=` set in turn; the last takes all that are left, as a list.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, positional: Sequence[str] = ()) -> None:
+        self._positional = positional
         self._failed = False
 
     @contextlib.contextmanager
@@ -50,7 +66,8 @@ class Script:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions reach us instead of Hydra's own printer
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle OpenMP threads that spin slow small models 5-8x
         try:
-            sys.argv[1:] = [expand_ellipsis(argument) for argument in sys.argv[1:]]
+            arguments = name_positional(sys.argv[1:], self._positional) if self._positional else sys.argv[1:]
+            sys.argv[1:] = [expand_ellipsis(argument) for argument in arguments]
             check_choices(sys.argv[1:])
             main()
         except KeyboardInterrupt:
@@ -70,6 +87,27 @@ class Script:
         if own or (is_first_of_node() and not isinstance(error, AlreadyTold)):  # most reasons are those of all
             sys.stderr.write(f"error: {line}\n")
         self._failed = True
+
+
+def name_positional(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Turn arguments without `=` into overrides.
+
+    Args:
+        arguments: As typed; Hydra's own options keep their values.
+        keys: Set in turn by one argument each, the last by all that are left.
+
+    Example:
+        >>> name_positional(["A", "B", "seed=1", "C"], ("reference", "runs"))
+        ['seed=1', "reference='A'", "runs=['B','C']"]
+    """
+    named, values = list[str](), list[str]()
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        is_value = "=" not in argument and not argument.startswith(("-", "~")) and before not in OPTIONS_WITH_VALUE
+        (values if is_value else named).append(argument)
+    quoted = ["'" + value.replace("'", "\\'") + "'" for value in values]
+    *single, rest = keys
+    named += [f"{key}={value}" for key, value in zip(single, quoted, strict=False)]
+    return named + ([f"{rest}=[{','.join(quoted[len(single) :])}]"] if len(quoted) > len(single) else [])
 
 
 def _end(request: Interrupted) -> NoReturn:

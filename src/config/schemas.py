@@ -1,4 +1,4 @@
-"""Root schemas of the five scripts: every key a user may set, with its type and meaning.
+"""Root schemas of the six scripts: every key a user may set, with its type and meaning.
 
 Fields typed `Any` are filled by a config group (conf/<group>/*.yaml) whose nodes are the arguments of a callable. A key
 that is neither here nor in such a node is an error, in a file as on the command line.
@@ -105,6 +105,15 @@ class DiagnoseConfig(Common, Parents):
 
 
 @dataclass
+class CompareConfig(Common):
+    """`compare.py`; `seed` is that of the bootstrap."""
+
+    reference: str | None = None  # run directory of evaluate.py, or its items.csv
+    runs: list[str] = field(default_factory=list)  # likewise: each is compared with the reference
+    resamples: int = 10_000  # bootstrap draws
+
+
+@dataclass
 class StudyConfig(Common):
     """`study.py`."""
 
@@ -120,6 +129,7 @@ def register_schemas() -> None:
         "evaluate": EvaluateConfig,
         "diagnose": DiagnoseConfig,
         "study": StudyConfig,
+        "compare": CompareConfig,
     }
     for name, schema in schemas.items():
         node = OmegaConf.structured(schema)

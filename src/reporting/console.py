@@ -28,8 +28,25 @@ def print_scores(rows: list[dict[str, Any]], title: str, definitions: dict[str, 
         console.print(f"[bold]{metric}[/]: {words}", highlight=False)
 
 
+def print_comparison(rows: list[dict[str, Any]], reference: str, title: str) -> None:
+    """Print paired tests (differences as fractions) as a table in percentage points on stdout.
+
+    Args:
+        rows: Rows of `comparison.csv`.
+        reference: Name of the model that the others are compared with.
+        title: Above the table.
+    """
+    names = ("model", "benchmark", "metric", f"difference from {reference}", "95% interval", "n", "p", "verdict")
+    table = Table(*names, title=title, title_justify="left")
+    for row in rows:
+        difference, low, high = (f"{100 * row[key]:+.2f}" for key in ("difference", "low", "high"))
+        values = (difference, f"{low} to {high}", str(row["n"]), f"{row['p_corrected']:.4g}", row["verdict"])
+        table.add_row(row["subject"], row["benchmark"], row["metric"], *values)
+    Console().print(table)
+
+
 def print_clean_scores(check: dict[str, Any]) -> None:
-    """Print a contamination check: how many items of each verdict, and the scores without all that is not clean."""
+    """Print a contamination check: how many items have each verdict, and the scores of the clean items, if scored."""
     table = Table("benchmark", "metric", "all items", "clean items", "95% interval", "n")
     for row in check["scores"]:
         known = row["clean_n"] > 0
@@ -40,4 +57,5 @@ def print_clean_scores(check: dict[str, Any]) -> None:
         )
     for name, words in check["items"].items():
         Console().print(f"training data against {name}: {words}")
-    Console().print(table)
+    if check["scores"]:
+        Console().print(table)

@@ -39,7 +39,7 @@ class Job:
     """A script with its overrides.
 
     Attributes:
-        script: `train`, `merge`, `evaluate`, `diagnose` or `study`.
+        script: `train`, `merge`, `evaluate`, `diagnose`, `study` or `compare`.
         overrides: As typed, e.g. `("strategy=specialist", "task=codegen")`.
         cfg: The composed config.
 

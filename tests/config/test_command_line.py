@@ -6,7 +6,7 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from src.config.command_line import Script, explain
+from src.config.command_line import Script, explain, name_positional
 from src.utils.errors import AlreadyTold, Interrupted, Stopped, UserError, first_differences, unknown_choice
 
 
@@ -116,3 +116,12 @@ def test_the_other_jobs_of_a_sweep_go_on(monkeypatch, capsys):
     assert caught.value.code == 2
     assert done == ["good", "good too"]
     assert capsys.readouterr().err == "error: job two: density=2\n"
+
+
+def test_arguments_without_a_key_are_named_in_turn():
+    keys = ("reference", "runs")
+    assert name_positional(["A", "x=1", "B", "C"], keys) == ["x=1", "reference='A'", "runs=['B','C']"]
+    assert name_positional(["A"], keys) == ["reference='A'"]
+    assert name_positional(["it's/run"], keys) == [r"reference='it\'s/run'"]
+    options = ["--config-dir", "conf2", "-m", "seed=1,2", "--help"]
+    assert name_positional(options, keys) == options

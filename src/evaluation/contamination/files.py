@@ -1,16 +1,9 @@
-"""Contamination check of files: `python -m src.evaluation.contamination.files --train FILE... --benchmark FILE`.
-
-Writes `contamination.csv` (a row an item) and, with `--scores items.csv`, `clean_scores.csv`. `evaluate.py
-contamination=FILE` does the same for what it scores.
-"""
+"""Read training data and benchmark items as documents, compare them, and tabulate what was found."""
 
 from __future__ import annotations
 
-import argparse
-import csv
 import dataclasses
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,10 +11,8 @@ from typing import Any
 
 from src.data.records import Record, find_data
 from src.evaluation.contamination.overlap import Document, Finding, clean_scores, find_contamination
-from src.evaluation.statistics.scores import Score, read_scores
+from src.evaluation.statistics.scores import Score
 from src.utils.errors import UserError
-from src.utils.files import atomic_open
-from src.utils.progress import track
 
 TEXT_FIELDS = (
     *("prompt", "text", "question", "instruction", "input", "docstring"),
@@ -33,11 +24,11 @@ _FENCED = re.compile(r"```(?:python|py)?\s*\n(.*?)```", re.DOTALL)
 
 
 def document(row: dict[str, Any], number: int, origin: str) -> Document:
-    """A row of any of the known forms: EvalPlus, MBPP, CodeXGLUE, KodCode, Alpaca, chats, or our own examples.
+    """Convert a row of a known form: EvalPlus, MBPP, CodeXGLUE, KodCode, Alpaca, chats, or our own examples.
 
     Args:
         row: The row.
-        number: Of the row in its file, for rows without an id.
+        number: Number of the row in its file, for rows without an id.
         origin: Name of the file, likewise.
     """
     turns = [
@@ -53,11 +44,11 @@ def document(row: dict[str, Any], number: int, origin: str) -> Document:
 
 
 def documents(files: Iterable[Path | str], keep: Mapping[str, Any] | None = None) -> Iterator[Document]:
-    """Rows of `.jsonl`, `.json` (a list), `.parquet` files, plain or gzipped, and of data sets of the Hub.
+    """Yield the rows of `.jsonl`, `.json` (a list) and `.parquet` files, plain or gzipped, and of data sets on the Hub.
 
     Args:
         files: File patterns, or `owner/name` of data sets.
-        keep: Field -> value, or [first, last] of numbers: other rows are passed over.
+        keep: Field -> value, or [first, last] of numbers; other rows are skipped.
 
     Raises:
         UserError: A file is missing or malformed, a row lacks a field of `keep`, or no rows are left.
@@ -70,7 +61,7 @@ def documents(files: Iterable[Path | str], keep: Mapping[str, Any] | None = None
                 number += 1
                 yield document(record.fields, place, origin)
     if not number:
-        raise UserError(f"no training rows to check against; mend contamination_keep ({dict(keep or {})})")
+        raise UserError(f"no training rows left to check against; change contamination_keep ({dict(keep or {})})")
 
 
 def check_benchmarks(
@@ -83,7 +74,7 @@ def check_benchmarks(
         training: Any number of rows.
 
     Returns:
-        Name -> a finding an item, named as given.
+        Name -> one finding per item, under the names given.
     """
     places = [(name, item) for name, items in benchmarks.items() for item in items]
     rows = [document(benchmarks[name][item], 0, f"{name}/{item}") for name, item in places]
@@ -94,7 +85,7 @@ def check_benchmarks(
 
 
 def finding_rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """One row an item, with its verdict."""
+    """Return one row per item, with its verdict."""
     return [
         {**asdict(finding), "overlap": round(finding.overlap, 4), "verdict": finding.verdict} for finding in findings
     ]
@@ -113,31 +104,15 @@ def clean_score_rows(scores: Sequence[Score], findings: Sequence[Finding]) -> li
 
 
 def counts(findings: Sequence[Finding]) -> str:
-    """How many items of each verdict, in words."""
+    """Say how many items have each verdict."""
     verdicts = [finding.verdict for finding in findings]
     found = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in ("clean", "between", "dirty"))
     return f"{found} of {len(findings)} items"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description="Compare training files with a benchmark.")
-    parser.add_argument("--train", nargs="+", type=Path, required=True, help=".jsonl(.gz) or .json(.gz)")
-    parser.add_argument("--benchmark", type=Path, required=True, help="problems or rows, likewise")
-    parser.add_argument("--scores", type=Path, help="items.csv of an evaluation on that benchmark")
-    parser.add_argument("--output", type=Path, default=Path("."), help="directory of the tables")
-    given = parser.parse_args(arguments)
-    items = list(documents([given.benchmark]))
-    findings = find_contamination(track(documents(given.train), "training rows"), items)
-    _write_csv(finding_rows(findings), given.output / "contamination.csv")
-    if given.scores is not None:
-        _write_csv(clean_score_rows(read_scores(given.scores), findings), given.output / "clean_scores.csv")
-    print(counts(findings))
-
-
 def _is_kept(record: Record, field: str, wanted: Any) -> bool:
     if field not in record.fields:
-        raise UserError(f"{record.place}: no field {field!r}; mend contamination_keep")
+        raise UserError(f"{record.place}: no field {field!r}; change contamination_keep")
     value = record.fields[field]
     if isinstance(wanted, Sequence) and not isinstance(wanted, str):
         first, last = wanted
@@ -146,22 +121,8 @@ def _is_kept(record: Record, field: str, wanted: Any) -> bool:
 
 
 def _id(row: dict[str, Any], number: int, origin: str) -> str:
-    """`Mbpp/601` for rows of MBPP itself, whose ids are numbers; else the row's own id, or file and row number."""
+    """Return `Mbpp/601` for rows of MBPP itself, whose ids are numbers; else the row's id, or file and row number."""
     value = next((row[field] for field in ID_FIELDS if row.get(field) is not None), None)
     if isinstance(value, int) and "test_list" in row:
         return f"Mbpp/{value}"
     return str(value) if value is not None else f"{origin}/{number}"
-
-
-def _write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    with atomic_open(path) as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")

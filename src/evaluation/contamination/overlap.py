@@ -46,9 +46,9 @@ class Finding:
 
     Attributes:
         item: Its id.
-        same_id: Whether a training row has the same id.
+        same_id: A training row has the same id.
         overlap: Share of its tokens in a 10-gram of training data.
-        overlap_with: Training row that shares most; empty if none.
+        overlap_with: Training row that shares the most; empty if none.
         same_program: Training row with an equal program up to names; empty if none.
     """
 
@@ -67,7 +67,7 @@ class Finding:
 
 
 class _Item:
-    """Which tokens of an item have been met."""
+    """Tokens of an item that have been found in training data."""
 
     def __init__(self, document: Document) -> None:
         self.met = [bytearray(len(tokens)) for tokens in _fields(document)]
@@ -99,11 +99,11 @@ def find_contamination(training: Iterable[Document], items: Sequence[Document]) 
     """Compare training rows, read once, with the items of a benchmark.
 
     Args:
-        training: Any number; only the benchmark is held in memory.
+        training: Any number of rows; only the benchmark is held in memory.
         items: The benchmark.
 
     Returns:
-        One finding an item, in order.
+        One finding per item, in order.
 
     Raises:
         UserError: No items.
@@ -126,10 +126,10 @@ def find_contamination(training: Iterable[Document], items: Sequence[Document]) 
     ]
 
 
-class Screen:
-    """Tells which training rows must go so that no item of a benchmark has been trained on.
+class OverlapFilter:
+    """Finds the training rows to drop so that no item of a benchmark is trained on.
 
-    It can be sent to other processes: 10-grams and programs are held as hashes of 64 bits.
+    It is small enough to send to other processes: 10-grams and programs are held as hashes of 64 bits.
 
     Args:
         items: The benchmark.
@@ -145,7 +145,7 @@ class Screen:
         self._grams = _GramIndex(read)
 
     def is_dirty(self, row: Document) -> bool:
-        """Whether it has an item's id, its program up to names, or the 10-grams of at least 20 % of its tokens."""
+        """Return True if it has an item's id, its program up to names, or 10-grams that cover 20 % of its tokens."""
         shares = (
             len(self._items[number].covered(places)) / self._items[number].size
             for number, places in self._grams.shared(row).items()
@@ -160,7 +160,7 @@ class Screen:
 def clean_scores(
     scores: Sequence[Score], findings: Sequence[Finding]
 ) -> dict[Metric, tuple[Interval, Interval | None]]:
-    """Means over all items and over the clean ones.
+    """Compute means over all items and over the clean ones.
 
     Args:
         scores: Item scores of a checkpoint.
@@ -182,9 +182,9 @@ def clean_scores(
 
 
 class _GramIndex:
-    """Which items have a 10-gram, and where; a shorter field of five tokens or more counts as one gram.
+    """Index of 10-grams: which items hold one, and where; a shorter field of five tokens or more counts as one gram.
 
-    A gram is known by its hash: 20 bytes, where text in a dictionary takes 300. G grams.
+    A gram is stored as its hash, in 20 bytes; as text in a dictionary it takes 300. Shapes: G grams.
     """
 
     def __init__(self, items: Sequence[Document]) -> None:
@@ -211,7 +211,7 @@ class _GramIndex:
 
 
 def _fields(document: Document) -> list[list[str]]:
-    """The tokens of its texts."""
+    """Return the tokens of each of its texts."""
     return [_WORDS.findall(text.lower()) for text in document.texts]
 
 
@@ -222,7 +222,7 @@ def _grams(tokens: Sequence[str]) -> Iterable[tuple[int, str]]:
 
 
 def _hash(text: str) -> int:
-    """The same in every process, unlike Python's own."""
+    """Hash to 64 bits, the same in every process, unlike Python's own hash."""
     return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "big")
 
 

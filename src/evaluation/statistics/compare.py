@@ -1,20 +1,16 @@
-"""Paired tests of checkpoints against one.
+"""Paired tests of models against a reference model, metric by metric.
 
-Usage: `python -m src.evaluation.statistics.compare RUN/items.csv OTHER/items.csv ...`.
-
-The first file is the reference; each further one is compared with it metric by metric, and p-values are corrected over
-the files (a grid of merges, say) within each metric.
+Within each metric, p-values are corrected over the models (the points of a merge grid, say).
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from src.evaluation.statistics.bootstrap import Difference, holm, mcnemar, paired_bootstrap
-from src.evaluation.statistics.scores import Score, by_metric, read_scores
+from src.evaluation.statistics.scores import Score, by_metric
 from src.utils.errors import UserError
 
 
@@ -46,6 +42,14 @@ class Test:
         if self.difference.tie or self.p_corrected > 0.05:
             return "tie"
         return "better" if self.difference.difference > 0 else "worse"
+
+    def row(self) -> dict[str, Any]:
+        """Return its row of `comparison.csv`."""
+        gap = self.difference
+        tested = {"subject": self.subject, "benchmark": self.benchmark, "metric": self.metric, "n": gap.n}
+        interval = {"difference": gap.difference, "low": gap.low, "high": gap.high}
+        p_values = {"p_bootstrap": gap.p, "p_mcnemar": self.mcnemar, "p_corrected": self.p_corrected}
+        return {**tested, **interval, **p_values, "verdict": self.verdict}
 
 
 def compare(
@@ -90,23 +94,3 @@ def _mcnemar(first: Sequence[float], second: Sequence[float]) -> float | None:
     if not {*first, *second} <= {0.0, 1.0}:
         return None
     return mcnemar([value == 1 for value in first], [value == 1 for value in second])
-
-
-def main(paths: Sequence[str]) -> None:
-    """The command."""
-    if len(paths) < 2:
-        raise UserError("expected two or more items.csv files, the reference first")
-    others = {path: read_scores(Path(path)) for path in paths[1:]}
-    print("subject,benchmark,metric,n,difference,low,high,p_bootstrap,p_mcnemar,p_corrected,verdict")
-    for test in compare(read_scores(Path(paths[0])), others):
-        gap = test.difference
-        exact = "" if test.mcnemar is None else f"{test.mcnemar:.4g}"
-        numbers = f"{gap.difference:.4f},{gap.low:.4f},{gap.high:.4f},{gap.p:.4g},{exact},{test.p_corrected:.4g}"
-        print(f"{test.subject},{test.benchmark},{test.metric},{gap.n},{numbers},{test.verdict}")
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"error: {error}")

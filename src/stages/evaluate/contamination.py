@@ -1,4 +1,4 @@
-"""`evaluate.py contamination=FILE`: how much of a benchmark training data hold, and the scores without it."""
+"""`evaluate.py contamination=FILE`: items of a benchmark that training data hold, and the scores without them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from src.utils.progress import track
 
 
 def training_files(cfg: DictConfig) -> list[str]:
-    """What `contamination=` names: one file, pattern or data set, or a list; empty where it is not given."""
+    """List what `contamination=` names: files, patterns or data sets; empty if it is not given."""
     given = cfg.contamination
     return [str(name) for name in (given if isinstance(given, ListConfig) else [given]) if name is not None]
 
 
 def training_hashes(cfg: DictConfig) -> dict[str, str]:
-    """Content hashes of these files, as inputs of the run.
+    """Hash these files, as inputs of the run.
 
     Raises:
         UserError: One is missing.
@@ -35,7 +35,7 @@ def training_hashes(cfg: DictConfig) -> dict[str, str]:
 
 
 def training_label(cfg: DictConfig) -> list[str]:
-    """What the run's name shows of them, e.g. `["vs-mbpp"]`."""
+    """Return their part of the run's name, e.g. `["vs-mbpp"]`."""
     names = [Path(name).name.split(".")[0] for name in training_files(cfg)]
     return [f"vs-{'+'.join(names)}"] if names else []
 
@@ -46,7 +46,7 @@ def check_contamination(
     scores: Sequence[Score],
     run: Run,
 ) -> None:
-    """Write `contamination.csv` (a row an item) and `clean_scores.csv` (a row a metric) into the run."""
+    """Write `contamination.csv` (one row per item) and, if scored, `clean_scores.csv` (one per metric) into the run."""
     keep: Any = OmegaConf.to_container(cfg.contamination_keep, resolve=True)
     training = track(documents(training_files(cfg), keep), "training rows")
     found = check_benchmarks({name: benchmark.items(cfg.split) for name, benchmark in benchmarks.items()}, training)
@@ -57,6 +57,7 @@ def check_contamination(
         for row in clean_score_rows([score for score in scores if score.benchmark == name], found[name])
     ]
     pd.DataFrame(items).to_csv(run.work / "contamination.csv", index=False)
-    pd.DataFrame(clean).to_csv(run.work / "clean_scores.csv", index=False)
+    if clean:
+        pd.DataFrame(clean).to_csv(run.work / "clean_scores.csv", index=False)
     verdicts = {name: counts(findings) for name, findings in found.items()}
     run.results["contamination"] = {"items": verdicts, "scores": clean}

@@ -39,9 +39,9 @@ Benchmark = CodeBenchmark | SummaryBenchmark
 
 
 def evaluate(job: Job) -> Path:
-    """Write `items.csv` (a row a problem and metric), `scores.csv` (means with intervals), samples and verdicts.
+    """Write `items.csv` (one row per item and metric), `scores.csv` (means with intervals), samples and verdicts.
 
-    With `contamination=FILE` also `contamination.csv` and `clean_scores.csv`.
+    With `contamination=FILE` also `contamination.csv` and `clean_scores.csv`, or without answers that table alone.
 
     Returns:
         The run directory.
@@ -57,14 +57,11 @@ def evaluate(job: Job) -> Path:
         if run.finished:
             return directory
         benchmarks: dict[str, Benchmark] = {name: build_once(node) for name, node in nodes.items()}
-        scores = _score(job, benchmarks, run)
-        write_scores(scores, subject, run.work / "items.csv")
+        scores = _score(job, benchmarks, run) if scored_files else []
+        if scored_files:
+            _record_scores(subject, cfg.seed, benchmarks, scores, run)
         if cfg.contamination is not None:
             check_contamination(cfg, benchmarks, scores, run)
-        means = _means(subject, cfg.seed, scores, run.results.get("corpus", {}))
-        pd.DataFrame(means).to_csv(run.work / "scores.csv", index=False)
-        definitions = {name: benchmark.definitions for name, benchmark in benchmarks.items()}
-        run.results |= {"scores": means, "definitions": definitions}
     return directory
 
 
@@ -73,10 +70,11 @@ def show(directory: Path) -> None:
     run = open_finished(directory)
     assert run is not None
     results = run.results
-    print_scores(results["scores"], str(directory), results["definitions"])
+    if "scores" in results:
+        print_scores(results["scores"], str(directory), results["definitions"])
     for name, tasks in results.get("flaky", {}).items():
         if tasks:
-            print(f"{name}: another verdict when run again alone: {', '.join(tasks)}")
+            print(f"{name}: another result when run again alone: {', '.join(tasks)}")
     if "contamination" in results:
         print_clean_scores(results["contamination"])
 
@@ -129,6 +127,16 @@ def _note_corpus(run: Run, name: str, intervals: Mapping[str, Interval]) -> None
     run.results.setdefault("corpus", {})[name] = {metric: asdict(value) for metric, value in intervals.items()}
 
 
+def _record_scores(
+    subject: str, seed: int, benchmarks: Mapping[str, Benchmark], scores: Sequence[Score], run: Run
+) -> None:
+    write_scores(scores, subject, run.work / "items.csv")
+    means = _means(subject, seed, scores, run.results.get("corpus", {}))
+    pd.DataFrame(means).to_csv(run.work / "scores.csv", index=False)
+    definitions = {name: benchmark.definitions for name, benchmark in benchmarks.items()}
+    run.results |= {"scores": means, "definitions": definitions}
+
+
 def _means(
     subject: str, seed: int, scores: Sequence[Score], corpus: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
@@ -146,13 +154,15 @@ def _means(
 
 
 def _subject(cfg: DictConfig) -> tuple[str, Inputs]:
-    """What is scored: its name, and the content hashes of its files."""
+    """Return the name of what is scored and the hashes of its files; none where only contamination is checked."""
     if cfg.checkpoint is not None:
         place = _checkpoint(cfg)
         is_lazy = is_lazy_merge(place)
         found = recorded_merge(place, "checkpoint").fingerprint if is_lazy else fingerprint(place)
         return Path(str(cfg.checkpoint)).resolve().name, {"checkpoint": found}
     files = {key: Path(cfg[key]) for key in ("samples", "predictions", "references") if cfg[key] is not None}
+    if not files:
+        return "contamination", {}
     missing = [
         f"{key}={path}" for key, path in files.items() if not (path.is_file() or (key == "samples" and path.is_dir()))
     ]
@@ -164,7 +174,7 @@ def _subject(cfg: DictConfig) -> tuple[str, Inputs]:
 
 
 def _checkpoint(cfg: DictConfig) -> Path:
-    """A directory, or where the Hugging Face name of a published checkpoint lies."""
+    """Return the directory, or where the Hugging Face name of a published checkpoint lies."""
     name = str(cfg.checkpoint)
     if Path(name).exists() or not is_hub_name(name):
         return existing_checkpoint(name, "checkpoint")

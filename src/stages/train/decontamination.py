@@ -9,7 +9,7 @@ from src.data.examples import Example
 from src.evaluation.benchmarks.code import CodeBenchmark
 from src.evaluation.benchmarks.summary import SummaryBenchmark
 from src.evaluation.contamination.files import document
-from src.evaluation.contamination.overlap import Document, Screen
+from src.evaluation.contamination.overlap import Document, OverlapFilter
 from src.stages.benchmarks import task_benchmarks
 from src.stages.build import build
 from src.stages.job import Job, compose_job
@@ -31,28 +31,28 @@ class Decontamination:
 
     def __init__(self, job: Job) -> None:
         self._items = _benchmark_items(job)
-        self._screen: Screen | None = None
+        self._overlap: OverlapFilter | None = None
         self.key = sha256_json([[item.id, item.texts] for item in self._items])
 
     def prepare(self) -> None:
         """Index the items: half a minute for CodeXGLUE's, not spent where the tokens are in the cache."""
-        if self._screen is None:
-            self._screen = Screen(track(self._items, "indexing benchmark items"))
+        if self._overlap is None:
+            self._overlap = OverlapFilter(track(self._items, "indexing benchmark items"))
 
     def __call__(self, rows: Sequence[Example]) -> list[Example]:
         """The rows that are left."""
-        assert self._screen is not None, "not prepared"
+        assert self._overlap is not None, "not prepared"
         return [
             row
             for number, row in enumerate(rows)
-            if not self._screen.is_dirty(
+            if not self._overlap.is_dirty(
                 document({"id": row.id, "prompt": row.prompt, "answer": row.answer}, number, row.task)
             )
         ]
 
     def __getstate__(self) -> dict[str, Any]:
         """What other processes need: not the items, which are many times as large."""
-        return {"key": self.key, "_screen": self._screen}
+        return {"key": self.key, "_screen": self._overlap}
 
 
 def _benchmark_items(job: Job) -> list[Document]:

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-from src.evaluation.contamination.overlap import Document, Screen
+from src.evaluation.contamination.overlap import Document, OverlapFilter
 
 WORDS = [f"w{number}" for number in range(50)]
 ITEM = Document("Mbpp/7", (" ".join(WORDS),), ("def f(a, b):\n    total = a + b\n    return total * 2 - a\n",))
 
 
 def dirty(*rows: Document) -> list[bool]:
-    screen = Screen([Document("other", ("nothing in common",)), ITEM])
-    return [screen.is_dirty(row) for row in rows]
+    overlap = OverlapFilter([Document("other", ("nothing in common",)), ITEM])
+    return [overlap.is_dirty(row) for row in rows]
 
 
 def test_a_tenth_of_an_item_may_be_shared_a_fifth_not() -> None:

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 from pathlib import Path
 
 import pytest
 
-from src.evaluation.contamination.files import check_benchmarks, counts, document, documents, main
+from src.evaluation.contamination.files import check_benchmarks, counts, document, documents
 from src.evaluation.contamination.overlap import Document, clean_scores, find_contamination
 from src.evaluation.statistics.scores import Score
 from src.pocket.benchmarks import problems
@@ -129,7 +128,7 @@ def test_only_some_rows_of_a_file_can_be_checked(tmp_path: Path) -> None:
     )
     files = [tmp_path / "rows.jsonl"]
     assert [row.id for row in documents(files, {"n": [3, 6], "split": "train"})] == ["r3", "r5"]
-    with pytest.raises(UserError, match=r"rows\.jsonl, row 1: no field 'm'; mend contamination_keep"):
+    with pytest.raises(UserError, match=r"rows\.jsonl, row 1: no field 'm'; change contamination_keep"):
         list(documents(files, {"m": 1}))
     with pytest.raises(UserError, match="no training rows to check against"):
         list(documents(files, {"n": 10}))
@@ -143,25 +142,6 @@ def test_benchmarks_are_checked_together_and_items_keep_their_names() -> None:
         "two": [("T/0", False, 0.0)],
     }
     assert counts(found["one"]) == "0 clean, 0 between, 1 dirty of 1 items"
-
-
-def test_the_command_writes_both_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_jsonl(tmp_path / "train.jsonl", [{"id": "t", "text": text(slice(20))}])
-    write_jsonl(
-        tmp_path / "bench.jsonl", [{"id": "a", "text": text(slice(20))}, {"id": "b", "text": text(slice(20, 40))}]
-    )
-    (tmp_path / "items.csv").write_text("benchmark,item,metric,value\np,a,pass@1,1.0\np,b,pass@1,0.0\n")
-    files = {"train": "train.jsonl", "benchmark": "bench.jsonl", "scores": "items.csv", "output": "out"}
-    main([f"--{option}={tmp_path / name}" for option, name in files.items()])
-    assert capsys.readouterr().out == "1 clean, 0 between, 1 dirty of 2 items\n"
-    with (tmp_path / "out" / "contamination.csv").open() as file:
-        assert [(row["item"], row["overlap"], row["verdict"]) for row in csv.DictReader(file)] == [
-            ("a", "1.0", "dirty"),
-            ("b", "0.0", "clean"),
-        ]
-    with (tmp_path / "out" / "clean_scores.csv").open() as file:
-        [row] = csv.DictReader(file)
-    assert (row["all_n"], row["all_mean"], row["clean_n"], row["clean_mean"]) == ("2", "0.5", "1", "0.0")
 
 
 def test_mbpp_train_is_found_in_mbpp_plus() -> None:

@@ -120,6 +120,16 @@ def test_contamination_is_written_with_the_scores_of_what_is_clean(tmp_path, cap
     assert "clean items" in printed
 
 
+def test_contamination_of_a_benchmark_that_nobody_answered(tmp_path, capsys):
+    overrides = [override for override in contaminated(tmp_path) if not override.startswith("samples=")]
+    directory = evaluate(compose_job("evaluate", overrides))
+    assert directory.name.startswith("contamination-pocket_codegen-")
+    assert list(pd.read_csv(directory / "contamination.csv")["verdict"]) == ["dirty", "dirty", "clean", "clean"]
+    assert not [name for name in ("items", "scores", "clean_scores") if (directory / f"{name}.csv").exists()]
+    show(directory)
+    assert "2 clean, 0 between, 2 dirty of 4 items" in capsys.readouterr().out
+
+
 def test_other_training_data_are_another_run(tmp_path):
     overrides = contaminated(tmp_path, f"output={tmp_path}/run")
     evaluate(compose_job("evaluate", overrides))

@@ -1,0 +1,71 @@
+"""`compare.py`: paired tests of evaluations against one of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from src.config.checks import check_compare
+from src.evaluation.statistics.compare import compare as compare_scores
+from src.evaluation.statistics.scores import read_scores
+from src.reporting.console import print_comparison
+from src.runs.finished import open_finished
+from src.runs.record import open_run
+from src.stages.job import Job
+from src.utils.errors import UserError
+from src.utils.files import sha256_file
+
+ITEMS = "items.csv"
+
+
+def compare(job: Job) -> Path:
+    """Write `comparison.csv` of the runs against the reference, one row per run and metric.
+
+    Returns:
+        The run directory.
+    """
+    cfg = job.cfg
+    check_compare(cfg)
+    places = [str(cfg.reference), *map(str, cfg.runs)]
+    names = [_name(place) for place in places]
+    if len(set(names)) < len(places):
+        names = places
+    files = {name: _items(place) for name, place in zip(names, places, strict=True)}
+    reference, *others = files
+    directory = job.directory(f"{_label(reference)}-vs-{'+'.join(map(_label, others))}"[:200])
+    identity = {"order": list(files), "resamples": cfg.resamples, "seed": cfg.seed}
+    inputs = {name: sha256_file(path) for name, path in files.items()}
+    with open_run(directory, stage="compare", config=identity, inputs=inputs, argv=job.command) as run:
+        if run.finished:
+            return directory
+        scores = {name: read_scores(path) for name, path in files.items()}
+        tests = compare_scores(scores.pop(reference), scores, resamples=cfg.resamples, seed=cfg.seed)
+        rows: list[dict[str, Any]] = [test.row() for test in tests]
+        pd.DataFrame(rows).to_csv(run.work / "comparison.csv", index=False)
+        run.results |= {"reference": reference, "comparison": rows}
+    return directory
+
+
+def show(directory: Path) -> None:
+    """Print the tests of a finished comparison."""
+    run = open_finished(directory)
+    assert run is not None
+    print_comparison(run.results["comparison"], run.results["reference"], str(directory))
+
+
+def _items(place: str) -> Path:
+    path = Path(place) / ITEMS if Path(place).is_dir() else Path(place)
+    if not path.is_file():
+        raise UserError(f"{place}: expected a run directory of evaluate.py or its {ITEMS}")
+    return path
+
+
+def _name(place: str) -> str:
+    path = Path(place).resolve()
+    return path.parent.name if path.name == ITEMS else path.name
+
+
+def _label(name: str) -> str:
+    return name.strip("/").replace("/", "_")

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import runpy
+import sys
+
+import pandas as pd
+import pytest
+
+from src.evaluation.statistics.scores import Score, write_scores
+from src.stages.compare import compare
+from src.stages.job import CONF, compose_job
+from src.utils.errors import UserError
+from tests.stages.command import UNTOUCHED_LOGGING
+
+
+def evaluation(directory, solved):
+    """Item scores of a model that solves the first of 20 problems."""
+    directory.mkdir(parents=True)
+    rows = [Score("humaneval", f"t{item}", "pass@1", float(item < solved)) for item in range(20)]
+    write_scores(rows, directory.name, directory / "items.csv")
+    return str(directory)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return [evaluation(tmp_path / name, solved) for name, solved in (("a", 4), ("b, c", 16), ("d", 4))]
+
+
+def test_runs_are_compared_with_the_first(runs, tmp_path):
+    places = [f"reference={runs[0]}", f"runs=['{runs[1]}','{runs[2]}/items.csv']", f"output_root={tmp_path}"]
+    directory = compare(compose_job("compare", places))
+    assert directory == tmp_path / "compare" / "a-vs-b, c+d"
+    table = pd.read_csv(directory / "comparison.csv").set_index("subject")
+    better, tie = table.loc["b, c"], table.loc["d"]
+    assert (better["n"], better["difference"], better["verdict"]) == (20, 0.6, "better")
+    assert better["p_mcnemar"] == pytest.approx(2 / 2**12)  # 12 of 12 discordant items
+    assert better["p_corrected"] == pytest.approx(2 * 2 / 2**12)
+    assert (tie["difference"], tie["p_corrected"], tie["verdict"]) == (0, 1, "tie")
+
+
+def test_the_command_takes_runs_by_position(runs, tmp_path, monkeypatch, capsys):
+    arguments = [runs[0], runs[1], f"output_root={tmp_path}", runs[2], *UNTOUCHED_LOGGING]
+    monkeypatch.setattr(sys, "argv", ["compare.py", *arguments])
+    for name, value in (("HYDRA_FULL_ERROR", "1"), ("OMP_WAIT_POLICY", "passive"), ("COLUMNS", "200")):
+        monkeypatch.setenv(name, value)
+    runpy.run_path(str(CONF.parent / "compare.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "difference from a" in printed
+    assert "+60.00" in printed
+    assert (tmp_path / "compare" / "a-vs-b, c+d" / "run.json").is_file()
+
+
+def test_items_that_changed_are_another_comparison(runs, tmp_path):
+    places = [f"reference={runs[0]}", f"runs=[{runs[2]}]", f"output={tmp_path}/out"]
+    compare(compose_job("compare", places))
+    (tmp_path / "d" / "items.csv").unlink()
+    (tmp_path / "d").rmdir()
+    evaluation(tmp_path / "d", 7)
+    with pytest.raises(UserError, match=r"holds another run.*inputs\.d"):
+        compare(compose_job("compare", places))
+
+
+def test_bad_input_is_said_in_one_line(runs):
+    with pytest.raises(UserError, match=r"two or more evaluations.*compare\.py RUN OTHER"):
+        compare(compose_job("compare", [f"reference={runs[0]}"]))
+    with pytest.raises(UserError, match="a is given twice"):
+        compare(compose_job("compare", [f"reference={runs[0]}", f"runs=[{runs[0]}]"]))
+    with pytest.raises(UserError, match=r"/nowhere: expected a run directory of evaluate\.py"):
+        compare(compose_job("compare", [f"reference={runs[0]}", "runs=[/nowhere]"]))
