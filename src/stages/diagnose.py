@@ -9,14 +9,14 @@ from src.checkpoints.fingerprint import fingerprint
 from src.diagnostics.weights import diagnose as diagnose_weights
 from src.reporting.write import write_weight_figures
 from src.runs.record import open_run
-from src.stages.job import Job
-from src.stages.places import (
+from src.stages.checkpoints import (
     base_checkpoint,
     model_label,
     named_specialists,
     specialist_checkpoints,
     written_checkpoint,
 )
+from src.stages.job import Job
 
 
 def diagnose(job: Job) -> Path:

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.config.command_line import unknown_file
 from src.config.groups import CONF
 from src.config.schemas import register_schemas
+from src.runs.paths import run_path
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 
@@ -111,7 +112,7 @@ class Job:
         """The run directory: `output` if given, else `<output_root>/<stage>/<name>`."""
         if self.cfg.output is not None:
             return Path(self.cfg.output)
-        return Path(self.cfg.output_root) / self.script / name
+        return run_path(self.cfg.output_root, self.script, name)
 
 
 def searchpath_of(overrides: Iterable[str]) -> list[str]:

@@ -28,10 +28,10 @@ from src.runs.finished import open_finished
 from src.runs.record import Inputs, Run, open_run
 from src.stages.benchmarks import benchmark_nodes
 from src.stages.build import build_once
+from src.stages.checkpoints import existing_checkpoint, is_lazy_merge
 from src.stages.evaluate.contamination import check_contamination, training_hashes, training_label
 from src.stages.job import Job
 from src.stages.merge.recorded import recorded_merge
-from src.stages.places import existing_checkpoint, is_lazy_merge
 from src.utils.errors import UserError
 from src.utils.jsonl import write_jsonl
 

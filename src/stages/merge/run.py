@@ -16,11 +16,18 @@ from src.merging.engine.outputs import Sink, ToDirectory, ToNowhere
 from src.merging.engine.side_files import write_side_files
 from src.merging.recipe import Recipe
 from src.merging.tensors.parent import open_parents
+from src.runs.paths import merge_name
 from src.runs.record import Inputs, Run, begin_run
 from src.stages.build import build
+from src.stages.checkpoints import (
+    base_checkpoint,
+    model_label,
+    named_specialists,
+    specialist_checkpoints,
+    specialist_names,
+)
 from src.stages.job import Job
 from src.stages.merge.statistics_inputs import statistics_places
-from src.stages.places import base_checkpoint, model_label, named_specialists, specialist_checkpoints, specialist_names
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 
@@ -193,14 +200,12 @@ def merge_directory(job: Job, recipe: Recipe) -> Path:
     names = specialist_names(cfg)
     one_says_all = recipe.weights is None and len(names) == 2
     shown = list(recipe.coefficients(names).values())[: 1 if one_says_all else None]
-    weights = "w" + "-".join(f"{value:g}" for value in shown)
     owner = model_label(cfg.model) if cfg.base is None else Path(str(cfg.base)).resolve().name
     extras = [
         *named_specialists(cfg),
         *job.extras(("merge", "merge.weight", "merge.weights", "model", "seed", "save_weights")),
     ]
-    recipe_alone = [] if cfg.save_weights else ["recipe"]
-    return job.directory("-".join([owner, recipe.method, *extras, weights, f"s{cfg.seed}", *recipe_alone]))
+    return job.directory(merge_name(owner, recipe.method, shown, cfg.seed, extras, lazy=not cfg.save_weights))
 
 
 def _as_user_error(error: Exception) -> UserError:

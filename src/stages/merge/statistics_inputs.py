@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from src.runs.finished import open_finished
-from src.stages.places import STATISTICS, trained_places
+from src.stages.checkpoints import STATISTICS, trained_directories
 from src.utils.errors import UserError
 
 
@@ -33,7 +33,7 @@ def statistics_places(cfg: DictConfig, fingerprints: Mapping[str, Mapping[str, s
     """
     kind = needed_statistics(cfg)
     if kind is not None:
-        places = trained_places(cfg, kind, fingerprints)
+        places = trained_directories(cfg, kind, fingerprints)
     else:
         places = {str(name): Path(place) for name, place in (cfg.merge.get("statistics") or {}).items()}
     for name, place in places.items():

@@ -7,8 +7,8 @@ from pathlib import Path
 from src.checkpoints import Checkpoint
 from src.merging.engine.verify import Verification, verify_merge
 from src.merging.tensors.parent import open_parents
+from src.stages.checkpoints import written_checkpoint
 from src.stages.merge.recorded import recorded_merge
-from src.stages.places import written_checkpoint
 from src.utils.errors import UserError, first_differences
 
 

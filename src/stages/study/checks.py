@@ -12,9 +12,9 @@ from src.config.command_line import explain
 from src.models import ModelSpec
 from src.stages.benchmarks import benchmark_nodes
 from src.stages.build import build, build_once
+from src.stages.checkpoints import OF_ONE_TASK, base_checkpoint, trained_directories
 from src.stages.job import Job
 from src.stages.merge.statistics_inputs import needed_statistics
-from src.stages.places import OF_ONE_TASK, base_checkpoint, trained_places
 from src.stages.study.jobs import StudyJobs
 from src.stages.train.options import TrainingOptions
 from src.stages.train.rows import task_sources
@@ -73,7 +73,7 @@ def _merge_checks(jobs: StudyJobs, inputs: bool) -> Iterator[Check]:
         yield partial(jobs.checkpoint, model)  # builds the recipe and names its coefficients
         kind = needed_statistics(model.job.cfg)
         if inputs and kind is not None:
-            yield partial(trained_places, model.job.cfg, kind, jobs.tasks)
+            yield partial(trained_directories, model.job.cfg, kind, jobs.tasks)
 
 
 def _evaluation_checks(jobs: StudyJobs) -> Iterator[Check]:

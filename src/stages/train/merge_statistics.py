@@ -24,10 +24,12 @@ from src.merging.methods.fisher_regmean_statistics import (
 )
 from src.merging.tensors.lora import is_adapter
 from src.models import ModelSpec, load_model, load_tokenizer, torch_dtype
+from src.runs.paths import training_name
 from src.runs.record import open_run
 from src.stages.build import build
+from src.stages.checkpoints import model_label, trained_directories, written_checkpoint
 from src.stages.job import Job, task_of
-from src.stages.places import SPEED, model_label, trained_name, trained_places, written_checkpoint
+from src.stages.train.names import SPEED
 from src.stages.train.rows import task_sources, token_cache, training_tables
 from src.utils.errors import UserError
 from src.utils.progress import track
@@ -107,7 +109,7 @@ def _rows(cfg: DictConfig, model: ModelSpec, place: Path) -> TokenTable:
 
 def _specialist(cfg: DictConfig) -> Path:
     given, task = cfg.strategy.checkpoint, task_of(cfg)
-    place = trained_places(cfg, "specialist", [task])[task] if given is None else given
+    place = trained_directories(cfg, "specialist", [task])[task] if given is None else given
     checkpoint = written_checkpoint(str(place), "strategy.checkpoint")
     if is_adapter(checkpoint):
         raise UserError(f"strategy.checkpoint={checkpoint} is a LoRA adapter; statistics need whole weights")
@@ -116,5 +118,5 @@ def _specialist(cfg: DictConfig) -> Path:
 
 def _directory(job: Job) -> Path:
     cfg = job.cfg
-    name = trained_name(model_label(cfg.model), cfg.strategy.name, task_of(cfg), cfg.seed, job.extras((*KEYS, *SPEED)))
+    name = training_name(model_label(cfg.model), cfg.strategy.name, task_of(cfg), cfg.seed, job.extras((*KEYS, *SPEED)))
     return job.directory(name)

@@ -8,9 +8,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from src.runs.paths import training_name
+from src.stages.checkpoints import model_label
 from src.stages.job import Job, task_of
-from src.stages.places import SPEED, model_label, trained_name
 
+# Keys that decide how fast and in how much memory a run works, not what it ends with.
+SPEED = (
+    *("trainer.devices", "trainer.nodes", "data.cache", "data.workers"),
+    *("strategy.micro_batch", "model.gradient_checkpointing"),
+)
 # keys of `checkpoint` that decide how safely a run is saved, not what it ends with
 SAVING = tuple(f"checkpoint.{key}" for key in ("every_steps", "every_seconds", "keep", "validate_every"))
 
@@ -22,7 +28,7 @@ def run_directory(job: Job) -> Path:
     named = ("model", "strategy", "task", "seed", *SPEED, *SAVING, *([] if _depends_on_tasks(cfg) else ["tasks"]))
     is_published = cfg.strategy.name == "base" and cfg.model.path is not None
     extras = [] if is_published else job.extras(named)
-    return job.directory(trained_name(model_label(cfg.model), cfg.strategy.name, task, cfg.seed, extras))
+    return job.directory(training_name(model_label(cfg.model), cfg.strategy.name, task, cfg.seed, extras))
 
 
 def run_identity(job: Job) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from src.data.examples import Example
 from src.lit_modules.export import export_checkpoint
 from src.models import ModelSpec, draw_model, load_tokenizer, local_directory, model_config, torch_dtype
 from src.pocket.tokenizer import VOCABULARY, train_tokenizer
-from src.stages.places import WAYS_OUT
+from src.stages.checkpoints import WITHOUT_WEIGHTS
 from src.utils.errors import UserError
 
 
@@ -41,7 +41,7 @@ def _tokenizer(model: ModelSpec, rows: Sequence[Example]) -> PreTrainedTokenizer
     assert model.path is not None
     path = model.tokenizer or model.path
     try:
-        place = local_directory(path, "model.tokenizer", model.revision, WAYS_OUT, weights=False)
+        place = local_directory(path, "model.tokenizer", model.revision, WITHOUT_WEIGHTS, weights=False)
     except UserError:
         if model.tokenizer is not None:
             raise

@@ -17,8 +17,8 @@ from src.data.shards import Tokenization
 from src.data.table import TokenTable
 from src.data.tokenize import LengthReport
 from src.stages.build import build
+from src.stages.checkpoints import OF_ONE_TASK
 from src.stages.job import task_of
-from src.stages.places import OF_ONE_TASK
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 from src.utils.progress import say

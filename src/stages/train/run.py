@@ -21,8 +21,8 @@ from src.lit_modules.world import connected, resolve_world, started_world
 from src.models import ModelSpec, load_tokenizer, torch_dtype
 from src.runs.record import Run, open_run
 from src.stages.build import build
+from src.stages.checkpoints import OF_ONE_TASK, STATISTICS, base_checkpoint
 from src.stages.job import Job, compose_job
-from src.stages.places import OF_ONE_TASK, STATISTICS, base_checkpoint
 from src.stages.train.decontamination import Decontamination
 from src.stages.train.launch import launch_ranks, once, open_shared_run
 from src.stages.train.memory_check import for_this_machine

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from src.stages.build import build
+from src.stages.checkpoints import trained_directory
 from src.stages.job import Job, compose_job
 from src.stages.merge.run import merge
 from src.stages.merge.statistics_inputs import needed_statistics
-from src.stages.places import trained_place
 from src.stages.train.launch import once
 from src.stages.train.names import quoted, root_key
 
@@ -57,4 +57,4 @@ def _one_a_task(job: Job, make: Make, strategy: str, more: Mapping[str, list[str
 
 
 def _usual(job: Job, strategy: str) -> dict[str, Path]:
-    return {str(task): trained_place(job.cfg, strategy, str(task)) for task in job.cfg.tasks}
+    return {str(task): trained_directory(job.cfg, strategy, str(task)) for task in job.cfg.tasks}

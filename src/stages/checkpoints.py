@@ -1,4 +1,4 @@
-"""Where runs stand by default, and what to type where they are missing."""
+"""Checkpoints that a config names or that stand in standard run directories, and what to type if they are missing."""
 
 from __future__ import annotations
 
@@ -8,27 +8,16 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from src.runs.finished import FinishedRun, open_finished
+from src.runs.paths import run_path, training_name, words_for_specialists
 from src.stages.job import tasks_words
 from src.utils.errors import UserError
-from src.utils.files import sha256_json
 
 STATISTICS = ("fisher", "regmean")  # strategies of train.py, and the methods of merge.py that need what they find
 OF_ONE_TASK = ("specialist", *STATISTICS)
-# Keys that decide how fast and in how much memory a run works, not what it ends with.
-SPEED = (
-    *("trainer.devices", "trainer.nodes", "data.cache", "data.workers"),
-    *("strategy.micro_batch", "model.gradient_checkpointing"),
-)
-WAYS_OUT = (
+WITHOUT_WEIGHTS = (
     ", or debug=shrink: two layers of the architecture on generated rows"
     ", or model.init=random model.tokenizer=DIR: the full architecture without weights"
 )
-
-
-def trained_name(model: str, strategy: str, task: str | None, seed: int, extras: list[str]) -> str:
-    """Name of a training run, e.g. `pocket-specialist-codegen-s0`."""
-    words = [model, strategy, *([task] if task else []), *extras, f"s{seed}"]
-    return "-".join(words)
 
 
 def model_label(model: DictConfig) -> str:
@@ -57,16 +46,16 @@ def base_checkpoint(cfg: DictConfig) -> Path:
     if is_published(cfg.model):
         from src.models import local_directory  # transformers takes seconds to import, and most runs never come here
 
-        place = local_directory(str(cfg.model.path), "model.path", cfg.model.get("revision"), WAYS_OUT)
+        place = local_directory(str(cfg.model.path), "model.path", cfg.model.get("revision"), WITHOUT_WEIGHTS)
         return existing_checkpoint(str(place), "model.path")
-    place = trained_place(cfg, "base", None)
-    if not place.is_dir():
-        raise UserError(f"{place} is missing. Make it with: {_train_line(cfg, 'strategy=base')}")
-    return place
+    directory = trained_directory(cfg, "base", None)
+    if not directory.is_dir():
+        raise UserError(f"{directory} is missing. Make it with: {_train_line(cfg, 'strategy=base')}")
+    return directory
 
 
 def specialist_checkpoints(cfg: DictConfig) -> dict[str, Path]:
-    """One checkpoint a task: those that `specialists.<task>=DIR` names, else the standard run directories.
+    """One checkpoint per task: those that `specialists.<task>=DIR` names, else the standard run directories.
 
     Raises:
         UserError: Some are missing; the message holds the `train.py` lines that make them.
@@ -76,7 +65,7 @@ def specialist_checkpoints(cfg: DictConfig) -> dict[str, Path]:
             name: written_checkpoint(str(cfg.specialists[name]), f"specialists.{name}")
             for name in specialist_names(cfg)
         }
-    return trained_places(cfg, "specialist", [str(task) for task in cfg.tasks])
+    return trained_directories(cfg, "specialist", [str(task) for task in cfg.tasks])
 
 
 def specialist_names(cfg: DictConfig) -> list[str]:
@@ -87,13 +76,13 @@ def specialist_names(cfg: DictConfig) -> list[str]:
     return [task for task in tasks if task in given] if set(given) <= set(tasks) else given
 
 
-def trained_place(cfg: DictConfig, strategy: str, task: str | None) -> Path:
+def trained_directory(cfg: DictConfig, strategy: str, task: str | None) -> Path:
     """The standard run directory of a strategy, for a task where it is of one."""
     words = [] if strategy == "base" else tasks_words(cfg)
-    return Path(cfg.output_root) / "train" / trained_name(model_label(cfg.model), strategy, task, cfg.seed, words)
+    return run_path(cfg.output_root, "train", training_name(model_label(cfg.model), strategy, task, cfg.seed, words))
 
 
-def trained_places(cfg: DictConfig, strategy: str, tasks: Iterable[str]) -> dict[str, Path]:
+def trained_directories(cfg: DictConfig, strategy: str, tasks: Iterable[str]) -> dict[str, Path]:
     """The standard run directory of a strategy for each task.
 
     Args:
@@ -104,20 +93,19 @@ def trained_places(cfg: DictConfig, strategy: str, tasks: Iterable[str]) -> dict
     Raises:
         UserError: Some are missing; the message holds the `train.py` lines that make them.
     """
-    places = {task: trained_place(cfg, strategy, task) for task in tasks}
-    missing = {task: place for task, place in places.items() if not place.is_dir()}
+    directories = {task: trained_directory(cfg, strategy, task) for task in tasks}
+    missing = {task: directory for task, directory in directories.items() if not directory.is_dir()}
     if missing:
         lines = "; ".join(_train_line(cfg, f"strategy={strategy}", f"task={task}") for task in missing)
-        names = ", ".join(str(place) for place in missing.values())
+        names = ", ".join(str(directory) for directory in missing.values())
         raise UserError(f"{names} missing. Make them with: {lines}")
-    return places
+    return directories
 
 
 def named_specialists(cfg: DictConfig) -> list[str]:
-    """A word for the name of a run with other specialists than the standard ones, e.g. `["of3f1c20"]`, else nothing."""
-    given = {str(task): Path(str(place)).name for task, place in cfg.specialists.items()}
-    usual = {task: trained_place(cfg, "specialist", task).name for task in given}
-    return [] if given == usual else [f"of{sha256_json(given)[:6]}"]
+    """A word for the name of a run with other specialists than the standard ones, else nothing."""
+    given = {str(task): Path(str(path)) for task, path in cfg.specialists.items()}
+    return words_for_specialists(given, {task: trained_directory(cfg, "specialist", task).name for task in given})
 
 
 def existing_checkpoint(path: str, key: str) -> Path:

@@ -1,0 +1,57 @@
+"""Standard names of run directories: a run is named by what it is, never by the clock.
+
+Plain arguments only; `src/stages` reads them from a config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from src.utils.files import sha256_json
+
+
+def run_path(output_root: str | Path, stage: str, name: str) -> Path:
+    """Directory of a run: `runs/train/pocket-mix-s0`."""
+    return Path(output_root) / stage / name
+
+
+def training_name(model: str, strategy: str, task: str | None, seed: int, extras: Iterable[str] = ()) -> str:
+    """Name of a training run: `pocket-specialist-codegen-s0`.
+
+    Args:
+        model: Label of the model.
+        strategy: Choice of conf/strategy.
+        task: Where the strategy trains for one task.
+        seed: Of training.
+        extras: Words for settings that differ from the standard ones.
+    """
+    return "-".join([model, strategy, *([task] if task else []), *extras, f"s{seed}"])
+
+
+def merge_name(
+    base: str, method: str, coefficients: Sequence[float], seed: int, extras: Iterable[str] = (), lazy: bool = False
+) -> str:
+    """Name of a merge: `pocket-ties-w0.3-s0`, and `pocket-ties-w0.3-s0-recipe` where its weights are not saved.
+
+    Args:
+        base: Label of the model, or name of the base's directory.
+        method: Choice of conf/merge.
+        coefficients: Of the specialists; of two that sum to 1 the first says all.
+        seed: Of the run.
+        extras: Words for settings that differ from the standard ones.
+        lazy: Whether the run holds its recipe alone.
+    """
+    weights = "w" + "-".join(f"{value:g}" for value in coefficients)
+    return "-".join([base, method, *extras, weights, f"s{seed}", *(["recipe"] if lazy else [])])
+
+
+def words_for_specialists(given: Mapping[str, Path], standard: Mapping[str, str]) -> list[str]:
+    """A word for the name of a run with other specialists than the standard ones: `["of3f1c20"]`, else nothing.
+
+    Args:
+        given: Directory of each specialist by task.
+        standard: Name of the standard run directory by task.
+    """
+    names = {task: path.name for task, path in given.items()}
+    return [] if names == dict(standard) else [f"of{sha256_json(names)[:6]}"]
