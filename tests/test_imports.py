@@ -13,7 +13,18 @@ ROOMS = (
 INNER_ROOMS = {  # the same inside a room; names are folders or files
     "merging": ("tensors", "backend", "methods", "recipe", "registry", "engine"),
     "evaluation": ("statistics", "text", "sandbox", "generators", "grading", "benchmarks", "contamination"),
-    "stages": ("job", "build", "benchmarks", "checkpoints", "merge", "train", "evaluate", "compare", "diagnose", "study"),
+    "stages": (
+        "job",
+        "build",
+        "benchmarks",
+        "checkpoints",
+        "merge",
+        "train",
+        "evaluate",
+        "compare",
+        "diagnose",
+        "study",
+    ),
 }
 LIBRARIES = {
     "lightning": {"lit_modules"},
