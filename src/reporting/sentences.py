@@ -50,7 +50,7 @@ def comparison_words(comparison: Comparison) -> str:
 
 
 def p_words(comparison: Comparison) -> str:
-    """For example `"p = 0.011"` or `"p < 0.001"`."""
+    """The corrected p-value in words, e.g. `"p = 0.011"` or `"p < 0.001"`."""
     p = p_value(comparison.p_corrected)
     return f"p {p[0]} {p[1:]}" if p.startswith("<") else f"p = {p}"
 

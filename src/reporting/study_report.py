@@ -93,7 +93,7 @@ class StudyReport:
 
     Args:
         title: For example `"Pocket study"`.
-        verdict: What `decide` said.
+        verdict: Result of `decide`.
         tasks: Task names; `weight` of a merge is the first task's coefficient.
         models: Every model by name, in the order of tables and legends.
         scores: Split (`validation`, `test`) to the scores of the models on it. All numbers of the tables and figures

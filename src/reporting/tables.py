@@ -42,7 +42,7 @@ class Column:
 class Cell:
     """A score (fraction, 95% interval) and its change in percent against the task's specialist.
 
-    The change is None where the specialist scores 0 or where none is asked for.
+    The change is None where the specialist scores 0, and in task scores.
     """
 
     value: float
@@ -125,7 +125,7 @@ def task_scores(report: StudyReport, split: str) -> dict[tuple[str, str], Cell]:
 
 
 def task_decimals(report: StudyReport, split: str, task: str) -> int:
-    """Decimals of a task's score, those of its columns in the tables."""
+    """Decimals of a task's score: the same as those of its columns in the tables."""
     relative = report.scores[split]
     return max((_decimals(relative, key) for key in _headline_metrics(report, split, task)), default=1)
 
@@ -167,7 +167,7 @@ def _columns(report: StudyReport, relative: RelativeScores) -> list[Column]:
 
 
 def _decimals(relative: RelativeScores, key: Metric) -> int:
-    """One; two where unsmoothed BLEU-4 of real models is 0.02-0.06: one would hide what the study compares."""
+    """One decimal, or two for small scores: unsmoothed BLEU-4 of real models is 0.02-0.06, and one would hide gaps."""
     return 2 if max(means[key].mean for means in relative.means.values()) < 0.1 else 1
 
 

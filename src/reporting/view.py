@@ -45,7 +45,7 @@ class TextTable:
 
 @dataclass(frozen=True)
 class View:
-    """Contents of the templates, section by section; empty tuples and None where a study lacks a part."""
+    """Contents of the templates, section by section; empty tuples and None for parts that a study lacks."""
 
     title: str
     verdict: str

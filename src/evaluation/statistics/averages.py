@@ -1,7 +1,7 @@
 """The average of a study: scores of several models on the same items, relative to each task's specialist.
 
 The average of a model is the mean over tasks of the mean, over the metrics of the task's benchmarks, of the relative
-change against the task's specialist; a fraction, -0.05 for 5 % below. Where all tasks have equally many metrics it is
+change against the task's specialist; a fraction, -0.05 for 5% below. Where all tasks have equally many metrics it is
 the column "Avg" of arXiv 2601.21115. Verdict, tables, figures, captions and logs print the values computed here.
 
 A merge with random masks is scored once per mask seed. Its seeds are pooled: each item counts with its mean score over
@@ -34,7 +34,7 @@ class Average:
     """A subject relative to the specialists.
 
     Attributes:
-        changes: (benchmark, metric) -> change against the task's specialist; -0.05 is 5 % below it.
+        changes: (benchmark, metric) -> change against the task's specialist; -0.05 is 5% below it.
         mean: Mean over tasks of the mean change of a task's metrics, so that no task counts more for having more
             metrics.
     """
@@ -115,7 +115,7 @@ class RelativeScores:
 
     @cached_property
     def means(self) -> dict[str, dict[Metric, Interval]]:
-        """subject -> (benchmark, metric) -> mean over the items, with its 95 % bootstrap interval."""
+        """subject -> (benchmark, metric) -> mean over the items, with its 95% bootstrap interval."""
         drawn_RSK = self._drawn_means(10_000, dict.fromkeys(self._cubes, 0))
         counts = [len(self._cubes[benchmark]) for benchmark, _ in self.measured]
         return {

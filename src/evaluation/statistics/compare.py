@@ -38,7 +38,7 @@ class Test:
 
     @property
     def verdict(self) -> str:
-        """`better`, `worse` or `tie`: the interval excludes zero and the corrected p is below 5 %, or not."""
+        """`better`, `worse` or `tie`: the interval excludes zero and the corrected p is below 5%, or not."""
         if self.difference.tie or self.p_corrected > 0.05:
             return "tie"
         return "better" if self.difference.difference > 0 else "worse"

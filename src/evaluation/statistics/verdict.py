@@ -102,11 +102,9 @@ def decide(
     if absent or not merges:
         raise UserError(first_differences("the decision needs a mixture and at least one merge; no scores of", absent))
     comparisons = _compare(relative, mixture, merges, relative.drawn_averages(resamples, seed), level)
-    winning = [comparison for comparison in comparisons if comparison.winner.startswith("merge:")]
-    best = max(winning or comparisons, key=lambda comparison: comparison.average)
-    beats_all = all(comparison.winner == MIX for comparison in comparisons)
+    winner, best = _winner_and_best(comparisons)
     return StudyVerdict(
-        winner=best.winner if winning else MIX if beats_all else TIE,
+        winner=winner,
         mixture=relative.averages[mixture].mean,
         best=best,
         comparisons=comparisons,
@@ -114,6 +112,14 @@ def decide(
         comparable=len(relative.left_out) < len(relative.metrics),
         level=level,
     )
+
+
+def _winner_and_best(comparisons: Sequence[Comparison]) -> tuple[str, Comparison]:
+    """The study's winner, and the comparison with the winning merge or else with the merge of the highest average."""
+    winning = [comparison for comparison in comparisons if comparison.winner.startswith("merge:")]
+    best = max(winning or comparisons, key=lambda comparison: comparison.average)
+    beats_all = all(comparison.winner == MIX for comparison in comparisons)
+    return best.winner if winning else MIX if beats_all else TIE, best
 
 
 def _compare(

@@ -18,7 +18,7 @@ def comparison_picture(verdict: StudyVerdict, seeds: str = "") -> Picture:
     """A forest plot of the verdict's comparisons.
 
     Args:
-        verdict: What `decide` said.
+        verdict: Result of `decide`.
         seeds: A sentence about mask seeds for the caption.
     """
     rows = verdict.comparisons

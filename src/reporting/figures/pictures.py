@@ -1,4 +1,4 @@
-"""A drawn figure with its words, as a file or inline in a page."""
+"""A drawn figure with its caption and alternative text, as a file or inline in a page."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Picture:
     Args:
         key: File name without ending, and the prefix of its SVG ids.
         title: Short heading.
-        caption: What is shown and how it was computed.
-        alt: What a reader who cannot see it should know, numbers included.
+        caption: What the figure shows and how it was computed.
+        alt: Alternative text for readers who cannot see it, numbers included.
         figure: Drawn in the light colors.
     """
 
@@ -59,7 +59,7 @@ def inline_svg(picture: Picture) -> str:
 
 
 def write_picture(picture: Picture, directory: Path) -> tuple[Path, Path]:
-    """Write `<key>.svg` and `<key>.png` on light paper; the same numbers give the same bytes."""
+    """Write `<key>.svg` and `<key>.png` on a light background; the same numbers give the same bytes."""
     svg, png = directory / f"{picture.key}.svg", directory / f"{picture.key}.png"
     write_text(svg, picture.svg)
     with drawing(), atomic_open(png, "wb") as file:

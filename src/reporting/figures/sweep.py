@@ -1,4 +1,4 @@
-"""Scores over the merge coefficient, one line per method."""
+"""Scores by merge coefficient, one line per method."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Lines = dict[str, list[tuple[float, float]]]
 
 @dataclass(frozen=True)
 class _Panel:
-    """One figure: what its curves show, and how a value of theirs is written."""
+    """One figure: the value of a row that its curves show, and the format of that value."""
 
     key: str
     title: str

@@ -1,4 +1,4 @@
-"""One task's score against the other's: what a mixture and every merge give up for what."""
+"""One task's score against the other's: the trade-off that a mixture and every merge make."""
 
 from __future__ import annotations
 

@@ -61,8 +61,8 @@ class StudyRuns:
     """The runs of one study, each made once and found again on the next call.
 
     Args:
-        jobs: What to run.
-        progress: Told of every step.
+        jobs: Jobs of the study.
+        progress: Bar that every step reports to.
     """
 
     def __init__(self, jobs: StudyJobs, progress: StudyProgress) -> None:
@@ -120,7 +120,7 @@ def relative_scores(scored: Iterable[ScoredModel], tasks: Mapping[str, str], pla
 
 
 def cost_of(made: Sequence[TrainedModel]) -> pd.DataFrame:
-    """What each strategy takes beyond the base: training tokens, seconds and disk."""
+    """Cost of each strategy beyond the base: training tokens, seconds and disk."""
     rows = []
     groups = {
         "mixture": [item for item in made if item.model.kind == "mix"],
