@@ -54,10 +54,10 @@ def fingerprint(directory: Path) -> dict[str, str]:
 def checkpoint_files(directory: Path) -> list[str]:
     """Names of the files that decide what a checkpoint is: its weights, config, tokenizer and chat template."""
     side = {path for pattern in SIDE_FILES for path in directory.glob(pattern) if path.is_file()}
-    return sorted({path.relative_to(directory).as_posix() for path in (*side, *_weight_files(directory))})
+    return sorted({path.relative_to(directory).as_posix() for path in (*side, *weight_files(directory))})
 
 
-def _weight_files(directory: Path) -> list[Path]:
+def weight_files(directory: Path) -> list[Path]:
     """The files that `Checkpoint` reads: a repository may hold the same weights in other formats beside them."""
     adapter = [directory / name for name in ADAPTER_FILES if (directory / name).is_file()]
     if (directory / INDEX_FILE).is_file():

@@ -1,4 +1,8 @@
-"""Run directories: what was run, from what, into what - whole or not at all, and never twice."""
+"""Run directories while they are written: whole or not at all, resumable, and never made twice.
+
+A run grows in a hidden sibling (`.NAME.partial`) of its directory and is renamed when it is complete: whoever sees the
+directory sees a finished run, even after `kill -9`.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +32,14 @@ class Run:
     """One open or finished run directory; made by `begin_run` or `open_run`.
 
     Attributes:
-        directory: Final place of the run.
-        work: Where to write while it is open (a hidden sibling, renamed to `directory` at the end).
-        record: The content of `run.json`.
-        finished: True if an equal run had already been finished; then there is nothing to do.
-        results: Figures worth recording; they go into `run.json`.
+        directory: Directory of the finished run.
+        work: Directory to write to while the run is open.
+        record: Content of `run.json`.
+        finished: True if an equal run was found; then there is nothing to do.
+        results: Figures to record in `run.json`.
+        lock: Held while the run is open; None for a run that was found.
+        fresh: False if an interrupted attempt has left its work.
+        started: Time at which this attempt began, on the monotonic clock.
     """
 
     directory: Path
@@ -52,14 +59,14 @@ class Run:
         return path
 
     def finish(self, seconds: float | None = None) -> None:
-        """Complete `run.json` and let the directory appear at its place.
+        """Complete `run.json` and rename the work to its directory.
 
         Args:
-            seconds: What the run took; None: since it was opened.
+            seconds: Time that the run took; None: since it was opened.
         """
         shutil.rmtree(self.work / ".scratch", ignore_errors=True)
         files = sorted(path for path in self.work.rglob("*") if path.is_file() and path.name != RECORD)
-        # Renaming the directory below changes neither time nor inode, so the hashes hold for the files at their place.
+        # The rename below changes neither time nor inode of the files, so these states describe them afterwards too.
         states = hash_files({path.relative_to(self.work).as_posix(): path for path in files})
         outputs = {name: asdict(state) for name, state in states.items()}
         seconds = time.monotonic() - self.started if seconds is None else seconds
@@ -71,13 +78,13 @@ class Run:
         self.release()
 
     def abandon(self) -> None:
-        """Leave nothing behind of a run that bad input stopped, unless an earlier attempt had left its work."""
+        """Remove what this attempt wrote; the work of an earlier, interrupted attempt is kept."""
         if self.fresh:
             shutil.rmtree(self.work)
         self.release()
 
     def release(self) -> None:
-        """Let other processes have the place; what was written stays for the same run to go on."""
+        """Give up the lock; what was written stays, for the same command to resume."""
         if self.lock is not None:
             self.lock.release()
 
@@ -93,9 +100,9 @@ def begin_run(
     """Open `directory` for one run.
 
     Args:
-        directory: Final place, e.g. `runs/merge/pocket-ties-w0.3-s0`.
-        stage: Name of the stage (train, merge, evaluate, diagnose, study).
-        config: JSON-like resolved configuration that decides the result (no paths, no logging choices).
+        directory: For example `runs/merge/pocket-ties-w0.3-s0`.
+        stage: `train`, `merge`, `evaluate`, `diagnose`, `study` or `compare`.
+        config: Resolved configuration that decides the result: no paths, no logging choices.
         inputs: By name, the SHA-256 of what is read: of its content, or of each of its files by name.
         argv: The command that reproduces the run.
 
@@ -104,20 +111,26 @@ def begin_run(
         into `run.results` and calls `run.finish()`.
 
     Raises:
-        UserError: The place holds a run of another configuration (the differences are shown), or another process
-            is writing it.
+        UserError: The directory holds a run of another configuration or of other inputs (the differences are shown),
+            it holds something else, or another process is writing it.
     """
     identity = {"stage": stage, "config": dict(config), "inputs": dict(inputs or {})}
-    finished = read_record(directory)
-    if finished is not None:
-        _require_equal(directory, finished, identity, "holds another run")
-        return Run(directory, directory, finished, finished=True, results=finished["results"])
+    if found := _finished(directory, identity):  # without the lock: it may lie where this process cannot write
+        return found
     _refuse_foreign(directory)
     lock = _lock(directory)
+    if found := _finished(directory, identity):  # by a process that gave up the lock since the first look
+        lock.release()
+        return found
     work = directory.parent / f".{directory.name}.partial"
     fresh = not work.exists()
-    if not fresh and (interrupted := read_record(work)) is not None:
-        _require_equal(work, interrupted, identity, "holds an interrupted run of another configuration")
+    try:
+        # What an interrupted attempt wrote is resumed only under the same config and inputs.
+        if not fresh and (interrupted := read_record(work)) is not None:
+            _require_equal(work, interrupted, identity, "holds an interrupted run of another configuration")
+    except UserError:
+        lock.release()
+        raise
     record = {**identity, "state": "running", "argv": argv or [], **environment()}
     write_json(work / RECORD, record)
     return Run(directory, work, record, finished=False, lock=lock, fresh=fresh)
@@ -132,9 +145,10 @@ def open_run(
     inputs: Inputs | None = None,
     argv: list[str] | None = None,
 ) -> Iterator[Run]:
-    """`begin_run` as a context: on leaving without an error the run appears whole; bad input leaves nothing.
+    """`begin_run` as a context that finishes the run on leaving.
 
-    Any other exception, `Stopped` too, leaves the work beside its place, for the same command to resume.
+    Bad input (`UserError`) leaves nothing behind: it would fail again. Any other exception, `Stopped` too, keeps the
+    work for the same command to resume.
     """
     run = begin_run(directory, stage=stage, config=config, inputs=inputs, argv=argv)
     try:
@@ -157,11 +171,19 @@ def size_on_disk(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
-def _require_equal(place: Path, there: dict[str, Any], here: dict[str, Any], what: str) -> None:
+def _finished(directory: Path, identity: dict[str, Any]) -> Run | None:
+    record = read_record(directory)
+    if record is None:
+        return None
+    _require_equal(directory, record, identity, "holds another run")
+    return Run(directory, directory, record, finished=True, results=record["results"])
+
+
+def _require_equal(directory: Path, there: dict[str, Any], here: dict[str, Any], what: str) -> None:
     differences = list(_differences({key: there.get(key) for key in here}, _as_json(here)))
     if differences:
         detail = first_differences("first differences", differences)
-        raise UserError(f"{place} {what}; {detail}. Choose another place with output=DIR, or remove {place}")
+        raise UserError(f"{directory} {what}; {detail}. Choose another output=DIR, or remove {directory}")
 
 
 def _differences(there: Any, here: Any, path: str = "") -> Iterator[str]:
@@ -173,15 +195,17 @@ def _differences(there: Any, here: Any, path: str = "") -> Iterator[str]:
 
 
 def _as_json(value: Any) -> Any:
+    """As `run.json` has it: tuples become lists, keys become strings."""
     return json.loads(json.dumps(value))
 
 
 def _refuse_foreign(directory: Path) -> None:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UserError(f"{directory} exists and is not a run of this tool; choose another place with output=DIR")
+        raise UserError(f"{directory} exists and is not a run of this tool; choose another output=DIR")
 
 
 def _lock(directory: Path) -> FileLock:
+    """A lock of the operating system: it ends with its process, so that no stale lock blocks a resumed run."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory.parent / f".{directory.name}.lock")
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from src.checkpoints.fingerprint import weight_files
 from src.runs.finished import FinishedRun, open_finished
 from src.runs.paths import run_path, training_name, words_for_specialists
 from src.stages.job import tasks_words
@@ -109,7 +110,7 @@ def named_specialists(cfg: DictConfig) -> list[str]:
 
 
 def existing_checkpoint(path: str, key: str) -> Path:
-    """`path` as a checkpoint directory.
+    """Take `path` as a checkpoint directory, with or without weights.
 
     Raises:
         UserError: There is none at `path`; `key` is named.
@@ -123,14 +124,15 @@ def existing_checkpoint(path: str, key: str) -> Path:
 
 
 def written_checkpoint(path: str, key: str) -> Path:
-    """`path` as a checkpoint directory that holds weights.
+    """Take `path` as a checkpoint directory that holds weights.
 
     Raises:
         UserError: There is none, or it is a merge that was made with `save_weights=false`.
     """
     directory = existing_checkpoint(path, key)
-    run = open_finished(directory)
-    if run is not None and not _holds_weights(run):
+    # The record is read only where weights are missing, so that a parent's record is parsed once on its way to a merge.
+    run = None if weight_files(directory) else open_finished(directory)
+    if run is not None and _is_lazy(run):
         line = " ".join(word for word in run.argv if not word.startswith(("save_weights=", "output=")))
         raise UserError(f"{key}={path} is a merge without weights (save_weights=false); write them with: {line}")
     return directory
@@ -139,11 +141,11 @@ def written_checkpoint(path: str, key: str) -> Path:
 def is_lazy_merge(directory: Path) -> bool:
     """Whether a directory is a merge that holds its recipe alone (`merge.py save_weights=false`)."""
     run = open_finished(directory)
-    return run is not None and not _holds_weights(run)
+    return run is not None and _is_lazy(run)
 
 
-def _holds_weights(run: FinishedRun) -> bool:
-    return run.stage != "merge" or bool(run.results["weights_saved"])
+def _is_lazy(run: FinishedRun) -> bool:
+    return run.stage == "merge" and not run.results["weights_saved"]
 
 
 def _train_line(cfg: DictConfig, *overrides: str) -> str:

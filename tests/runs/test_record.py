@@ -3,6 +3,7 @@ import multiprocessing
 
 import pytest
 
+from src.runs import record
 from src.runs.finished import open_finished
 from src.runs.record import open_run
 from src.utils.errors import Stopped, UserError
@@ -24,12 +25,12 @@ def finish(place, config=CONFIG, text="payload"):
 def test_a_finished_run_is_whole_and_recorded(tmp_path):
     place = tmp_path / "runs" / "one"
     finish(place)
-    record = json.loads((place / "run.json").read_text())
-    assert record["state"] == "finished"
-    assert record["results"] == {"norm": 1.5}
-    assert list(record["outputs"]) == ["table.csv"]
-    assert record["inputs"] == {"base": {"model.safetensors": "abc"}}
-    assert record["versions"]["torch"]
+    written = json.loads((place / "run.json").read_text())
+    assert written["state"] == "finished"
+    assert written["results"] == {"norm": 1.5}
+    assert list(written["outputs"]) == ["table.csv"]
+    assert written["inputs"] == {"base": {"model.safetensors": "abc"}}
+    assert written["versions"]["torch"]
     assert sorted(path.name for path in place.iterdir()) == ["run.json", "table.csv"]
 
 
@@ -83,6 +84,20 @@ def _hold(place, ready, done):
     with open_run(place, stage="merge", config=CONFIG):
         ready.set()
         done.wait(20)
+
+
+def test_a_run_that_another_process_finishes_meanwhile_is_found(tmp_path, monkeypatch):
+    """Between the first look and the lock."""
+    original = record._lock
+
+    def late(directory):
+        monkeypatch.setattr(record, "_lock", original)
+        finish(directory)
+        return original(directory)
+
+    monkeypatch.setattr(record, "_lock", late)
+    assert finish(tmp_path / "one", text="other").finished
+    assert (tmp_path / "one" / "table.csv").read_text() == "payload"
 
 
 def test_two_processes_do_not_write_one_place(tmp_path):

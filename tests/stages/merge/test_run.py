@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from src.checkpoints import Checkpoint, write_checkpoint
+from src.runs import finished
 from src.stages.job import compose_job
 from src.stages.merge.run import merge
 from src.stages.merge.verify import verify
@@ -151,3 +152,12 @@ def test_a_nested_linear_merge_equals_the_merge_of_all(world, tmp_path):
     resolved = json.loads((again / "run.json").read_text())["results"]["nested_merges"]
     assert resolved["coefficients"] == pytest.approx({"codegen": 0.3, "codesum": 0.3, "bugfix": 0.4})
     assert resolved["reason"] == ""
+
+
+def test_the_record_of_a_parent_is_parsed_once(world, tmp_path, monkeypatch):
+    parsed = []
+    original = finished.read_record
+    monkeypatch.setattr(finished, "read_record", lambda directory: parsed.append(directory) or original(directory))
+    merge(compose_job("merge", ["merge=linear", f"output_root={world}", f"output={tmp_path}/merged"]))
+    names = ("base", "specialist-codegen", "specialist-codesum")
+    assert sorted(parsed) == [world / "train" / f"pocket-{name}-s0" for name in names]
