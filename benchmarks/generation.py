@@ -24,8 +24,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from src.evaluation.benchmarks.code import CodeBenchmark
-from src.evaluation.generators.encoding import render
 from src.evaluation.generators.hf import HFGenerator
+from src.evaluation.generators.requests import render
 from src.evaluation.generators.samples import Decoding, Prompt
 from src.evaluation.generators.stopping import StopStrings
 from src.models import load_tokenizer

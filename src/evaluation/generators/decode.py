@@ -1,10 +1,9 @@
-"""The decoding loop: one padded batch of prompts to answers. Shapes: B rows, T tokens, V vocabulary."""
+"""The decoding loop: answers for one padded batch of prompts. Shapes: B rows, T tokens, V vocabulary."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -13,37 +12,24 @@ from transformers import PreTrainedModel
 from src.evaluation.generators.kv_cache import growing_cache, keep_rows
 from src.evaluation.generators.samples import Decoding
 from src.evaluation.generators.sampling import draw, penalize
+from src.evaluation.generators.stopping import StopStrings
 
-# Rows that have ended are dropped from the batch once they make up this share of it: dropping copies the cache.
+# Finished rows leave the batch once they are this fraction of it: each removal copies the cache of all other rows, so
+# dropping them one by one would cost more than the forward passes it saves.
 DROP_SHARE = 0.125
-ADDITIVE_MASKS = ("sdpa", "eager")
-
-
-class Stops(Protocol):
-    """What the loop asks of stop strings."""
-
-    strings: tuple[str, ...]
-
-    @property
-    def completing(self) -> torch.Tensor:
-        """Boolean over the tokenizer's vocabulary: tokens that may complete a stop string."""
-        ...
-
-    def end(self, ids: Sequence[int], start: int) -> int | None:
-        """Tokens up to and with the one that completes a stop string, from `start` on, or None."""
-        ...
+ADDITIVE_MASKS = ("sdpa", "eager")  # attention backends that take a ready bias instead of the padding mask
 
 
 @dataclass
 class Rows:
-    """State of the rows still in the batch; `keep` drops some everywhere at once."""
+    """State of the rows still in the batch; `keep` drops rows from all of it."""
 
-    index_B: torch.Tensor  # row of the caller
-    limit_B: torch.Tensor  # new tokens at most
+    index_B: torch.Tensor  # number of the row in the caller's batch
+    limit_B: torch.Tensor  # maximum number of new tokens
     position_B: torch.Tensor  # position of the token to feed next
     bias_BT: torch.Tensor  # additive attention mask: 0, or -inf on the padding left of a prompt
     answer_BT: torch.Tensor  # tokens drawn so far
-    ended_B: torch.Tensor  # boolean, reported already
+    ended_B: torch.Tensor  # boolean: already yielded
     seen_BV: torch.Tensor | None  # for the repetition penalty
     key_BT: torch.Tensor | None  # for sampling
 
@@ -62,26 +48,26 @@ def decode(
     decoding: Decoding,
     end_ids: Sequence[int],
     key_BT: torch.Tensor | None = None,
-    stops: Stops | None = None,
+    stops: StopStrings | None = None,
     check_every: int = 1,
 ) -> Iterator[tuple[int, list[int]]]:
     """Answer a batch of prompts.
 
-    Prompts are padded on the left with their own positions and masked, so that a row's logits do not depend on the
-    others. Rows that have ended are dropped as the loop goes.
+    Prompts are padded on the left, with their own positions and a mask, so that a row's logits do not depend on the
+    others. Finished rows leave the batch during the loop.
 
     Args:
         model: In evaluation mode.
         prompts: B lists of token ids, none empty.
-        limits: B numbers of new tokens, each 1 or more.
+        limits: B maximum numbers of new tokens, each 1 or more.
         decoding: Temperature, top-k, top-p and repetition penalty.
         end_ids: Tokens that end an answer.
-        key_BT: Keys of the tokens' randomness, for sampling.
+        key_BT: Random key of each new token, for sampling; None: greedy.
         stops: Stop strings, or None.
-        check_every: Look for ended rows at every so many tokens: on a GPU each look waits for the device.
+        check_every: Look for finished rows every N tokens: on a GPU each look waits for the device, which then idles.
 
     Yields:
-        (row, ids), each row once, as it ends; ids end with the end token where one was drawn.
+        (row, ids), each row once, as it finishes; ids end with the end token if one was drawn.
     """
     rows, ids_BT = _start(prompts, limits, decoding, model.config.vocab_size, model.device, model.dtype, key_BT)
     batch, last = _Batch(model, rows, ids_BT), max(limits)
@@ -97,16 +83,16 @@ def decode(
 
 
 class _Batch:
-    """The model over rows: fed the prompts at first, then each token drawn, with its cache of keys and values."""
+    """Model and cache over the rows: takes the prompts in the first step, then each token drawn."""
 
     def __init__(self, model: PreTrainedModel, rows: Rows, ids_BT: torch.Tensor) -> None:
         self.model, self.rows, self.ids_BT = model, rows, ids_BT
         self.cache = growing_cache(model.config)
-        # Backends of their own (flash attention) take the plain padding mask and find its shape themselves.
+        # Other backends (flash attention) take the plain padding mask and build what they need from it.
         self.plain = model.config._attn_implementation not in ADDITIVE_MASKS
 
     def next_logits(self, step: int) -> torch.Tensor:
-        """B x V, after the prompts (step 0) or the token drawn in the step before."""
+        """Return logits, B x V, after the prompts (step 0) or after the token drawn in the previous step."""
         rows, length = self.rows, self.ids_BT.shape[1]
         if step == 0:
             feed, bias_BT = self.ids_BT, rows.bias_BT[:, :length]
@@ -132,15 +118,15 @@ class _Batch:
         return _prefill_mask(bias_BT) if step == 0 else bias_BT[:, None, None]
 
     def drop_ended(self) -> None:
-        """Drop the rows that have ended once they are `DROP_SHARE` of the batch."""
+        """Drop the finished rows once they are `DROP_SHARE` of the batch."""
         kept = (~self.rows.ended_B).nonzero().squeeze(1)
         if len(kept) <= (1 - DROP_SHARE) * len(self.rows.ended_B):
             self.rows.keep(kept)
             keep_rows(self.cache, kept)
 
 
-def _completing(stops: Stops, model: PreTrainedModel) -> torch.Tensor:
-    """Boolean over the ids that the model can draw: published vocabularies are padded beyond the tokenizer's."""
+def _completing(stops: StopStrings, model: PreTrainedModel) -> torch.Tensor:
+    """Extend `stops.completing` to the model's vocabulary, which is padded beyond the tokenizer's."""
     unused = max(0, model.config.vocab_size - len(stops.completing))
     return F.pad(stops.completing, (0, unused)).to(model.device)
 
@@ -177,7 +163,7 @@ def _start(
 
 
 def _prefill_mask(bias_BT: torch.Tensor) -> torch.Tensor:
-    """Causal mask with padding, B x 1 x T x T; padding attends to itself, since a row of only -inf gives NaN."""
+    """Build a causal mask with padding, B x 1 x T x T; padding attends to itself: a row of only -inf gives NaN."""
     length = bias_BT.shape[1]
     future = torch.full((length, length), -torch.inf, dtype=bias_BT.dtype, device=bias_BT.device).triu(1)
     mask = (bias_BT[:, None, :] + future)[:, None]
@@ -191,7 +177,7 @@ def _choose(logits_BV: torch.Tensor, rows: Rows, decoding: Decoding, step: int) 
     if decoding.temperature == 0:
         token_B = logits_BV.argmax(-1)
     else:
-        assert rows.key_BT is not None, "sampling needs a stream of keys a row"
+        assert rows.key_BT is not None, "sampling needs one key per row and token"
         token_B = draw(logits_BV, rows.key_BT[:, step], decoding.temperature, decoding.top_k, decoding.top_p)
     if rows.seen_BV is not None:
         rows.seen_BV.scatter_(1, token_B[:, None], True)
@@ -203,10 +189,12 @@ def _ended(
     step: int,
     window: int,
     ends: torch.Tensor,
-    stops: Stops | None,
+    stops: StopStrings | None,
     completing_V: torch.Tensor | None,
 ) -> Iterator[tuple[int, list[int]]]:
-    """Report the rows that ended in the last `window` tokens, and mark them."""
+    """Yield the rows that finished in the last `window` tokens, and mark them."""
+    # Turning ids into text is slow, so only rows are checked that drew an end token or a token that can complete a stop
+    # string, or that reached their limit.
     recent_BT = rows.answer_BT[:, max(0, step + 1 - window) : step + 1]
     over_B = torch.isin(recent_BT, ends).any(-1) | (rows.limit_B <= step + 1)
     look_B = over_B if completing_V is None else over_B | completing_V[recent_BT].any(-1)

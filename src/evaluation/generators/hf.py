@@ -1,4 +1,4 @@
-"""Generation with transformers: whole benchmarks in batches, on CPU or GPU."""
+"""Generate with transformers: whole benchmarks in batches, on a CPU or GPU."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from src.checkpoints import Checkpoint
-from src.evaluation.generators.batching import batches
 from src.evaluation.generators.decode import decode
-from src.evaluation.generators.live_weights import shell, take_weights
-from src.evaluation.generators.requests import Asked, ask, without_room
+from src.evaluation.generators.requests import GenerationRequest, batches, generation_requests, over_context
 from src.evaluation.generators.samples import Decoding, Prompt, Sample
 from src.evaluation.generators.sampling import keys
 from src.evaluation.generators.stopping import StopStrings
+from src.evaluation.generators.swap_weights import all_but_weights, take_weights
 from src.merging.engine.lazy import LazyMerge
 from src.merging.engine.outputs import ToModel
 from src.models import load_model, load_tokenizer, torch_dtype, unfilled_model
@@ -33,8 +32,8 @@ class HFGenerator:
         device: `"auto"` (a GPU if there is one), `"cpu"`, `"cuda"`, `"cuda:1"`...
         dtype: `"auto"` (float32 on the CPU, the checkpoint's own on a GPU), or a torch dtype's name.
         attention: transformers' `attn_implementation`, or `"auto"`: the fastest that is installed.
-        token_budget: Most tokens (prompts and answers, padded) in one batch; bounds the key/value cache. No effect on
-            the answers in float32; in bfloat16 another rounding may change rare tokens.
+        token_budget: Maximum number of tokens per batch, prompts and answers with padding; bounds the key/value cache.
+            No effect on the answers in float32; in bfloat16 other rounding may change a few tokens.
     """
 
     def __init__(
@@ -46,10 +45,10 @@ class HFGenerator:
         self.model: PreTrainedModel | None = None
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.weights = ""
-        self._shell: dict[str, Any] = {}
+        self._around: dict[str, Any] = {}
 
     def load(self, checkpoint: Path) -> None:
-        """Take a checkpoint's weights and tokenizer; where only weights differ from the last, they are copied in.
+        """Load a checkpoint; if only its weights differ from the last one's, they are copied into the model in memory.
 
         Args:
             checkpoint: A Hugging Face directory.
@@ -58,41 +57,41 @@ class HFGenerator:
             UserError: The directory holds no checkpoint.
         """
         stored = Checkpoint(checkpoint)
-        around = shell(checkpoint)
-        if self.model is not None and around == self._shell:
+        around = all_but_weights(checkpoint)
+        if self.model is not None and around == self._around:
             self.take(((name, stored.tensor(name)) for name in stored.names), stored.fingerprint())
             return
         dtype = stored.dtype(stored.names[0]) if self.dtype == "auto" else torch_dtype(self.dtype)
         model = load_model(checkpoint, dtype=dtype, attention=self.attention)
         self.attach(model, load_tokenizer(checkpoint), stored.fingerprint())
-        self._shell = around
+        self._around = around
 
     def load_lazy_merge(self, point: LazyMerge) -> None:
-        """Merge into the model in memory, which is built first where config or tokenizer differ from the last.
+        """Merge into the model in memory, which is built anew if config or tokenizer differ from the last one's.
 
         Args:
-            point: A merge that is not written.
+            point: A merge whose weights are not on disk.
 
         Raises:
             UserError: Its parents are gone or do not fit together.
         """
-        around = shell(point.directory)
-        if self.model is None or around != self._shell:
+        around = all_but_weights(point.directory)
+        if self.model is None or around != self._around:
             stored = Checkpoint(point.base, point.allow_pickle)
             kept = point.recipe.output_dtype(stored.dtype(stored.names[0]))
             dtype = kept if self.dtype == "auto" else torch_dtype(self.dtype)
             model = unfilled_model(point.directory, dtype=dtype, attention=self.attention)
             self.attach(model, load_tokenizer(point.directory), "")
-        self._shell = {}  # a merge that fails half-way leaves a mixture of old and new weights
+        self._around = {}  # a merge that fails half-way leaves a mix of old and new weights: load everything next time
         point.merge_into(ToModel(self._loaded()[0].state_dict()), self.device.type)
-        self.weights, self._shell = point.fingerprint, around
+        self.weights, self._around = point.fingerprint, around
 
     def take(self, tensors: Iterable[tuple[str, torch.Tensor]], fingerprint: str) -> None:
         """Replace the loaded model's weights tensor by tensor, without a checkpoint on disk.
 
         Args:
             tensors: (name, values) of every tensor; tied ones once.
-            fingerprint: Names the new weights; equal weights must have equal fingerprints.
+            fingerprint: Identifies the new weights; equal weights must have equal fingerprints.
 
         Raises:
             UserError: The tensors do not fit the model.
@@ -103,10 +102,10 @@ class HFGenerator:
     def attach(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fingerprint: str) -> None:
         """Use a model that is in memory already; it is moved to the device and put in evaluation mode."""
         self.model = model.to(self.device).eval()  # type: ignore[arg-type]
-        self.tokenizer, self.weights, self._shell = tokenizer, fingerprint, {}
+        self.tokenizer, self.weights, self._around = tokenizer, fingerprint, {}
 
     def identity(self) -> dict[str, Any]:
-        """Weights, arithmetic, and the tokenizer with its chat template."""
+        """Identify weights, arithmetic, and the tokenizer with its chat template."""
         model, tokenizer = self._loaded()
         template = {"chat": tokenizer.chat_template, "ends": self._end_ids(), "vocabulary": tokenizer.get_vocab()}
         attention = model.config._attn_implementation
@@ -116,10 +115,10 @@ class HFGenerator:
     def generate(
         self, prompts: Sequence[Prompt], decoding: Decoding, skip: frozenset[tuple[str, int]] = frozenset()
     ) -> Iterator[Sample]:
-        """Yield each answer as it is finished, longest prompts first.
+        """Yield each answer as it finishes, longest prompts first.
 
         Args:
-            prompts: Any number; an answer does not depend on what else is asked.
+            prompts: Any number; an answer does not depend on what else is requested.
             decoding: How answers are drawn.
             skip: (prompt id, sample index) pairs to leave out.
 
@@ -129,13 +128,13 @@ class HFGenerator:
         """
         model, tokenizer = self._loaded()
         context = int(model.config.max_position_embeddings)
-        asked = ask(prompts, decoding, skip, tokenizer, context)
-        yield from without_room(asked, context)
-        asked = [one for one in asked if one.limit > 0]
+        requests = generation_requests(prompts, decoding, skip, tokenizer, context)
+        yield from over_context(requests, context)
+        requests = [request for request in requests if request.limit > 0]
         stops = StopStrings(decoding.stop, tokenizer)
-        lengths = [len(one.ids) for one in asked]
+        lengths = [len(request.ids) for request in requests]
         groups = batches(lengths, decoding.max_new_tokens, self.token_budget)
-        waiting = deque([asked[place] for place in group] for group in groups)
+        waiting = deque([requests[place] for place in group] for group in groups)
         while waiting:
             batch, answered = waiting.popleft(), set[int]()
             try:
@@ -143,19 +142,24 @@ class HFGenerator:
                     answered.add(row)
                     yield self._sample(batch[row], answer, stops)
             except torch.OutOfMemoryError as error:
-                rest = [one for row, one in enumerate(batch) if row not in answered]
+                rest = [request for row, request in enumerate(batch) if row not in answered]
                 if len(batch) == 1:
-                    raise UserError(f"prompt {rest[0].prompt.id} alone fills the memory of {self.device}") from error
-                say(f"{self.device} is out of memory: a batch of {len(batch)} goes on in halves")
+                    raise UserError(
+                        f"prompt {rest[0].prompt.id} alone needs more memory than {self.device} has"
+                    ) from error
+                say(f"{self.device} is out of memory: retrying the rest of a batch of {len(batch)} as two batches")
                 torch.cuda.empty_cache()
+                # Answers that were yielded stay; the others are drawn again, from the same keys and so to the same tokens.
                 waiting.extendleft([half for half in (rest[len(rest) // 2 :], rest[: len(rest) // 2]) if half])
 
-    def _answer(self, batch: list[Asked], decoding: Decoding, stops: StopStrings) -> Iterator[tuple[int, list[int]]]:
-        streams = [(one.prompt.id, one.index) for one in batch]
+    def _answer(
+        self, batch: list[GenerationRequest], decoding: Decoding, stops: StopStrings
+    ) -> Iterator[tuple[int, list[int]]]:
+        streams = [(request.prompt.id, request.index) for request in batch]
         return decode(
             self._loaded()[0],
-            [one.ids for one in batch],
-            [one.limit for one in batch],
+            [request.ids for request in batch],
+            [request.limit for request in batch],
             decoding,
             self._end_ids(),
             keys(decoding.seed, streams, decoding.max_new_tokens) if decoding.temperature else None,
@@ -163,10 +167,10 @@ class HFGenerator:
             check_every=1 if self.device.type == "cpu" else 8,
         )
 
-    def _sample(self, one: Asked, answer: list[int], stops: StopStrings) -> Sample:
+    def _sample(self, request: GenerationRequest, answer: list[int], stops: StopStrings) -> Sample:
         completion, stopped = stops.cut(stops.text(answer))
         finish = "stop" if stopped else "end" if answer[-1] in self._end_ids() else "length"
-        return Sample(one.prompt.id, one.text, completion, one.index, len(answer), finish)
+        return Sample(request.prompt.id, request.text, completion, request.index, len(answer), finish)
 
     def _loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         assert self.model is not None, "load a checkpoint first"

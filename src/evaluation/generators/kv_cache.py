@@ -8,14 +8,14 @@ import torch
 from transformers import PreTrainedConfig
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-GROWTH = 64
+GROWTH = 64  # tokens of spare room: one copy of the cache per 64 tokens instead of one per token
 
 
 class GrowingLayer(DynamicLayer):
-    """One layer's keys and values in buffers with spare room.
+    """Keys and values of one layer in buffers with spare room.
 
-    transformers' `DynamicLayer` concatenates, which copies the whole cache at each token; this one copies it once in
-    64 tokens. `keys` and `values` are views of the filled part (BHTD).
+    transformers' `DynamicLayer` concatenates, which copies the whole cache for each token; this one copies it once per
+    `GROWTH` tokens. `keys` and `values` are views of the filled part (BHTD).
     """
 
     buffers: tuple[torch.Tensor, torch.Tensor]

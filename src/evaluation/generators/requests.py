@@ -1,27 +1,30 @@
-"""The answers that are still to be drawn, with everything a decoder needs for each."""
+"""From prompts to generation requests: text, token ids, room for the answer, and batches of like length."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from src.evaluation.generators.encoding import encode, render
 from src.evaluation.generators.samples import Decoding, Prompt, Sample
+from src.utils.errors import UserError
 from src.utils.progress import say
+
+_CUT = "<<|the assistant turn is cut here|>>"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One answer to draw.
+class GenerationRequest:
+    """One answer to generate.
 
     Attributes:
-        prompt: What is asked.
-        index: Which of the prompt's samples.
+        prompt: The prompt.
+        index: Index among the prompt's samples.
         text: The prompt as the model sees it.
-        ids: Its tokens.
-        limit: New tokens at most: what `Decoding` allows and the context holds; 0 where the prompt fills it.
+        ids: Token ids of `text`.
+        limit: Maximum number of new tokens, by `Decoding` and by the model's context; 0 if the prompt fills it.
     """
 
     prompt: Prompt
@@ -31,21 +34,24 @@ class Asked:
     limit: int
 
 
-def ask(
+def generation_requests(
     prompts: Sequence[Prompt],
     decoding: Decoding,
     skip: frozenset[tuple[str, int]],
     tokenizer: PreTrainedTokenizerBase,
     context: int,
-) -> list[Asked]:
-    """Render and encode prompts, one entry an answer.
+) -> list[GenerationRequest]:
+    """Render and encode prompts.
 
     Args:
         prompts: Any number.
         decoding: Its `samples` answers are drawn for each prompt.
-        skip: (prompt id, sample index) pairs that are there already.
-        tokenizer: Of the model.
+        skip: (prompt id, sample index) pairs that exist already.
+        tokenizer: Tokenizer of the model.
         context: Longest input of the model, in tokens.
+
+    Returns:
+        One request per answer.
 
     Raises:
         UserError: A chat prompt meets a tokenizer without a template.
@@ -53,17 +59,73 @@ def ask(
     texts = [render(prompt, tokenizer) for prompt in prompts]
     ids = encode(texts, [prompt.chat for prompt in prompts], tokenizer)
     return [
-        Asked(prompt, index, text, row, max(0, min(decoding.max_new_tokens, context - len(row))))
+        GenerationRequest(prompt, index, text, row, max(0, min(decoding.max_new_tokens, context - len(row))))
         for prompt, text, row in zip(prompts, texts, ids, strict=True)
         for index in range(decoding.samples)
         if (prompt.id, index) not in skip
     ]
 
 
-def without_room(asked: Sequence[Asked], context: int) -> Iterator[Sample]:
-    """Empty answers to the prompts that fill the model's context, with a line that says so."""
-    full = [one for one in asked if one.limit == 0]
+def over_context(requests: Sequence[GenerationRequest], context: int) -> Iterator[Sample]:
+    """Answer the prompts that fill the model's context with empty samples, and say so."""
+    full = [request for request in requests if request.limit == 0]
     if full:
-        say(f"{len(full)} prompts fill the context of {context} tokens, first {full[0].prompt.id}: they go unanswered")
-    for one in full:
-        yield Sample(one.prompt.id, one.text, "", one.index, 0, "context")
+        first = full[0].prompt.id
+        say(f"{len(full)} prompts fill the context of {context} tokens and get no answer; the first is {first}")
+    for request in full:
+        yield Sample(request.prompt.id, request.text, "", request.index, 0, "context")
+
+
+def render(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> str:
+    """Render a prompt: by the chat template up to where the assistant continues, or raw.
+
+    A prefill is rendered as part of the assistant turn, which is then cut behind it. So templates that put text between
+    header and content are followed (EvalPlus does the same).
+
+    Raises:
+        UserError: A chat prompt and a tokenizer without a chat template.
+    """
+    if not prompt.chat:
+        return prompt.text
+    if not tokenizer.chat_template:
+        raise UserError(
+            "the tokenizer has no chat template; train with one, or set benchmark.chat=false for raw prompts"
+        )
+    messages: list[dict[str, Any]] = [{"role": "user", "content": prompt.text}]
+    if prompt.system is not None:
+        messages.insert(0, {"role": "system", "content": prompt.system})
+    if not prompt.prefill:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    messages.append({"role": "assistant", "content": prompt.prefill + _CUT})
+    return str(tokenizer.apply_chat_template(messages, tokenize=False)).partition(_CUT)[0]
+
+
+def encode(texts: list[str], chat: list[bool], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Encode rendered prompts; raw ones get the tokenizer's special tokens, templates bring their own."""
+    encoded: dict[int, list[int]] = {}
+    for special in (False, True):
+        rows = [row for row, is_chat in enumerate(chat) if is_chat is not special]
+        if rows:
+            # verbose=False: `over_context` checks lengths, so the tokenizer need not warn about them
+            ids = tokenizer([texts[row] for row in rows], add_special_tokens=special, verbose=False)["input_ids"]
+            encoded.update(zip(rows, ids, strict=True))
+    return [encoded[row] for row in range(len(texts))]
+
+
+def batches(lengths: Sequence[int], new_tokens: int, token_budget: int) -> Iterator[list[int]]:
+    """Group prompts of like length so that no group's key/value cache exceeds the budget.
+
+    Args:
+        lengths: Number of tokens of each prompt.
+        new_tokens: Number of tokens of the longest answer.
+        token_budget: Maximum number of tokens per group, prompts and answers with padding; a single prompt beyond it
+            still gets a group of its own.
+
+    Yields:
+        Indices into `lengths`, longest prompts first, so that a lack of memory shows at once.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    while order:
+        size = max(1, token_budget // (lengths[order[0]] + new_tokens))
+        yield order[:size]
+        order = order[size:]

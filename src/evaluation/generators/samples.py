@@ -1,9 +1,11 @@
-"""Prompts, samples, and the JSONL file between generating and scoring."""
+"""Prompts, samples, and the JSONL files between generation and scoring."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,16 +13,19 @@ from typing import Any, Protocol
 from filelock import FileLock
 
 from src.utils.errors import UserError
-from src.utils.files import sha256_json
+from src.utils.files import sha256_file, sha256_json
+from src.utils.jsonl import iterate_jsonl
 from src.utils.progress import progress_bar
+
+FORMS = "expected a .jsonl or .jsonl.gz file, or a directory of whole programs such as HumanEval_0/0.py"
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a model is asked.
+    """A prompt.
 
     Attributes:
-        id: The problem or row; unique in its benchmark.
+        id: Id of the problem or row; unique in its benchmark.
         text: The user turn of a chat, or raw text to continue.
         prefill: Beginning of the assistant turn that the model continues (chat only).
         system: System turn; None leaves it to the chat template.
@@ -36,17 +41,17 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How answers are drawn; every field can change a score, so all of them enter the samples' key.
+    """Decoding settings; every field can change a score, so all of them enter the key of the samples.
 
     Attributes:
-        max_new_tokens: Longest answer, in tokens.
+        max_new_tokens: Maximum length of an answer, in tokens.
         temperature: 0 is greedy.
         top_p: Nucleus mass in (0, 1]; 1 keeps all.
-        top_k: Most probable tokens kept; 0 keeps all.
-        samples: Answers a prompt.
+        top_k: Number of most probable tokens kept; 0 keeps all.
+        samples: Answers per prompt.
         repetition_penalty: Divides positive (multiplies negative) logits of tokens seen in prompt or answer.
         stop: The answer ends before the first of these strings.
-        seed: Answer i of a prompt is drawn from (seed, prompt id, i), whatever else is in its batch.
+        seed: Answer i of a prompt is drawn from (seed, prompt id, i), no matter what else is in its batch.
     """
 
     max_new_tokens: int = 768
@@ -84,12 +89,12 @@ class Sample:
     Attributes:
         task_id: `Prompt.id`.
         prompt: The text the model saw, chat markup included.
-        completion: What it wrote after that, without end token and stop string.
-        index: Which of the prompt's samples.
-        tokens: Tokens it generated, the end token included.
+        completion: The text it generated after that, without end token and stop string.
+        index: Index among the prompt's samples.
+        tokens: Number of generated tokens, the end token included.
         finish: `"end"` (end token), `"stop"` (stop string), `"length"`, or `"context"` (the prompt left no room).
-        whole: The completion is a whole program, to be judged as it stands (`solution` of a file).
-        generated: One of our generators wrote it, as an answer to `prompt`; False: somebody else's file holds it.
+        whole: The completion is a whole program, to be graded as it stands (`solution` of a file).
+        generated: One of our generators wrote it, as an answer to `prompt`; False: it comes from an existing file.
     """
 
     task_id: str
@@ -108,16 +113,16 @@ class Generator(Protocol):
     def generate(
         self, prompts: Sequence[Prompt], decoding: Decoding, skip: frozenset[tuple[str, int]]
     ) -> Iterator[Sample]:
-        """Yield each answer as it is finished, in any order, but for those (prompt id, sample index) in `skip`."""
+        """Yield each answer as it finishes, in any order, except the (prompt id, sample index) pairs in `skip`."""
         ...
 
     def identity(self) -> dict[str, Any]:
-        """What decides its answers: weights fingerprint, tokenizer and template, arithmetic; JSON values."""
+        """Return what determines its answers (weights, tokenizer, template, arithmetic) as JSON values."""
         ...
 
 
 def samples_key(identity: dict[str, Any], prompts: Sequence[Prompt], decoding: Decoding, benchmark: str) -> str:
-    """Names a set of samples by what they follow from, never by a path.
+    """Hash all that a set of samples depends on, so that the cache never names them by a path.
 
     Args:
         identity: `Generator.identity()`.
@@ -140,10 +145,10 @@ def generate_samples(
     key: str,
     label: str = "samples",
 ) -> list[Sample]:
-    """Answer all prompts; what an interrupted call has written is kept and only the rest is generated.
+    """Answer all prompts; answers of an interrupted call are kept and only the rest is generated.
 
     Args:
-        generator: Called only when something is missing.
+        generator: Called only if an answer is missing.
         prompts: With unique ids.
         decoding: Its `samples` answers are drawn for each prompt.
         directory: Holds `<key>.jsonl`, written line by line.
@@ -171,7 +176,7 @@ def generate_samples(
 
 
 def _recover(path: Path) -> list[Sample]:
-    """Whole lines of a file that a killed process may have left with half a last line, which is cut off."""
+    """Read the complete lines of a file; a killed process may have left half a line at its end, which is cut off."""
     if not path.exists():
         return []
     content = path.read_bytes()
@@ -179,3 +184,62 @@ def _recover(path: Path) -> list[Sample]:
     if len(whole) < len(content):
         path.write_bytes(whole)
     return [Sample(**json.loads(line)) for line in whole.splitlines()]
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """Read samples from a `.jsonl(.gz)` file with `task_id` and `completion` or `solution`, or a directory of programs.
+
+    Those of one task are numbered in the order of the file. A directory holds whole programs as `<task>/<number>.py`,
+    where `HumanEval_0` is the task `HumanEval/0` (EvalPlus's second form).
+
+    Raises:
+        UserError: It is neither, a row lacks `task_id` or has neither text, or a directory holds no programs.
+    """
+    found = _programs(path) if path.is_dir() else _rows(path)
+    samples, counter = [], Counter[str]()
+    for sample in found:
+        samples.append(dataclasses.replace(sample, index=counter[sample.task_id]))
+        counter[sample.task_id] += 1
+    return samples
+
+
+def sample_rows(samples: Iterable[Sample]) -> list[dict[str, Any]]:
+    """Return samples as the objects of a JSONL file."""
+    return [dataclasses.asdict(sample) for sample in samples]
+
+
+def samples_hash(path: Path) -> str:
+    """Hash the content that `read_samples` reads."""
+    if path.is_file():
+        return sha256_file(path)
+    return sha256_json({f"{file.parent.name}/{file.name}": sha256_file(file) for file in _program_files(path)})
+
+
+def _rows(path: Path) -> Iterator[Sample]:
+    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+        raise UserError(f"samples={path}: {FORMS}")
+    for number, row in enumerate(iterate_jsonl(path), 1):
+        text = row.get("solution", row.get("completion"))
+        if not isinstance(row.get("task_id"), str) or not isinstance(text, str):
+            raise UserError(
+                f"{path}, row {number}: expected `task_id` and `completion` or `solution`, got {sorted(row)}"
+            )
+        generated = row.get("generated") is True  # our own file
+        yield Sample(row["task_id"], str(row.get("prompt", "")), text, whole="solution" in row, generated=generated)
+
+
+def _programs(directory: Path) -> Iterator[Sample]:
+    files = _program_files(directory)
+    if not files:
+        raise UserError(f"samples={directory} holds no programs; {FORMS}")
+    for path in files:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is not UTF-8 text ({error.reason})") from error
+        yield Sample(path.parent.name.replace("_", "/"), "", text, whole=True, generated=False)
+
+
+def _program_files(directory: Path) -> list[Path]:
+    files = (path for path in directory.glob("*/*.py") if path.stem.isdigit())
+    return sorted(files, key=lambda path: (path.parent.name, int(path.stem)))

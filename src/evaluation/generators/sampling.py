@@ -1,8 +1,8 @@
-"""Choosing the next token. Shapes: B rows, V vocabulary, T new tokens.
+"""Choose the next token. Shapes: B rows, V vocabulary, T new tokens.
 
 Sampling adds Gumbel noise to the logits and takes the largest. Unlike inverting the cumulative distribution, that is
-insensitive to the last bits of the logits, which depend on a batch's make-up: a token changes only where the two best
-sums are within rounding of each other.
+insensitive to the last bits of the logits, which depend on the composition of the batch: a token changes only where the
+two best sums are within rounding of each other.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def penalize(logits_BV: torch.Tensor, seen_BV: torch.Tensor, penalty: float) -> 
 def draw(
     logits_BV: torch.Tensor, key_B: torch.Tensor, temperature: float, top_k: int = 0, top_p: float = 1.0
 ) -> torch.Tensor:
-    """Draw one token a row from softmax(logits / temperature), cut to its head.
+    """Draw one token per row from softmax(logits / temperature), restricted to its most probable tokens.
 
     Args:
         logits_BV: Scores.
-        key_B: Each row's key for this token: all its randomness.
+        key_B: Each row's key for this token, its only source of randomness.
         temperature: Above 0.
-        top_k: Keep this many most probable tokens; 0 keeps all.
+        top_k: Number of most probable tokens to keep; 0 keeps all.
         top_p: Of those, renormalized, keep the fewest that reach this mass.
 
     Returns:
@@ -54,7 +54,7 @@ def draw(
 
 
 def _nucleus(scores_BV: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Boolean: the fewest most probable tokens whose mass reaches `top_p` (arXiv 1904.09751)."""
+    """Mask the fewest most probable tokens whose mass reaches `top_p` (arXiv 1904.09751)."""
     ordered, tokens = scores_BV.sort(dim=-1, descending=True, stable=True)
     probabilities = torch.softmax(ordered, dim=-1)
     kept = probabilities.cumsum(-1) - probabilities < top_p
@@ -62,7 +62,7 @@ def _nucleus(scores_BV: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def gumbel(key_B: torch.Tensor, vocabulary: int) -> torch.Tensor:
-    """Standard Gumbel noise as a function of key and token, the same on any device.
+    """Compute standard Gumbel noise as a function of key and token, the same on any device.
 
     Args:
         key_B: Integers in [0, 2^32).
@@ -78,12 +78,12 @@ def gumbel(key_B: torch.Tensor, vocabulary: int) -> torch.Tensor:
 
 
 def keys(seed: int, rows: list[tuple[str, int]], length: int) -> torch.Tensor:
-    """Each row's stream of keys.
+    """Generate each row's stream of keys.
 
     Args:
-        seed: Of the run.
+        seed: Seed of the run.
         rows: (prompt id, sample index) of each row.
-        length: Keys a row.
+        length: Number of keys per row.
 
     Returns:
         B x T integers in [0, 2^32), on the CPU; row i depends on the seed and `rows[i]` alone.
@@ -96,7 +96,7 @@ def keys(seed: int, rows: list[tuple[str, int]], length: int) -> torch.Tensor:
 
 
 def _mix(word: torch.Tensor) -> torch.Tensor:
-    """A bijection of 32-bit words that scatters them; constants from nullprogram.com/blog/2018/07/31."""
+    """Scatter 32-bit words by a bijection; constants from nullprogram.com/blog/2018/07/31."""
     word = (word ^ (word >> 16)) * 0x7FEB352D & (WORD - 1)
     word = (word ^ (word >> 15)) * 0x846CA68B & (WORD - 1)
     return word ^ (word >> 16)

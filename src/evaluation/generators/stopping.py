@@ -12,11 +12,11 @@ from transformers import PreTrainedTokenizerBase
 class StopStrings:
     """Ends an answer before the first of some strings.
 
-    Turning ids into text at every token would cost more than a small model's forward pass. A stop string can only be
-    completed by a token that contains its last character, so only rows that just drew such a token are looked at.
+    Turning ids into text at every token would cost more than a forward pass of a small model. Only a token with the last
+    character of a stop string can complete it, so only rows that just drew such a token are checked.
 
     Args:
-        strings: The stop strings; none: nothing stops.
+        strings: Stop strings; empty: nothing stops.
         tokenizer: Its vocabulary is read once.
     """
 
@@ -32,7 +32,7 @@ class StopStrings:
         return torch.tensor([not last.isdisjoint(text) for text in texts])
 
     def end(self, ids: Sequence[int], start: int = 0) -> int | None:
-        """Number of tokens up to and with the one that completes the first stop string, or None.
+        """Count the tokens up to and including the one that completes the first stop string, or return None.
 
         Args:
             ids: The answer so far.
@@ -43,15 +43,15 @@ class StopStrings:
         return next(count for count in range(max(start, 0) + 1, len(ids) + 1) if self.holds(ids[:count]))
 
     def holds(self, ids: Sequence[int]) -> bool:
-        """Whether the answer with these ids holds a stop string."""
+        """Return True if the text of these ids contains a stop string."""
         text = self.text(ids)
         return any(string in text for string in self.strings)
 
     def text(self, ids: Sequence[int]) -> str:
-        """Ids as text, special tokens left out."""
+        """Decode ids, without special tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def cut(self, text: str) -> tuple[str, bool]:
-        """The text before the first stop string, and whether there was one."""
+        """Return the text before the first stop string, and True if there is one."""
         places = [place for place in map(text.find, self.strings) if place >= 0]
         return (text[: min(places)], True) if places else (text, False)

@@ -1,6 +1,6 @@
-"""Generation with vLLM: tensor parallel, one engine for all checkpoints of a grid.
+"""Generate with vLLM: tensor parallel, one engine for all checkpoints of a grid.
 
-Not yet run on a GPU by this project: its tests drive it with a stand-in for vLLM (>= 0.12).
+Not yet run on a GPU by this project: the tests use a stand-in for vLLM (>= 0.12).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from src.checkpoints import Checkpoint, copy_side_files
-from src.evaluation.generators.live_weights import shell
-from src.evaluation.generators.requests import Asked, ask, without_room
+from src.evaluation.generators.requests import GenerationRequest, generation_requests, over_context
 from src.evaluation.generators.samples import Decoding, Prompt, Sample
+from src.evaluation.generators.swap_weights import all_but_weights
 from src.merging.engine.lazy import LazyMerge
 from src.merging.engine.outputs import ToDirectory
 from src.models import load_tokenizer
@@ -27,15 +27,15 @@ from src.utils.seeding import derive_seed
 class VLLMGenerator:
     """Answers prompts with a vLLM engine.
 
-    vLLM schedules rows itself, and its kernels depend on what else runs: unlike with `HFGenerator`, logits may change
-    in the last bits, and so rare tokens of an answer, with the batch.
+    vLLM schedules rows itself, and its kernels depend on what else runs. Unlike with `HFGenerator`, the last bits of
+    logits, and so a few tokens of an answer, may change with the batch.
 
     Args:
-        tensor_parallel: GPUs that share the model.
+        tensor_parallel: Number of GPUs that share the model.
         dtype: `"auto"` (the checkpoint's own) or a torch dtype's name.
-        gpu_memory: Share of each GPU's memory that vLLM takes, above 0, up to 1.
-        max_length: Longest prompt with answer, in tokens; None: the model's context.
-        chunk: Answers asked for at once; those of a finished chunk survive an interruption.
+        gpu_memory: Fraction of each GPU's memory for vLLM, in (0, 1].
+        max_length: Maximum length of prompt and answer, in tokens; None: the model's context.
+        chunk: Number of answers requested at once; those of a finished chunk survive an interruption.
     """
 
     def __init__(
@@ -51,36 +51,36 @@ class VLLMGenerator:
         self.engine: Any = None
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.weights, self.context = "", 0
-        self._shell: dict[str, Any] = {}
+        self._around: dict[str, Any] = {}
 
     def load(self, checkpoint: Path) -> None:
-        """Take a checkpoint; where only its weights differ from the last, they are loaded into the running engine.
+        """Load a checkpoint; if only its weights differ from the last one's, they go into the running engine.
 
         Args:
             checkpoint: A Hugging Face directory, readable by every GPU's process.
 
         Raises:
-            UserError: vLLM is not installed, the directory holds no checkpoint, or its shape differs from the last.
+            UserError: vLLM is not installed, the directory holds no checkpoint, or it needs another engine.
         """
         stored = Checkpoint(checkpoint)
-        around = shell(checkpoint)
+        around = all_but_weights(checkpoint)
         if self.engine is None:
             self._start(checkpoint)
-            self._shell = around
-        elif around == self._shell:
+            self._around = around
+        elif around == self._around:
             self.engine.collective_rpc("take_checkpoint", args=(str(checkpoint.resolve()),))
             self.engine.reset_prefix_cache()  # keys and values of the old weights
         else:
             raise UserError(
-                f"{checkpoint} has another config or tokenizer than the engine; evaluate it in a run of its own"
+                f"{checkpoint} has another config or tokenizer than the running engine; evaluate it in a separate run"
             )
         self.weights = stored.fingerprint()
 
     def load_lazy_merge(self, point: LazyMerge) -> None:
-        """Merge into the engine, whose processes read checkpoints: the weights stand on disk while they are taken.
+        """Merge into the engine; its processes read checkpoints, so the weights are on disk while they are loaded.
 
         Args:
-            point: A merge that is not written.
+            point: A merge whose weights are not on disk.
 
         Raises:
             UserError: As `load`, or the point's parents do not fit together.
@@ -92,7 +92,7 @@ class VLLMGenerator:
         self.weights = point.fingerprint
 
     def identity(self) -> dict[str, Any]:
-        """Weights, engine, arithmetic, and the tokenizer with its chat template."""
+        """Identify weights, engine, arithmetic, and the tokenizer with its chat template."""
         import vllm
 
         tokenizer = self._loaded()
@@ -113,16 +113,16 @@ class VLLMGenerator:
         Raises:
             UserError: A chat prompt meets a tokenizer without a template.
         """
-        asked = ask(prompts, decoding, skip, self._loaded(), self.context)
-        yield from without_room(asked, self.context)
-        asked = [one for one in asked if one.limit > 0]
-        for start in range(0, len(asked), self.chunk):
-            chunk = asked[start : start + self.chunk]
-            inputs = [{"prompt_token_ids": one.ids} for one in chunk]
-            parameters = [self._parameters(one, decoding) for one in chunk]
+        requests = generation_requests(prompts, decoding, skip, self._loaded(), self.context)
+        yield from over_context(requests, self.context)
+        requests = [request for request in requests if request.limit > 0]
+        for start in range(0, len(requests), self.chunk):
+            chunk = requests[start : start + self.chunk]
+            inputs = [{"prompt_token_ids": request.ids} for request in chunk]
+            parameters = [self._parameters(request, decoding) for request in chunk]
             outputs = self.engine.generate(inputs, parameters, use_tqdm=False)
-            for one, output in zip(chunk, outputs, strict=True):
-                yield _sample(one, output.outputs[0])
+            for request, output in zip(chunk, outputs, strict=True):
+                yield _sample(request, output.outputs[0])
 
     def _start(self, checkpoint: Path) -> None:
         try:
@@ -141,17 +141,20 @@ class VLLMGenerator:
         self.tokenizer = load_tokenizer(checkpoint)
         self.context = self.max_length or int(AutoConfig.from_pretrained(checkpoint).max_position_embeddings)
 
-    def _parameters(self, one: Asked, decoding: Decoding) -> Any:
+    def _parameters(self, request: GenerationRequest, decoding: Decoding) -> Any:
         from vllm import SamplingParams
 
+        stream = request.prompt.id, request.index
         return SamplingParams(
-            max_tokens=one.limit,
+            max_tokens=request.limit,
             temperature=decoding.temperature,
             top_p=decoding.top_p,
             top_k=decoding.top_k or -1,
             repetition_penalty=decoding.repetition_penalty,
             stop=list(decoding.stop) or None,
-            seed=derive_seed(decoding.seed, "sample", one.prompt.id, one.index) if decoding.temperature else None,
+            seed=derive_seed(decoding.seed, "sample", request.prompt.id, request.index)
+            if decoding.temperature
+            else None,
         )
 
     def _loaded(self) -> PreTrainedTokenizerBase:
@@ -159,7 +162,7 @@ class VLLMGenerator:
         return self.tokenizer
 
 
-def _sample(one: Asked, answer: Any) -> Sample:
-    """vLLM says `length` or `stop`, and with `stop` a stop string, or no string where an end token came."""
+def _sample(request: GenerationRequest, answer: Any) -> Sample:
+    """Convert an answer; vLLM reports `length` or `stop`, the latter with a string unless an end token came."""
     finish = "length" if answer.finish_reason == "length" else "stop" if isinstance(answer.stop_reason, str) else "end"
-    return Sample(one.prompt.id, one.text, answer.text, one.index, len(answer.token_ids), finish)
+    return Sample(request.prompt.id, request.text, answer.text, request.index, len(answer.token_ids), finish)

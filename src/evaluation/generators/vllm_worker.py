@@ -1,4 +1,4 @@
-"""What a vLLM worker process can do beyond vLLM: take the weights of another checkpoint.
+"""Extension of vLLM's worker processes: load the weights of another checkpoint into the running model.
 
 Named in `LLM(worker_extension_cls=...)` and mixed into vLLM's worker, in every tensor-parallel rank. Not yet run on a
 GPU by this project.
@@ -18,7 +18,7 @@ class TakesCheckpoints:
     model_runner: Any
 
     def take_checkpoint(self, path: str) -> int:
-        """Read every tensor of a checkpoint into the live model; the model keeps its own shard of each.
+        """Read every tensor of a checkpoint into the loaded model, which keeps its own shard of each.
 
         Returns:
             Tensors read.

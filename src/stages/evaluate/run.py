@@ -15,8 +15,14 @@ from src.config.checks import check_evaluate
 from src.evaluation.benchmarks.code import CodeBenchmark
 from src.evaluation.benchmarks.summary import SummaryBenchmark
 from src.evaluation.generators.hf import HFGenerator
-from src.evaluation.generators.sample_files import read_samples, sample_rows, samples_hash
-from src.evaluation.generators.samples import Sample, generate_samples, samples_key
+from src.evaluation.generators.samples import (
+    Sample,
+    generate_samples,
+    read_samples,
+    sample_rows,
+    samples_hash,
+    samples_key,
+)
 from src.evaluation.generators.vllm import VLLMGenerator
 from src.evaluation.grading.grade import ProgramJudge, flaky_tasks
 from src.evaluation.statistics.bootstrap import Interval

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from src.evaluation.benchmarks.base import check_covered, code_to_text_rows, evalplus_problems, read_rows
 from src.evaluation.benchmarks.code import CodeBenchmark
 from src.evaluation.benchmarks.summary import SummaryBenchmark
-from src.evaluation.generators.encoding import render
+from src.evaluation.generators.requests import render
 from src.evaluation.generators.samples import Sample
 from src.models import load_tokenizer
 from src.utils.errors import UserError

@@ -9,8 +9,15 @@ from typing import Any
 
 import pytest
 
-from src.evaluation.generators.sample_files import read_samples, sample_rows
-from src.evaluation.generators.samples import Decoding, Prompt, Sample, generate_samples, samples_key
+from src.evaluation.generators.samples import (
+    Decoding,
+    Prompt,
+    Sample,
+    generate_samples,
+    read_samples,
+    sample_rows,
+    samples_key,
+)
 from src.utils.errors import UserError
 from src.utils.jsonl import write_jsonl
 

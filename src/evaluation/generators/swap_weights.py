@@ -1,4 +1,4 @@
-"""New weights for a model that is already in memory: grid points differ in nothing else."""
+"""Put other weights into a model that is already in memory: the points of a merge grid differ in nothing else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from src.checkpoints.compat import model_differences
 from src.utils.errors import UserError, first_differences
 from src.utils.files import sha256_file
 
-SHELL_FILES = (
+SIDE_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json"),
     *("vocab.json", "merges.txt", "generation_config.json"),
 )
@@ -22,7 +22,7 @@ SHELL_FILES = (
 
 @torch.no_grad()
 def take_weights(model: PreTrainedModel, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
-    """Copy tensors into a live model one by one, in its dtype and on its device.
+    """Copy tensors into a loaded model one by one, in its dtype and on its device.
 
     Args:
         model: Changed in place; tied tensors may be named once or under both names.
@@ -42,9 +42,9 @@ def take_weights(model: PreTrainedModel, tensors: Iterable[tuple[str, torch.Tens
         raise UserError(first_differences("the weights do not fit the loaded model", differences))
 
 
-def shell(directory: Path) -> dict[str, Any]:
-    """All of a checkpoint but its weights: two checkpoints with equal shells can share one model in memory."""
-    files = [directory / name for name in SHELL_FILES]
+def all_but_weights(directory: Path) -> dict[str, Any]:
+    """Return config and hashes of tokenizer files; checkpoints that agree in them can share one model in memory."""
+    files = [directory / name for name in SIDE_FILES]
     stored = read_config(directory)
     # transformers writes its own version into the config; the dtype is the generator's business
     config = {key: value for key, value in stored.items() if key not in ("transformers_version", "_name_or_path")}

@@ -8,8 +8,8 @@ from transformers import Qwen2ForCausalLM
 
 from src.checkpoints import Checkpoint
 from src.evaluation.generators.hf import HFGenerator
-from src.evaluation.generators.live_weights import shell, take_weights
 from src.evaluation.generators.samples import Decoding, Prompt
+from src.evaluation.generators.swap_weights import all_but_weights, take_weights
 from src.utils.errors import UserError
 from tests.evaluation.generators.tiny import tiny_model, tiny_tokenizer
 
@@ -85,11 +85,11 @@ def test_another_tokenizer_or_config_loads_anew(tmp_path: Path) -> None:
     model = generator.model
     generator.load(other)
     assert generator.model is not model
-    before = shell(first)
+    before = all_but_weights(first)
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = "{{ messages[0]['content'] }}"
     tokenizer.save_pretrained(first)
-    assert shell(first) != before
+    assert all_but_weights(first) != before
 
 
 def test_merged_weights_are_handed_over_without_a_checkpoint(tmp_path: Path) -> None:
