@@ -149,7 +149,7 @@ class HFGenerator:
                     ) from error
                 say(f"{self.device} is out of memory: retrying the rest of a batch of {len(batch)} as two batches")
                 torch.cuda.empty_cache()
-                # Answers that were yielded stay; the others are drawn again, from the same keys and so to the same tokens.
+                # Answers that were yielded stay; the rest are drawn again, from the same keys to the same tokens.
                 waiting.extendleft([half for half in (rest[len(rest) // 2 :], rest[: len(rest) // 2]) if half])
 
     def _answer(

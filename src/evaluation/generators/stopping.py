@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerBase
 class StopStrings:
     """Ends an answer before the first of some strings.
 
-    Turning ids into text at every token would cost more than a forward pass of a small model. Only a token with the last
-    character of a stop string can complete it, so only rows that just drew such a token are checked.
+    Turning ids into text at every token would cost more than a forward pass of a small model. Only a token that has the
+    last character of a stop string can complete it, so only rows that just drew such a token are checked.
 
     Args:
         strings: Stop strings; empty: nothing stops.

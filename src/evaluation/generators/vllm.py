@@ -144,7 +144,6 @@ class VLLMGenerator:
     def _parameters(self, request: GenerationRequest, decoding: Decoding) -> Any:
         from vllm import SamplingParams
 
-        stream = request.prompt.id, request.index
         return SamplingParams(
             max_tokens=request.limit,
             temperature=decoding.temperature,

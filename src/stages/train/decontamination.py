@@ -52,7 +52,7 @@ class Decontamination:
 
     def __getstate__(self) -> dict[str, Any]:
         """What other processes need: not the items, which are many times as large."""
-        return {"key": self.key, "_screen": self._overlap}
+        return {"key": self.key, "_overlap": self._overlap}
 
 
 def _benchmark_items(job: Job) -> list[Document]:

@@ -82,7 +82,7 @@ def test_other_processes_get_the_filter_without_the_items(world: Path) -> None:
     rows = [Example(str(number), "codegen", prompt, "x = 1") for number, prompt in enumerate(("Say 1.", WORDS, "Hi."))]
     assert [row.id for row in sent(rows)] == [row.id for row in clean(rows)] == ["0", "2"]
     assert sent.key == clean.key
-    assert set(vars(sent)) == {"key", "_screen"}
+    assert set(vars(sent)) == {"key", "_overlap"}
 
 
 @pytest.mark.parametrize(
