@@ -51,9 +51,9 @@ def count_bits(delta: Bits, shift: int, prefix: int, prefix_shift: int, counts: 
 def rank_masks(delta: Bits, by_rank: Floats, seed: int, start: int, mask: NDArray[np.uint8]) -> None:
     """MagPrune's masks of whole rows: mask = [draw < by_rank[rank of |delta| in its row]], unset where delta is 0.
 
-    Exact ranks are computed only where they decide: a row's magnitudes are counted into buckets of equal leading bits, and the
-    probabilities of a bucket's first and last rank settle nearly all draws. The few buckets that hold an open draw are
-    sorted. by_rank (r,) does not decrease; mask (m * r,).
+    Exact ranks are computed only where they decide: a row's magnitudes are counted into buckets of equal leading bits,
+    and the probabilities of a bucket's first and last rank settle nearly all draws. The few buckets that hold an open
+    draw are sorted. by_rank (r,) does not decrease; mask (m * r,).
     """
     row = by_rank.size
     detail = min(max(2, int(math.log2(row)) - 4), 12)  # leading mantissa bits: a few elements per bucket

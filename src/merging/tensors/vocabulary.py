@@ -192,9 +192,8 @@ def _vocabulary(label: str, parent: Parent) -> Vocabulary:
         raise UserError(f"{parent.path} ({label}) has no tokenizer.json to match tokens by; set merge.tokenizer=equal")
     for name, info in parent.table.items():
         if ROWS.search(name) and info.shape[0] < found.size:
-            raise UserError(
-                f"{parent.path} ({label}): {name} has {info.shape[0]} rows, expected at least one per token ({found.size})"
-            )
+            rows = f"{info.shape[0]} rows, expected at least {found.size} (one per token)"
+            raise UserError(f"{parent.path} ({label}): {name} has {rows}")
     return found
 
 
