@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -18,7 +17,6 @@ from pydantic import Field
 
 from src.merging.backend.counter_rng import stream_seed
 from src.merging.backend.della_probabilities import keep_probabilities
-from src.merging.backend.torch_ops import TorchOps
 from src.merging.tensors.blocks import Block, BlockFunction, Delta, ParentTensors
 from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass
@@ -72,24 +70,6 @@ def prepare_sparsity(tensors: ParentTensors, sparsity: Sparsity) -> tuple[BlockF
     if sparsity.kind == "none" or sparsity.density >= 1:
         return tensors.once("dense", lambda: tuple(map(Delta, range(len(tensors.labels)))))
     return tensors.once(("sparse", sparsity), lambda: _fit(tensors, sparsity))
-
-
-def sparsify(delta: torch.Tensor, sparsity: Sparsity, tensor: str = "", specialist: str = "") -> torch.Tensor:
-    """Sparsify one whole task vector; the names seed the random kinds.
-
-    Args:
-        delta: float32, any shape.
-        sparsity: What to keep.
-        tensor: Tensor name.
-        specialist: Specialist name.
-    """
-    flat = delta.float().reshape(-1)
-    zeros = torch.zeros_like(flat)
-    reads = [lambda start, stop, _: zeros[start:stop], lambda start, stop, _: flat[start:stop]]
-    with ThreadPoolExecutor(1) as pool:
-        tensors = ParentTensors(tensor, tuple(delta.shape), [specialist], reads, TorchOps(), pool, flat.device)
-        [part] = prepare_sparsity(tensors, sparsity)
-        return torch.cat(tensors.map(lambda block: part(block).clone())).reshape(delta.shape)
 
 
 def _fit(tensors: ParentTensors, sparsity: Sparsity) -> tuple[BlockFunction, ...]:
