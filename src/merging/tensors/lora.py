@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -93,11 +92,6 @@ class LoraParent:
 
     def prefetch(self, name: str) -> None:
         """Nothing to do: the base prefetches its own part."""
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the adapter's weights and settings; the base has its own."""
-        settings = json.dumps(self._settings, sort_keys=True)
-        return hashlib.sha256((self._weights.fingerprint() + settings).encode()).hexdigest()
 
     def _delta(self, name: str) -> torch.Tensor:
         """scale * B A in float64, rounded once: the same on any number of threads."""

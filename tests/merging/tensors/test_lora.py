@@ -102,16 +102,6 @@ def test_an_adapter_alone_at_full_weight_in_the_base_dtype(tmp_path: Path) -> No
     assert identical(merged, expected)
 
 
-def test_fingerprint_sees_weights_and_settings(tmp_path: Path) -> None:
-    model = save_model(tmp_path / "base")
-    save_adapter(tmp_path / "one", model, 1, **KINDS["plain"])
-    base = Checkpoint(tmp_path / "base")
-    before = LoraParent(tmp_path / "one", base).fingerprint()
-    settings = json.loads((tmp_path / "one" / "adapter_config.json").read_text())
-    (tmp_path / "one" / "adapter_config.json").write_text(json.dumps(settings | {"lora_alpha": 9}))
-    assert LoraParent(tmp_path / "one", base).fingerprint() != before
-
-
 def test_what_is_an_adapter(tmp_path: Path) -> None:
     model = save_model(tmp_path / "base")
     save_adapter(tmp_path / "adapter", model, 1, **KINDS["plain"])
