@@ -1,4 +1,4 @@
-"""Merge methods: each YAML of conf/merge holds the keys of one of these."""
+"""The methods of conf/merge: every YAML there is the keys of one of these."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def adaptive(sharpness: float, lambda_: float) -> Rule:
 
 @method(None)
 def mergekit(name: str, parameters: Mapping[str, Any], seed: int) -> Rule:
-    """Any method of the installed mergekit."""
+    """Any method that installed mergekit knows."""
     return Mergekit(name, parameters, seed)
 
 

@@ -1,4 +1,4 @@
-"""Changes to the layers of a loaded network: faster kernels, compilation, activation checkpointing."""
+"""What is done to the layers of a loaded network: faster kernels, compilation, recomputed activations."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def apply_kernels(network: PreTrainedModel, *, liger: bool | None = None, compil
         compiled: Compile every decoder layer on its first call.
 
     Returns:
-        Names of the changes, for the log.
+        What was applied, for the log.
 
     Raises:
-        UserError: Liger is requested and not installed, or there is no GPU.
+        UserError: Liger is wanted and not installed, or there is no GPU for it.
     """
     applied = []
     if wants_liger(liger):
@@ -39,9 +39,9 @@ def apply_kernels(network: PreTrainedModel, *, liger: bool | None = None, compil
 
 
 def narrow_stream(network: PreTrainedModel) -> None:
-    """Under autocast, keep the residual stream in half precision, as FSDP2 does for a sharded network.
+    """Under autocast, let what flows between the layers be in half precision, as it is where a network is sharded.
 
-    Autocast alone leaves it in float32: twice the memory, and a cast before every matrix product.
+    Autocast alone leaves it in float32: twice the memory, and a cast before every matrix.
     """
 
     def narrow(module: torch.nn.Module, given: Any, embedded: torch.Tensor) -> torch.Tensor:
@@ -52,14 +52,14 @@ def narrow_stream(network: PreTrainedModel) -> None:
 
 
 def recompute_activations(network: PreTrainedModel) -> None:
-    """Recompute the activations inside every decoder layer in the backward pass instead of storing them."""
+    """Let the backward pass compute the inside of every decoder layer anew instead of keeping it."""
     # transformers 5 has renamed this method
     enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable
     enable({"use_reentrant": False})
 
 
 def decoder_layers(network: torch.nn.Module) -> torch.nn.ModuleList:
-    """Return the repeated blocks of a network: its one ModuleList named `layers`."""
+    """The repeated blocks of a network: the one list of modules in it that is named `layers`."""
     found = [
         module
         for name, module in network.named_modules()
@@ -70,16 +70,14 @@ def decoder_layers(network: torch.nn.Module) -> torch.nn.ModuleList:
 
 
 def wants_liger(liger: bool | None) -> bool:
-    """Return true if Liger's kernels are used; None: where they are installed and there is a GPU.
+    """Whether Liger's kernels are used; None: where they are installed and there is a GPU.
 
     Raises:
-        UserError: They are requested and not installed, or there is no GPU.
+        UserError: They are wanted and not installed, or there is no GPU for them.
     """
     installed, gpu = importlib.util.find_spec("liger_kernel") is not None, torch.cuda.is_available()
     if liger and not installed:
-        raise UserError(
-            "model.liger=true: liger-kernel is not installed: pip install liger-kernel, or set model.liger=null"
-        )
+        raise UserError("model.liger=true is not installed: pip install liger-kernel, or set model.liger=null")
     if liger and not gpu:
         raise UserError("model.liger=true needs a CUDA GPU; set model.liger=null")
     return installed and gpu if liger is None else liger

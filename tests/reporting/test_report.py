@@ -11,6 +11,8 @@ from src.reporting.write import render_html, render_markdown, write_report, writ
 from tests.reporting.example import SPECIALISTS, study
 from tests.reporting.page import Page, cells, markdown_tables
 
+PICTURES = 11  # figures of the example study
+
 
 @pytest.fixture(scope="module")
 def view():
@@ -50,12 +52,12 @@ def test_ids_are_unique_and_every_link_resolves(page):
 
 
 def test_every_figure_has_a_caption_and_alternative_text(page, view):
-    assert len(page.of("svg")) == len(view.pictures()) == 11
+    assert len(page.of("svg")) == len(view.pictures()) == PICTURES
     for attributes in page.of("svg"):
         assert attributes["role"] == "img"
         assert len(attributes["aria-label"]) > 40
         assert re.search(r"\d", attributes["aria-label"])
-    assert len(page.of("figure")) == len(page.of("figcaption")) == 11 + len(page.tables)
+    assert len(page.of("figure")) == len(page.of("figcaption")) == PICTURES + len(page.tables)
 
 
 def test_the_page_names_its_language(page):
@@ -155,7 +157,7 @@ def test_report_on_disk(tmp_path):
     markdown = paths["markdown"].read_text(encoding="utf-8")
     for link in re.findall(r"\((figures/[^)]+)\)", markdown):
         assert (paths["markdown"].parent / link).is_file()
-    assert len(list(paths["figures"].glob("*.png"))) == 11
+    assert len(list(paths["figures"].glob("*.png"))) == PICTURES
     headline = pd.read_csv(paths["headline"])
     row = headline[(headline["row"] == "Data mixture") & (headline["metric"] == "pass@1")].iloc[0]
     assert row["value"] == pytest.approx(0.877)

@@ -1,4 +1,4 @@
-"""Parents of a merge: checkpoints, and views that look like one."""
+"""What the engine reads: checkpoints, and views of them that look like one."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Parent(Protocol):
         ...
 
     def read_into(self, name: str, start: int, out: torch.Tensor) -> None:
-        """Copy elements [start, start + len(out)) into `out`."""
+        """Elements [start, start + len(out)) into memory that is there."""
         ...
 
     def prefetch(self, name: str) -> None:
-        """Start reading a tensor that is needed soon."""
+        """Announce that a tensor will be read."""
         ...
 
 

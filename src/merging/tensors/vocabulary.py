@@ -1,4 +1,4 @@
-"""Alignment of parents whose vocabularies or numbers of embedding rows differ.
+"""Parents whose vocabularies or embedding rows differ, brought to one vocabulary.
 
 Legend: R rows of the merged embedding.
 """
@@ -24,12 +24,12 @@ ABSENT = -1
 
 @dataclass(frozen=True)
 class Aligned:
-    """Parents with one vocabulary.
+    """Parents over one vocabulary.
 
     Args:
         base: Base.
         specialists: By name.
-        rows: Embedding rows of the result; 0 in mode `equal`, which does not need them.
+        rows: Embedding rows of the result; 0 in mode `equal`, where nobody asks.
         added: Tokens that the base lacks, in the order of their ids (mode `union`).
     """
 
@@ -40,19 +40,18 @@ class Aligned:
 
 
 def align_vocabulary(base: Parent, specialists: Mapping[str, Parent], mode: str) -> Aligned:
-    """Give all parents one vocabulary.
+    """Bring parents to one vocabulary.
 
     Args:
         base: Its row order is that of the result.
         specialists: By name.
-        mode: `equal`: change nothing; `check_parents` refuses parents that differ. `shared`: equal tokens, embeddings
-            padded to different heights; rows that all parents have are merged, the rest are the base's. `base`: the
-            base's tokens; a specialist's rows are matched by token, and a token that it lacks keeps the base's row.
-            `union`: also the tokens that the base lacks, appended; their base row is the mean over the specialists
-            that have them.
+        mode: `equal`: nothing is done, and `check_parents` refuses what differs. `shared`: equal tokens, embeddings
+            padded to different heights; the rows that all have are merged, the rest is the base's. `base`: the base's
+            tokens; a specialist's rows are found by token, and where it lacks one it has no say. `union`: also the
+            tokens that the base lacks, appended; their base row is the mean of the specialists' that have them.
 
     Raises:
-        UserError: Tokens differ in mode `shared`, or a parent has no tokenizer.
+        UserError: Tokens differ in mode `shared`, or there is no tokenizer to tell.
     """
     if mode == "equal":
         return Aligned(base, dict(specialists))
@@ -80,10 +79,10 @@ def align_vocabulary(base: Parent, specialists: Mapping[str, Parent], mode: str)
 
 
 class RowView:
-    """A parent with its embedding rows in another order; rows that it lacks come from another parent.
+    """A parent with its embedding rows in another order, some of them taken from elsewhere.
 
     Args:
-        parent: Parent that is reordered.
+        parent: Whose rows.
         rows: (R,) own row of each merged row, or -1.
         missing: Parent whose rows stand in for the absent ones.
         offset: Merged row that is row 0 of `missing`.
@@ -135,11 +134,11 @@ class RowView:
         return torch.cat(runs)[start - first * width : stop - first * width]
 
     def read_into(self, name: str, start: int, out: torch.Tensor) -> None:
-        """Copy elements [start, start + len(out)) into `out`."""
+        """Elements [start, start + len(out)) into memory that is there."""
         out.copy_(self.flat(name, start, start + out.numel()))
 
     def prefetch(self, name: str) -> None:
-        """Start reading a tensor that is needed soon."""
+        """Announce that a tensor will be read."""
         self.parent.prefetch(name)
 
     def _run(self, name: str, width: int, merged: int, own: int, count: int) -> torch.Tensor:
@@ -151,7 +150,7 @@ class RowView:
 
 
 class NewRows:
-    """Rows of tokens that the base lacks: the mean over the specialists that have them.
+    """Rows of tokens that the base lacks: the mean of the specialists' that have them.
 
     Args:
         specialists: By name.
@@ -189,11 +188,10 @@ class NewRows:
 def _vocabulary(label: str, parent: Parent) -> Vocabulary:
     found = read_vocabulary(parent.path)
     if found is None:
-        raise UserError(f"{parent.path} ({label}) has no tokenizer.json to match tokens by; set merge.tokenizer=equal")
+        raise UserError(f"{parent.path} ({label}) has no tokenizer.json to match tokens by: take merge.tokenizer=equal")
     for name, info in parent.table.items():
         if ROWS.search(name) and info.shape[0] < found.size:
-            rows = f"{info.shape[0]} rows, expected at least {found.size} (one per token)"
-            raise UserError(f"{parent.path} ({label}): {name} has {rows}")
+            raise UserError(f"{parent.path} ({label}): {name} has {info.shape[0]} rows for {found.size} tokens")
     return found
 
 
@@ -221,7 +219,7 @@ def _rows(own: Mapping[str, int], tokens: Mapping[str, int], height: int, keep_p
 
 
 def _runs(rows: torch.Tensor, first: int) -> list[tuple[int, int, int]]:
-    """Runs of rows that are consecutive on both sides: (merged row, own row or -1, length)."""
+    """(merged row, own row or -1, length) of stretches that follow each other on both sides."""
     runs: list[tuple[int, int, int]] = []
     for place, own in enumerate(rows.tolist(), first):
         if runs:

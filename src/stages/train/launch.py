@@ -1,10 +1,4 @@
-"""Several processes for one training job: started here on one node, or by torchrun or Slurm.
-
-`python -m torch.distributed.run` is not used to start them here. Measured with torch 2.13: when one rank fails, it ends
-the others at once, so that the reason of one that is still about to print it is lost; it adds 49 lines of its own where
-ours are one, ends with code 1 instead of 2 (bad input) or 130/143 (asked to end), answers SIGTERM with a traceback, and
-takes six seconds to start.
-"""
+"""Several processes for one training job: started here on one node, or found as torchrun and Slurm started them."""
 
 from __future__ import annotations
 
@@ -27,11 +21,9 @@ from src.utils.errors import AlreadyTold, Interrupted, UserError
 from src.utils.ranks import alone, from_main, is_main_process, wait_for_all
 from src.utils.signals import Handlers
 
-GRACE = 5.0  # seconds for the other ranks to end by themselves for the other ranks to end by themselves
-LAUNCHED = "MIXMERGE_LAUNCHED"  # environment variable of processes that were started here
-TOLD = [
-    SIGNALED + number for number in (signal.SIGINT, signal.SIGTERM)
-]  # exit codes of processes that have reported a signal
+GRACE = 5.0  # seconds
+LAUNCHED = "MIXMERGE_LAUNCHED"  # in the environment of processes that were started here
+TOLD = [SIGNALED + number for number in (signal.SIGINT, signal.SIGTERM)]  # exit codes of those that have said so
 Processes = Sequence[subprocess.Popen[bytes]]
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -40,25 +32,25 @@ def launch_ranks(job: Job, world: World) -> None:
     """Run a job in `world.devices` processes of this node and wait for it.
 
     Raises:
-        UserError: A process failed; it has printed the reason.
+        UserError: A process failed; it has said why.
     """
     run_ranks([sys.executable, str(ROOT / f"{job.script}.py"), *job.overrides], world.size)
 
 
 def is_launched() -> bool:
-    """Return true if this process was started by `run_ranks`, whose process then reports the end."""
+    """Whether this process was started by `run_ranks`: then the one that did so tells how it ended."""
     return LAUNCHED in os.environ
 
 
 def run_ranks(command: Sequence[str], size: int) -> None:
-    """Start a command `size` times with the variables of torchrun; if one process fails, stop the others.
+    """Start a command `size` times with the variables of torchrun; if one ends with an error, the others are stopped.
 
-    The others get `GRACE` seconds to end by themselves, since the process that prints the reason may not be the first
-    to end. SIGINT and SIGTERM are forwarded, and the processes are waited for.
+    They have `GRACE` seconds to end by themselves: the one that says why may not be the first to end. A request to end
+    is handed on, and waited for.
 
     Raises:
-        UserError: A process failed.
-        Interrupted: SIGINT or SIGTERM came.
+        UserError: One ended with an error.
+        Interrupted: They were asked to end.
     """
     shared = {
         "MASTER_ADDR": "127.0.0.1",
@@ -88,7 +80,7 @@ def run_ranks(command: Sequence[str], size: int) -> None:
 
 
 def _wait(processes: Processes, requests: Sequence[int]) -> list[int | None]:
-    """Wait until all have ended, or one has failed and the others have had their time; return the exit codes."""
+    """Exit codes once all have ended, or one has failed and the others have had their time."""
     codes: list[int | None] = [None]
     deadline, handed_on = float("inf"), 0
     while None in codes and time.monotonic() < deadline:
@@ -99,9 +91,7 @@ def _wait(processes: Processes, requests: Sequence[int]) -> list[int | None]:
         codes = [process.poll() for process in processes]
         if any(code and code not in TOLD for code in codes):
             deadline = min(deadline, time.monotonic() + GRACE)
-        elif (
-            any(code is not None for code in codes) and requests
-        ):  # all save together, and one may take longer to clean up
+        elif any(code is not None for code in codes) and requests:  # all save together; one cleans up longer
             deadline = min(deadline, time.monotonic() + 10 * GRACE)
     return codes
 
@@ -113,7 +103,7 @@ def _terminate(processes: Processes) -> None:
 
 
 def _stop(processes: Processes) -> None:
-    """End the processes that still run; one inside a collective ignores SIGTERM and is killed."""
+    """End those that still run: a process that waits for one that has failed does not hear a request."""
     _terminate(processes)
     deadline = time.monotonic() + GRACE
     for process in processes:
@@ -128,9 +118,9 @@ def _stop(processes: Processes) -> None:
 def open_shared_run(
     directory: Path, *, stage: str, config: Mapping[str, Any], inputs: Callable[[], Inputs], argv: list[str]
 ) -> Iterator[Run]:
-    """Open a run for a job of one or more processes: the first owns it, the others write nothing.
+    """`open_run` for a job of one or more processes: the first owns the run, the others write nothing of their own.
 
-    All leave together, once the run directory is in its place.
+    All leave it together, when the run is in its place.
 
     Args:
         directory: As of `open_run`, like the others.
@@ -140,7 +130,7 @@ def open_shared_run(
         argv: The command.
 
     Raises:
-        UserError: In all processes, if the first cannot open it.
+        UserError: In all of them, where the first cannot open it.
     """
     if not is_main_process():
         yield _made_by_first()
@@ -155,10 +145,10 @@ def open_shared_run(
 
 
 def once(work: Callable[[], Path]) -> Path:
-    """Do something in the first process alone, while the others wait for its result.
+    """What is made by the first of several processes alone, while the others wait for it.
 
     Raises:
-        UserError: In all processes, if it fails in the first.
+        UserError: In all of them, where the first cannot make it.
     """
     if not is_main_process():
         made: Path = _made_by_first()
@@ -169,7 +159,7 @@ def once(work: Callable[[], Path]) -> Path:
 
 
 def _made_by_first() -> Any:
-    """Receive the result of the first process, or raise its error."""
+    """What the first process gives to those that wait for it, or the reason why it cannot."""
     made = from_main("")
     if isinstance(made, str):
         raise UserError(made)
@@ -178,7 +168,7 @@ def _made_by_first() -> Any:
 
 @contextlib.contextmanager
 def _told_to_all() -> Iterator[None]:
-    """Send the error of the first process to the others, which wait for its result."""
+    """Whatever stops the first process, the others get its reason where they wait for a result."""
     try:
         yield
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""Preparation of the network of a training run."""
+"""The network of a training run, ready for its first step."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from src.utils.progress import say
 
 
 def training_network(model: ModelSpec, origin: Path, options: FitOptions) -> PreTrainedModel:
-    """Load the network with its attention backend, kernels and adapters.
+    """Load it with its attention backend, kernels and adapters.
 
     Args:
-        model: The model.
+        model: What it is.
         origin: Checkpoint to start from.
         options: Settings of the run.
 
@@ -37,7 +37,7 @@ def training_network(model: ModelSpec, origin: Path, options: FitOptions) -> Pre
         The network; on several ranks without weights, on the meta device: `fit` fills each rank's shard.
 
     Raises:
-        UserError: A requested kernel or backend is not installed.
+        UserError: A kernel or backend that is named is not there.
     """
     gpu, half = options.trainer.accelerator == "gpu", options.trainer.half
     world = resolve_world(options.trainer)
@@ -54,10 +54,10 @@ def training_network(model: ModelSpec, origin: Path, options: FitOptions) -> Pre
 
 
 def prepare_network(network: PreTrainedModel, model: ModelSpec, half: bool) -> list[str]:
-    """Patch the layers of a network as its spec says; return the names of the changes, for the log.
+    """Patch the layers of a network as its spec says; returns what was applied, for the log.
 
     Raises:
-        UserError: Liger is requested and not installed.
+        UserError: Liger is wanted and not there.
     """
     applied = apply_kernels(network, liger=model.liger, compiled=model.compile)
     if half:
