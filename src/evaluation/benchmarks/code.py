@@ -30,12 +30,12 @@ class CodeBenchmark:
     """Write a program that passes tests.
 
     Args:
-        name: In score tables.
+        name: Name in score tables.
         problems: Problems in EvalPlus's format: a function of the split, or paths with `{split}`.
-        decoding: How answers are drawn.
+        decoding: Decoding settings.
         user_prompt: The user turn; `{prompt}` is the problem's prompt.
         prefill: Beginning of the assistant turn that the model continues.
-        task: The task it measures.
+        task: Task that it measures.
         chat: Use the chat template; False: the model continues the problem's prompt as raw text.
         strip: Strip white space around the problem's prompt first, as EvalPlus does.
         sanitize: Which answers are first reduced to the code that the problem's function needs (EvalPlus's sanitizer):

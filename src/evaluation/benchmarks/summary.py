@@ -8,7 +8,7 @@ from typing import Any
 
 from src.data.docstrings import without_docstring
 from src.data.prompts import render_user_turn
-from src.evaluation.benchmarks.base import SPLITS, Limit, Rows, check_covered, read_rows
+from src.evaluation.benchmarks.base import SPLITS, Limit, Rows, check_covered, check_split, read_rows
 from src.evaluation.generators.samples import Decoding, Prompt, Sample
 from src.evaluation.statistics.bootstrap import Interval
 from src.evaluation.statistics.scores import Score
@@ -23,21 +23,21 @@ ID_KEYS = ("id", "task_id", "idx", "url")
 
 
 class SummaryBenchmark:
-    """Describe a function in words; scored against its docstring.
+    """Describe a function in words; the reference is its docstring.
 
     Args:
-        name: In score tables.
+        name: Name in score tables.
         rows: Rows in CodeXGLUE's format: a function of the split, or paths with `{split}`.
-        decoding: How answers are drawn.
+        decoding: Decoding settings.
         user_prompt: The user turn; `{code}` is the function without its docstring.
-        task: The task it measures.
-        reference: Field of the reference: `docstring` (the study) or `docstring_tokens` (CodeXGLUE, joined by blanks).
+        task: Task that it measures.
+        reference: Field of the reference: `docstring` (the paper) or `docstring_tokens` (CodeXGLUE; joined by spaces).
         metrics: Names from `src.evaluation.text.metrics`.
         corpus: Names of corpus-level scores, from `src.evaluation.text.corpus`.
         wordnet: For METEOR: a directory of nltk data, `"auto"` or None (see `text_metrics`).
-        chat: Through the chat template; False: raw text.
-        limit: Most rows, also by split, spread evenly over all; None: all.
-        splits: Those that it has.
+        chat: Use the chat template; False: raw text.
+        limit: Maximum number of rows, evenly spaced over all; also by split; None: all.
+        splits: Splits that it has.
     """
 
     def __init__(
@@ -66,17 +66,18 @@ class SummaryBenchmark:
 
     @property
     def definitions(self) -> dict[str, str]:
-        """metric -> what it is, to print beside its values."""
+        """Map each metric to its definition, to print beside its values."""
         scales = {1: "0 to 1", 100: "0 to 1; papers print 100 times as much"}
         means = {metric.name: f"{metric.definition} ({scales[metric.published_scale]})" for metric in self.metrics}
         return means | {name: f"{CORPUS_SCORES[name][0]} ({scales[100]})" for name in self.corpus}
 
     def rows(self, split: str) -> list[dict[str, Any]]:
-        """The rows of a split, read once.
+        """Return the rows of a split, read once.
 
         Raises:
-            UserError: A file is missing, or there are no rows.
+            UserError: There is no such split, a file is missing, or there are no rows.
         """
+        check_split(self.name, split, self.splits)
         if split not in self._rows:
             if self._source is None:
                 raise UserError(f"benchmark {self.name} has no rows; set benchmark.rows=FILE, or give predictions=FILE")
@@ -84,11 +85,11 @@ class SummaryBenchmark:
         return self._rows[split]
 
     def items(self, split: str) -> dict[str, dict[str, Any]]:
-        """Item -> its row."""
+        """Map each item to its row."""
         return {self._id(number): row for number, row in enumerate(self.rows(split))}
 
     def prompts(self, split: str) -> list[Prompt]:
-        """One prompt a row; ids are `<name>/<row number>`."""
+        """Return one prompt per row; ids are `<name>/<row number>`."""
         turns = [
             render_user_turn(self.user_prompt, code=without_docstring(row["code"]).rstrip("\n"))
             for row in self.rows(split)
@@ -96,13 +97,13 @@ class SummaryBenchmark:
         return [Prompt(self._id(number), turn, chat=self.chat) for number, turn in enumerate(turns)]
 
     def references(self, split: str) -> dict[str, str]:
-        """Prompt id -> reference."""
+        """Map each prompt id to its reference."""
         values = [row[self.reference] for row in self.rows(split)]
         texts = [value if isinstance(value, str) else " ".join(value) for value in values]
         return {self._id(number): text for number, text in enumerate(texts)}
 
     def content_hash(self, split: str) -> str:
-        """Hash of prompts and references."""
+        """Hash prompts and references."""
         return sha256_json([[prompt.text for prompt in self.prompts(split)], self.references(split)])
 
     def score(self, samples: Sequence[Sample], split: str) -> list[Score]:
@@ -126,12 +127,12 @@ class SummaryBenchmark:
         return self._score(got, wanted)
 
     def corpus_scores(self, samples: Sequence[Sample], split: str) -> dict[str, Interval]:
-        """Corpus-level scores of the first samples."""
+        """Compute corpus-level scores of the first samples."""
         texts = {sample.task_id: sample.completion for sample in samples if sample.index == 0}
         return self._score_corpus(texts, self.references(split))
 
     def corpus_scores_of_files(self, predictions: Path, references: Path) -> dict[str, Interval]:
-        """Corpus-level scores of what `score_files` scores."""
+        """Compute corpus-level scores of the texts that `score_files` scores."""
         return self._score_corpus(read_texts(predictions), read_texts(references))
 
     def _score_corpus(self, predictions: Mapping[str, str], references: Mapping[str, str]) -> dict[str, Interval]:
@@ -151,20 +152,20 @@ class SummaryBenchmark:
 
 
 def read_texts(path: Path) -> dict[str, str]:
-    """Texts by id, from `id<TAB>text` lines or `.jsonl(.gz)` with an id and a text field.
+    """Read texts by id from `id<TAB>text` lines or `.jsonl(.gz)` with an id and a text field.
 
     Args:
-        path: JSONL rows name the id `id`, `task_id`, `idx` or `url` (or none: the row number) and the text
+        path: JSONL rows name the id `id`, `task_id`, `idx` or `url` (without any: the row number) and the text
             `prediction`, `completion`, `reference`, `docstring`, `text` or `summary`.
 
     Raises:
-        UserError: The file is missing, a line has no tab, a row no text, or an id comes twice.
+        UserError: The file is missing, a line has no tab, a row has no text, or an id occurs twice.
     """
     pairs = _json_pairs(path) if path.name.endswith((".jsonl", ".jsonl.gz")) else _tab_pairs(path)
     texts = dict(pairs)
     if len(texts) < len(pairs):
         twice = next(item for number, (item, _) in enumerate(pairs) if item in dict(pairs[:number]))
-        raise UserError(f"{path}: id {twice} comes twice")
+        raise UserError(f"{path}: id {twice} occurs twice")
     if not texts:
         raise UserError(f"{path} is empty")
     return texts

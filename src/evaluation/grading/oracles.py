@@ -1,4 +1,4 @@
-"""When is an output right? EvalPlus 0.3.1's rules, applied outside the untrusted program's process."""
+"""Comparison of outputs by the rules of EvalPlus 0.3.1, outside the untrusted program's process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RTOL = 1e-7
 
 
 class Oracle:
-    """The comparison rule of one problem."""
+    """Comparison rule of one problem."""
 
     def __init__(self, problem: Problem) -> None:
         mbpp = problem.dataset == "mbpp"
@@ -29,16 +29,16 @@ class Oracle:
 
     @property
     def equal_is_right(self) -> bool:
-        """True where an output equal to the expected one is right without further questions."""
+        """True if an output equal to the expected one is correct without any other check."""
         return self.name != "find_zero" and not self.only_not_none
 
     def is_right(self, arguments: Any, output: Any, expected: Any, floats_before: bool, floats: bool) -> bool:
-        """Judge one output.
+        """Return True if an output is correct.
 
         Args:
-            arguments: What the function was called with.
-            output: What the program returned, rebuilt.
-            expected: What the reference solution returned (for "not None" problems: whether it returned anything).
+            arguments: Arguments of the call.
+            output: Output of the program, rebuilt from its bytes.
+            expected: Output of the reference solution (for "not None" problems: True if it returned something).
             floats_before: An earlier expected output of the same suite consisted of floats.
             floats: Such an output came earlier, or `expected` is one.
         """
@@ -52,7 +52,7 @@ class Oracle:
                 exact = self._exact(arguments, output, expected, before)
                 return True if exact else after != 0 and _close(output, expected, after)
         except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError, MemoryError):
-            return False  # EvalPlus counts an output that cannot be compared as wrong
+            return False  # to EvalPlus an output that cannot be compared is wrong
         except Undecodable:
             return False
 
@@ -75,7 +75,7 @@ class Oracle:
 
 
 def is_floats(body: bytes) -> bool:
-    """EvalPlus's `is_floats` on the marshal bytes of a plain value: a float, or a non-empty list or tuple of them."""
+    """Apply EvalPlus's `is_floats` to marshal bytes: True for a float, and for a non-empty list or tuple of floats."""
     if body[:1] == b"g":
         return True
     count = int.from_bytes(body[1:5], "little")
@@ -88,7 +88,7 @@ def _close(output: Any, expected: Any, atol: float) -> bool:
     if isinstance(expected, list | tuple) and len(output) != len(expected):
         return False
     first, second = np.asarray(output), np.asarray(expected)
-    # Broadcasting an n x 1 answer against n numbers would fill n * n places.
+    # Broadcasting an n x 1 output against n numbers would allocate n * n of them.
     if math.prod(np.broadcast_shapes(first.shape, second.shape)) > 4 * (first.size + second.size):
         return False
     return bool(np.allclose(first, second, rtol=RTOL, atol=atol))
@@ -99,7 +99,7 @@ def _polynomial(coefficients: list[float], x: float) -> float:
 
 
 def _pyramid_surface(base_edge: float, height: float) -> int:
-    """Mbpp/581 where `height` is taken as the distance from base to apex."""
+    """Mbpp/581 with `height` as the distance from base to apex."""
     slant = math.sqrt((base_edge / 2) ** 2 + height**2)
     return round(base_edge**2 + 2 * base_edge * slant)
 

@@ -1,4 +1,4 @@
-"""Problems in EvalPlus's format, from its files or from any file or list like them."""
+"""Problems in EvalPlus's format, from its files or any similar file or list."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _DOWNLOADS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem.
+    """A problem with its tests.
 
     Attributes:
-        task_id: For example `HumanEval/0`; what stands before the slash selects special oracles.
-        prompt: What a model continues.
+        task_id: For example `HumanEval/0`; the part before the slash selects special oracles.
+        prompt: Text that a model continues.
         entry_point: Name of the function that is called.
         canonical_solution: Continues `prompt`; its outputs are the expected ones.
         base_input: The original tests, a list of argument lists.
         plus_input: The added tests.
-        atol: Absolute tolerance of float comparison; 0 is exact but for 1e-6 on floats.
+        atol: Absolute tolerance of float comparison; 0: exact except for 1e-6 on floats.
     """
 
     task_id: str
@@ -48,21 +48,21 @@ class Problem:
 
     @property
     def dataset(self) -> str:
-        """`humaneval`, `mbpp`, or any other name in front of the slash, in lower case."""
+        """The name before the slash in lower case, e.g. `humaneval` or `mbpp`."""
         return self.task_id.split("/")[0].lower()
 
     @cached_property
     def packed_base(self) -> bytes:
-        """`base_input` as a sandbox takes it."""
+        """`base_input` in the form that a sandbox takes."""
         return marshal.dumps(self.base_input, MARSHAL_VERSION)
 
     @cached_property
     def packed_plus(self) -> bytes:
-        """`plus_input` likewise."""
+        """`plus_input` in the form that a sandbox takes."""
         return marshal.dumps(self.plus_input, MARSHAL_VERSION)
 
     def fingerprint(self) -> str:
-        """Hex SHA-256 of all that decides what the reference solution answers."""
+        """Hash all that the outputs of the reference solution depend on (hex SHA-256)."""
         parts = (self.task_id, self.prompt, self.entry_point, self.canonical_solution, self.atol)
         sizes = (len(self.packed_base), len(self.packed_plus))
         digest = hashlib.sha256(marshal.dumps((parts, sizes), MARSHAL_VERSION))
@@ -72,7 +72,7 @@ class Problem:
 
 
 def load_problems(path: Path | str) -> list[Problem]:
-    """Problems of a `.jsonl` or `.jsonl.gz` file in EvalPlus's format.
+    """Read the problems of a `.jsonl` or `.jsonl.gz` file in EvalPlus's format.
 
     Raises:
         UserError: The file is missing or malformed, or a field is.
@@ -81,11 +81,11 @@ def load_problems(path: Path | str) -> list[Problem]:
 
 
 def problems_from_rows(rows: Iterable[dict[str, Any]], origin: str = "problems") -> list[Problem]:
-    """Problems from plain dicts; MBPP's inputs get back the tuples and numbers that JSON took from them.
+    """Build problems from plain dicts; MBPP's inputs get back the tuples and numbers that JSON lost.
 
     Args:
-        rows: Dicts with the fields of `Problem` (`atol` may be missing; further fields are passed over).
-        origin: Names the source in errors.
+        rows: Dicts with the fields of `Problem` (`atol` may be missing; further fields are ignored).
+        origin: Name of the source, for errors.
 
     Raises:
         UserError: A row lacks a field, or two rows share a `task_id`.
@@ -101,19 +101,19 @@ def problems_from_rows(rows: Iterable[dict[str, Any]], origin: str = "problems")
             seen.add(row["task_id"])
             problems.append(_problem(row))
     if wrong or not problems:
-        raise UserError(first_differences(f"{origin} is no list of EvalPlus problems", wrong or ["it is empty"]))
+        raise UserError(first_differences(f"{origin} is not a list of EvalPlus problems", wrong or ["it is empty"]))
     return problems
 
 
 def benchmark_path(dataset: str, path: Path | str | None = None) -> Path:
-    """Where a benchmark's problems are: `path`, else EvalPlus's own environment variable, else below `data/`.
+    """Find the problems of a benchmark: `path`, else EvalPlus's environment variable, else below `data/`.
 
     Args:
         dataset: `humaneval` or `mbpp`.
         path: A file, or None.
 
     Raises:
-        UserError: They are in none of these places; the message says how to get them.
+        UserError: They are nowhere; the message says how to get them.
     """
     variable = OVERRIDES[dataset]
     found = path or os.environ.get(variable)

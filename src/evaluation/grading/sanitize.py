@@ -1,6 +1,6 @@
 """EvalPlus's sanitizer, much faster: the longest valid stretch of lines, and of it what the entry point needs.
 
-This file is itself run as a program in the sandbox, on texts that nobody has vetted: it imports nothing of ours.
+This file runs as a program in the sandbox, on untrusted texts, so it imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ PARSER = Parser(Language(tree_sitter_python.language()))
 
 
 def sanitize(text: str, entry_point: str) -> str:
-    """What `evalplus.sanitize.sanitize` (0.3.1) returns.
+    """Return what `evalplus.sanitize.sanitize` (0.3.1) returns.
 
     Args:
         text: A model's answer: code, code with prose around it, or a Markdown block.
-        entry_point: Name of the function asked for.
+        entry_point: Name of the requested function.
 
     Returns:
-        Imports, then the definitions and assignments that `entry_point` reaches by name; where that is nothing, the
-        longest stretch of lines that parses.
+        Imports, then the definitions and assignments that `entry_point` reaches by name; if there are none, the longest
+        stretch of lines that parses.
     """
     stretch = longest_valid_stretch(text)
     return needed_parts(stretch, entry_point).strip() or stretch
 
 
 def longest_valid_stretch(text: str) -> str:
-    """The consecutive lines that parse as Python and hold the most lines with text; the first where several do.
+    """Find the consecutive lines that parse as Python and have the most non-blank lines; the first of equals.
 
-    A stretch has at least two lines; where none parses it is the first line. EvalPlus parses all stretches. This looks
-    at those that could still win, the longest first.
+    A stretch has at least two lines; if none parses, it is the first line. EvalPlus parses all stretches; this function
+    tries only those that could still win, the longest first.
     """
     lines = text.split("\n")
     filled = [0]
@@ -52,7 +52,7 @@ def longest_valid_stretch(text: str) -> str:
 
 
 def _ends_by_length(filled: list[int], start: int, best: int) -> Iterator[int]:
-    """Ends of stretches from `start` with more than `best` filled lines: the most first, then the earliest."""
+    """Yield ends of stretches from `start` with more than `best` non-blank lines: the most first, then the earliest."""
     end = len(filled) - 1
     while end >= start + 2 and filled[end] - filled[start] > best:
         first = end
@@ -71,7 +71,7 @@ def _parses(text: str) -> bool:
 
 
 def needed_parts(code: str, entry_point: str) -> str:
-    """Imports and what `entry_point` reaches through names, in the order of `code`; functions need a `return`."""
+    """Select imports and all that `entry_point` reaches by name, in the order of `code`; functions need a `return`."""
     source = code.encode()
     imports: list[Any] = []
     definitions: dict[str | None, Any] = {}

@@ -1,6 +1,6 @@
-"""Sanitizing texts that nobody has vetted: the parsers run in the sandbox, where a text that breaks them breaks little.
+"""Sanitize untrusted texts: the parsers run in the sandbox, where a text that breaks them does no harm.
 
-EvalPlus's definition is quadratic in lines, and a long answer of mere prose shows it.
+EvalPlus's definition is quadratic in the number of lines, so a long answer of prose alone needs a time limit.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from src.evaluation.sandbox.jobs import Frame, Job
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker, WorkerDied
 
-SECONDS = 10.0  # CPU, for one text
-LONGEST = 1 << 20  # bytes of a result
-CHUNK = 16  # texts a process
+SECONDS = 10.0  # of CPU time per text
+LONGEST = 1 << 20  # bytes per result
+CHUNK = 16  # texts per process
 PARSERS = {"tree_sitter", "tree_sitter_python"}
 
 
 def sanitize_in_sandbox(texts: Sequence[tuple[str, str]], sandbox: Sandbox) -> list[str]:
-    """`sanitize` of every (text, entry point); a text on which it fails or takes too long stays as it is.
+    """Apply `sanitize` to every (text, entry point); a text on which it fails or takes too long stays as it is.
 
     Args:
-        texts: Pairs.
+        texts: Pairs of text and entry point.
         sandbox: Where the sanitizer runs.
     """
     program = Path(__file__).with_name("sanitize.py").read_text(encoding="utf-8")

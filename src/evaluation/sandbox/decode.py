@@ -1,8 +1,8 @@
-"""Rebuilds an untrusted program's output from its bytes, with a decoder that can build values and nothing else.
+"""Rebuild an untrusted program's output from its bytes, with a decoder that builds values and does nothing else.
 
-`marshal.loads` is not safe on foreign bytes and `pickle` runs code, so neither is used here. The decoder knows the
-value types of marshal version 2, never allocates more than the input's length warrants, and refuses what was made to be
-slow.
+`marshal.loads` is not safe on untrusted bytes and `pickle` runs code, so neither is used here. The decoder knows the
+value types of marshal version 2, never allocates more than the length of its input warrants, and refuses values that
+were made to be slow.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ LARGEST_RANGE = 1_000_000
 
 
 class Undecodable(Exception):
-    """The bytes are no value, or one that this side refuses to build."""
+    """The bytes are not a value, or one that this side refuses to build."""
 
 
 class Opaque:
-    """A value without a safe form, known by its type's name; equal to nothing, not even to itself."""
+    """A value without a safe form, with the name of its type; equal to nothing, not even to itself."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -48,11 +48,11 @@ class Opaque:
 
 
 def decode(kind: bytes, body: bytes) -> Any:
-    """The value of a frame's body.
+    """Rebuild the value of a frame's body.
 
     Args:
         kind: `protocol.PLAIN` or `protocol.TAGGED`.
-        body: The bytes that the untrusted process claims its output to be.
+        body: Bytes that the untrusted process claims to be its output.
 
     Raises:
         Undecodable: The bytes are malformed, or would take unreasonable time or depth.
@@ -73,7 +73,7 @@ def decode(kind: bytes, body: bytes) -> Any:
 
 
 class _Reader:
-    """A cursor over marshal bytes. Type codes: CPython's Python/marshal.c, version 2, values only."""
+    """Cursor over marshal bytes. Type codes: CPython's Python/marshal.c, version 2, values only."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body
@@ -149,7 +149,7 @@ class _Reader:
 
 
 def refuse_collisions(items: Any) -> None:
-    """Raise where hashing `items` would take quadratic time because somebody chose them so.
+    """Refuse items that were chosen to collide, so that hashing them takes quadratic time.
 
     Raises:
         Undecodable: Many different items share few hashes.

@@ -1,4 +1,4 @@
-"""A program on its way into a sandbox, and the frames on their way out."""
+"""A job for a sandbox, and the frames that come out of it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from src.evaluation.sandbox import protocol
 
-FILE_BYTES = 16 << 20  # longest file that a program may write
-MAX_BODY_BYTES = 64 << 20  # longer frames are garbage
+FILE_BYTES = 16 << 20  # maximum size of a file that a program writes
+MAX_BODY_BYTES = 64 << 20  # a longer frame is garbage
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Job:
     inline: int
 
     def message(self) -> dict[str, Any]:
-        """What the server is sent."""
+        """Return the message to the server."""
         return {
             "candidates": list(self.candidates),
             "entry_point": self.entry_point,
@@ -50,7 +50,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Frame:
-    """What a program's process claims about one input (see `protocol`)."""
+    """Claim of a program's process about one input (see `protocol`)."""
 
     kind: bytes
     index: int
@@ -60,7 +60,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class End:
-    """How a program ended, by the server's account.
+    """End of a program, as the server reports it.
 
     Attributes:
         reason: `protocol.EXITED`, `STOPPED`, `CPU_LIMIT` or `WALL_LIMIT`.
@@ -78,16 +78,16 @@ class End:
 
 
 class FrameReader:
-    """Cuts the byte stream into frames; garbage settles the program like a wrong answer."""
+    """Cuts the byte stream into frames; garbage settles the result like a wrong output."""
 
-    def __init__(self, judge: Callable[[Frame], bool]) -> None:
-        self.judge = judge
+    def __init__(self, check: Callable[[Frame], bool]) -> None:
+        self.check = check
         self.buffer = bytearray()
         self.settled = False
 
     def feed(self, part: bytes) -> None:
         if self.settled:
-            return  # its verdict is known; what it still writes is read and forgotten
+            return  # the result is known; what the program still writes is discarded
         self.buffer += part
         header, at, end = protocol.FRAME, 0, len(self.buffer)
         while not self.settled and end - at >= header.size:
@@ -98,5 +98,5 @@ class FrameReader:
                 break
             start = at + header.size
             at = start + size
-            self.settled = self.settled or not self.judge(Frame(kind, index, seconds, bytes(self.buffer[start:at])))
+            self.settled = self.settled or not self.check(Frame(kind, index, seconds, bytes(self.buffer[start:at])))
         del self.buffer[:at]

@@ -16,23 +16,23 @@ from src.utils.errors import UserError, unknown_choice
 ISOLATIONS = ("auto", "bubblewrap", "unshare", "unsafe")
 SCRATCH = "/scratch"  # not /tmp, where a checkout and its packages may be
 SCRATCH_BYTES = 64 << 20
-# Where memory runs out, the kernel shall end a generated program, not the user's work or another's worker.
+# If memory runs out, the kernel should end a generated program, not the user's work or another worker.
 _VICTIM = ("/bin/sh", "-c", 'echo 800 2>/dev/null >/proc/self/oom_score_adj; exec "$@"', "sh")
-_FIRST_USER = 1 << 30  # far from numbers that anybody has; one a worker
+_FIRST_USER = 1 << 30  # far from all real user numbers; one per worker
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives", "/nix/store")
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from src.evaluation.sandbox.guest.serve import main; main()"
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A command line for the server, and what the server itself has left to do.
+    """Command line of the server, and the steps left to the server itself.
 
     Attributes:
         name: One of `ISOLATIONS`.
         command: Program and arguments.
         jail: The server builds its own root directory (it has the right to mount).
         alone: The server is process 1 of a namespace of its own.
-        drop: The server is root outside too, and must become somebody else, for whom the kernel counts processes.
+        drop: The server is root outside too and must become another user, because the kernel counts processes per user.
     """
 
     name: str
@@ -42,11 +42,11 @@ class Launch:
     drop: bool = False
 
     def settings(self, directory: str, data: int) -> dict[str, object]:
-        """The first message to the server.
+        """Return the first message to the server.
 
         Args:
             directory: Where programs run and may write.
-            data: The descriptor that frames go to.
+            data: Descriptor that frames go to.
         """
         return {
             "jail": self.jail,
@@ -62,7 +62,7 @@ class Launch:
 
 
 def find_launches(isolation: str) -> list[Launch]:
-    """The ways to try on this machine, best first.
+    """List the launches to try on this machine, best first.
 
     Args:
         isolation: One of `ISOLATIONS`; `auto` is bubblewrap where installed, else `unshare` (for root the reverse).
@@ -88,7 +88,7 @@ def find_launches(isolation: str) -> list[Launch]:
 
 
 def refusal(reasons: list[str]) -> UserError:
-    """The error for a machine on which programs cannot be isolated."""
+    """Return the error for a machine on which programs cannot be isolated."""
     return UserError(
         f"cannot run generated programs safely here ({'; '.join(reasons)}). Install bubblewrap "
         "(apt install bubblewrap), or allow user namespaces, or accept the risk with sandbox=unsafe"
@@ -96,7 +96,7 @@ def refusal(reasons: list[str]) -> UserError:
 
 
 def visible_paths() -> list[str]:
-    """What of the file system a program sees, read-only: the system's libraries, this Python, its packages."""
+    """List what a program sees of the file system, read-only: system libraries, this Python, its packages."""
     prefix = os.path.realpath(sys.base_prefix)  # not the whole of it: it may be somebody's ~/.local
     python = {f"{prefix}/lib", f"{prefix}/lib64", os.path.realpath(sys.executable)}
     own = {path for path in python | set(_package_directories()) if not path.startswith("/usr/")}
@@ -104,7 +104,7 @@ def visible_paths() -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """The whole environment of a program; nothing of the user's."""
+    """Return the whole environment of a program; it has nothing of the user's."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return {
         "PATH": "/usr/bin:/bin",
@@ -117,8 +117,8 @@ def environment() -> dict[str, str]:
 
 
 def _bubblewrap(path: str) -> tuple[str, ...]:
-    # Not --die-with-parent: the kernel means the thread that started it, and ours come and go. The server ends when its
-    # input does.
+    # Not --die-with-parent: to the kernel the parent is the thread that started it, and ours come and go. The server
+    # ends when its input closes.
     arguments = [path, "--unshare-user", "--unshare-all", "--as-pid-1", "--new-session", "--cap-drop", "ALL"]
     arguments += ["--hostname", "sandbox"]
     for shown in visible_paths():
@@ -139,7 +139,7 @@ def _unshare(path: str, user: bool) -> tuple[str, ...]:
 
 
 def _python() -> tuple[str, ...]:
-    # Not -I: it would ignore PYTHONHASHSEED, without which programs that print sets give other answers every time.
+    # Not -I: it would ignore PYTHONHASHSEED, without which the order of sets changes from run to run.
     return (os.path.realpath(sys.executable), "-s", "-S", "-P", "-c", _START, _code_directory())
 
 

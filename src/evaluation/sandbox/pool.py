@@ -1,4 +1,4 @@
-"""All sandboxes of a run: started once, one a core, and kept from one call to the next."""
+"""All sandboxes of a run: started once, one per core, and kept from one call to the next."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from src.evaluation.sandbox.guest import seccomp
+from src.evaluation.sandbox.guest import confine
 from src.evaluation.sandbox.launch import find_launches, refusal
 from src.evaluation.sandbox.worker import Worker, WorkerDied
 from src.utils.errors import UserError
@@ -22,12 +22,12 @@ R = TypeVar("R")
 
 
 class Sandbox:
-    """Runs untrusted programs in isolation; starts its workers when first used and is a context manager.
+    """Runs untrusted programs in isolation; a context manager that starts its workers at the first use.
 
     Args:
         isolation: `auto` (bubblewrap where installed, else `unshare`), `bubblewrap`, `unshare`, or `unsafe`: separate
             processes with limits, which can read and write what the user can.
-        workers: Programs at a time; None is one a core.
+        workers: Programs at a time; None: one per core.
         memory_mb: Address space of a program, in MiB.
         min_time_limit: CPU seconds that any test may take (EvalPlus: 1).
         gt_time_limit_factor: A test may take this many times the CPU time of the reference solution (EvalPlus: 4).
@@ -65,13 +65,13 @@ class Sandbox:
         workers: int | None = None,
         on_done: Callable[[], None] | None = None,
     ) -> list[R]:
-        """`function(worker, item)` for all items, each worker taking the next item as soon as it is free.
+        """Call `function(worker, item)` for all items; each worker takes the next item as soon as it is free.
 
         Args:
-            function: Runs in a thread; has `worker` for itself.
-            items: In the order in which they should start (longest first keeps all cores busy to the end).
+            function: Runs in a thread, which has `worker` to itself.
+            items: In the order in which to start them (longest first keeps all cores busy to the end).
             modules: Imported once in every worker before its first item.
-            workers: At most this many at a time; None is all.
+            workers: Maximum number at a time; None: all.
             on_done: Called after each item, from the item's thread.
 
         Returns:
@@ -90,7 +90,7 @@ class Sandbox:
                     future.result()
             except BaseException:
                 shared.stop.set()
-                self.close()  # ends the programs that run, and so the threads that wait for them
+                self.close()  # ends the running programs, and so the threads that wait for them
                 raise
         return [shared.results[index] for index in range(len(items))]
 
@@ -111,12 +111,12 @@ class Sandbox:
     def _ready(self, count: int) -> list[Worker]:
         if count and not self._workers:
             self._workers.append(self._start_one())
-        while len(self._workers) < count:  # these start themselves, all at once, with their first program
+        while len(self._workers) < count:  # these start with their first program, all at the same time
             self._workers.append(Worker(self._launches[0]))
         return self._workers[:count]
 
     def _start_one(self) -> Worker:
-        if not seccomp.is_supported() and self.isolation != "unsafe":
+        if not confine.filter_is_supported() and self.isolation != "unsafe":
             raise refusal([f"no system-call filter for {os.uname().machine}"])
         reasons = []
         for launch in list(self._launches):
@@ -132,7 +132,7 @@ class Sandbox:
 
 
 class _Round(Generic[T, R]):
-    """Items that workers take one by one, each in its thread, and what came of them."""
+    """Items that workers take one by one, each in its own thread, and their results."""
 
     def __init__(
         self,

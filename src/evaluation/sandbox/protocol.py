@@ -1,7 +1,7 @@
-"""The words that the trusted side and the sandboxed side exchange; standard library only, imported by both.
+"""Messages between the trusted side and the sandboxed side; standard library only, imported by both.
 
-Three pipes belong to a worker: *control in* (jobs and stop requests to the server in the sandbox), *control out* (what
-became of a program) and *data* (frames that the untrusted program's process writes itself). A frame is only ever a
+Three pipes belong to a worker: *control in* (jobs and stop requests to the server in the sandbox), *control out* (how a
+program ended) and *data* (frames that the untrusted program's process writes itself). A frame is only ever a
 *claim* about an output: it carries no verdict, and the trusted side alone knows what was expected.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 
-# --- data: one frame an input ---------------------------------------------------------------------------------------
+# --- data: one frame per input -------------------------------------------------------------------------------------
 FRAME = struct.Struct("<cIdQ")  # kind, index of the input, CPU seconds, length of the body
 PLAIN = b"P"  # body: marshal (version 2) of a value built of exact built-in types
 TAGGED = b"T"  # body: marshal of the tagged tree of `guest.encode`, for all other values
@@ -23,11 +23,11 @@ MARSHAL_VERSION = 2  # no back references: equal values of exact built-in types 
 # --- control: a length, then marshal of a dict; both ends of these two pipes are ours ---------------------------------
 LENGTH = struct.Struct("<Q")
 MESSAGE = b"m"  # before every message to the server
-STOP = b"s"  # a single byte while a program runs: its verdict is known, end it
+STOP = b"s"  # a single byte while a program runs: its result is known, end it
 
 
 def wall_limit(cpu_limit: float) -> float:
-    """Seconds that a program may take where it uses less CPU than it may: it sleeps, or the machine is busy."""
+    """Return the wall-clock limit in seconds, for programs that sleep or a machine that is busy."""
     return 4 * cpu_limit + 2
 
 

@@ -1,4 +1,4 @@
-"""One sandbox with its server: send a program, judge its frames as they come, stop it when its verdict is known."""
+"""One sandbox with its server: send a program, check its frames as they arrive, stop it once its result is known."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from src.evaluation.sandbox.launch import SCRATCH, Launch, environment
 
 PIPE_BYTES = 1 << 20
 START_SECONDS = 60.0
-GRACE_SECONDS = 60.0  # for a server to notice and to clear up after its program; then it is given up
-CHUNKS = 16  # read at a time, so that a program which never stops writing does not keep us from stopping it
+GRACE_SECONDS = 60.0  # for a server to notice and to clean up after its program; then the sandbox is replaced
+CHUNKS = 16  # reads at a time, so that a program that never stops writing cannot keep us from stopping it
 _F_SETPIPE_SZ = 1031
 
 
 class WorkerDied(Exception):
-    """The sandbox itself ended or did not start; its last words are the message."""
+    """The sandbox itself ended or did not start; the message is its last output."""
 
 
 class Worker:
@@ -68,10 +68,10 @@ class Worker:
             env=environment(),
             cwd="/",
             bufsize=0,
-            start_new_session=True,  # Ctrl-C is for us: we end the sandboxes in order
+            start_new_session=True,  # Ctrl-C reaches us alone, and we end the sandboxes in order
         )
         os.close(data_out)
-        # Also when nobody calls `close`: a forgotten worker ends with its last reference, at the latest with Python.
+        # Without `close`, a worker ends with its last reference, at the latest when Python exits.
         self._finish = weakref.finalize(self, _finish, self._process, self._errors, data_in, self._scratch)
         self._tell(self.launch.settings(self._scratch or SCRATCH, data_out))
         self._hear(START_SECONDS)
@@ -85,12 +85,12 @@ class Worker:
             self._tell({"import": sorted(new)})
             self._imported |= new
 
-    def run(self, job: Job, judge: Callable[[Frame], bool]) -> End:
+    def run(self, job: Job, check: Callable[[Frame], bool]) -> End:
         """Run one program.
 
         Args:
             job: The program.
-            judge: Called for each frame in order; False ends the program at once.
+            check: Called for each frame in order; False ends the program at once.
 
         Raises:
             WorkerDied: The sandbox ended under the program.
@@ -99,7 +99,7 @@ class Worker:
             self.start()
         self._tell(job.message())
         message = self._follow(
-            FrameReader(judge), time.monotonic() + protocol.wall_limit(job.cpu_total) + GRACE_SECONDS
+            FrameReader(check), time.monotonic() + protocol.wall_limit(job.cpu_total) + GRACE_SECONDS
         )
         if not message.pop("clean"):
             self.close()  # the program left something behind: the next one gets a new sandbox

@@ -1,4 +1,4 @@
-"""BLEU-4 (DOI 10.3115/1073083.1073135) as the study, CodeXGLUE and sacrebleu define it: three numbers, one name."""
+"""BLEU-4 (DOI 10.3115/1073083.1073135) as the paper and as CodeXGLUE define it: two numbers under one name."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ ORDERS = 4
 
 
 def matches(reference: Sequence[str], hypothesis: Sequence[str]) -> list[int]:
-    """Clipped n-gram matches of orders 1 to 4.
+    """Count clipped n-gram matches of orders 1 to 4.
 
     Args:
-        reference: Tokens of the one reference.
+        reference: Tokens of the only reference.
         hypothesis: Tokens of the candidate.
 
     Returns:
-        Four counts: how many n-grams of the hypothesis occur in the reference, each at most as often as there.
+        Four counts: the n-grams of the hypothesis that occur in the reference, each at most as often as there.
     """
     counts = []
     for order in range(1, ORDERS + 1):
@@ -30,9 +30,9 @@ def matches(reference: Sequence[str], hypothesis: Sequence[str]) -> list[int]:
 
 
 def bleu4_paper(prediction: str, reference: str) -> float:
-    """Unsmoothed sentence BLEU-4 on whitespace tokens, case kept, as `nltk.sentence_bleu` computes it.
+    """Compute unsmoothed sentence BLEU-4 on whitespace tokens, case kept, as `nltk.sentence_bleu` does.
 
-    Zero as soon as one order has no match: with a zero count nltk returns 1e-78 to 1e-231, which is meant as zero.
+    Zero if any order has no match; nltk then returns 1e-78 to 1e-231, which stands for zero.
     """
     hypothesis, wanted = prediction.split(), reference.split()
     counts = matches(wanted, hypothesis)
@@ -43,7 +43,7 @@ def bleu4_paper(prediction: str, reference: str) -> float:
 
 
 def bleu4_codexglue(prediction: str, reference: str) -> float:
-    """Smoothed sentence BLEU-4 of CodeXGLUE's code-to-text evaluator (arXiv 2102.04664), as a fraction.
+    """Compute smoothed sentence BLEU-4 as CodeXGLUE's code-to-text evaluator does (arXiv 2102.04664), as a fraction.
 
     Lower case, punctuation split off, mteval tokens; one is added to matches and totals of orders 2 to 4, and to both
     lengths of the brevity penalty. The published figures are the mean over rows times 100. An empty prediction scores
@@ -62,7 +62,7 @@ def bleu4_codexglue(prediction: str, reference: str) -> float:
 
 _WORDS_AND_MARKS = re.compile(r"\w+|[^\s\w]")
 _MTEVAL = (
-    (re.compile(r"([\{-\~\[-\` -\&\(-\+\:-\@\/])"), r" \1 "),  # marks, but not the apostrophe, comma, full stop, dash
+    (re.compile(r"([\{-\~\[-\` -\&\(-\+\:-\@\/])"), r" \1 "),  # punctuation except apostrophe, comma, period, dash
     (re.compile(r"([^0-9])([\.,])"), r"\1 \2 "),
     (re.compile(r"([\.,])([^0-9])"), r" \1 \2"),
     (re.compile(r"([0-9])(-)"), r"\1 \2 "),

@@ -1,4 +1,4 @@
-"""Scores of a whole corpus: n-gram statistics are summed over rows before the score. Shapes: N rows, C statistics."""
+"""Corpus-level scores: n-gram statistics are summed over rows before the score. Shapes: N rows, C statistics."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ RESAMPLES = 1000
 
 
 def bleu4_corpus(predictions: Sequence[str], references: Sequence[str], resamples: int = RESAMPLES) -> Interval:
-    """sacrebleu's corpus BLEU (13a tokens, exponential smoothing), as a fraction (arXiv 1804.08771)."""
+    """Compute sacrebleu's corpus BLEU (13a tokens, exponential smoothing) as a fraction (arXiv 1804.08771)."""
     return _interval(_bleu(), predictions, references, resamples)
 
 
 def chrf_plus_plus_corpus(
     predictions: Sequence[str], references: Sequence[str], resamples: int = RESAMPLES
 ) -> Interval:
-    """sacrebleu's corpus chrF++ (`word_order=2`, case kept), as a fraction (DOI 10.18653/v1/W17-4770)."""
+    """Compute sacrebleu's corpus chrF++ (`word_order=2`, case kept) as a fraction (DOI 10.18653/v1/W17-4770)."""
     return _interval(_chrf(), predictions, references, resamples)
 
 
@@ -34,9 +34,9 @@ CORPUS_SCORES: dict[str, tuple[str, Callable[[Sequence[str], Sequence[str]], Int
 
 
 def _interval(metric: Metric, predictions: Sequence[str], references: Sequence[str], resamples: int) -> Interval:
-    """The score, with a percentile bootstrap over rows.
+    """Compute the score with a percentile bootstrap over rows.
 
-    sacrebleu has a bootstrap too, but holds all draws in memory: a gigabyte for 14,000 rows.
+    sacrebleu has a bootstrap too, but it keeps all draws in memory: a gigabyte for 14,000 rows.
     """
     statistics_NC = np.array(metric._extract_corpus_statistics(predictions, [references]), dtype=float)
 

@@ -102,7 +102,7 @@ def test_an_empty_text_is_a_text(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("0 no tab\n", r"line 1: expected id<TAB>text, got '0 no tab'"),
-        ("0\ta\n0\tb\n", "id 0 comes twice"),
+        ("0\ta\n0\tb\n", "id 0 occurs twice"),
         ("", "is empty"),
     ],
 )

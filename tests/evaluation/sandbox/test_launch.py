@@ -64,7 +64,7 @@ def test_namespaces_forbidden_names_what_to_do(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool.seccomp, "is_supported", lambda: False)
+    monkeypatch.setattr(pool.confine, "filter_is_supported", lambda: False)
     installed(monkeypatch, "unshare")
     with pytest.raises(UserError, match="no system-call filter for"):
         Sandbox().map(lambda worker, item: item, [1])

@@ -1,4 +1,4 @@
-"""One untrusted program in a process of its own: limits, its code, its inputs, a frame for every output."""
+"""Run one untrusted program in a process of its own: limits, code, inputs, one frame per output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from src.evaluation.sandbox.guest import seccomp
+from src.evaluation.sandbox.guest.confine import install_filter
 from src.evaluation.sandbox.guest.encode import encode
 from src.evaluation.sandbox.protocol import FRAME, RAISED, UNUSABLE
 
@@ -28,7 +28,7 @@ def run_program(job: dict[str, Any], data: int, progress: memoryview, syscall_fi
             argument lists), `inline` (bytes), `memory` (bytes), `file` (bytes) and `cpu` (seconds).
         data: File descriptor for frames.
         progress: One unsigned integer shared with the server: 1 + the index of the input being run, 0 while loading.
-        syscall_filter: What `seccomp.build_filter` made; None leaves system calls alone.
+        syscall_filter: Result of `confine.build_filter`; None: no filter.
     """
     frames = _Frames(data)
     try:
@@ -67,7 +67,7 @@ def _load(candidates: list[str], entry_point: str) -> Any:
 
 
 def _compile(candidates: list[str]) -> Any:
-    """The first candidate that compiles; where none does, what is wrong with the first."""
+    """Compile the first candidate that compiles; if none does, raise the error of the first."""
     for text in candidates:
         try:
             return compile(text, "<string>", "exec", dont_inherit=True)
@@ -77,7 +77,7 @@ def _compile(candidates: list[str]) -> Any:
 
 
 def _confine(job: dict[str, Any], data: int, syscall_filter: bytes | None) -> None:
-    os.setsid()
+    os.setsid()  # a process group of its own, so that the server can end all of it
     null = os.open("/dev/null", os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
@@ -96,10 +96,10 @@ def _confine(job: dict[str, Any], data: int, syscall_filter: bytes | None) -> No
         _, hard = resource.getrlimit(limit)
         ceiling = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (ceiling, ceiling))
-    # Allocation-heavy answers spend a third of their time in the collector at its default of 700 objects.
+    # With the default of 700 objects, programs that allocate much spend a third of their time in the collector.
     gc.set_threshold(50_000, 20, 100)
     if syscall_filter is not None:
-        seccomp.install(syscall_filter)
+        install_filter(syscall_filter)
 
 
 def _describe(error: BaseException) -> bytes:
@@ -111,7 +111,7 @@ def _describe(error: BaseException) -> bytes:
 
 
 class _Frames:
-    """Buffers frames, so that a thousand small outputs cost a few writes."""
+    """Buffer of frames: a thousand small outputs cost a few writes."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor

@@ -1,7 +1,8 @@
-"""The server in the sandbox: starts once, imports once, then forks a process for every program it is sent.
+"""The server in the sandbox: starts once, imports once, then forks one process per program.
 
-It is process 1 of its own namespace, holds no privilege, cannot be inspected or signaled by the programs, and ends
-them: after each program nothing of it is left, neither processes nor files, or the server says so and is replaced.
+It is process 1 of its own namespace, has no privileges, cannot be inspected or signaled by the programs, and ends
+them. After each program nothing of it is left, neither processes nor files; otherwise the server says so and is
+replaced.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import time
 from typing import Any
 
 from src.evaluation.sandbox import protocol
-from src.evaluation.sandbox.guest import jail, libc, seccomp
+from src.evaluation.sandbox.guest import confine
 from src.evaluation.sandbox.guest.run import run_program
 
 CONTROL_IN, CONTROL_OUT = 0, 1
@@ -32,16 +33,16 @@ COMMON = (
 
 
 def main() -> None:
-    """Set up as the marshalled settings on control in say, report readiness, serve until control in closes."""
+    """Set up by the marshaled settings on control in, report readiness, then serve until control in closes."""
     settings = _receive()
     assert settings is not None
     sys.path[:] = [path for path in sys.path if path != settings["code"]]
     if settings["jail"]:
-        jail.enter_jail(settings["visible"], settings["directory"], settings["scratch_bytes"], settings["user"])
+        confine.enter_jail(settings["visible"], settings["directory"], settings["scratch_bytes"], settings["user"])
     _shed(settings)
     sys.path += settings["packages"]
     _import_all(COMMON.split())
-    syscall_filter = seccomp.build_filter() if seccomp.is_supported() else None
+    syscall_filter = confine.build_filter() if confine.filter_is_supported() else None
     _send({"ready": True})
     while (message := _receive()) is not None:
         if "import" in message:
@@ -51,9 +52,9 @@ def main() -> None:
 
 
 def _shed(settings: dict[str, Any]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 ignores what it has no handler for
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 ignores signals that it has no handler for
     os.chdir(settings["directory"])
-    libc.forgo_privileges(settings["user"])
+    confine.forgo_privileges(settings["user"])
 
 
 def _import_all(names: list[str]) -> None:
@@ -61,7 +62,7 @@ def _import_all(names: list[str]) -> None:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     gc.collect()
-    gc.freeze()  # pages that the collector would otherwise touch, and so copy, in every fork
+    gc.freeze()  # otherwise the collector would touch these pages, and so copy them, in every fork
 
 
 def _serve(job: dict[str, Any], settings: dict[str, Any], syscall_filter: bytes | None) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def _serve(job: dict[str, Any], settings: dict[str, Any], syscall_filter: bytes 
     if child == 0:
         run_program(job, settings["data"], page, syscall_filter)
     reason = _watch(child, job, page)
-    if reason is None:  # the trusted side is gone; the namespace, and all in it, ends with process 1
+    if reason is None:  # the trusted side is gone; the namespace and everything in it end with process 1
         _kill(child, settings["alone"])
         os._exit(0)
     _kill(child, settings["alone"])
@@ -90,7 +91,7 @@ def _serve(job: dict[str, Any], settings: dict[str, Any], syscall_filter: bytes 
 
 
 def _watch(child: int, job: dict[str, Any], page: memoryview) -> str | None:
-    """Wait for the end of `child`, or for the moment at which it must end; None where nobody waits for it any more."""
+    """Wait until `child` ends or must be ended, and return why; None if the trusted side is gone."""
     watched = select.poll()
     handle = os.pidfd_open(child)
     try:
@@ -112,7 +113,7 @@ def _watch(child: int, job: dict[str, Any], page: memoryview) -> str | None:
 class _Limits:
     """CPU and wall-clock time, for each input and for the whole program.
 
-    A program could lie about how far it is, but then the whole program's limits hold it.
+    A program could lie about which input it has reached, but the limits of the whole program still hold.
     """
 
     def __init__(self, child: int, job: dict[str, Any]) -> None:
@@ -139,14 +140,14 @@ class _Limits:
 def _kill(child: int, alone: bool) -> None:
     with contextlib.suppress(ProcessLookupError):
         if alone:
-            os.kill(-1, signal.SIGKILL)  # everything in this namespace but process 1
+            os.kill(-1, signal.SIGKILL)  # everything in this namespace except process 1
         else:
             os.kill(child, signal.SIGKILL)
             os.killpg(child, signal.SIGKILL)
 
 
 def _reap_orphans() -> bool:
-    """Collect what else the program started; True where there was nothing."""
+    """Collect all other processes that the program started; return True if there were none."""
     nothing = True
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -156,7 +157,7 @@ def _reap_orphans() -> bool:
 
 
 def _empty(directory: str) -> bool:
-    """Remove the program's files; False where that fails, in which case the whole sandbox is replaced."""
+    """Remove the program's files; return False if that fails, so that the whole sandbox is replaced."""
     try:
         os.chmod(directory, 0o700)
         for entry in os.scandir(directory):
@@ -171,7 +172,7 @@ def _empty(directory: str) -> bool:
 
 def _receive() -> dict[str, Any] | None:
     mark = _read(1)
-    while mark == protocol.STOP:  # it crossed with the news that the program had ended by itself
+    while mark == protocol.STOP:  # it crossed with the message that the program had ended by itself
         mark = _read(1)
     header = _read(protocol.LENGTH.size) if mark else None
     body = _read(*protocol.LENGTH.unpack(header)) if header else None

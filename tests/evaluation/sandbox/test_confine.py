@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.evaluation.sandbox.guest import seccomp
+from src.evaluation.sandbox.guest import confine
 
 HEADERS = [("/usr/include/x86_64-linux-gnu/asm/unistd_64.h", 0), ("/usr/include/asm-generic/unistd.h", 1)]
 
@@ -16,13 +16,13 @@ def test_numbers_are_the_kernels(header: str, column: int) -> None:
         pytest.skip(f"needs {header} (linux-libc-dev)")
     pairs = re.findall(r"^#define\s+__NR(?:3264)?_(\w+)\s+(\d+)\s*$", Path(header).read_text(), re.MULTILINE)
     theirs = {name: int(number) for name, number in pairs}
-    special = {"clone": seccomp._CLONE, "clone3": seccomp._CLONE3, "prlimit64": seccomp._PRLIMIT}
-    for name, numbers in (seccomp._DENIED | special).items():
+    special = {"clone": confine._CLONE, "clone3": confine._CLONE3, "prlimit64": confine._PRLIMIT}
+    for name, numbers in (confine._DENIED | special).items():
         assert numbers[column] == theirs.get(name, -1), name
 
 
 def test_every_jump_lands_inside_the_program() -> None:
-    program = seccomp.build_filter()
+    program = confine.build_filter()
     instructions = [program[at : at + 8] for at in range(0, len(program), 8)]
     for place, code in enumerate(instructions):
         if code[0] & 0x07 == 0x05:

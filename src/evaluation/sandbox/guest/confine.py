@@ -1,0 +1,200 @@
+"""Confine the sandboxed processes: a root directory of their own, no privileges, a system-call filter.
+
+The namespaces are the wall. The filter is the ditch before it: no new processes, no programs, no sockets, no kernel
+machinery. It also makes a program the only process it can be, so that a memory limit on the process is a limit on the
+program. Threads are allowed. Python's `os` lacks most of these calls, so they go to the C library.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import struct
+from collections.abc import Sequence
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+_PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 4, 24, 38
+_CAPABILITY_VERSION_3 = 0x20080522
+
+
+def call(name: str, *arguments: object) -> None:
+    """Call the C function `name`; a negative result raises an OSError that names it."""
+    if getattr(libc, name)(*arguments) < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{name}: {os.strerror(error)}")
+
+
+def _prctl(option: int, value: int) -> None:
+    """Call `prctl(2)` with one argument."""
+    call("prctl", option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0))
+
+
+def forgo_privileges(user: int) -> None:
+    """Give up every capability, the ways to regain them, and being inspected by processes of the same user.
+
+    Args:
+        user: Number of the user and group that root becomes, which need not exist; 0: change neither.
+    """
+    for capability in range(64):
+        if libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
+            break  # past the last one that this kernel has, or without the right to drop
+    if user:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    call("capset", ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)()))
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+# --- the root directory ---------------------------------------------------------------------------------------------
+_RDONLY, _NOSUID, _NODEV, _NOEXEC = 1, 2, 4, 8
+_REMOUNT, _BIND, _REC, _DETACH = 32, 4096, 16384, 2
+_AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
+DEVICES = ("null", "zero", "full", "random", "urandom")
+_STAGE = "/tmp"  # exists everywhere; only this mount namespace sees what is mounted over it
+
+
+def enter_jail(visible: Sequence[str], scratch: str, scratch_bytes: int, user: int) -> None:
+    """Replace the root directory by one with nothing but read-only system files and an empty scratch directory.
+
+    Needs a private mount namespace and the right to mount in it.
+
+    Args:
+        visible: Absolute paths of files and directories to show read-only at the same place; symbolic links are copied.
+        scratch: The only writable directory.
+        scratch_bytes: Its size.
+        user: Its owner.
+
+    Raises:
+        OSError: A mount was refused.
+    """
+    os.umask(0o022)  # another user must be able to enter the directories made here
+    links = {path: os.readlink(path) for path in visible if os.path.islink(path)}
+    sources = {path: os.open(path, os.O_PATH) for path in visible if path not in links and os.path.exists(path)}
+    sources |= {f"/dev/{name}": os.open(f"/dev/{name}", os.O_PATH) for name in DEVICES}
+    _mount("tmpfs", _STAGE, "tmpfs", _NOSUID | _NODEV, "size=1m,mode=755")
+    for path, target in links.items():
+        os.makedirs(os.path.dirname(_STAGE + path), exist_ok=True)
+        os.symlink(target, _STAGE + path)
+    for path, handle in sources.items():
+        _bind_read_only(handle, _STAGE + path, devices=path.startswith("/dev/"))
+        os.close(handle)
+    os.makedirs(_STAGE + scratch, exist_ok=True)
+    options = f"size={scratch_bytes},nr_inodes=4096,mode=700,uid={user},gid={user}"
+    _mount("tmpfs", _STAGE + scratch, "tmpfs", _NOSUID | _NODEV | _NOEXEC, options)
+    _switch_root(_STAGE)
+    call("sethostname", b"sandbox", 7)
+
+
+def _mount(source: str, target: str, kind: str, flags: int, options: str) -> None:
+    call("mount", source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode())
+
+
+def _bind_read_only(handle: int, target: str, devices: bool) -> None:
+    if os.path.isdir(f"/proc/self/fd/{handle}"):
+        os.makedirs(target, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
+    call("mount", f"/proc/self/fd/{handle}".encode(), target.encode(), None, ctypes.c_ulong(_BIND | _REC), None)
+    # struct mount_attr: attributes to set, to clear, propagation, user namespace
+    attributes = (ctypes.c_uint64 * 4)(_RDONLY | _NOSUID | (0 if devices else _NODEV), 0, 0, 0)
+    call(
+        "mount_setattr", _AT_FDCWD, target.encode(), _AT_RECURSIVE, ctypes.byref(attributes), ctypes.sizeof(attributes)
+    )
+
+
+def _switch_root(root: str) -> None:
+    os.chdir(root)
+    call("pivot_root", b".", b".")  # stacks the old root on top of the new one, and the next line unmounts it
+    call("umount2", b".", _DETACH)
+    os.chdir("/")
+    call("mount", None, b"/", None, ctypes.c_ulong(_REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV), None)
+
+
+# --- the system-call filter -----------------------------------------------------------------------------------------
+_ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
+_EPERM, _EAGAIN, _ENOSYS = 1, 11, 38
+_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16  # offsets in struct seccomp_data
+_CLONE_THREAD = 0x00010000
+_X32_BIT = 0x40000000
+_PR_SET_SECCOMP, _MODE_FILTER = 22, 2
+
+# name: (x86_64, aarch64); -1 where the architecture lacks the call
+_DENIED = {
+    "execve": (59, 221), "execveat": (322, 281), "fork": (57, -1), "vfork": (58, -1),
+    "socket": (41, 198), "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
+    "process_madvise": (440, 440), "pidfd_open": (434, 434), "pidfd_getfd": (438, 438), "kcmp": (312, 272),
+    "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41),
+    "chroot": (161, 51), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
+    "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442),
+    "open_by_handle_at": (304, 265), "name_to_handle_at": (303, 264), "keyctl": (250, 219), "add_key": (248, 217),
+    "request_key": (249, 218), "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
+    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186),
+    "semget": (64, 190), "mq_open": (240, 180), "fanotify_init": (300, 262), "quotactl": (179, 60),
+    "kexec_load": (246, 104), "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106),
+    "reboot": (169, 142), "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89), "personality": (135, 92),
+    "sched_setaffinity": (203, 122), "sched_setattr": (314, 274), "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119), "setpriority": (141, 140), "ioprio_set": (251, 30), "syslog": (103, 116),
+}  # fmt: skip
+_CLONE, _CLONE3, _PRLIMIT = (56, 220), (435, 435), (302, 261)
+_ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
+
+
+def filter_is_supported() -> bool:
+    """Return True if the filter knows the machine's system-call numbers."""
+    return platform.system() == "Linux" and platform.machine() in _ARCHITECTURES
+
+
+def build_filter() -> bytes:
+    """Build the BPF program, an array of `struct sock_filter`, for this machine."""
+    architecture, column = _ARCHITECTURES[platform.machine()]
+    code = [
+        _instruction(_LOAD, _ARCHITECTURE_AT),
+        _instruction(_JUMP_EQUAL, architecture, 1, 0),
+        _instruction(_RETURN, _KILL),
+        _instruction(_LOAD, _NUMBER_AT),
+        _instruction(_JUMP_GREATER_EQUAL, _X32_BIT, 0, 1),
+        _instruction(_RETURN, _ERRNO | _ENOSYS),
+    ]
+    for numbers in _DENIED.values():
+        if numbers[column] >= 0:
+            code += [_instruction(_JUMP_EQUAL, numbers[column], 0, 1), _instruction(_RETURN, _ERRNO | _EPERM)]
+    # The C library tries clone3 first, whose flags a filter cannot see, and on ENOSYS clone, whose flags it can see:
+    # with CLONE_THREAD it starts a thread, which is allowed, without it a process.
+    code += [_instruction(_JUMP_EQUAL, _CLONE3[column], 0, 1), _instruction(_RETURN, _ERRNO | _ENOSYS)]
+    code += [
+        _instruction(_JUMP_EQUAL, _CLONE[column], 0, 4),
+        _instruction(_LOAD, _ARGUMENTS_AT),
+        _instruction(_JUMP_SET, _CLONE_THREAD, 1, 0),
+        _instruction(_RETURN, _ERRNO | _EAGAIN),
+        _instruction(_RETURN, _ALLOW),
+    ]
+    code += [  # a program may lower its own limits (process 0 means itself), but not those of process 1
+        _instruction(_JUMP_EQUAL, _PRLIMIT[column], 0, 3),
+        _instruction(_LOAD, _ARGUMENTS_AT),
+        _instruction(_JUMP_EQUAL, 0, 1, 0),
+        _instruction(_RETURN, _ERRNO | _EPERM),
+    ]
+    return b"".join([*code, _instruction(_RETURN, _ALLOW)])
+
+
+def install_filter(program: bytes) -> None:
+    """Put this process and all its threads under `program` for good; needs `no_new_privs`."""
+
+    class SockFprog(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+    argument = SockFprog(len(program) // 8, program)
+    if libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(argument), 0, 0):
+        raise OSError(ctypes.get_errno(), "the kernel refuses the system-call filter")
+
+
+def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    return struct.pack("<HBBI", code, if_true, if_false, value)
