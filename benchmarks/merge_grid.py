@@ -122,7 +122,7 @@ def make_sparse_family(directory: Path, layers: int, shard_bytes: int = 5_000_00
 
 
 def child(family: Path, names: Sequence[str], weights: Sequence[float], out: Path | None, discard: bool) -> None:
-    """Ours, in this process: points to `out`, into one live model, or nowhere."""
+    """Ours, in this process: points to `out`, into one model in memory, or nowhere."""
     base = Checkpoint(family / "base")
     specialists = {name: Checkpoint(family / name) for name in SPECIALISTS}
     state = {}
@@ -183,7 +183,7 @@ def mergekit(family: Path, method: str, size: int) -> Row:
 
 
 def plain_copy(family: Path, copies: int) -> Row:
-    """Copy the base's weights so many times and flush."""
+    """Copy the weights of the base `copies` times and flush."""
     source, out = family / "base" / "model.safetensors", family / "out"
     out.mkdir()
     copy = "import os, shutil, sys\nfor i in range(int(sys.argv[3])):\n    place = f'{sys.argv[2]}/{i}'\n"
@@ -196,7 +196,7 @@ def plain_copy(family: Path, copies: int) -> Row:
 
 
 def read_bandwidth(family: Path) -> float:
-    """Bytes a second from the page cache by one thread."""
+    """Bytes per second from the page cache with one thread."""
     memory = memoryview(bytearray(1 << 24))
     total, started = 0, time.perf_counter()
     with (family / "base" / "model.safetensors").open("rb", buffering=0) as file:

@@ -26,7 +26,7 @@ ConfigStore.instance().store(
 
 
 class OnePassLauncher(Launcher):
-    """`merge.py -m ...`: one pass over the parents, one run directory and one record a job."""
+    """`merge.py -m ...`: one pass over the parents, one run directory and one record per job."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.loader = hydra_context.config_loader

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from src.checkpoints.layout import INDEX_FILE, SINGLE_FILE, read_index
 from src.checkpoints.pickled import pickle_files
-from src.checkpoints.side_files import SIDE_FILES
+from src.checkpoints.side_files import SIDE_FILES, side_files
 from src.runs.file_hashes import hash_files
 from src.runs.finished import FinishedRun, open_finished
+from src.utils.files import sha256_json
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 RECORDED = (*SIDE_FILES, *ADAPTER_FILES, "model*.safetensors", INDEX_FILE)  # what our runs write of a checkpoint
@@ -51,10 +52,17 @@ def fingerprint(directory: Path) -> dict[str, str]:
     return identify(directory).files
 
 
+def weights_fingerprint(directory: Path) -> str:
+    """One hash for the weights of a checkpoint alone; samples are kept under it."""
+    files = fingerprint(directory)
+    names = [path.relative_to(directory).as_posix() for path in weight_files(directory)]
+    return sha256_json({name: files[name] for name in names})
+
+
 def checkpoint_files(directory: Path) -> list[str]:
     """Names of the files that decide what a checkpoint is: its weights, config, tokenizer and chat template."""
-    side = {path for pattern in SIDE_FILES for path in directory.glob(pattern) if path.is_file()}
-    return sorted({path.relative_to(directory).as_posix() for path in (*side, *weight_files(directory))})
+    files = (*side_files(directory), *weight_files(directory))
+    return sorted({path.relative_to(directory).as_posix() for path in files})
 
 
 def weight_files(directory: Path) -> list[Path]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,6 @@ import torch
 
 from src.checkpoints.layout import (
     INDEX_FILE,
-    NAMES,
     SINGLE_FILE,
     Entry,
     TensorInfo,
@@ -26,8 +22,6 @@ from src.checkpoints.layout import (
 from src.checkpoints.pickled import PickledWeights, pickle_files
 from src.utils.errors import UserError, first_differences
 from src.utils.files import read_json_object
-
-HASH_BLOCK = 1 << 24  # elements read at a time, so that hashing needs little memory
 
 
 class Checkpoint:
@@ -120,24 +114,6 @@ class Checkpoint:
     def tied(self) -> bool:
         """Whether the output head shares the input embedding, as the config says (absent: it does not)."""
         return bool(self.config.get("tie_word_embeddings", False))
-
-    def digest(self, name: str) -> str:
-        """SHA-256 of one tensor's bytes."""
-        total = self._info(name).numel
-        state = hashlib.sha256()
-        for start in range(0, total, HASH_BLOCK):
-            state.update(self.flat(name, start, min(start + HASH_BLOCK, total)).view(torch.uint8).numpy())
-        return state.hexdigest()
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the weights: of every tensor's name, dtype, shape and bytes. The shard layout does not enter."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            digests = list(pool.map(self.digest, self.names))
-        lines = [
-            f"{name} {NAMES[info.dtype]} {list(info.shape)} {digest}\n"
-            for (name, info), digest in zip(self.table.items(), digests, strict=True)
-        ]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def _info(self, name: str) -> TensorInfo:
         if name not in self.table:

@@ -1,4 +1,4 @@
-"""What a checkpoint holds beside its weights."""
+"""Files of a checkpoint beside its weights: config, tokenizer, generation config and chat template."""
 
 from __future__ import annotations
 
@@ -19,18 +19,24 @@ SIDE_FILES = (
     "added_tokens.json",
     "vocab.*",
     "merges.txt",
+    "*.model",  # vocabularies of sentencepiece
     "chat_template*",
     "additional_chat_templates/*",
 )
 
 
+def side_files(directory: Path) -> list[Path]:
+    """Config, tokenizer, generation config and chat template of a checkpoint, sorted."""
+    return sorted({path for pattern in SIDE_FILES for path in directory.glob(pattern) if path.is_file()})
+
+
 def copy_side_files(source: Path, destination: Path, dtype: torch.dtype | None = None) -> list[Path]:
-    """Copy config, tokenizer, generation config and chat template of a checkpoint; its weights stay where they are.
+    """Copy all of a checkpoint but its weights.
 
     Args:
         source: Checkpoint directory.
         destination: Directory, created if absent.
-        dtype: Dtype of the weights in `destination`, written into its `config.json`; None keeps what stands there.
+        dtype: Dtype of the weights in `destination`, written into its `config.json`; None keeps what it says.
 
     Returns:
         The files written.
@@ -40,9 +46,8 @@ def copy_side_files(source: Path, destination: Path, dtype: torch.dtype | None =
     """
     if not source.is_dir():
         raise UserError(f"no checkpoint at {source}")
-    found = sorted({path for pattern in SIDE_FILES for path in source.glob(pattern) if path.is_file()})
     written = []
-    for path in found:
+    for path in side_files(source):
         target = destination / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)

@@ -1,4 +1,4 @@
-"""A trained network -> a Hugging Face directory that any tool loads."""
+"""Export of a trained network as a Hugging Face directory that any tool loads."""
 
 from __future__ import annotations
 
@@ -28,16 +28,15 @@ def export_checkpoint(
     """Write weights, config, generation config, tokenizer and chat template; the weights appear last.
 
     Weights are cast one by one while they are written, and tied ones are written once, so this needs no copy of the
-    model in memory. A network that is divided over ranks is put together one tensor at a time: all ranks call this,
-    the first one writes.
+    model in memory. A sharded network is gathered one tensor at a time: all ranks call this, and the first one writes.
 
     Args:
         network: The trained model, in any dtype, whole or sharded.
         tokenizer: Its end token becomes one of the generation config's.
         directory: Where the checkpoint appears; created if absent.
         dtype: Type of the weights on disk.
-        base: For a network with adapters the checkpoint that it was made from: what the adapters stand for is added
-            to its weights as they are, not to those that were quantized for training.
+        base: For a network with adapters, the checkpoint that it was loaded from: the adapters' updates are added to
+            its original weights, not to those that were quantized for training.
     """
     tensors = _own_weights(network) if base is None else _adapted_weights(network, base)
     if is_main_process():
@@ -73,7 +72,7 @@ def _write(tensors: Tensors, directory: Path, dtype: torch.dtype) -> None:
     table = {name: TensorInfo(tuple(shape), dtype) for name, (shape, _) in tensors.items()}
     with CheckpointWriter(directory, table) as writer:
         for name, (_, tensor) in tensors.items():
-            whole = tensor()  # with other ranks, so also for what an earlier attempt has written
+            whole = tensor()  # a collective: also called for tensors that an earlier attempt has written
             if name in writer.pending:
                 writer.write(name, whole.detach().to("cpu", dtype))
 

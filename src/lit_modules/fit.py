@@ -76,16 +76,30 @@ def fit(
         claim_directory(work_dir, _plan(options, rows.train))
     datamodule = TokenDataModule(rows, steps)
     run = _standard_callbacks(datamodule, options, work_dir)
+    recorded = [RecordLogger(work_dir / METRICS), *loggers]
+    _train(network, datamodule, options, run, base, world, run.in_order(callbacks), recorded)
+    return run.result(network, len(steps))
+
+
+def _train(
+    network: PreTrainedModel,
+    datamodule: TokenDataModule,
+    options: FitOptions,
+    run: StandardCallbacks,
+    base: Checkpoint | None,
+    world: World,
+    callbacks: Sequence[L.Callback],
+    loggers: Sequence[Logger],
+) -> None:
     newest = run.saver.newest()
+    # shards of several ranks are only read back by a sharded network, on one rank too
     sharded = world.size > 1 or (newest is not None and newest.is_dir())
     module = _module(network, datamodule, options, run, base, sharded)
     network.train()
     with quiet(), interruptible(), enough_memory(run.saver.directory):
         L.seed_everything(options.seed, verbose=False)
-        recorded = [RecordLogger(work_dir / METRICS), *loggers]
-        trainer = build_trainer(options.trainer, world, sharded, len(steps), run.in_order(callbacks), recorded)
+        trainer = build_trainer(options.trainer, world, sharded, len(datamodule.steps), callbacks, loggers)
         trainer.fit(module, datamodule=datamodule, ckpt_path=newest, weights_only=True)
-    return run.result(network, len(steps))
 
 
 def _steps(network: PreTrainedModel, rows: TrainingRows, options: FitOptions, world: World) -> StepBatches:

@@ -1,4 +1,4 @@
-"""Floating point operations of a training step, and what the device can do: the two sides of MFU.
+"""Floating point operations of a training step and of the device: the two sides of MFU.
 
 d width of the model, V vocabulary.
 """
@@ -22,13 +22,13 @@ SIDE = 8192
 
 @dataclass(frozen=True)
 class StepFlops:
-    """Operations that the model needs, whatever is spent besides (arXiv 2204.02311, appendix B).
+    """Operations that the model needs, without recomputation (arXiv 2204.02311, appendix B).
 
     Args:
-        body: Weights of all matrices of the decoder layers, each as often as it is multiplied a token.
+        body: Weights of all matrices of the decoder layers, times the number of products per token.
         head: The same of the output head; it runs on answer tokens only.
         attention: Summed over layers, the width of all heads, times the passes: causal scores and sums cost
-            2 * 2 * width * length^2 / 2 a document.
+            2 * 2 * width * length^2 / 2 per document.
     """
 
     body: int
@@ -37,7 +37,7 @@ class StepFlops:
 
     @classmethod
     def of(cls, network: PreTrainedModel) -> StepFlops:
-        """Those of a network, sharded, quantized or with adapters."""
+        """Count those of a network, which may be sharded, quantized or have adapters."""
         config = network.config
         head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         layers = [(name, p) for name, p in network.named_parameters() if ".layers." in name and p.ndim == 2]
@@ -60,13 +60,13 @@ def _passes(weight: torch.Tensor) -> int:
 
 
 def _size(weight: torch.Tensor) -> int:
-    """Elements, of 4-bit weights those that they stand for."""
+    """Number of elements; a packed 4-bit tensor counts the elements it encodes."""
     quantized = getattr(weight, "quant_state", None)
     return weight.numel() if quantized is None else math.prod(quantized.shape)
 
 
 def measured_peak(dtype: torch.dtype, side: int = SIDE, repeats: int = 20) -> float:
-    """Operations a second that this GPU reaches on square matrix products: the rate that MFU is a share of."""
+    """Operations per second that this GPU reaches on square matrix products: the reference of MFU."""
     left, right = (torch.randn(side, side, device="cuda", dtype=dtype) for _ in range(2))
     for _ in range(3):
         left @ right

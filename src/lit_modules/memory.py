@@ -1,6 +1,6 @@
-"""What a training run needs on each device, before anything is allocated, and what would fit if it does not.
+"""Estimate of the memory that a training run needs on each device, made before anything is allocated.
 
-An estimate of the large parts; it leaves room for the rest. N weights, V vocabulary, d width, f inner width of the MLP.
+It covers the large parts and leaves room for the rest. N weights, V vocabulary, d width, f inner width of the MLP.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ from src.lit_modules.loss import LOGITS
 from src.utils.errors import UserError
 
 GIB = 2**30
-MOMENTS = {"adamw": 8.0, "adamw8bit": 2.1, "paged_adamw8bit": 0.0}  # bytes a trained weight; paged ones can leave
-# Bytes a token that the backward pass needs of the forward pass: between layers and inside one, each times d, and times
-# f. Under autocast norms give float32, which is cast for each of the matrices that read it.
+MOMENTS = {
+    "adamw": 8.0,
+    "adamw8bit": 2.1,
+    "paged_adamw8bit": 0.0,
+}  # bytes per trained weight; paged moments can leave the GPU
+# Bytes per token that the backward pass keeps: between layers and inside one (both times d), and in the MLP (times f).
+# Under autocast norms return float32, which is cast for each of the matrices that read it.
 STREAM = {"float32": (4, 40, 16), "autocast": (2, 30, 8), "sharded": (2, 20, 8)}
 LOGIT = 12  # bytes: in half precision and float32, and gradients of both
 RESERVE = 0.92  # share of the device's memory that may be planned: fragments and the driver take the rest
@@ -26,11 +30,11 @@ RESERVE = 0.92  # share of the device's memory that may be planned: fragments an
 
 @dataclass(frozen=True)
 class Demand:
-    """What decides the memory of a run.
+    """Sizes and settings that determine the memory of a run.
 
     Args:
         weights: N.
-        trained: Of them with a gradient (adapters: their own).
+        trained: Weights with a gradient; with adapters, those of the adapters.
         largest_layer: Weights of a decoder layer.
         outside: Weights of embedding and head.
         layers: Decoder layers.
@@ -43,7 +47,7 @@ class Demand:
         half: Whether matrices are multiplied in half precision.
         checkpointing: Whether activations are recomputed.
         quantized: Whether frozen weights are held in 4 bits.
-        ranks: Over which the network is divided.
+        ranks: Number of processes that the network is sharded over.
     """
 
     weights: int
@@ -64,7 +68,7 @@ class Demand:
 
     @property
     def bytes(self) -> float:
-        """Of each device."""
+        """Total per device."""
         return self.state + self.copies + self.activations
 
     @property
@@ -76,7 +80,7 @@ class Demand:
 
     @property
     def copies(self) -> float:
-        """Weights as they are multiplied, and gradients before they are added.
+        """Weights in the type they are multiplied in, and gradients before they are summed.
 
         On one device half-precision weights of all layers, or of one at a time where activations are recomputed, and
         the head's gradient; on several, two whole layers and what is around them, with their gradients.
@@ -89,12 +93,12 @@ class Demand:
 
     @property
     def activations(self) -> float:
-        """What the backward pass needs of the forward pass, and the logits."""
+        """Activations kept for the backward pass, and the logits."""
         tokens = self.lines * self.max_length
         between, inside, gates = STREAM[self._arithmetic]
         layer = tokens * (inside * self.width + gates * self.inner)
         logits = min(LOGITS, tokens * self.vocabulary) * LOGIT
-        if self.checkpointing:  # a layer is computed again when the logits are gone
+        if self.checkpointing:  # a layer is recomputed after the logits are freed
             return self.layers * tokens * self.width * between + max(layer, logits)
         return self.layers * layer + logits
 
@@ -108,10 +112,10 @@ class Demand:
 def demand(
     config: PreTrainedConfig, lines: int, max_length: int, *, rank_of_adapter: int | None = None, **how: object
 ) -> Demand:
-    """The demand of a network of this config.
+    """Build the demand of a network from its config.
 
     Args:
-        config: Of a decoder with gated MLPs.
+        config: A decoder with gated MLPs.
         lines: Rows or packs of a micro-batch.
         max_length: Tokens of each.
         rank_of_adapter: Inner dimension of adapters on all linear layers; None: all weights are trained.
@@ -133,7 +137,7 @@ def demand(
 
 
 def fits(need: Demand, available: float) -> bool:
-    """Whether a run can work in `available` bytes of each device, with some room to spare."""
+    """Return true if a run fits into `available` bytes per device, with some room to spare."""
     return need.bytes <= RESERVE * available
 
 
@@ -141,18 +145,18 @@ def require_memory(need: Demand, available: float, gpu: bool) -> None:
     """Refuse a run that cannot fit.
 
     Args:
-        need: What it needs.
-        available: Bytes of each device.
-        gpu: Whether the devices are GPUs, of which there may be more elsewhere.
+        need: Its demand.
+        available: Bytes per device.
+        gpu: Whether the devices are GPUs: more of them are then among the proposals.
 
     Raises:
-        UserError: It needs more; changes that would fit are listed with what they need.
+        UserError: It needs more; the message lists changes that would fit.
     """
     if fits(need, available):
         return
     changes = _changes(need, available, gpu)
     fitting = [f"{change} ({one.bytes / GIB:.0f} GiB)" for change, one in changes if fits(one, available)]
-    ways = f"would fit: {', '.join(fitting)}" if fitting else "nothing of this would fit: take a smaller model"
+    ways = f"would fit: {', '.join(fitting)}" if fitting else "no setting makes it fit: take a smaller model"
     raise UserError(
         f"this run needs about {need.bytes / GIB:.0f} GiB of {'a GPU' if gpu else 'memory'}, and there are "
         f"{available / GIB:.0f} GiB (weights, gradients and moments {need.state / GIB:.0f}, half-precision copies "
@@ -168,7 +172,7 @@ def device_memory(gpu: bool) -> float:
 
 
 def _changes(need: Demand, available: float, gpu: bool) -> Iterator[tuple[str, Demand]]:
-    """Settings from harmless to drastic, each with those before it that cost only time."""
+    """Yield changes from harmless to drastic; each includes the earlier ones that only cost time."""
     harmless = list[str]()
     if not need.checkpointing:
         need = replace(need, checkpointing=True)

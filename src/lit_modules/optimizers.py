@@ -18,10 +18,10 @@ MOMENTS = {"state1", "state2"}  # as bitsandbytes names them
 
 
 def build_optimizer(parameters: Iterable[torch.nn.Parameter], options: OptimizerOptions) -> torch.optim.Optimizer:
-    """AdamW; biases and norm weights (one dimension) are never decayed.
+    """Build AdamW; biases and norm weights (one dimension) are never decayed.
 
     Raises:
-        UserError: 8-bit moments are asked for on several ranks: they cannot be divided and put together again.
+        UserError: 8-bit moments on several ranks: bitsandbytes cannot shard and reassemble them.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     groups = [
@@ -34,7 +34,7 @@ def build_optimizer(parameters: Iterable[torch.nn.Parameter], options: Optimizer
         return torch.optim.AdamW(used, fused=True, **constants)
     if any(isinstance(parameter, DTensor) for parameter in trained):
         raise UserError(
-            f"optimizer.kind={options.kind} is for one GPU; on several take optimizer=adamw, whose moments are sharded"
+            f"optimizer.kind={options.kind} needs one GPU; on several set optimizer=adamw, whose moments are sharded"
         )
     kinds = bitsandbytes().optim
     made: torch.optim.Optimizer
@@ -43,7 +43,7 @@ def build_optimizer(parameters: Iterable[torch.nn.Parameter], options: Optimizer
 
 
 def _paged(kind: Any) -> Any:
-    """The optimizer, which copies the moments of a checkpoint into pages: loaded ones lie in ordinary memory."""
+    """A subclass that moves the moments of a checkpoint into pages; bitsandbytes loads them into ordinary memory."""
 
     class Paged(kind):
         loaded = False
@@ -65,17 +65,17 @@ def _paged(kind: Any) -> Any:
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, total_steps: int, warmup: float) -> LambdaLR:
-    """The schedule of `rate_factor` over `total_steps`, with `ceil(warmup * total_steps)` steps of warm-up."""
+    """Build the schedule of `rate_factor` over `total_steps`, with `ceil(warmup * total_steps)` warm-up steps."""
     warmup_steps = math.ceil(warmup * total_steps)
     return LambdaLR(optimizer, lambda step: rate_factor(step, warmup_steps, total_steps))
 
 
 def rate_factor(step: int, warmup_steps: int, total_steps: int) -> float:
-    """Share of the peak learning rate at a step: linear from 0 to 1, then half a cosine to 0.
+    """Fraction of the peak learning rate at a step: linear from 0 to 1, then half a cosine to 0.
 
     Args:
         step: Optimizer steps done, from 0.
-        warmup_steps: Steps of growth.
+        warmup_steps: Steps of linear growth.
         total_steps: Steps of the run.
     """
     if step < warmup_steps:

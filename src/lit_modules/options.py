@@ -1,4 +1,4 @@
-"""The settings of a training run: the nodes of conf/optimizer and conf/trainer, and what the stage fills in itself."""
+"""Settings of a training run: the nodes of conf/optimizer and conf/trainer, and those that the stage fills in."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class OptimizerOptions:
         eps: Added to the root of the second moment.
         weight_decay: Decoupled decay, of matrices only.
         clip_norm: Largest gradient norm; 0 does not clip.
-        warmup: Share of all steps over which the rate grows linearly from 0; it then falls to 0 as a cosine.
+        warmup: Fraction of all steps over which the rate grows linearly from 0; it then falls to 0 as a cosine.
         kind: "adamw"; "adamw8bit" keeps its moments in 8 bits (arXiv 2110.02861); "paged_adamw8bit" also lets the
-            GPU swap them to the host's memory.
+            GPU swap them to host memory.
     """
 
     lr: float
@@ -41,20 +41,20 @@ class OptimizerOptions:
         if not self.lr > 0:
             raise UserError(f"optimizer.lr={self.lr}: expected a number above 0")
         if not 0 <= self.warmup < 1:
-            raise UserError(f"optimizer.warmup={self.warmup}: expected a share of the steps, 0 <= warmup < 1")
+            raise UserError(f"optimizer.warmup={self.warmup}: expected a fraction of the steps, 0 <= warmup < 1")
         if self.kind not in OPTIMIZERS:
             raise unknown_choice("optimizer.kind", self.kind, list(OPTIMIZERS))
 
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """Where and in which precision training runs: the node of conf/trainer.
+    """Devices and precision of a run: the node of conf/trainer.
 
     Args:
         accelerator: "cpu" or "gpu".
         precision: "32-true", or "bf16-mixed" (float32 master weights); "auto": bf16-mixed on a GPU.
-        devices: Processes of this node, one a GPU; "auto": all GPUs there are, or what torchrun or Slurm has started.
-        nodes: Nodes; "auto": what torchrun or Slurm says, else 1.
+        devices: Processes of this node, one per GPU; "auto": all GPUs, or the processes that torchrun or Slurm started.
+        nodes: Nodes; "auto": those of torchrun or Slurm, else 1.
     """
 
     accelerator: str = "cpu"
@@ -81,13 +81,13 @@ class TrainerOptions:
 
     @property
     def half(self) -> bool:
-        """Whether matrices are multiplied in half precision."""
+        """True if matrices are multiplied in half precision."""
         return self.resolved_precision != "32-true"
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """How much is trained on, and in which portions.
+    """Amount of training, and its division into steps and micro-batches.
 
     Args:
         budget: Size of a step and length of the run.
@@ -110,12 +110,12 @@ class BatchOptions:
 
 @dataclass(frozen=True)
 class CheckpointOptions:
-    """When the run is validated and saved for a restart: the node `checkpoint` of conf/train.yaml.
+    """Times of validation and of saving for a restart: the node `checkpoint` of conf/train.yaml.
 
     Args:
-        every_steps: Save after so many optimizer steps; None: not by steps.
-        every_seconds: Save when so many seconds have passed since the last time; None: not by time.
-        keep: How many of the newest are kept.
+        every_steps: Optimizer steps between saves; None: not by steps.
+        every_seconds: Seconds between saves; None: not by time.
+        keep: Number of newest checkpoints kept.
         validate_every: Steps between validations; None: only after the last step.
         select: "last" returns the weights of the last step, "best" those of the lowest validation loss: of the task
             that is trained on, or over all tasks of a mixture.
@@ -138,7 +138,8 @@ class CheckpointOptions:
                 raise UserError(f"checkpoint.{name}={value}: expected at least 1, or null")
         if self.select == "best" and self.validate_every is None:
             raise UserError(
-                "checkpoint.select=best needs checkpoint.validate_every: validated once, the last weights are the best"
+                "checkpoint.select=best needs checkpoint.validate_every: after a single validation, at the end of the "
+                "run, the last weights are the best"
             )
 
 

@@ -1,6 +1,6 @@
-"""Dividing a network over ranks (FSDP2), and filling each rank's part from a checkpoint without the rest.
+"""Sharding of a network over ranks (FSDP2); each rank reads only its own part of a checkpoint.
 
-Every parameter is a DTensor after that; its first dimension is divided.
+Every parameter then is a DTensor whose first dimension is divided.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from src.models import decoder_layers
 
 
 def shard_network(network: PreTrainedModel, mesh: Any, half: bool, weights: Checkpoint | None = None) -> None:
-    """Divide a network over the ranks of a mesh: every decoder layer a unit, and what is around them.
+    """Shard a network over the ranks of a mesh: each decoder layer is a unit, and so is everything around them.
 
     Args:
         network: Whole on every rank, or on the meta device.
@@ -37,12 +37,12 @@ def shard_network(network: PreTrainedModel, mesh: Any, half: bool, weights: Chec
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
-    """The part of a tensor that this rank holds, where it lies."""
+    """This rank's part of a tensor, on its device."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def local_shard(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """The part of a whole tensor (or of a sharded one) that this rank holds of the parameter `like`, on the CPU."""
+    """This rank's part of a whole or sharded tensor, divided like the parameter `like`, on the CPU."""
     if isinstance(tensor, DTensor):
         return local(tensor).cpu()
     if not isinstance(like, DTensor):
@@ -65,6 +65,6 @@ def _materialize(network: PreTrainedModel, device: torch.device, weights: Checkp
 
 
 def _place(parameter: DTensor) -> tuple[slice, ...]:
-    """Where this rank's part lies in the whole parameter."""
+    """Slices of the whole parameter that this rank holds."""
     shape, offset = compute_local_shape_and_global_offset(parameter.shape, parameter.device_mesh, parameter.placements)
     return tuple(slice(start, start + size) for start, size in zip(offset, shape, strict=True))

@@ -1,4 +1,4 @@
-"""Lightning's FSDP2 strategy, which also goes on from the checkpoint file of a single process."""
+"""Lightning's FSDP2 strategy, extended to resume from the checkpoint file of a single process."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from src.lit_modules.sharding import local_shard
 
 
 class ShardedStrategy(ModelParallelStrategy):
-    """Divides the network over all ranks; each saves its shards, which reopen on any number of ranks.
+    """Shards the network over all ranks; each saves its shards, which reopen on any number of ranks.
 
     Args:
-        ranks: All processes.
-        backend: Of their communication: "nccl" or "gloo".
+        ranks: Number of processes.
+        backend: Their communication: "nccl" or "gloo".
     """
 
     def __init__(self, ranks: int, backend: str) -> None:
         super().__init__(ranks, 1, process_group_backend=backend)
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        """State of a directory of shards, or of the file of one process, of which each rank takes its part."""
+        """Load a directory of shards, or this rank's part of the file of one process."""
         path = Path(self.broadcast(checkpoint_path))
         if path.is_dir():
             return super().load_checkpoint(path, weights_only)
@@ -44,13 +44,13 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> 
     for number, values in saved["state"].items():
         parameter = parameters[number]
         for name, value in values.items():
-            if value.shape == parameter.shape:  # moments; the count of steps is one number
+            if value.shape == parameter.shape:  # moments; the step count is a scalar
                 values[name] = _sharded(value, parameter)
     optimizer.load_state_dict(saved)
 
 
 def _sharded(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """This rank's part of a tensor that is divided like a parameter."""
+    """Shard a whole tensor like a parameter."""
     if not isinstance(like, DTensor):
         return whole
     part = local_shard(whole, like).to(like.device_mesh.device_type)

@@ -26,7 +26,7 @@ from src.utils.files import write_json
 from src.utils.ranks import rank
 from src.utils.signals import as_before
 
-# Lightning announces devices, tips and limits as INFO records, and warns about settings that are meant here.
+# Lightning announces devices, tips and limits as INFO records, and warns about settings that are intended here.
 NAMES = ("lightning", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
 MEANT = (
     r".*GPU available but not used.*",
@@ -34,13 +34,13 @@ MEANT = (
     r".*`training_step` returned.*",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",  # Lightning calls torch's pytree the old way
     r".*is an experimental feature.*",  # ModelParallelStrategy
-    r".*cpu_offload.*|.*ShardedTensor.*|.*TypedStorage.*",  # torch's own calls while it saves a sharded state
+    r".*cpu_offload.*|.*ShardedTensor.*|.*TypedStorage.*",  # raised by torch's own code while it saves a sharded state
 )
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C as itself, not Lightning's exit with code 1 that says nothing; signals as before afterwards."""
+    """Turn Lightning's silent exit on Ctrl-C into `Interrupted`, and restore the previous signal handlers on exit."""
     with as_before():
         try:
             yield
@@ -52,21 +52,21 @@ def interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def enough_memory(checkpoints: Path) -> Iterator[None]:
-    """A GPU without room as one line, of the process that it happened to."""
+    """Report a GPU that is out of memory in one line, from the process that it happened to."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         reason = str(error).strip().partition(" If reserved")[0].splitlines()[0].rstrip(".")
         raise Stopped(
-            f"process {rank()} is out of memory ({reason}). Checkpoints in {checkpoints} are kept: the run goes on "
-            "from the last with a lower strategy.micro_batch, model.gradient_checkpointing=true or more GPUs",
+            f"process {rank()}: {reason}. Checkpoints in {checkpoints} are kept: run the same command with a lower "
+            "strategy.micro_batch, model.gradient_checkpointing=true or more GPUs",
             own=True,
         ) from error
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Raise the level of Lightning's loggers to WARNING and pass over the warnings above; both are put back."""
+    """Raise the level of Lightning's loggers to WARNING and ignore the warnings above; restore both on exit."""
     loggers = [logging.getLogger(name) for name in NAMES]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
@@ -89,23 +89,16 @@ def build_trainer(
     callbacks: Sequence[L.Callback],
     loggers: Sequence[Logger],
 ) -> L.Trainer:
-    """A trainer that runs `steps` optimizer steps as one epoch.
+    """Build a trainer that runs `steps` optimizer steps as one epoch.
 
     Args:
         options: Device and precision.
         world: Processes.
-        sharded: Divide the network over them (FSDP2), which then multiplies in half precision by itself.
+        sharded: Shard the network over them (FSDP2), which then applies half precision itself.
         steps: Optimizer steps of the run.
         callbacks: All callbacks, in the order in which they act.
         loggers: All loggers, the record first.
     """
-    extra: dict[str, Any] = {"devices": 1, "precision": options.resolved_precision, "plugins": [StreamedFiles()]}
-    if sharded:
-        backend = "nccl" if options.accelerator == "gpu" else "gloo"
-        strategy = ShardedStrategy(world.size, backend)
-        extra = {"devices": world.devices, "num_nodes": world.nodes, "strategy": strategy, "precision": "32-true"}
-        # torchrun's variables describe the processes, whoever set them
-        extra["plugins"] = [TorchElasticEnvironment()] if "WORLD_SIZE" in os.environ else []
     trainer = L.Trainer(
         accelerator=options.accelerator,
         max_epochs=1,
@@ -118,19 +111,34 @@ def build_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        **extra,
+        **(_sharded(options, world) if sharded else _single(options)),
     )
-    # its own handlers end a run that is asked to end with exit code 0, without a checkpoint, and after a collective
-    # inside the handler; StopWhenAsked listens instead
+    # On SIGTERM, Lightning's own handlers end the run with exit code 0, without a checkpoint, and after a collective
+    # inside the handler, which can deadlock. StopWhenAsked listens instead.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return trainer
 
 
+def _single(options: TrainerOptions) -> dict[str, Any]:
+    return {"devices": 1, "precision": options.resolved_precision, "plugins": [StreamedFiles()]}
+
+
+def _sharded(options: TrainerOptions, world: World) -> dict[str, Any]:
+    return {
+        "devices": world.devices,
+        "num_nodes": world.nodes,
+        "strategy": ShardedStrategy(world.size, "nccl" if options.accelerator == "gpu" else "gloo"),
+        "precision": "32-true",  # of the master weights; FSDP2 multiplies in half precision by its own policy
+        # torchrun's variables describe the processes, whoever set them
+        "plugins": [TorchElasticEnvironment()] if "WORLD_SIZE" in os.environ else [],
+    }
+
+
 def claim_directory(work_dir: Path, plan: dict[str, Any]) -> None:
-    """Mark `work_dir` as belonging to a plan of training (`fit.json`).
+    """Record in `fit.json` which run `work_dir` belongs to.
 
     Raises:
-        UserError: It belongs to another plan; the first differences are listed.
+        UserError: It belongs to another run; the first differences are listed.
     """
     path = work_dir / "fit.json"
     plan = json.loads(json.dumps(plan))
@@ -144,5 +152,5 @@ def claim_directory(work_dir: Path, plan: dict[str, Any]) -> None:
     ]
     if differences:
         raise UserError(
-            first_differences(f"{work_dir} holds another run; give another output or remove it", differences)
+            first_differences(f"{work_dir} holds another run; set another output= or remove it", differences)
         )

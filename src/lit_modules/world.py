@@ -1,4 +1,4 @@
-"""How many processes take part, by the settings and by what torchrun or Slurm has started."""
+"""Number of processes of a run, from its settings and from what torchrun or Slurm has started."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from src.lit_modules.options import TrainerOptions
 from src.utils.errors import UserError
 
-_unfinished: list[TrainerOptions] = []  # jobs that were begun and not ended well
-PATIENCE = timedelta(hours=2)  # one process may merge, hash or write a large model while the others wait
+_unfinished: list[TrainerOptions] = []  # jobs that have begun and not finished without an error
+PATIENCE = timedelta(hours=2)  # one process may merge, hash or write a large model meanwhile
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class World:
     """The processes of a run.
 
     Args:
-        devices: Of one node.
-        nodes: Nodes.
+        devices: Processes per node.
+        nodes: Number of nodes.
     """
 
     devices: int
@@ -34,15 +34,15 @@ class World:
 
     @property
     def size(self) -> int:
-        """All processes."""
+        """Number of processes."""
         return self.devices * self.nodes
 
 
 def resolve_world(options: TrainerOptions) -> World:
-    """The processes that `trainer.devices` and `trainer.nodes` ask for.
+    """Return the processes that `trainer.devices` and `trainer.nodes` ask for.
 
     Raises:
-        UserError: There is no GPU or too few, or another number of processes has been started.
+        UserError: No or too few GPUs, or another number of processes has been started.
     """
     gpus = torch.cuda.device_count() if options.accelerator == "gpu" else 0
     if options.accelerator == "gpu" and gpus == 0:
@@ -56,27 +56,29 @@ def resolve_world(options: TrainerOptions) -> World:
     if options.accelerator == "gpu" and devices > gpus:
         seen = f"trainer.devices={devices}: this node has {gpus} GPUs"
         if started is not None:
-            raise UserError(f"{seen} that a process sees; let each see all of them: srun --gpus-per-node={devices}")
+            raise UserError(
+                f"{seen} visible to this process; every process must see all of them: srun --gpus-per-node={devices}"
+            )
         raise UserError(f"{seen}; set trainer.devices={gpus} or auto")
     wanted = World(devices, nodes)
     if started is not None and started != wanted:
         raise UserError(
             f"trainer.devices={devices} trainer.nodes={nodes}, but {started.devices} processes on each of "
-            f"{started.nodes} nodes were started; leave both at auto, or start as many"
+            f"{started.nodes} nodes were started; leave both at auto, or start that many"
         )
     if started is None and nodes > 1:
         raise UserError(
             f"trainer.nodes={nodes} needs processes on every node: torchrun --nnodes={nodes} "
-            f"--nproc-per-node={devices} train.py ..., or srun --kill-on-bad-exit=1 with one task a GPU"
+            f"--nproc-per-node={devices} train.py ..., or srun --kill-on-bad-exit=1 with one task per GPU"
         )
     return wanted
 
 
 @contextlib.contextmanager
 def connected(options: TrainerOptions) -> Iterator[None]:
-    """Let processes that were started together know each other, before the first thing that only one of them does.
+    """Connect the processes that were started together, before the first thing that only one of them does.
 
-    They do until they end: a sweep has several jobs. One process alone goes on as it is.
+    They stay connected until they end, since a sweep has several jobs. A single process is left as it is.
 
     Raises:
         UserError: As `resolve_world`.
@@ -90,14 +92,14 @@ def connected(options: TrainerOptions) -> Iterator[None]:
 
 
 def _disconnect() -> None:
-    """Not after an error: the others are then in the middle of something, and the launcher ends them."""
+    """Disconnect, except after an error: the others are then inside a collective, and the launcher ends them."""
     if not _unfinished:
         torch.distributed.destroy_process_group()
 
 
 def _connect(options: TrainerOptions, world: World) -> None:
     if "RANK" not in os.environ:  # srun
-        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(world.devices))  # Lightning wants it said like this
+        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(world.devices))  # Lightning reads this variable
         slurm = SLURMEnvironment()
         os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = slurm.main_address, str(slurm.main_port)
         os.environ["RANK"], os.environ["LOCAL_RANK"] = str(slurm.global_rank()), str(slurm.local_rank())
@@ -111,7 +113,7 @@ def _connect(options: TrainerOptions, world: World) -> None:
 
 
 def started_world() -> World | None:
-    """The processes that torchrun, Slurm's srun or this tool's launcher has started; None: only this one."""
+    """Return the processes that torchrun, srun or our launcher has started; None: only this one."""
     env = os.environ
     if "WORLD_SIZE" in env and "RANK" in env:
         local = int(env.get("LOCAL_WORLD_SIZE", env["WORLD_SIZE"]))

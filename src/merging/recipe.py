@@ -1,4 +1,4 @@
-"""A merge point as data: rule, coefficients and output, checked before anything is read."""
+"""Recipe of a merge as data: rule, coefficients and output, checked before anything is read."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class Recipe:
 
     Args:
         target: Import path of the method, the `_target_` of its YAML.
-        rule: The mathematics.
+        rule: Mathematics of the method.
         settings: The method's own keys, as in its YAML.
         weight: Coefficient of the first specialist; the others share 1 - weight.
-        weights: Coefficients by specialist; goes before `weight`.
+        weights: Coefficients by specialist; takes precedence over `weight`.
         match_norm: Scale every tensor's merged delta to the weighted mean norm of its parents' deltas.
         exclude: Regular expression; tensors whose name it finds keep the base's values.
         dtype: Dtype of the merged weights; None keeps that of the base.
-        tokenizer: How vocabularies are brought together, see `align_vocabulary`.
+        tokenizer: Alignment of vocabularies, see `align_vocabulary`.
         engine: `own`, or `mergekit` to have the reference implementation do the same merge.
 
     Raises:
-        UserError: A coefficient is no finite number, or a choice is unknown.
+        UserError: A coefficient is not a finite number, or a choice is unknown.
     """
 
     target: str
@@ -71,7 +71,7 @@ class Recipe:
         return OUTPUT_DTYPES[self.dtype] if self.dtype and stored.is_floating_point else stored
 
     def excludes(self, name: str) -> bool:
-        """Whether tensor `name` keeps the base's values."""
+        """True if tensor `name` keeps the base's values."""
         return self.exclude is not None and re.search(self.exclude, name) is not None
 
     def describe(self, specialists: Sequence[str]) -> dict[str, Any]:
@@ -86,18 +86,18 @@ class Recipe:
 def coefficients(
     weight: float | None, weights: Mapping[str, float] | None, specialists: Sequence[str]
 ) -> dict[str, float]:
-    """Resolve `merge.weight` or `merge.weights` to one coefficient a specialist.
+    """Resolve `merge.weight` or `merge.weights` to one coefficient per specialist.
 
     Args:
         weight: Coefficient of the first specialist; the others share 1 - weight equally. None: all are equal.
-        weights: Coefficient of every specialist by name; goes before `weight`.
+        weights: Coefficient of every specialist by name; takes precedence over `weight`.
         specialists: Names in their order.
 
     Returns:
         Name -> coefficient, in the order of `specialists`.
 
     Raises:
-        UserError: `weights` names other specialists than there are.
+        UserError: `weights` does not name exactly the specialists.
 
     Example:
         >>> coefficients(0.4, None, ["codegen", "codesum", "bugfix"])

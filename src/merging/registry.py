@@ -1,4 +1,4 @@
-"""The methods of conf/merge: every YAML there is the keys of one of these."""
+"""Merge methods: each YAML of conf/merge holds the keys of one of these."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def adaptive(sharpness: float, lambda_: float) -> Rule:
 
 @method(None)
 def mergekit(name: str, parameters: Mapping[str, Any], seed: int) -> Rule:
-    """Any method that installed mergekit knows."""
+    """Any method of the installed mergekit."""
     return Mergekit(name, parameters, seed)
 
 

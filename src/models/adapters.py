@@ -15,7 +15,7 @@ NAME = "default"
 
 
 def add_adapters(network: PreTrainedModel, settings: LoraSettings, seed: int) -> None:
-    """Put adapters into a network in place; they alone are trained, in float32.
+    """Add adapters to a network in place; only they are trained, in float32.
 
     Args:
         network: With its weights, in any type.
@@ -39,7 +39,7 @@ def add_adapters(network: PreTrainedModel, settings: LoraSettings, seed: int) ->
 
 
 def adapter_updates(network: torch.nn.Module) -> Iterator[tuple[str, Any]]:
-    """Name of every weight that has an adapter, and a function that gives the update which the adapter stands for."""
+    """Yield the name of each weight with an adapter, and a function that computes the adapter's update of it."""
     from peft.tuners.lora import LoraLayer
 
     for name, module in network.named_modules():

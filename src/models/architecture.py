@@ -1,4 +1,4 @@
-"""Networks without weights: the full architecture, or two narrow layers of it."""
+"""Randomly initialized networks: the full architecture, or two narrow layers of it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def model_config(
     shrink: bool = False,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> PreTrainedConfig:
-    """The config of a network to draw.
+    """Build the config of a randomly initialized network.
 
     Args:
-        path: Directory with `config.json`; it goes before `architecture`.
+        path: Directory with `config.json`; it takes precedence over `architecture`.
         architecture: Fields of a `config.json`, with `model_type`.
         shrink: Two layers of width 64; vocabulary, tying and position encoding stay those of the family.
         tokenizer: If given, its vocabulary (where it is another family's) and its special tokens are taken.
@@ -47,7 +47,7 @@ def model_config(
 
 
 def draw_model(config: PreTrainedConfig, seed: int, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """A network of random weights that depend on `config` and `seed` alone; no global random stream is moved."""
+    """Draw a network whose weights depend on `config` and `seed` alone; global random states stay as they are."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("init", seed))
         return AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")

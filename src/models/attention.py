@@ -1,4 +1,4 @@
-"""Attention backends by name, what each needs, and one of our own for packed rows.
+"""Attention backends by name with their requirements, and one of our own for packed rows.
 
 B rows of a micro-batch (1 where documents are packed end to end), H query heads, G key-value heads, T tokens,
 D head width, N documents.
@@ -24,12 +24,12 @@ OURS = "mixmerge_varlen"  # the name under which transformers knows `varlen`
 
 @dataclass(frozen=True)
 class Backend:
-    """How attention is computed.
+    """An implementation of attention.
 
     Args:
         name: As transformers knows it.
-        install: What to type where it is missing.
-        installed: Whether it is there.
+        install: Command that installs it.
+        installed: Returns true if it is installed.
         on_cpu: Whether it runs without a GPU.
         in_float32: Whether its GPU kernels take float32.
     """
@@ -69,7 +69,7 @@ BACKENDS = {
 
 
 def choose_attention(name: str = "auto", *, packed: bool = False, half: bool = True, gpu: bool | None = None) -> str:
-    """The backend that `model.attention` stands for, by its transformers name.
+    """Return the transformers name of the backend that `model.attention` asks for.
 
     Args:
         name: A key of `BACKENDS`, or "auto": the fastest that is installed.
@@ -99,7 +99,7 @@ def _refusal(name: str, on_gpu: bool, half: bool) -> str | None:
     if not backend.installed():
         return f"is not installed: {backend.install}"
     if on_gpu and not half and not backend.in_float32:
-        return "computes in half precision only: set trainer.precision=bf16-mixed"
+        return "supports half precision only: set trainer.precision=bf16-mixed"
     return None
 
 
@@ -122,7 +122,7 @@ def varlen_attention(
     max_length_q: int | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention inside each document: flash kernels of torch on a GPU, one SDPA call a document on a CPU.
+    """Causal attention inside each document: flash kernels of torch on a GPU, one SDPA call per document on a CPU.
 
     Nothing is computed between documents, so the cost is that of the documents alone.
 
@@ -139,19 +139,24 @@ def varlen_attention(
     Returns:
         (B, T, H, D), and None in the place of attention weights.
     """
-    rows, width = query.shape[0], query.shape[2]
     if query.is_cuda:
         return _flash_varlen(query, key, value, scaling, cu_seq_lens_q, max_length_q), None
-    borders = [0, width] if cu_seq_lens_q is None else cu_seq_lens_q.tolist()
-    assert rows == 1 or cu_seq_lens_q is None
+    return _document_by_document(query, key, value, scaling, cu_seq_lens_q), None
+
+
+def _document_by_document(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float, borders: torch.Tensor | None
+) -> torch.Tensor:
+    rows, width = query.shape[0], query.shape[2]
+    assert rows == 1 or borders is None
     parts = [
         F.scaled_dot_product_attention(
             query[:, :, start:stop], key[:, :, start:stop], value[:, :, start:stop],
             is_causal=True, scale=scaling, enable_gqa=query.shape[1] != key.shape[1],
         )
-        for start, stop in itertools.pairwise(borders)
+        for start, stop in itertools.pairwise([0, width] if borders is None else borders.tolist())
     ]  # fmt: skip
-    return torch.cat(parts, dim=2).transpose(1, 2), None
+    return torch.cat(parts, dim=2).transpose(1, 2)
 
 
 def _flash_varlen(

@@ -1,4 +1,4 @@
-"""A Hugging Face name -> a directory on this disk."""
+"""Resolution of a Hugging Face name to a directory on this disk."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ TOKENIZER_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
 def local_directory(
     path: str, key: str, revision: str | None = None, ways_out: str = "", *, weights: bool = True
 ) -> Path:
-    """The directory that a path or Hugging Face name stands for; a name is looked up in the cache, then downloaded.
+    """Resolve a path or Hugging Face name to a directory; a name is looked up in the cache, then downloaded.
 
     Args:
         path: A directory, or a name such as `Qwen/Qwen2.5-Coder-7B-Instruct`.
         key: Config key that `path` comes from.
         revision: Branch, tag or commit of a name.
-        ways_out: What the message offers besides, where a name can be had neither here nor there.
+        ways_out: Further advice for the error message.
         weights: Whether the weights are wanted too, or only tokenizer and configs.
 
     Raises:
-        UserError: No such directory, or the name is neither in the cache nor on the Hub; what to do is said.
+        UserError: No such directory, or the name is neither in the cache nor on the Hub; the message says what to do.
     """
     if Path(path).is_dir():
         return Path(path)
@@ -40,7 +40,7 @@ def local_directory(
 
 
 def is_hub_name(path: str) -> bool:
-    """Whether a path can only be meant as `owner/name`."""
+    """Return true if a path can only be meant as `owner/name`."""
     return path.count("/") == 1 and not path.startswith(("/", ".", "~"))
 
 

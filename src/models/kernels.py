@@ -1,4 +1,4 @@
-"""What is done to the layers of a loaded network: faster kernels, compilation, recomputed activations."""
+"""Changes to the layers of a loaded network: faster kernels, compilation, activation checkpointing."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def apply_kernels(network: PreTrainedModel, *, liger: bool | None = None, compil
         compiled: Compile every decoder layer on its first call.
 
     Returns:
-        What was applied, for the log.
+        Names of the changes, for the log.
 
     Raises:
-        UserError: Liger is wanted and not installed, or there is no GPU for it.
+        UserError: Liger is requested and not installed, or there is no GPU.
     """
     applied = []
     if wants_liger(liger):
@@ -39,9 +39,9 @@ def apply_kernels(network: PreTrainedModel, *, liger: bool | None = None, compil
 
 
 def narrow_stream(network: PreTrainedModel) -> None:
-    """Under autocast, let what flows between the layers be in half precision, as it is where a network is sharded.
+    """Under autocast, keep the residual stream in half precision, as FSDP2 does for a sharded network.
 
-    Autocast alone leaves it in float32: twice the memory, and a cast before every matrix.
+    Autocast alone leaves it in float32: twice the memory, and a cast before every matrix product.
     """
 
     def narrow(module: torch.nn.Module, given: Any, embedded: torch.Tensor) -> torch.Tensor:
@@ -52,14 +52,14 @@ def narrow_stream(network: PreTrainedModel) -> None:
 
 
 def recompute_activations(network: PreTrainedModel) -> None:
-    """Let the backward pass compute the inside of every decoder layer anew instead of keeping it."""
+    """Recompute the activations inside every decoder layer in the backward pass instead of storing them."""
     # transformers 5 has renamed this method
     enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable
     enable({"use_reentrant": False})
 
 
 def decoder_layers(network: torch.nn.Module) -> torch.nn.ModuleList:
-    """The repeated blocks of a network: the one list of modules in it that is named `layers`."""
+    """Return the repeated blocks of a network: its one ModuleList named `layers`."""
     found = [
         module
         for name, module in network.named_modules()
@@ -70,14 +70,16 @@ def decoder_layers(network: torch.nn.Module) -> torch.nn.ModuleList:
 
 
 def wants_liger(liger: bool | None) -> bool:
-    """Whether Liger's kernels are used; None: where they are installed and there is a GPU.
+    """Return true if Liger's kernels are used; None: where they are installed and there is a GPU.
 
     Raises:
-        UserError: They are wanted and not installed, or there is no GPU for them.
+        UserError: They are requested and not installed, or there is no GPU.
     """
     installed, gpu = importlib.util.find_spec("liger_kernel") is not None, torch.cuda.is_available()
     if liger and not installed:
-        raise UserError("model.liger=true is not installed: pip install liger-kernel, or set model.liger=null")
+        raise UserError(
+            "model.liger=true: liger-kernel is not installed: pip install liger-kernel, or set model.liger=null"
+        )
     if liger and not gpu:
         raise UserError("model.liger=true needs a CUDA GPU; set model.liger=null")
     return installed and gpu if liger is None else liger

@@ -1,4 +1,4 @@
-"""A checkpoint on disk -> tokenizer and network."""
+"""Loading of tokenizers and networks from a checkpoint on disk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def load_tokenizer(
         eos_token: End token that replaces its own, for base checkpoints that end a document, not a turn.
 
     Raises:
-        UserError: Nothing can be loaded from `path`, or `eos_token` is no token of it.
+        UserError: Nothing can be loaded from `path`, or `eos_token` is not in the vocabulary.
     """
     directory = local_directory(str(path), "model.tokenizer", revision, weights=False)
     try:
@@ -76,7 +76,7 @@ def load_model(
 
 
 def empty_model(path: Path, attention: str = "auto") -> PreTrainedModel:
-    """A network whose parameters have no storage yet (meta device), for ranks that read only their shards.
+    """Build a network without parameter storage (meta device), for ranks that read only their shards.
 
     Args:
         path: Checkpoint directory; only `config.json` is read.
@@ -94,7 +94,7 @@ def empty_model(path: Path, attention: str = "auto") -> PreTrainedModel:
 
 
 def unfilled_model(path: Path, *, dtype: torch.dtype, attention: str = "auto") -> PreTrainedModel:
-    """A network whose parameters have storage and no values yet: weights that are nowhere on disk are copied in.
+    """Build a network with uninitialized parameters, into which weights that are not on disk are copied.
 
     Args:
         path: Checkpoint directory; only `config.json` is read.
@@ -113,7 +113,7 @@ def unfilled_model(path: Path, *, dtype: torch.dtype, attention: str = "auto") -
 
 @contextlib.contextmanager
 def without_bars() -> Iterator[None]:
-    """Loading and saving take seconds and have bars of their own that would tear ours."""
+    """Hide the progress bars of transformers, which would break ours."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

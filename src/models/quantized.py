@@ -9,7 +9,7 @@ import torch
 
 
 def bitsandbytes() -> Any:
-    """The library, imported without its remarks about kernels that it looked for."""
+    """Import the library without its log messages about missing kernels."""
     logger = logging.getLogger("bitsandbytes")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -21,7 +21,7 @@ def bitsandbytes() -> Any:
 
 
 def quantization(compute: torch.dtype) -> Any:
-    """What `load_model(..., quantization_config=...)` takes for NF4 weights with quantized constants."""
+    """Build the `quantization_config` of `load_model` for NF4 weights with quantized constants."""
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(

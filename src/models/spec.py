@@ -18,7 +18,7 @@ ADAPTERS = ("lora", "qlora")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained unless the command line says otherwise.
+    """Default training settings of a model.
 
     Args:
         learning_rate: Peak learning rate.
@@ -28,7 +28,7 @@ class Recipe:
         epochs: Passes over the training rows; this or `steps`.
         steps: Optimizer steps; this or `epochs`.
         packing: Whether rows share a line, with attention blocked at their borders.
-        accelerator: "cpu" or "gpu": what it trains on with `trainer=auto`.
+        accelerator: "cpu" or "gpu": the device with `trainer=auto`.
     """
 
     learning_rate: float
@@ -64,11 +64,11 @@ class ModelSpec:
 
     Args:
         name: Used in the names of run directories.
-        data: "pocket" or "real": which sources and benchmarks of a task belong to it.
+        data: "pocket" or "real": the sources and benchmarks that tasks use with it.
         path: Directory or Hugging Face name; None: the base is made by this repository (the pocket model).
         recipe: Defaults of its fine-tuning.
-        tokenizer: Directory or Hugging Face name of its tokenizer; None: it lies with the weights.
-        pretraining: How its base is made, where this repository makes it.
+        tokenizer: Directory or Hugging Face name of its tokenizer; None: that of the checkpoint.
+        pretraining: Training settings of its base, where this repository pretrains it.
         revision: Branch, tag or commit of a Hugging Face name.
         context_length: Most tokens the model can attend to.
         dtype: Type of exported weights: "float32", "bfloat16" or "float16".
@@ -120,11 +120,11 @@ class ModelSpec:
 
     @property
     def is_drawn(self) -> bool:
-        """Whether its base is random weights in a known architecture instead of a published checkpoint."""
+        """True if its base is random weights in a known architecture instead of a published checkpoint."""
         return self.path is not None and (self.init == "random" or self.shrink)
 
     def require_fitting(self, max_length: int) -> None:
-        """Check rows of a run against the context.
+        """Check the row length of a run against the context length.
 
         Raises:
             UserError: Rows of `max_length` tokens are longer than the model can attend to.
@@ -137,7 +137,7 @@ class ModelSpec:
 
 
 def torch_dtype(name: str) -> torch.dtype:
-    """The torch type of a config name.
+    """Return the torch type of a config name.
 
     Raises:
         UserError: An unknown name; the choices are listed.

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from src.checkpoints import write_checkpoint
-from src.checkpoints.fingerprint import checkpoint_files, fingerprint, identify
+from src.checkpoints.fingerprint import checkpoint_files, fingerprint, identify, weights_fingerprint
 from src.runs.record import open_run
 from src.utils.errors import UserError
 
@@ -46,6 +46,14 @@ def test_shards_are_those_of_the_index(tmp_path):
     shards = [name for name in checkpoint_files(tmp_path / "one") if name.endswith(".safetensors")]
     assert shards == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
     assert "model.safetensors.index.json" in checkpoint_files(tmp_path / "one")
+
+
+def test_the_weights_alone(tmp_path):
+    before = weights_fingerprint(write(tmp_path / "one"))
+    (tmp_path / "one" / "tokenizer.json").write_text("{ }")
+    assert weights_fingerprint(tmp_path / "one") == before == weights_fingerprint(write(tmp_path / "two"))
+    one_bit = torch.tensor(1.0).nextafter(torch.tensor(9.0)).item()
+    assert weights_fingerprint(write(tmp_path / "three", one_bit)) != before
 
 
 def test_adapters_and_pickled_weights(tmp_path):

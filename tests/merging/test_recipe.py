@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,11 @@ import pytest
 from src.merging import registry as methods
 from src.merging.recipe import coefficients
 from src.merging.registry import Method
+from src.reporting.names import METHODS
 from src.utils.errors import UserError
 from tests.merging.tools import CONF, NAMES, method_keys, recipe
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "merging.md"
 
 
 def test_weight_is_that_of_the_first() -> None:
@@ -41,6 +45,16 @@ def test_yaml_is_the_keys_of_its_builder(name: str) -> None:
     assert tuple(content) == builder.keys
     assert builder.arxiv is None or f"arXiv {builder.arxiv}" in (CONF / f"{name}.yaml").read_text()
     assert recipe(name).method == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_describes_every_method_as_its_yaml_does(name: str) -> None:
+    first = (CONF / f"{name}.yaml").read_text().splitlines()[0]
+    assert f"| `{name}` | {first.removeprefix('# ')} |" in PAGE.read_text()
+
+
+def test_every_method_has_a_label_in_reports() -> None:
+    assert sorted(METHODS) == NAMES
 
 
 def test_every_method_has_a_yaml() -> None:

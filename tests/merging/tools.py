@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -13,10 +14,12 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from src.checkpoints import Checkpoint, write_checkpoint
+from src.merging.backend.torch_ops import TorchOps
 from src.merging.engine.grid import MergeRequest, MergeResult, merge_grid
 from src.merging.engine.outputs import ToFunction
+from src.merging.methods.sparsify import Sparsity, prepare_sparsity
 from src.merging.recipe import Recipe
-from src.merging.tensors.blocks import Ops
+from src.merging.tensors.blocks import Ops, ParentTensors
 from src.stages.job import compose_job
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "merge"
@@ -105,3 +108,21 @@ def largest_difference(left: Tensors, right: Tensors) -> float:
     """Largest absolute difference of any element."""
     assert left.keys() == right.keys()
     return max(float((left[name].double() - right[name].double()).abs().max()) for name in left)
+
+
+def sparsify(delta: torch.Tensor, sparsity: Sparsity, tensor: str = "", specialist: str = "") -> torch.Tensor:
+    """Sparsify one whole task vector; the names seed the random kinds.
+
+    Args:
+        delta: float32, any shape.
+        sparsity: What to keep.
+        tensor: Tensor name.
+        specialist: Specialist name.
+    """
+    flat = delta.float().reshape(-1)
+    zeros = torch.zeros_like(flat)
+    reads = [lambda start, stop, _: zeros[start:stop], lambda start, stop, _: flat[start:stop]]
+    with ThreadPoolExecutor(1) as pool:
+        tensors = ParentTensors(tensor, tuple(delta.shape), [specialist], reads, TorchOps(), pool, flat.device)
+        [part] = prepare_sparsity(tensors, sparsity)
+        return torch.cat(tensors.map(lambda block: part(block).clone())).reshape(delta.shape)

@@ -51,7 +51,7 @@ def test_missing_ones_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(UserError, match=r"unknown model.attention 'flash_attention', did you mean 'flash_attention_"):
         choose_attention("flash_attention")
     monkeypatch.undo()
-    with pytest.raises(UserError, match=r"model.attention=varlen computes in half precision only.*bf16-mixed"):
+    with pytest.raises(UserError, match=r"model.attention=varlen supports half precision only.*bf16-mixed"):
         choose_attention("varlen", gpu=True, half=False)
 
 
@@ -59,7 +59,7 @@ def test_layers_and_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     network = tiny.network()
     assert len(decoder_layers(network)) == 2
     assert apply_kernels(network) == []
-    with pytest.raises(UserError, match=r"model.liger=true is not installed: pip install liger-kernel"):
+    with pytest.raises(UserError, match=r"model.liger=true: liger-kernel is not installed: pip install"):
         apply_kernels(network, liger=True)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     with pytest.raises(UserError, match=r"model.liger=true needs a CUDA GPU"):

@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from src.checkpoints import Checkpoint
+from src.checkpoints.fingerprint import weights_fingerprint
 from src.evaluation.generators.decode import decode
 from src.evaluation.generators.requests import GenerationRequest, batches, generation_requests, over_context
 from src.evaluation.generators.samples import Decoding, Prompt, Sample
@@ -59,11 +60,11 @@ class HFGenerator:
         stored = Checkpoint(checkpoint)
         around = all_but_weights(checkpoint)
         if self.model is not None and around == self._around:
-            self.take(((name, stored.tensor(name)) for name in stored.names), stored.fingerprint())
+            self.take(((name, stored.tensor(name)) for name in stored.names), weights_fingerprint(checkpoint))
             return
         dtype = stored.dtype(stored.names[0]) if self.dtype == "auto" else torch_dtype(self.dtype)
         model = load_model(checkpoint, dtype=dtype, attention=self.attention)
-        self.attach(model, load_tokenizer(checkpoint), stored.fingerprint())
+        self.attach(model, load_tokenizer(checkpoint), weights_fingerprint(checkpoint))
         self._around = around
 
     def load_lazy_merge(self, point: LazyMerge) -> None:

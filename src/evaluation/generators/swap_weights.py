@@ -11,13 +11,9 @@ from transformers import PreTrainedModel
 
 from src.checkpoints import TensorInfo, read_config
 from src.checkpoints.compat import model_differences
+from src.checkpoints.side_files import side_files
 from src.utils.errors import UserError, first_differences
 from src.utils.files import sha256_file
-
-SIDE_FILES = (
-    *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json"),
-    *("vocab.json", "merges.txt", "generation_config.json"),
-)
 
 
 @torch.no_grad()
@@ -44,8 +40,8 @@ def take_weights(model: PreTrainedModel, tensors: Iterable[tuple[str, torch.Tens
 
 def all_but_weights(directory: Path) -> dict[str, Any]:
     """Return config and hashes of tokenizer files; checkpoints that agree in them can share one model in memory."""
-    files = [directory / name for name in SIDE_FILES]
+    files = {path.name: path for path in side_files(directory) if path.name != "config.json"}
     stored = read_config(directory)
     # transformers writes its own version into the config; the dtype is the generator's business
     config = {key: value for key, value in stored.items() if key not in ("transformers_version", "_name_or_path")}
-    return {"config": config, "files": {file.name: sha256_file(file) for file in files if file.is_file()}}
+    return {"config": config, "files": {name: sha256_file(path) for name, path in files.items()}}

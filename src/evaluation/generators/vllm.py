@@ -13,6 +13,7 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from src.checkpoints import Checkpoint, copy_side_files
+from src.checkpoints.fingerprint import weights_fingerprint
 from src.evaluation.generators.requests import GenerationRequest, generation_requests, over_context
 from src.evaluation.generators.samples import Decoding, Prompt, Sample
 from src.evaluation.generators.swap_weights import all_but_weights
@@ -62,7 +63,7 @@ class VLLMGenerator:
         Raises:
             UserError: vLLM is not installed, the directory holds no checkpoint, or it needs another engine.
         """
-        stored = Checkpoint(checkpoint)
+        Checkpoint(checkpoint)  # bad weights are told before an engine starts
         around = all_but_weights(checkpoint)
         if self.engine is None:
             self._start(checkpoint)
@@ -74,7 +75,7 @@ class VLLMGenerator:
             raise UserError(
                 f"{checkpoint} has another config or tokenizer than the running engine; evaluate it in a separate run"
             )
-        self.weights = stored.fingerprint()
+        self.weights = weights_fingerprint(checkpoint)
 
     def load_lazy_merge(self, point: LazyMerge) -> None:
         """Merge into the engine; its processes read checkpoints, so the weights are on disk while they are loaded.

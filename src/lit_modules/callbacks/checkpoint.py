@@ -1,4 +1,4 @@
-"""Saving a run so that it can be killed at any moment and go on as if it had not been."""
+"""Checkpoints from which a run that was killed at any moment continues as if it had not been."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ PREFIX = "step-"
 
 
 class ResumeCheckpoints(L.Callback):
-    """Saves network, optimizer, schedule, counters and random states every N steps and T seconds.
+    """Saves network, optimizer, schedule, counters and random states every N steps and every T seconds.
 
-    A checkpoint of step k is written just before step k + 1, when validation and records of step k are behind it, and
-    is renamed into place, so one that exists is whole. Only then are older ones deleted.
+    A checkpoint of step k is written just before step k + 1, so that the validation and records of step k are part of
+    it. It is renamed into place once it is complete, so one that exists is whole. Only then are older ones deleted.
 
     Args:
-        directory: Where the checkpoints lie.
-        options: When to save and how many to keep.
+        directory: Holds the checkpoints.
+        options: Times of saving, and the number to keep.
         best_step: The step with the lowest validation loss so far; kept where `options.select` is "best".
     """
 
@@ -46,20 +46,20 @@ class ResumeCheckpoints(L.Callback):
         self._random: dict[str, Any] | None = None
 
     def steps(self) -> list[int]:
-        """Steps of the whole checkpoints there are, ascending."""
+        """Steps of all complete checkpoints, ascending."""
         return sorted(int(path.stem.removeprefix(PREFIX)) for path in self.directory.glob(f"{PREFIX}*.ckpt"))
 
     def path(self, step: int) -> Path:
-        """Where the checkpoint of a step lies."""
+        """Path of the checkpoint of a step."""
         return self.directory / f"{PREFIX}{step:08d}.ckpt"
 
     def newest(self) -> Path | None:
-        """The checkpoint to go on from: a file, or a directory of the shards of several ranks."""
+        """The checkpoint to resume from: a file, or a directory with the shards of several ranks."""
         steps = from_main(self.steps())
         return self.path(steps[-1]) if steps else None
 
     def load_selected(self, network: torch.nn.Module, last: int) -> int:
-        """Put the weights that `select` asks for into a network that holds those of step `last`; returns their step."""
+        """Load the weights that `select` asks for into a network that holds those of step `last`; return their step."""
         best = self.best_step()
         if best is None or best == last:
             return last
@@ -73,13 +73,13 @@ class ResumeCheckpoints(L.Callback):
         return best
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Removes what a killed save left behind."""
+        """Remove the partial checkpoint of a save that was killed."""
         if trainer.is_global_zero and self.directory.is_dir():
             for leftover in self.directory.glob(".saving-*"):
                 _remove(leftover)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Counts seconds from here, and the step it starts from as saved; random states are set last of all."""
+        """Start the timer, and restore random states after everything else that may draw from them."""
         self._last_time, self._last_step = time.monotonic(), trainer.global_step
         if self._random is not None:
             _set_random_state(self._random)
@@ -87,25 +87,25 @@ class ResumeCheckpoints(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Saves the step before this one, where it is due."""
+        """Save the step before this one, where it is due."""
         if self.best_step() == trainer.global_step or self._is_due(trainer):
             self.save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves the last step."""
+        """Save the last step."""
         self.save(trainer)
 
     def save(self, trainer: L.Trainer) -> None:
-        """Saves the step that the trainer has come to, unless that is done."""
+        """Save the current step, unless it has been saved."""
         if trainer.global_step != self._last_step:
             self._save(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """Random states of all ranks."""
+        """Collect the random states of all ranks."""
         return {"ranks": from_all(_random_state())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes this rank's back (on another number of ranks the first one's); it is set once training starts."""
+        """Keep this rank's random state (that of rank 0 for new ranks) until training starts."""
         states = state_dict["ranks"]
         self._random = states[rank() if rank() < len(states) else 0]
 
@@ -113,7 +113,7 @@ class ResumeCheckpoints(L.Callback):
         every, seconds = self.options.every_steps, self.options.every_seconds
         by_steps = every is not None and trainer.global_step % every == 0
         by_time = seconds is not None and time.monotonic() - self._last_time >= seconds
-        # clocks of ranks differ, and all must save together
+        # saving is a collective and clocks differ: all ranks must take the same decision
         return by_steps or (seconds is not None and trainer.strategy.reduce_boolean_decision(by_time, all=False))
 
     def _save(self, trainer: L.Trainer) -> None:
@@ -139,14 +139,14 @@ class ResumeCheckpoints(L.Callback):
 
 
 class StreamedFiles(TorchCheckpointIO):
-    """Checkpoints of one process, written to the file directly: Lightning would hold a second copy in memory."""
+    """Writes the checkpoints of one process straight to the file: Lightning would hold a second copy in memory."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write the checkpoint; a full disk is an `OSError`."""
         try:
             with Path(path).open("wb") as file:
                 torch.save(checkpoint, file)
-        except RuntimeError as error:  # torch's own complaint about the end of a file that could not be written
+        except RuntimeError as error:  # torch fails again on closing the file, and hides the reason
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from error
             raise
@@ -159,18 +159,18 @@ def _disk_errors(directory: Path) -> Iterator[None]:
     except (OSError, CheckpointException) as error:
         reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
         raise Stopped(
-            f"cannot save a checkpoint in {directory}: {reason}; the one before is kept: make room and run the same "
-            "command, with checkpoint.keep=1 to need less"
+            f"cannot save a checkpoint in {directory}: {reason}; the one before is kept: free disk space and run the "
+            "same command, with checkpoint.keep=1 to need less"
         ) from error
 
 
 def _require_numbers(trainer: L.Trainer, step: int) -> None:
-    """Weights that are no numbers must not push out checkpoints that are good."""
+    """Refuse to save weights with NaN or Inf: they must not replace good checkpoints."""
     trained = (parameter for parameter in trainer.lightning_module.parameters() if parameter.requires_grad)
     broken = not all(bool(torch.isfinite(local(parameter)).all()) for parameter in trained)
     if trainer.strategy.reduce_boolean_decision(broken, all=False):
         raise Stopped(
-            f"the weights are not numbers after step {step} and are not saved; earlier checkpoints are kept. "
+            f"weights contain NaN or Inf after step {step} and are not saved; earlier checkpoints are kept. "
             "Lower strategy.learning_rate"
         )
 

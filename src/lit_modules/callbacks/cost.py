@@ -14,7 +14,7 @@ from src.data.collate import Batch
 
 @dataclass
 class Cost:
-    """What training consumed, over all ranks.
+    """Resources that training consumed, over all ranks.
 
     Args:
         steps: Optimizer steps.

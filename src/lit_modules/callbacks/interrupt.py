@@ -1,4 +1,4 @@
-"""Ending a run that is asked to end: by Ctrl-C, by `kill`, or by Slurm before its time is up."""
+"""Graceful stop of a run on Ctrl-C, `kill`, or Slurm's signal before its time limit."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from src.utils.errors import Interrupted
 from src.utils.ranks import is_main_process
 from src.utils.signals import TERMINATE, Handlers
 
-SAME_REQUEST = 1.0  # seconds: Ctrl-C and cluster managers reach a process and its launcher, which hands it on
-SAID = b"\nstopping once this step is done and saved; ask again to stop at once\n"
+SAME_REQUEST = 1.0  # seconds; Ctrl-C and cluster managers signal a process and its launcher, which forwards the signal
+SAID = b"\nstopping once this step is done and saved; press Ctrl-C again to stop at once\n"
 
 
 class StopWhenAsked(L.Callback):
-    """Finishes the step, saves, and raises `Interrupted` in all ranks; a second request is not held up.
+    """Finishes the step, saves, and raises `Interrupted` in all ranks; a second request ends the process at once.
 
     Args:
         saver: Saves the run.
@@ -32,17 +32,17 @@ class StopWhenAsked(L.Callback):
         self._since = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Listens from here on."""
+        """Start to listen for signals."""
         self._handlers.set()
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Saves and stops, if any rank was asked to."""
+        """Save and stop, if any rank was asked to."""
         self._stop_if_asked(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stops after the last step too: another run may be next."""
+        """Stop after the last step too: another run may be next."""
         self._stop_if_asked(trainer)
 
     def _stop_if_asked(self, trainer: L.Trainer) -> None:
@@ -55,7 +55,7 @@ class StopWhenAsked(L.Callback):
         if self._asked is None:
             self._asked, self._since = number, now
             if is_main_process():
-                os.write(2, SAID)  # the signal may have come in the middle of a print
+                os.write(2, SAID)  # print is not reentrant, and the signal may have interrupted one
         elif now - self._since > SAME_REQUEST:
             self._handlers.restore()
             signal.raise_signal(number)

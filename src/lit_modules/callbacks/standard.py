@@ -1,4 +1,4 @@
-"""The callbacks that every training run has, and what they know once it is over."""
+"""The callbacks that every training run has, and the result they give."""
 
 from __future__ import annotations
 

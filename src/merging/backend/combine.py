@@ -15,7 +15,7 @@ from src.merging.tensors.blocks import Block, BlockFunction
 
 @dataclass(frozen=True)
 class Combination:
-    """`combine` of K sparsified task vectors; the compiled engine takes all points with the same parts together."""
+    """`combine` of K sparsified task vectors; the compiled backend merges all points with the same parts together."""
 
     parts: tuple[BlockFunction, ...]
     coefficients: tuple[float, ...]
@@ -32,7 +32,7 @@ class Combination:
 
 @dataclass(frozen=True)
 class Mean:
-    """`weighted_mean` of K specialists; the compiled engine takes all points together."""
+    """`weighted_mean` of K specialists; the compiled backend merges all points together."""
 
     coefficients: tuple[float, ...]
     normalize: bool
@@ -71,7 +71,7 @@ def combine(
 
 
 def weighted_mean(values: Sequence[torch.Tensor], coefficients: Sequence[float], normalize: bool) -> torch.Tensor:
-    """sum w A, divided by sum w if `normalize`; each addition is a fused multiply-add, as in the reference.
+    """sum c A, divided by sum c if `normalize`; each addition is a fused multiply-add, as in mergekit.
 
     A float32 product is exact in float64, so adding there and rounding once is what a fused instruction does, on
     machines with and without one.
@@ -79,7 +79,7 @@ def weighted_mean(values: Sequence[torch.Tensor], coefficients: Sequence[float],
     Args:
         values: K tensors (n,), float32.
         coefficients: K numbers.
-        normalize: Divide by the sum of the coefficients (not where that is next to nothing).
+        normalize: Divide by the sum of the coefficients, unless it is below 1e-8 in size.
 
     Returns:
         The mean (n,), float32.
@@ -102,7 +102,7 @@ def _elected(weighted: Sequence[torch.Tensor], coefficients: Sequence[float]) ->
 
 
 def add_up(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Sum one after the other, which is the order of the reference implementation and the same on every device."""
+    """Sum one after the other: the order of mergekit, and the same on every device."""
     total = parts[0]
     for part in parts[1:]:
         total = total + part
@@ -110,7 +110,7 @@ def add_up(parts: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def total_coefficient(coefficients: Sequence[float]) -> torch.Tensor:
-    """Divisor of a plain sum: the float32 sum of the coefficients, or 1 where that is next to nothing."""
+    """Divisor of a plain sum: the float32 sum of the coefficients, or 1 where it is below 1e-8 in size."""
     total = add_up([torch.tensor(coefficient, dtype=torch.float32) for coefficient in coefficients])
     return torch.where(total.abs() < 1e-8, torch.ones_like(total), total)
 

@@ -1,7 +1,7 @@
 """Uniform random numbers by position: the same in any order, on any thread, on CPU and GPU.
 
-The generator is SplitMix64 (Steele, Lea and Flood, OOPSLA 2014; passes BigCrush): element i of a stream is a mixing of
-seed + (i + 1) * golden ratio, so any part of a stream is drawn without the rest.
+The generator is SplitMix64 (Steele, Lea and Flood, OOPSLA 2014; passes BigCrush): element i of a stream is a hash of
+seed + (i + 1) * golden ratio, so any part of a stream can be drawn without the rest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ MIX_2 = 0x94D049BB133111EB
 def stream_seed(seed: int, tensor: str, specialist: str) -> int:
     """Seed of the stream that decides which elements of a specialist's tensor are dropped.
 
-    The method does not enter: DARE and DELLA of one seed see the same numbers, which makes their difference less noisy.
+    It does not depend on the method: DARE and DELLA with one seed use the same numbers, so that their difference is
+    less noisy.
     """
     return derive_seed(seed, "mask", tensor, specialist)
 

@@ -1,6 +1,6 @@
-"""Compiled loops over float32 blocks. They do what torch_ops.py and combine.py do in torch, to the last bit.
+"""Compiled loops over float32 blocks, equal to torch_ops.py and combine.py to the last bit.
 
-No fast-math: products and sums are rounded one by one, as in torch.
+No fast-math: every product and sum is rounded, as in torch.
 
 Legend: n elements, K specialists, P points, U = 4,096 elements that one partial sum covers.
 """
@@ -28,7 +28,7 @@ TO_UNIT = np.float32(2.0**-24)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile on first call, cache on disk, run without the interpreter's lock."""
+    """Compile on first call, cache on disk, release the GIL."""
     return cast(Callable[..., Any], numba.njit(nogil=True, cache=True, error_model="numpy")(function))
 
 
@@ -111,7 +111,7 @@ def combine(
     parts: Floats, base: Floats, coefficients: Floats, factors: Floats, consensus: bool, normalize: Any, totals: Floats,
     out: Floats, sums: NDArray[np.float64],
 ) -> None:  # fmt: skip
-    """All points that combine the same parts, one unit after the other, so that a unit's values stay in the cache.
+    """Combine the same parts for all points, unit by unit, so that the values of a unit stay in the cache.
 
     parts (K, n), base (n,), coefficients (P, K), factors (P, 2: lambda, norm matching), normalize (P,), totals (P,:
     divisor of a plain sum), out (P, n) merged weights, sums (P, n / U) of squared merged deltas.
@@ -226,7 +226,7 @@ def _finish_mean(total: Floats, divisor: float, factor: float, base: Floats, del
 
 @compiled
 def upcast_bfloat16(stored: NDArray[np.uint16], out: Bits) -> None:
-    """bfloat16 to float32, bit patterns in and out."""
+    """Convert bfloat16 to float32; bit patterns in and out."""
     for i in range(stored.size):
         out[i] = np.uint32(stored[i]) << np.uint32(16)
 

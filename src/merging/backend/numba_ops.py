@@ -1,4 +1,4 @@
-"""The arithmetic of torch_ops.py compiled with numba, for CPU tensors; equal to it to the last bit."""
+"""The arithmetic of torch_ops.py, compiled with numba for the CPU and equal to the last bit."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from src.merging.backend.torch_ops import PointMerger
 from src.merging.tensors.blocks import Block, BlockFunction, BlockMerger, BlockResult, Delta, ParentTensors, PointMerge
 from src.merging.tensors.reductions import UNIT
 
-LEVELS = ((20, 11), (10, 10), (0, 10))  # shift and number of the bits that each pass of a selection looks at
+LEVELS = ((20, 11), (10, 10), (0, 10))  # shift and number of the bits that each pass of a selection reads
 
 
 class NumbaOps:
     """Numba kernels on blocks in memory that each thread reuses."""
 
-    block = 1 << 18  # a thread's buffers take some 20 MB; smaller ones fit a nearer cache, but Python's share grows
+    block = 1 << 18  # buffers of some 20 MB per thread; smaller blocks fit a nearer cache but spend more time in Python
 
     def __init__(self) -> None:
         self._local = threading.local()
@@ -46,7 +46,7 @@ class NumbaOps:
         kernels.subtract(left.numpy(), right.numpy(), out.numpy())
 
     def array(self, key: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """This thread's array under `key`; its contents last until the key is asked for again."""
+        """Array of this thread under `key`; it is overwritten when the key is used again."""
         held: dict[Any, np.ndarray] = self._local.__dict__
         size = int(np.prod(shape))
         if key not in held or held[key].size < size or held[key].dtype != dtype:
@@ -109,7 +109,7 @@ class NumbaOps:
         width: int,
         wanted: Sequence[tuple[int, int]],
     ) -> dict[tuple[int, int], np.ndarray]:
-        """Of each wanted (index of values, prefix) the histogram of the next bits."""
+        """Histogram of the next bits for each wanted (index of values, prefix)."""
 
         def count(block: Block) -> np.ndarray:
             counts = np.zeros((len(wanted), 1 << width), np.int64)

@@ -31,14 +31,14 @@ from src.merging.tensors.reductions import UNIT
 
 MAGNITUDE = np.uint32(0x7FFFFFFF)
 Stored = NDArray[Any]
-TOGETHER = 1 << 13  # elements of the rows that are looked at together
+TOGETHER = 1 << 13  # elements of the rows that are processed together
 
 
 @compiled
 def count_bits(delta: Bits, shift: int, prefix: int, prefix_shift: int, counts: NDArray[np.int64]) -> None:
     """Histogram of the bits of |delta| from `shift` on that `counts` has room for, where those above are `prefix`."""
     room = np.uint32(counts.size - 1)
-    apart = np.zeros((4, counts.size), np.int32)  # neighbors often fall into one bucket; in turn they need not wait
+    apart = np.zeros((4, counts.size), np.int32)  # in turn: neighbors often share a bucket and would wait
     for i in range(delta.size):
         magnitude = delta[i] & MAGNITUDE
         if magnitude >> prefix_shift == prefix:
@@ -51,13 +51,13 @@ def count_bits(delta: Bits, shift: int, prefix: int, prefix_shift: int, counts: 
 def rank_masks(delta: Bits, by_rank: Floats, seed: int, start: int, mask: NDArray[np.uint8]) -> None:
     """MagPrune's masks of whole rows: mask = [draw < by_rank[rank of |delta| in its row]], unset where delta is 0.
 
-    Ranks are only needed where they decide: a row's magnitudes are counted into buckets of equal leading bits, and the
-    probabilities of a bucket's first and last rank settle nearly all draws. The few buckets that hold an open draw are
-    sorted. by_rank (r,) does not decrease; mask (m * r,).
+    Exact ranks are computed only where they decide: a row's magnitudes are counted into buckets of equal leading bits,
+    and the probabilities of a bucket's first and last rank settle nearly all draws. The few buckets that hold an open
+    draw are sorted. by_rank (r,) does not decrease; mask (m * r,).
     """
     row = by_rank.size
-    detail = min(max(2, int(math.log2(row)) - 4), 12)  # leading mantissa bits: a handful of elements a bucket
-    buckets = 16 << detail  # 16 binary orders below the row's largest; what is smaller shares the first bucket
+    detail = min(max(2, int(math.log2(row)) - 4), 12)  # leading mantissa bits: a few elements per bucket
+    buckets = 16 << detail  # 16 powers of two below the largest of the row; smaller values share the first bucket
     shift = np.uint32(23 - detail)
     first, count = np.empty(buckets, np.int32), np.empty(buckets, np.int32)
     lowest, highest = np.empty(buckets, np.float32), np.empty(buckets, np.float32)
@@ -153,7 +153,7 @@ def _upcast_compiled(stored: Any, out: Any) -> Callable[[Stored, Floats], None]:
 def _delta(base: Stored, specialist: Stored, scratch: Floats) -> Floats:
     """specialist - base (m,), in float32, in the last third of scratch (3, at least m)."""
     size = base.size
-    # three different rows: with operands that overlap the compiler would not vectorize
+    # three separate rows: the compiler does not vectorize operands that may overlap
     _upcast(specialist, scratch[0, :size])
     _upcast(base, scratch[1, :size])
     subtract(scratch[0, :size], scratch[1, :size], scratch[2, :size])

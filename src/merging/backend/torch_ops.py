@@ -1,4 +1,4 @@
-"""The arithmetic that touches every element, in plain torch: it runs wherever torch does.
+"""Element-wise arithmetic in plain torch: the reference, on any device.
 
 `NumbaOps` (numba_ops.py) does the same compiled, with the same result to the last bit.
 """
@@ -18,7 +18,7 @@ from src.merging.tensors.reductions import deterministic_sums
 
 
 class TorchOps:
-    """Torch operations on blocks, by default so small that the allocator recycles their memory.
+    """Torch operations on blocks; the default size is small enough for the allocator to recycle memory.
 
     Args:
         block: Elements of a block, a multiple of 4,096.

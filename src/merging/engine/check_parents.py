@@ -23,10 +23,10 @@ PARALLEL = 0.9  # cosine between two task vectors
 
 
 def check_parents(base: Parent, specialists: Mapping[str, Parent], same_tokens: bool = True) -> None:
-    """All parents have the same tensors, shapes, dtypes and tied weights, and the same tokenizer if `same_tokens`.
+    """Require equal tensors, shapes, dtypes and tied weights of all parents, and equal tokenizers if `same_tokens`.
 
     Raises:
-        UserError: They differ; the first five differences are listed.
+        UserError: The parents differ; the first five differences are listed.
     """
     if not specialists:
         raise UserError("nothing to merge: name at least one specialist, specialists.codegen=DIR")
@@ -45,7 +45,7 @@ def check_parents(base: Parent, specialists: Mapping[str, Parent], same_tokens: 
 
 
 def check_excludes(recipes: Sequence[Recipe], names: Sequence[str]) -> None:
-    """A pattern that matches no tensor is a mistake.
+    """Require that every `merge.exclude` matches a tensor.
 
     Raises:
         UserError: `merge.exclude` matches nothing.
@@ -53,12 +53,12 @@ def check_excludes(recipes: Sequence[Recipe], names: Sequence[str]) -> None:
     for recipe in recipes:
         if recipe.exclude is not None and not any(recipe.excludes(name) for name in names):
             raise UserError(
-                f"merge.exclude={recipe.exclude!r} matches no tensor; there are {', '.join(names[:5])}, ..."
+                f"merge.exclude={recipe.exclude!r} matches no tensor; expected names such as {', '.join(names[:5])}"
             )
 
 
 def check_same_base(base: Parent, specialists: Mapping[str, Parent]) -> None:
-    """Refuse a specialist whose weights have nothing of the base's; warn of a base they all left behind.
+    """Refuse a specialist of another base; warn if all specialists seem to share a later ancestor.
 
     Unrelated weights are nearly orthogonal. A fine-tune keeps its base's share however hard it was trained: where it
     has moved six times the base's own length, the cosine is still 0.16. Two specialists whose task vectors point the
@@ -78,8 +78,8 @@ def check_same_base(base: Parent, specialists: Mapping[str, Parent]) -> None:
         likeness = _cosine(weights, origin)
         if likeness < UNRELATED:
             raise UserError(
-                f"{parent.path} ({label}) was not fine-tuned from {base.path}: the weights are as unlike as "
-                f"unrelated ones (cosine {likeness:.2f}); name its own base, base=DIR"
+                f"{parent.path} ({label}) was not fine-tuned from {base.path}: the cosine of their "
+                f"weights is {likeness:.2f}, expected at least {UNRELATED}; set base=DIR to its own base"
             )
     for left, right in itertools.combinations(deltas, 2):
         likeness = _cosine(deltas[left], deltas[right])
@@ -101,10 +101,10 @@ def _check_tokenizer(base: Parent, label: str, parent: Parent) -> None:
 
 
 def _way_out(base: Parent, parent: Parent) -> str:
-    """Embeddings padded to different heights are common among sizes of one family."""
+    """Hint for embeddings padded to different heights, which are common among sizes of one model family."""
     common = [name for name in base.table if name in parent.table and base.table[name] != parent.table[name]]
     if common and all(ROWS.search(name) for name in common):
-        return "; merge.tokenizer=shared merges the rows that all have"
+        return "; merge.tokenizer=shared merges the rows that all parents have"
     return ""
 
 

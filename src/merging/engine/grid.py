@@ -1,6 +1,6 @@
 """Any number of merge points of the same parents in one pass over their tensors.
 
-Every tensor of every parent is read once and sparsified once a sparsifier; then all points are emitted block by block.
+Every tensor of every parent is read once and sparsified once per sparsifier; then all points are merged block by block.
 Arithmetic is float32 with one cast on write; nothing depends on the order of tensors or the number of threads.
 """
 
@@ -29,12 +29,12 @@ from src.utils.errors import UserError
 from src.utils.progress import track
 
 WORTH_COMPILING = 50_000_000  # elements times points; below it loading the compiler takes longer than it saves
-GPU_THREADS = 2  # one block is handed over while the next is computed; each holds memory on the device
+GPU_THREADS = 2  # one block is written while the next is computed; each holds memory on the device
 
 
 @dataclass(frozen=True)
 class MergeRequest:
-    """A merge point and where its tensors go."""
+    """A merge point and the output that takes its tensors."""
 
     recipe: Recipe
     sink: Sink
@@ -42,12 +42,12 @@ class MergeRequest:
 
 @dataclass(frozen=True)
 class MergeResult:
-    """What became of a point.
+    """Strength or error of a merge point.
 
     Args:
         recipe: The point.
-        strength: Realised strength by layer; empty where the point failed.
-        error: Why the point failed (disk full, a method that cannot take these parents), or None.
+        strength: Realized strength by layer; empty where the point failed.
+        error: Reason of failure (disk full, a method that cannot take these parents), or None.
     """
 
     recipe: Recipe
@@ -65,26 +65,26 @@ def merge_grid(
     ops: Ops | None = None,
     device: str = "cpu",
 ) -> list[MergeResult]:
-    """Merge all points in one pass; a point that fails leaves the others unharmed.
+    """Merge all points in one pass; a point that fails does not affect the others.
 
     Args:
-        base: What the specialists were fine-tuned from.
+        base: Model that the specialists were fine-tuned from.
         specialists: K parents by name; their order is that of the coefficients.
         points: Recipes and sinks.
-        key: Hash of the parents (say, of their fingerprints): an interrupted merge is only resumed under the same key.
-        names: Only these tensors (for a sink that takes some of a merge); None takes all.
-        workers: Threads; None takes all cores. The result does not depend on it.
-        ops: Arithmetic, plain or compiled; None takes what is faster. The result does not depend on it.
+        key: Hash of the parents; an interrupted merge is resumed only under the same key.
+        names: Only these tensors; None merges all.
+        workers: Threads; None uses all cores. The result does not depend on it.
+        ops: Arithmetic, in torch or compiled; None picks the faster. The result does not depend on it.
         device: Where the arithmetic is done; the result does not depend on it.
 
     Returns:
-        One outcome a point, in order.
+        One result per point, in order.
 
     Raises:
         UserError: The parents do not belong together, or hold NaN.
 
     Example:
-        >>> [outcome] = merge_grid(base, specialists, [MergeRequest(recipe, ToDirectory(path))])  # doctest: +SKIP
+        >>> [result] = merge_grid(base, specialists, [MergeRequest(recipe, ToDirectory(path))])  # doctest: +SKIP
     """
     check_excludes([point.recipe for point in points], base.names)
     families = aligned_families(base, specialists, {point.recipe.tokenizer for point in points} or {"equal"})
@@ -100,7 +100,7 @@ def merge_grid(
 
 
 def aligned_families(base: Parent, specialists: Mapping[str, Parent], modes: Collection[str]) -> dict[str, Aligned]:
-    """The parents as each mode of `align_vocabulary` makes them, found to belong together."""
+    """Align and check the parents in each mode of `align_vocabulary`."""
     families = {}
     for mode in sorted(modes):
         family = align_vocabulary(base, specialists, mode)
@@ -149,7 +149,7 @@ def merge_tensor(tensors: ParentTensors, runs: Sequence[MergeInProgress]) -> Non
         return
     points = [point for index, run in enumerate(runs) if (point := run.point_merge(tensors, index)) is not None]
     unmatched = [point for point in points if runs[point.index].recipe.match_norm]
-    if unmatched:  # a first pass finds the norms that the factors correct
+    if unmatched:  # the first pass measures the norms that the factors correct
         norms = merge_blocks(tensors, unmatched, lambda block, result: None)
         factors = {index: runs[index].matching_factor(tensors, norm) for index, norm in norms.items()}
         points = [replace(point, factor=factors.get(point.index, 1.0)) for point in points]
@@ -168,7 +168,7 @@ def merge_blocks(
 
     Args:
         tensors: The tensor.
-        points: What to make of it.
+        points: Merges of it.
         receive: Called with every merged block, from several threads.
     """
     mergers = tensors.ops.block_mergers(points)
@@ -190,10 +190,10 @@ def merge_blocks(
 def choose_ops(work: int, device: torch.device) -> Ops:
     """The arithmetic for `work` (elements times points): compiled where numba is installed and worth loading.
 
-    Results are the same to the last bit either way.
+    The results are equal to the last bit either way.
     """
     if device.type != "cpu":
-        return TorchOps(block=1 << 24)  # few large kernels, as a GPU likes them
+        return TorchOps(block=1 << 24)  # a GPU is faster with few large kernels
     if work < WORTH_COMPILING or importlib.util.find_spec("numba") is None:
         return TorchOps()
     from src.merging.backend.numba_ops import NumbaOps

@@ -43,6 +43,6 @@ class LazyMerge:
             UserError: The parents do not fit together, or the sink cannot take the tensors.
         """
         base, specialists = open_parents(self.base, self.specialists, self.allow_pickle)
-        [outcome] = merge_grid(base, specialists, [MergeRequest(self.recipe, sink)], device=device)
-        if outcome.error is not None:
-            raise outcome.error
+        [result] = merge_grid(base, specialists, [MergeRequest(self.recipe, sink)], device=device)
+        if result.error is not None:
+            raise result.error

@@ -1,4 +1,4 @@
-"""Where a merge point goes: a directory, a live model, a function, nowhere."""
+"""Outputs of a merge: a directory, a model in memory, a function, nowhere."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ class Receiver(Protocol):
 
     @property
     def pending(self) -> Sequence[str]:
-        """Tensors still wanted; fewer than all where an interrupted merge is resumed."""
+        """Tensors still needed: fewer than all if an interrupted merge is resumed."""
         ...
 
     @property
     def notes(self) -> Mapping[str, Any]:
-        """What `done` was told of the tensors that an earlier attempt finished."""
+        """Notes passed to `done` for tensors that an earlier attempt finished."""
         ...
 
     def write_part(self, name: str, start: int, values: torch.Tensor) -> None:
-        """Elements [start, start + len(values)); parts come from several threads, in any order."""
+        """Take elements [start, start + len(values)); parts come from several threads, in any order."""
         ...
 
     def done(self, name: str, note: Any = None) -> None:
-        """All parts of a tensor have come."""
+        """Finish a tensor: all its parts have come."""
         ...
 
 
@@ -43,7 +43,7 @@ class Sink(Protocol):
     """Opens a receiver for one point."""
 
     def open(self, table: Mapping[str, TensorInfo], key: str) -> AbstractContextManager[Receiver]:
-        """A receiver of the tensors in `table`; `key` says what they are made from."""
+        """Open a receiver of the tensors in `table`; `key` identifies what they are made from."""
         ...
 
 
@@ -66,7 +66,7 @@ class ToDirectory:
 
 @dataclass(frozen=True)
 class ToModel:
-    """Copy into a live model's tensors, in place, with nothing on disk.
+    """Copy into the tensors of a model in memory, in place.
 
     Args:
         state: `model.state_dict()`, or its parameters by name.
@@ -102,7 +102,7 @@ class ToFunction:
 
 @dataclass(frozen=True)
 class ToNowhere:
-    """Drop the weights: what is left of the point is its realised strength."""
+    """Drop the weights and keep the realized strength."""
 
     def open(self, table: Mapping[str, TensorInfo], key: str) -> AbstractContextManager[Receiver]:
         """See `Sink.open`."""
@@ -125,7 +125,7 @@ class _Dropped(AbstractContextManager[Receiver]):
 
 
 class _Buffers(AbstractContextManager[Receiver]):
-    """Parts gathered in memory: in tensors that are given, or made when their first part comes."""
+    """Gathers parts in memory: in given tensors, or in new ones."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class _Buffers(AbstractContextManager[Receiver]):
     def write_part(self, name: str, start: int, values: torch.Tensor) -> None:
         place = self._buffer(name).view(-1)[start : start + values.numel()]
         if place.dtype == values.dtype and place.device == values.device == torch.device("cpu"):
-            # as bytes: torch would wake its own threads for a copy of this size, and ours are all busy
+            # copied as bytes: torch would start its own threads for this size, and ours already use all cores
             np.copyto(place.view(torch.uint8).numpy(), values.view(torch.uint8).numpy())
         else:
             place.copy_(values)

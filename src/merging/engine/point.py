@@ -47,12 +47,12 @@ class LayerStrength:
 
 
 class MergeInProgress:
-    """Opens the point's sink; a `UserError` of this point (disk full, ...) is kept here and stops nothing else.
+    """A point and its open output; its `UserError` (disk full, ...) is kept here and does not stop other points.
 
     Args:
         recipe: The point.
         sink: Where its tensors go.
-        base: The base checkpoint, whose table the merge takes over.
+        base: Base checkpoint; the merge has its tensors.
         labels: Names of the K specialists.
         key: Hash of the parents.
     """
@@ -80,15 +80,15 @@ class MergeInProgress:
         return self.error is None and name in self._wanted
 
     def is_floating(self, name: str) -> bool:
-        """Whether there is anything to merge in a tensor: integers and flags are only copied."""
+        """True for tensors that are merged; integers and booleans are only copied."""
         return self.output_dtype(name).is_floating_point
 
     def output_dtype(self, name: str) -> torch.dtype:
-        """Dtype in which a tensor is handed over."""
+        """Dtype in which a tensor is written."""
         return self._table[name].dtype
 
     def point_merge(self, tensors: ParentTensors, index: int) -> PointMerge | None:
-        """The merge of one tensor; None where the method cannot do it, and the point fails.
+        """Prepare the merge of one tensor; None if the method cannot do it, and then the point has failed.
 
         Args:
             tensors: The tensor.
@@ -119,7 +119,7 @@ class MergeInProgress:
         return target / total / norm
 
     def write(self, name: str, start: int, values: torch.Tensor) -> None:
-        """Cast and hand over a block; called from several threads."""
+        """Cast and write a block; called from several threads."""
         if self.error is not None:
             return
         try:
@@ -128,12 +128,12 @@ class MergeInProgress:
             self.error = error
 
     def copy(self, tensors: ParentTensors) -> None:
-        """Hand over a tensor of integers as the base has it."""
+        """Write an integer tensor as the base has it."""
         self.write(tensors.name, 0, tensors.shared())
         self.done(tensors, 0.0)
 
     def done(self, tensors: ParentTensors, norm: float) -> None:
-        """A tensor is complete."""
+        """Finish a tensor."""
         if self.error is None:
             norms = Norms(norm, dict(zip(tensors.labels, tensors.norms(), strict=True)))
             self._norms[tensors.name] = norms
@@ -145,7 +145,7 @@ class MergeInProgress:
             self.close()
 
     def close(self, error: BaseException | None = None) -> None:
-        """Publish a complete point; throw away what is begun where it failed or `error` ends the pass."""
+        """Publish a complete point; discard an incomplete one if it failed or `error` ends the pass."""
         cause = self.error or error
         exits, self._exits = self._exits, ExitStack()
         try:
@@ -154,12 +154,12 @@ class MergeInProgress:
             self.error = self.error or refused
 
     def strength(self) -> list[LayerStrength]:
-        """Realised strength by layer; empty where the point failed."""
+        """Realized strength by layer; empty if the point failed."""
         return [] if self.error else strength_by_layer(self._norms)
 
 
 def merged_table(base: Parent, recipe: Recipe) -> dict[str, TensorInfo]:
-    """Shapes and dtypes of a merge's tensors."""
+    """Shapes and dtypes of the merged tensors."""
     return {name: TensorInfo(info.shape, recipe.output_dtype(info.dtype)) for name, info in base.table.items()}
 
 

@@ -14,14 +14,14 @@ from src.merging.tensors.tokenizer_json import write_union
 from src.merging.tensors.vocabulary import align_vocabulary
 from src.utils.files import write_json
 
-STALE = ("vocab.json", "merges.txt", "added_tokens.json", "tokenizer.model")  # know nothing of a union's tokens
+STALE = ("vocab.json", "merges.txt", "added_tokens.json", "tokenizer.model")  # lack the tokens of a union
 
 
 def write_side_files(directory: Path, base: Path, specialists: Mapping[str, Path], recipe: Recipe) -> None:
-    """Complete a merged checkpoint beside its weights.
+    """Write config, tokenizer and chat template next to merged weights.
 
-    They are the first specialist's, whose chat template and end token are those of the fine-tuning. Where
-    vocabularies are brought together (`merge.tokenizer` base or union) they are the base's, with the union's tokens.
+    They are the first specialist's, because its chat template and end token are those of the fine-tuning. With
+    `merge.tokenizer` base or union they are the base's, with the tokens of the union.
 
     Args:
         directory: Of the merge.

@@ -1,4 +1,4 @@
-"""Does a merge hold what its record says? Sampled tensors are computed again and compared bit by bit."""
+"""Verification of a merge: sampled tensors are computed again and compared bit by bit."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from src.utils.errors import UserError
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found.
+    """Tensors that were compared.
 
     Args:
-        sampled: Tensors that were computed again.
-        differing: Those of them that differ in any bit, and tensors that the merge lacks.
+        sampled: Names of the tensors that were computed again.
+        differing: Those that differ in any bit or that the merge lacks.
     """
 
     sampled: tuple[str, ...]
@@ -30,7 +30,7 @@ class Verification:
 
     @property
     def holds(self) -> bool:
-        """Whether everything sampled is as recorded."""
+        """True if no sampled tensor differs."""
         return not self.differing
 
 
@@ -48,8 +48,8 @@ def verify_merge(
         merged: The existing merge.
         base: Base that its record names.
         specialists: Specialists that its record names.
-        recipe: Of its record, see `methods.recipe_from`.
-        tensors: How many to sample; all where there are no more.
+        recipe: Of its record, see `registry.recipe_from`.
+        tensors: Number of tensors to sample.
         seed: Of the sample.
 
     Raises:
@@ -63,9 +63,9 @@ def verify_merge(
         if name not in merged.table or not _same(merged.tensor(name), tensor):
             differing.append(name)
 
-    [outcome] = merge_grid(base, specialists, [MergeRequest(recipe, ToFunction(compare))], names=sampled)
-    if outcome.error is not None:
-        raise UserError(f"the recipe of {merged.path} cannot be repeated: {outcome.error}")
+    [result] = merge_grid(base, specialists, [MergeRequest(recipe, ToFunction(compare))], names=sampled)
+    if result.error is not None:
+        raise UserError(f"the merge of {merged.path} cannot be repeated: {result.error}")
     return Verification(sampled, tuple(differing))
 
 

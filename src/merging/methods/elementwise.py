@@ -1,4 +1,4 @@
-"""Methods that decide element by element which task vectors to hear: SCE (2408.07990) and consensus masks (2405.07813).
+"""Methods that select task vectors element by element: SCE (2408.07990) and consensus masks (2405.07813).
 
 Legend: K specialists, n elements of a block.
 """
@@ -25,7 +25,7 @@ class Sce:
     """Select the elements that vary most between specialists, weigh these by their energy, erase minority signs.
 
     mergekit falls back to equal shares where the mean squares of all task vectors sum to less than 1e-6, which most
-    fine-tunes do; here that happens only where they vanish.
+    fine-tunes do; here that happens only if all are zero.
 
     Args:
         select: Fraction of the varying elements that is kept, in (0, 1].
@@ -75,7 +75,7 @@ class ConsensusMasks:
     """base + lambda * sum of weighted task vectors, where enough of them matter to their own task.
 
     An element matters to task i where |X_i| > threshold * |sum X - X_i|, X_i = w_i D_i (a TALL mask); it is kept where
-    at least `agree` tasks say so, and falls back to the base elsewhere.
+    it matters to at least `agree` tasks, and elsewhere the merge has the base's value.
 
     Args:
         threshold: Of the TALL masks; the authors choose 0.2 to 0.6 on validation data.

@@ -1,4 +1,4 @@
-"""Merging informed by task data: Fisher-weighted averaging (2111.09832) and RegMean (2212.09849).
+"""Merging with statistics of task data: Fisher-weighted averaging (2111.09832) and RegMean (2212.09849).
 
 Their statistics are directories of safetensors, one per specialist; `fisher_regmean_statistics` makes them.
 """
@@ -22,7 +22,7 @@ from src.merging.tensors.reductions import deterministic_sums
 from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass
 
-FISHER_FLOOR = 1e-6  # added to every Fisher value: where all vanish, the merge is the weighted mean
+FISHER_FLOOR = 1e-6  # added to every Fisher value: where all are zero, the merge is the weighted mean
 
 
 @checked_dataclass("merge")
@@ -48,13 +48,15 @@ class Statistics:
         """The specialists' statistics, in the order of a tensor's parents."""
         missing = [label for label in tensors.labels if label not in self._opened]
         if missing:
-            raise UserError(
-                f"merge={self.kind} needs merge.statistics.{missing[0]}=DIR: that specialist's statistics on its task"
-            )
+            raise UserError(f"merge={self.kind} needs merge.statistics.{missing[0]}=DIR: its statistics on its task")
         return [self._opened[label] for label in tensors.labels]
 
     def have(self, tensors: ParentTensors, shape: tuple[int, ...]) -> bool:
-        """Whether there are statistics of a tensor; all specialists have them or none has."""
+        """True if all specialists have statistics of a tensor, False if none has.
+
+        Raises:
+            UserError: Some have them and others lack them, or a shape differs.
+        """
         found = [tensors.name in one.table for one in self.of(tensors)]
         if any(found) != all(found):
             lacking = tensors.labels[found.index(False)]

@@ -1,7 +1,7 @@
-"""The reference implementation as a second engine: any method that installed mergekit knows, tensor by tensor.
+"""mergekit as a second engine: any method of the installed version, tensor by tensor.
 
 Arithmetic is mergekit's, in the stored dtype, as `mergekit-yaml` does it; reading and writing stay ours. Its random
-methods draw from torch's global generator, which is seeded anew for every tensor.
+methods draw from torch's global generator, which is reseeded for every tensor.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Mergekit:
         name: mergekit's name of the method.
         parameters: Its further parameters.
         seed: Of the random methods.
-        base: Give it the base where it can do without.
+        base: Pass the base to methods for which it is optional.
 
     Raises:
         UserError: On use: an unknown name or parameter, or parents that the method does not take.
@@ -98,7 +98,7 @@ class Mergekit:
 
 
 def as_mergekit(method: str, settings: Mapping[str, Any]) -> Mergekit:
-    """The method of conf/merge as mergekit does it.
+    """The counterpart in mergekit of a method of conf/merge.
 
     Raises:
         UserError: mergekit does not have it, or not with these settings.
@@ -118,7 +118,7 @@ def as_mergekit(method: str, settings: Mapping[str, Any]) -> Mergekit:
         return Mergekit("sce", {"select_topk": settings["select"]})
     if method == "karcher" and settings["space"] == "weights":
         return Mergekit("karcher", {"max_iter": settings["max_iter"], "tol": settings["tolerance"]})
-    raise UserError(f"merge.engine=mergekit: mergekit has no {method} of this kind; take merge.engine=own")
+    raise UserError(f"merge.engine=mergekit: mergekit has no {method} with these settings; set merge.engine=own")
 
 
 def _product(method: str, settings: Mapping[str, Any]) -> Mergekit:
@@ -126,6 +126,8 @@ def _product(method: str, settings: Mapping[str, Any]) -> Mergekit:
     parameters = {key: settings[key] for key in kept if key in settings}
     if "rescale" in settings:
         if settings["rescale"] == "density":
-            raise UserError("merge.engine=mergekit: mergekit has no rescale=density; take none, l1 or merge.engine=own")
+            raise UserError(
+                "merge.engine=mergekit: mergekit lacks merge.rescale=density; set none or l1, or merge.engine=own"
+            )
         parameters["rescale"] = settings["rescale"] == "l1"
     return Mergekit(PRODUCT[method], parameters, int(settings.get("seed", 0)))

@@ -1,4 +1,4 @@
-"""What a merge method is to the engine: look at a tensor of all parents once, then merge it block by block."""
+"""Interface of a merge method: prepare a tensor of all parents once, then merge it block by block."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Rule(Protocol):
 
     @property
     def returns_weights(self) -> bool:
-        """True: the rule returns merged weights; False: a delta that is added to the base."""
+        """True if the rule returns merged weights, False if it returns a delta to add to the base."""
         ...
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:

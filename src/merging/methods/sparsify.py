@@ -1,4 +1,4 @@
-"""Which elements of a task vector are kept, and how the kept ones are scaled. No coefficients enter.
+"""Sparsifiers: which elements of a task vector are kept, and how they are rescaled. They need no coefficients.
 
 Magnitude (TIES, arXiv 2306.01708), outliers (Model Breadcrumbs, 2312.06795), Bernoulli (DARE, 2311.03099), MagPrune
 (DELLA, 2406.11617).
@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -18,7 +17,6 @@ from pydantic import Field
 
 from src.merging.backend.counter_rng import stream_seed
 from src.merging.backend.della_probabilities import keep_probabilities
-from src.merging.backend.torch_ops import TorchOps
 from src.merging.tensors.blocks import Block, BlockFunction, Delta, ParentTensors
 from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass
@@ -65,31 +63,13 @@ class Sparsity:
 
 
 def prepare_sparsity(tensors: ParentTensors, sparsity: Sparsity) -> tuple[BlockFunction, ...]:
-    """Prepare the sparsifier for a tensor of all K specialists together, so that each pass over it serves all of them.
+    """Prepare a sparsifier for one tensor of all K specialists, so that each pass over the tensor serves all of them.
 
-    All points that ask for it share the parts.
+    All points with this sparsifier share the result.
     """
     if sparsity.kind == "none" or sparsity.density >= 1:
         return tensors.once("dense", lambda: tuple(map(Delta, range(len(tensors.labels)))))
     return tensors.once(("sparse", sparsity), lambda: _fit(tensors, sparsity))
-
-
-def sparsify(delta: torch.Tensor, sparsity: Sparsity, tensor: str = "", specialist: str = "") -> torch.Tensor:
-    """Sparsify one whole task vector; the names seed the random kinds.
-
-    Args:
-        delta: float32, any shape.
-        sparsity: What to keep.
-        tensor: Tensor name.
-        specialist: Specialist name.
-    """
-    flat = delta.float().reshape(-1)
-    zeros = torch.zeros_like(flat)
-    reads = [lambda start, stop, _: zeros[start:stop], lambda start, stop, _: flat[start:stop]]
-    with ThreadPoolExecutor(1) as pool:
-        tensors = ParentTensors(tensor, tuple(delta.shape), [specialist], reads, TorchOps(), pool, flat.device)
-        [part] = prepare_sparsity(tensors, sparsity)
-        return torch.cat(tensors.map(lambda block: part(block).clone())).reshape(delta.shape)
 
 
 def _fit(tensors: ParentTensors, sparsity: Sparsity) -> tuple[BlockFunction, ...]:
@@ -108,7 +88,7 @@ def _part(key: Any, keep: Keeper, scale: float) -> BlockFunction:
 
 
 def _l1_scales(tensors: ParentTensors, keepers: Sequence[Keeper]) -> list[float]:
-    """sum|D| / sum|kept D| of every specialist's tensor, or 1 where either is next to nothing."""
+    """sum|D| / sum|kept D| of every specialist's tensor, or 1 where either is below 1e-7."""
 
     def kept_sums(block: Block) -> list[list[float]]:
         kept = [block.once(("kept", k), partial(keep, block, 1.0)) for k, keep in enumerate(keepers)]
@@ -128,7 +108,7 @@ def _largest(tensors: ParentTensors, sparsity: Sparsity) -> list[Keeper]:
 
 
 def _without_outliers(tensors: ParentTensors, sparsity: Sparsity) -> list[Keeper]:
-    """Keep the k elements below the largest gamma n; where too few are left, fewer outliers go."""
+    """Keep the k elements below the largest gamma n; where too few are left, fewer outliers are dropped."""
     kept = int(sparsity.density * tensors.numel)
     if kept == 0:
         return [lambda block, scale, out: out.zero_()] * len(tensors.labels)
@@ -158,7 +138,7 @@ def _at_random(tensors: ParentTensors, sparsity: Sparsity) -> list[Keeper]:
 
 
 def _by_rank(tensors: ParentTensors, sparsity: Sparsity) -> list[Keeper]:
-    """MagPrune. Its masks need ranks, so they are kept instead of being found again for every pass."""
+    """MagPrune. Its masks need ranks, so they are stored instead of being recomputed in every pass."""
     masks = tensors.ops.rank_masks(tensors, _seeds(tensors, sparsity), sparsity.density, sparsity.epsilon)
     return [_masked(tensors, index, mask, sparsity) for index, mask in enumerate(masks)]
 

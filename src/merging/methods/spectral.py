@@ -1,7 +1,7 @@
 """Merging in the singular bases of the task vectors: TSV-Merge (2412.00081) and Iso-C (2502.04959).
 
-Matrices of the layers are merged so; vectors, embeddings and the head by the weighted mean. Specialists' deltas are
-multiplied by K times their coefficient first, so equal coefficients are the published methods.
+Only matrices of the layers are merged this way; vectors, embeddings and the head get the weighted sum of the task
+vectors. Deltas are first multiplied by K times their coefficient, so equal coefficients give the published methods.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Means on the sphere. They are combinations of the parents whose coefficients follow from K x K inner products.
+"""Means on the sphere: combinations of the parents whose factors follow from K x K inner products.
 
 SLERP and NuSLERP, the Karcher mean (2603.04972), Model Stock (2403.19522). Nothing larger than a block is held: the
 merged tensor lies in the span of its parents.
@@ -64,7 +64,7 @@ class Karcher:
 
     Args:
         space: `deltas` or `weights`.
-        max_iter: Most steps.
+        max_iter: Maximum number of steps.
         tolerance: Stop where a step is shorter; parents shorter than this are left out.
 
     Raises:
@@ -97,7 +97,7 @@ class ModelStock:
     """base + t * mean task vector, t = K c / (1 + (K - 1) c) with c the mean cosine between task vectors.
 
     Args:
-        by_row: One c a row instead of one a tensor.
+        by_row: One c per row instead of one per tensor.
 
     Raises:
         UserError: `by_row` is not a bool.
@@ -135,7 +135,7 @@ def _gram(tensors: ParentTensors, returns_weights: bool) -> torch.Tensor:
 
 
 def row_grams(tensors: ParentTensors, returns_weights: bool) -> torch.Tensor:
-    """Inner products (R, K, K) row by row, float64, on the CPU: angles come out the same whatever made the products."""
+    """Inner products (R, K, K) row by row, float64, on the CPU, so that angles do not depend on the device."""
 
     def products(block: Block) -> torch.Tensor:
         rows = [

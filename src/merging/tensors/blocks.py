@@ -1,4 +1,4 @@
-"""One tensor in base and specialists, seen as float32 blocks that fit the cache.
+"""One tensor of base and specialists, cut into float32 blocks that fit the cache, and the arithmetic on them.
 
 Legend: K specialists, n elements of the tensor, r its row length (last dimension).
 """
@@ -27,9 +27,9 @@ Read = Callable[[int, int, Memory], torch.Tensor]
 
 
 class Block:
-    """Elements [start, stop) of a tensor in base and specialists; read and made float32 when asked for.
+    """Elements [start, stop) of a tensor in base and specialists; read and upcast to float32 on first use.
 
-    Its tensors may live in memory that the same thread's next block reuses: copy what must outlive the block.
+    Its tensors may live in memory that the next block of the same thread reuses: copy what must outlive the block.
 
     Args:
         start: First element, in storage order.
@@ -65,7 +65,7 @@ class Block:
         return self._memo[key]
 
     def once(self, key: Any, fill: Callable[[torch.Tensor], object]) -> torch.Tensor:
-        """The float32 tensor under `key`, filled on the first call: points that share a sparsifier share its result."""
+        """Float32 tensor under `key`, filled on the first call, so points that share a sparsifier share its result."""
         if key not in self._memo:
             out = self._memory(key, self.stop - self.start, torch.float32)
             fill(out)
@@ -175,31 +175,31 @@ class Ops(Protocol):
     def keep_drawn(
         self, delta: torch.Tensor, seed: int, start: int, density: float, scale: float, out: torch.Tensor
     ) -> None:
-        """delta where the draw of its position is below density, else 0; times scale."""
+        """delta where the random number of its position is below density, else 0; times scale."""
         ...
 
     def keep_masked(self, delta: torch.Tensor, mask: Any, start: int, scale: float, out: torch.Tensor) -> None:
-        """delta where `mask` (from `rank_mask`) is set, else 0; times scale."""
+        """delta where `mask` (from `rank_masks`) is set, else 0; times scale."""
         ...
 
     def order_statistics(
         self, tensors: ParentTensors, key: Any, values: Sequence[BlockFunction], positions: Sequence[int]
     ) -> list[list[float]]:
-        """The magnitudes with so many smaller ones before them, by selection instead of sorting.
+        """Magnitudes at given ranks, by selection instead of sorting.
 
         Args:
             tensors: The tensor.
-            key: Names the values; what is counted under a key is counted once.
-            values: Of a block; several, to be looked at in the same passes.
-            positions: Places in ascending order.
+            key: Names the values; histograms are made once per key.
+            values: Functions of a block; all of them are read in the same passes.
+            positions: Ranks, 0 for the smallest magnitude.
 
         Returns:
-            For each of `values` a magnitude a position.
+            For each of `values` one magnitude per position.
         """
         ...
 
     def rank_masks(self, tensors: ParentTensors, seeds: Sequence[int], density: float, epsilon: float) -> list[Any]:
-        """MagPrune's mask of every specialist's whole tensor, drawn from its seed; undefined where the delta is 0."""
+        """MagPrune mask of each specialist's whole tensor, drawn from its seed; undefined where the delta is 0."""
         ...
 
     def block_mergers(self, points: Sequence[PointMerge]) -> list[BlockMerger]:
@@ -208,7 +208,7 @@ class Ops(Protocol):
 
 
 class ParentTensors:
-    """One tensor of all parents, with the whole-tensor quantities that the points of a grid share.
+    """One tensor of base and specialists, with the whole-tensor quantities that the points of a grid share.
 
     Args:
         name: Tensor name.
@@ -260,7 +260,7 @@ class ParentTensors:
         return self._map(work, max(rows * self.row, 1))
 
     def once(self, key: Any, make: Callable[[], T]) -> T:
-        """The value under `key`, made on the first call."""
+        """Value under `key`, made on the first call."""
         if key not in self._memo:
             self._memo[key] = make()
         value: T = self._memo[key]
@@ -291,7 +291,7 @@ class ParentTensors:
         base = self._whole(0)
         for index, label in enumerate(self.labels):
             if not torch.equal(self._whole(index + 1), base):
-                raise UserError(f"{self.name} ({base.dtype}) differs between base and {label}: not mergeable")
+                raise UserError(f"{self.name} ({base.dtype}) differs between base and {label}: it cannot be merged")
         return base
 
     def norms(self) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -28,7 +27,7 @@ def is_adapter(path: Path) -> bool:
 
 
 class LoraParent:
-    """A LoRA adapter, seen as the checkpoint it makes of its base. Adapted tensors are computed in float32.
+    """A LoRA adapter that looks like a full checkpoint. Adapted tensors are computed in float32.
 
     Args:
         path: PEFT directory.
@@ -88,16 +87,11 @@ class LoraParent:
         return self._base.flat(name, start, stop)
 
     def read_into(self, name: str, start: int, out: torch.Tensor) -> None:
-        """Elements [start, start + len(out)) into memory that is there."""
+        """Copy elements [start, start + len(out)) into `out`."""
         out.copy_(self.flat(name, start, start + out.numel()))
 
     def prefetch(self, name: str) -> None:
-        """The base's part is announced by the base."""
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the adapter's weights and settings; the base has its own."""
-        settings = json.dumps(self._settings, sort_keys=True)
-        return hashlib.sha256((self._weights.fingerprint() + settings).encode()).hexdigest()
+        """Nothing to do: the base prefetches its own part."""
 
     def _delta(self, name: str) -> torch.Tensor:
         """scale * B A in float64, rounded once: the same on any number of threads."""
@@ -129,9 +123,9 @@ class LoraParent:
                 found.setdefault(name.removesuffix(PARTS[part]) + ".weight", {})[part % 2] = stored
         alone = [name for name, parts in found.items() if len(parts) != 2]
         if alone:
-            raise UserError(first_differences(f"{self.path}: only one factor of", alone))
+            raise UserError(first_differences(f"{self.path} has only one of the two LoRA factors of", alone))
         factors = {name: (parts[0], parts[1]) for name, parts in found.items()}
-        # beside an adapted embedding PEFT saves the frozen weight, which is the base's own
+        # PEFT also saves the frozen weight of an adapted embedding; it equals the base's
         return factors, {name: stored for name, stored in replaced.items() if name not in factors}
 
     def _check(self) -> None:
@@ -157,7 +151,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
         settings = json.loads((path / CONFIG).read_text(encoding="utf-8"))
         kind, _ = settings["peft_type"], settings["lora_alpha"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path / CONFIG} is no LoRA configuration: {error!r}") from error
+        raise UserError(f"{path / CONFIG} is not a LoRA configuration: {error!r}") from error
     if kind != "LORA" or settings.get("use_dora"):
-        raise UserError(f"{path}: only plain LoRA adapters merge, this is {'DoRA' if kind == 'LORA' else kind}")
+        raise UserError(f"{path}: only plain LoRA adapters can be merged, this is {'DoRA' if kind == 'LORA' else kind}")
     return dict(settings)

@@ -1,4 +1,4 @@
-"""What the engine reads: checkpoints, and views of them that look like one."""
+"""Parents of a merge: checkpoints, and views that look like one."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Parent(Protocol):
         ...
 
     def read_into(self, name: str, start: int, out: torch.Tensor) -> None:
-        """Elements [start, start + len(out)) into memory that is there."""
+        """Copy elements [start, start + len(out)) into `out`."""
         ...
 
     def prefetch(self, name: str) -> None:
-        """Announce that a tensor will be read."""
+        """Start reading a tensor that is needed soon."""
         ...
 
 

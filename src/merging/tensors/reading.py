@@ -1,4 +1,4 @@
-"""Reading the parents: small tensors once into memory, large ones block by block."""
+"""Reading of the parents: small tensors once into memory, large ones block by block."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ HELD_BYTES = 1 << 27  # of all parents together; a larger tensor is read again, 
 
 
 class Held:
-    """Memory that one tensor after the other is read into: fresh pages would cost more than the reading."""
+    """Memory that is reused for one tensor after the other: fresh pages would cost more than the reading."""
 
     def __init__(self) -> None:
         self._arrays: dict[str, torch.Tensor] = {}
 
     def take(self, label: str, info: TensorInfo) -> torch.Tensor:
-        """Room for a tensor of parent `label`, one-dimensional; what was there before is overwritten."""
+        """Memory for a tensor of parent `label`, one-dimensional; the previous tensor is overwritten."""
         if label not in self._arrays or self._arrays[label].numel() < info.nbytes:
             self._arrays[label] = torch.empty(info.nbytes, dtype=torch.uint8)
         return self._arrays[label][: info.nbytes].view(info.dtype)
@@ -37,7 +37,7 @@ def open_tensor(
     device: torch.device,
     held: Held,
 ) -> ParentTensors:
-    """One tensor of all parents, ready to be merged until the next is opened in the same `held`.
+    """Open one tensor of all parents; it is valid until the next one is opened in the same `held`.
 
     Raises:
         UserError: A parent holds NaN or infinite values.

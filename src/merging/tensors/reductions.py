@@ -1,4 +1,4 @@
-"""Sums that depend on nothing but the values: the same on any number of threads, with or without a compiler.
+"""Sums that depend on the values alone: the same on any number of threads, compiled or not.
 
 The order of additions is a tree of halves over 4,096 elements, which any vector unit or device reproduces to the last
 bit. Add the parts with `math.fsum`, which is exact: a total then does not depend on how a tensor was cut into blocks.

@@ -1,4 +1,4 @@
-"""Tokenizers as data: the vocabulary of a `tokenizer.json`, and the union of several."""
+"""Vocabularies of `tokenizer.json` files, and the union of several."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_tokenizer(directory: Path) -> dict[str, Any] | None:
     """A directory's `tokenizer.json`, parsed; None where there is none.
 
     Raises:
-        UserError: The file is no JSON object.
+        UserError: The file is not a JSON object.
     """
     path = directory / FILE
     return read_json_object(path) if path.is_file() else None
@@ -66,11 +66,11 @@ def vocabulary_differences(base: Mapping[str, int], other: Mapping[str, int]) ->
 def write_union(directory: Path, base: Path, others: Iterable[Path], added: Iterable[str]) -> None:
     """Write `directory`/tokenizer.json: the base's tokenizer with the tokens that only others have.
 
-    Added tokens (chat markers and the like) stay what they are. Tokens of the vocabulary proper come with those merge
-    rules of their tokenizer that the base lacks, after its own, so that the base's text is still cut as before.
+    Added tokens, such as chat markers, stay added tokens. Tokens of the vocabulary proper bring the merge rules that
+    the base lacks. These rules come after the base's own, so the base's text is tokenized as before.
 
     Args:
-        directory: Of the merge; its `config.json` gets no vocabulary size here.
+        directory: Of the merge; its `config.json` is not changed.
         base: Checkpoint directory of the base.
         others: Those of the specialists.
         added: New tokens in the order of their ids, which follow the base's highest.
@@ -87,8 +87,10 @@ def write_union(directory: Path, base: Path, others: Iterable[Path], added: Iter
         elif isinstance(content["model"]["vocab"], dict):
             content["model"]["vocab"][token] = place
         else:
-            raise UserError(f"merge.tokenizer=union: {token!r} is part of a vocabulary that cannot grow; take base")
-    if isinstance(content["model"]["vocab"], dict):  # else the tokenizers library would number added tokens anew
+            raise UserError(
+                f"merge.tokenizer=union: {token!r} is part of a vocabulary that cannot grow; set merge.tokenizer=base"
+            )
+    if isinstance(content["model"]["vocab"], dict):  # otherwise the tokenizers library would renumber added tokens
         content["model"]["vocab"] |= {token["content"]: token["id"] for token in content.get("added_tokens", [])}
     if "merges" in content["model"]:
         known = {json.dumps(rule) for rule in content["model"]["merges"]}

@@ -1,4 +1,4 @@
-"""Parents whose vocabularies or embedding rows differ, brought to one vocabulary.
+"""Alignment of parents whose vocabularies or numbers of embedding rows differ.
 
 Legend: R rows of the merged embedding.
 """
@@ -24,12 +24,12 @@ ABSENT = -1
 
 @dataclass(frozen=True)
 class Aligned:
-    """Parents over one vocabulary.
+    """Parents with one vocabulary.
 
     Args:
         base: Base.
         specialists: By name.
-        rows: Embedding rows of the result; 0 in mode `equal`, where nobody asks.
+        rows: Embedding rows of the result; 0 in mode `equal`, which does not need them.
         added: Tokens that the base lacks, in the order of their ids (mode `union`).
     """
 
@@ -40,18 +40,19 @@ class Aligned:
 
 
 def align_vocabulary(base: Parent, specialists: Mapping[str, Parent], mode: str) -> Aligned:
-    """Bring parents to one vocabulary.
+    """Give all parents one vocabulary.
 
     Args:
         base: Its row order is that of the result.
         specialists: By name.
-        mode: `equal`: nothing is done, and `check_parents` refuses what differs. `shared`: equal tokens, embeddings
-            padded to different heights; the rows that all have are merged, the rest is the base's. `base`: the base's
-            tokens; a specialist's rows are found by token, and where it lacks one it has no say. `union`: also the
-            tokens that the base lacks, appended; their base row is the mean of the specialists' that have them.
+        mode: `equal`: change nothing; `check_parents` refuses parents that differ. `shared`: equal tokens, embeddings
+            padded to different heights; rows that all parents have are merged, the rest are the base's. `base`: the
+            base's tokens; a specialist's rows are matched by token, and a token that it lacks keeps the base's row.
+            `union`: also the tokens that the base lacks, appended; their base row is the mean over the specialists
+            that have them.
 
     Raises:
-        UserError: Tokens differ in mode `shared`, or there is no tokenizer to tell.
+        UserError: Tokens differ in mode `shared`, or a parent has no tokenizer.
     """
     if mode == "equal":
         return Aligned(base, dict(specialists))
@@ -79,10 +80,10 @@ def align_vocabulary(base: Parent, specialists: Mapping[str, Parent], mode: str)
 
 
 class RowView:
-    """A parent with its embedding rows in another order, some of them taken from elsewhere.
+    """A parent with its embedding rows in another order; rows that it lacks come from another parent.
 
     Args:
-        parent: Whose rows.
+        parent: Parent that is reordered.
         rows: (R,) own row of each merged row, or -1.
         missing: Parent whose rows stand in for the absent ones.
         offset: Merged row that is row 0 of `missing`.
@@ -134,11 +135,11 @@ class RowView:
         return torch.cat(runs)[start - first * width : stop - first * width]
 
     def read_into(self, name: str, start: int, out: torch.Tensor) -> None:
-        """Elements [start, start + len(out)) into memory that is there."""
+        """Copy elements [start, start + len(out)) into `out`."""
         out.copy_(self.flat(name, start, start + out.numel()))
 
     def prefetch(self, name: str) -> None:
-        """Announce that a tensor will be read."""
+        """Start reading a tensor that is needed soon."""
         self.parent.prefetch(name)
 
     def _run(self, name: str, width: int, merged: int, own: int, count: int) -> torch.Tensor:
@@ -150,7 +151,7 @@ class RowView:
 
 
 class NewRows:
-    """Rows of tokens that the base lacks: the mean of the specialists' that have them.
+    """Rows of tokens that the base lacks: the mean over the specialists that have them.
 
     Args:
         specialists: By name.
@@ -188,10 +189,11 @@ class NewRows:
 def _vocabulary(label: str, parent: Parent) -> Vocabulary:
     found = read_vocabulary(parent.path)
     if found is None:
-        raise UserError(f"{parent.path} ({label}) has no tokenizer.json to match tokens by: take merge.tokenizer=equal")
+        raise UserError(f"{parent.path} ({label}) has no tokenizer.json to match tokens by; set merge.tokenizer=equal")
     for name, info in parent.table.items():
         if ROWS.search(name) and info.shape[0] < found.size:
-            raise UserError(f"{parent.path} ({label}): {name} has {info.shape[0]} rows for {found.size} tokens")
+            rows = f"{info.shape[0]} rows, expected at least {found.size} (one per token)"
+            raise UserError(f"{parent.path} ({label}): {name} has {rows}")
     return found
 
 
@@ -219,7 +221,7 @@ def _rows(own: Mapping[str, int], tokens: Mapping[str, int], height: int, keep_p
 
 
 def _runs(rows: torch.Tensor, first: int) -> list[tuple[int, int, int]]:
-    """(merged row, own row or -1, length) of stretches that follow each other on both sides."""
+    """Runs of rows that are consecutive on both sides: (merged row, own row or -1, length)."""
     runs: list[tuple[int, int, int]] = []
     for place, own in enumerate(rows.tolist(), first):
         if runs:

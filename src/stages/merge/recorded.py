@@ -1,4 +1,4 @@
-"""A merge as its record describes it: parents and recipe, enough to make it again."""
+"""Parents and recipe of a merge, read from its record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def recorded_merge(directory: Path, key: str) -> LazyMerge:
         key: Config key that named it, for messages.
 
     Raises:
-        UserError: It is no merge, or its parents are gone or have changed; the files are named.
+        UserError: It is not a merge, or its parents are gone or have changed; the files are named.
     """
     run = open_finished(directory)
     if run is None or run.stage != "merge":
@@ -30,14 +30,14 @@ def recorded_merge(directory: Path, key: str) -> LazyMerge:
     # Hashing would read a parent of 15 GB; one that has kept size, time and inode is not read again.
     changed = [line for name, place in places.items() for line in _changes(name, place, run.inputs[name])]
     if changed:
-        raise UserError(first_differences(f"{key}={directory}: its parents are not those that it was made of", changed))
+        raise UserError(first_differences(f"{key}={directory}: its parents have changed since", changed))
     recipe = recipe_from(run.results["recipe"])
     named = sha256_json({"merge of": run.inputs, "recipe": run.results["recipe"]})
     return LazyMerge(directory, places.pop("base"), places, recipe, named, run.results["allow_pickle"])
 
 
 def _changes(name: str, place: Path, recorded: Mapping[str, str]) -> list[str]:
-    """What is wrong with a parent, file by file."""
+    """Differences between a parent and its record, file by file."""
     if not place.is_dir():
         return [f"{name} is gone ({place})"]
     try:

@@ -36,7 +36,7 @@ Result = Path | UserError
 
 @dataclass(frozen=True)
 class Parents:
-    """The checkpoints that jobs of one sweep may share, and how they are read."""
+    """Checkpoints that jobs of one sweep may share, and how to read them."""
 
     base: Path
     specialists: tuple[tuple[str, Path], ...]
@@ -45,7 +45,7 @@ class Parents:
 
     @classmethod
     def of(cls, cfg: DictConfig) -> Parents:
-        """Those that `base=` and `specialists.*=` name, else the standard run directories."""
+        """Parents named by `base=` and `specialists.*=`, or the standard run directories."""
         specialists = tuple(specialist_checkpoints(cfg).items())
         return cls(base_checkpoint(cfg), specialists, cfg.allow_pickle, cfg.device)
 
@@ -65,7 +65,7 @@ class Opened:
 
     @property
     def sink(self) -> Sink:
-        """Where the weights go; those of a point that is not written are made for its realised strength alone."""
+        """Output of the weights; without `save_weights` they are computed only for their realized strength."""
         return ToDirectory(self.run.work) if self.save_weights else ToNowhere()
 
 
@@ -132,29 +132,28 @@ def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
 def _merge_opened(
     parents: Parents, opened: list[Opened], key: str, earlier: Mapping[str, NestedMerge]
 ) -> dict[int, Result]:
-    """One pass; a point that fails leaves the others unharmed."""
+    """Merge all points in one pass; a point that fails does not affect the others."""
     base, specialists = open_parents(parents.base, dict(parents.specialists), parents.allow_pickle)
     points = [MergeRequest(item.recipe, item.sink) for item in opened]
     started = time.monotonic()
     try:
-        outcomes = merge_grid(base, specialists, points, key, device=parents.device)
+        merged = merge_grid(base, specialists, points, key, device=parents.device)
     except UserError as error:
         for item in opened:
             item.run.abandon()
         return {item.index: error for item in opened}
     share = (time.monotonic() - started) / len(opened)
     return {
-        item.index: _close(item, outcome, parents, earlier, share)
-        for item, outcome in zip(opened, outcomes, strict=True)
+        item.index: _close(item, result, parents, earlier, share) for item, result in zip(opened, merged, strict=True)
     }
 
 
 def _close(
-    item: Opened, outcome: MergeResult, parents: Parents, earlier: Mapping[str, NestedMerge], seconds: float
+    item: Opened, result: MergeResult, parents: Parents, earlier: Mapping[str, NestedMerge], seconds: float
 ) -> Result:
-    if outcome.error is not None:
+    if result.error is not None:
         item.run.abandon()
-        return outcome.error
+        return result.error
     specialists = dict(parents.specialists)
     write_side_files(item.run.work, parents.base, specialists, item.recipe)
     recipe = item.recipe.describe(list(specialists))
@@ -164,14 +163,14 @@ def _close(
         "weights_saved": item.save_weights,
         "allow_pickle": parents.allow_pickle,
         "parents": {name: str(place) for name, place in {"base": parents.base, **specialists}.items()},
-        "strength": [asdict(layer) for layer in outcome.strength],
+        "strength": [asdict(layer) for layer in result.strength],
     }
     item.run.finish(seconds)
     return item.run.directory
 
 
 def earlier_merges(parents: Mapping[str, IdentifiedCheckpoint]) -> dict[str, NestedMerge]:
-    """What those parents resolve to that are merges themselves, by their records."""
+    """Nested merges among the parents, from their records."""
     runs = {name: parent.run for name, parent in parents.items() if name != "base"}
     return {
         name: NestedMerge(**run.results["nested_merges"])
@@ -190,10 +189,10 @@ def _begin(job: Job, recipe: Recipe, parents: Parents, inputs: Inputs) -> Run:
 
 
 def merge_directory(job: Job, recipe: Recipe) -> Path:
-    """Where a merge job leaves its checkpoint; its parents need not be there yet.
+    """Directory of a merge job; its parents need not exist yet.
 
     Args:
-        job: Its names of parents, model and further overrides are words of the name.
+        job: The name is made of its parents, model and further overrides.
         recipe: `job.cfg.merge`, built.
     """
     cfg = job.cfg
@@ -209,7 +208,7 @@ def merge_directory(job: Job, recipe: Recipe) -> Path:
 
 
 def _as_user_error(error: Exception) -> UserError:
-    """The user's mistake inside a failed instantiation; anything else is ours and goes on."""
+    """Convert an error that the user caused; raise any other."""
     from src.config.command_line import explain
 
     line = explain(error)

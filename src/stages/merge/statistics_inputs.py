@@ -1,4 +1,4 @@
-"""Merges informed by data: their statistics found, and found to be those of the parents."""
+"""Statistics for Fisher and RegMean merges: find them, and check that they belong to the parents."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from src.utils.errors import UserError
 
 
 def needed_statistics(cfg: DictConfig) -> str | None:
-    """The strategy of `train.py` that makes what the method of `merge` needs and is not told where to find."""
+    """Strategy of `train.py` that makes the statistics of a merge; None if it needs none or names its own."""
     method = str(cfg.merge._target_).rpartition(".")[2]
     return method if method in STATISTICS and cfg.merge.statistics is None else None
 
 
 def statistics_places(cfg: DictConfig, fingerprints: Mapping[str, Mapping[str, str]]) -> dict[str, Path]:
-    """Directory of each specialist's statistics: those of `merge.statistics`, else the standard run directories.
+    """Directory of each specialist's statistics: `merge.statistics`, or the standard run directories.
 
     Args:
         cfg: Of `merge.py`.
@@ -29,7 +29,7 @@ def statistics_places(cfg: DictConfig, fingerprints: Mapping[str, Mapping[str, s
         Nothing for a method that needs none.
 
     Raises:
-        UserError: Some are missing (the message holds the lines that make them) or were taken of other weights.
+        UserError: Some are missing (the message holds the lines that make them) or were taken from other weights.
     """
     kind = needed_statistics(cfg)
     if kind is not None:
@@ -37,7 +37,7 @@ def statistics_places(cfg: DictConfig, fingerprints: Mapping[str, Mapping[str, s
     else:
         places = {str(name): Path(place) for name, place in (cfg.merge.get("statistics") or {}).items()}
     for name, place in places.items():
-        run = open_finished(place)  # directories made by other means have none
+        run = open_finished(place)  # statistics from elsewhere have no record
         if run is not None and run.inputs.get("checkpoint") != fingerprints.get(name):
-            raise UserError(f"merge.statistics.{name}={place} was taken of other weights than specialists.{name}")
+            raise UserError(f"merge.statistics.{name}={place} was taken from other weights than specialists.{name}")
     return places

@@ -1,4 +1,4 @@
-"""`merge.py verify=DIR`: is an existing merge what its record says?"""
+"""`merge.py verify=DIR`: compare an existing merge with its record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def verify(directory: Path) -> Verification:
     """Recompute sampled tensors of a merge from the parents and the recipe in its record, and compare.
 
     Raises:
-        UserError: `directory` is no merge or holds no weights, its parents are gone or have changed, or sampled
+        UserError: `directory` is not a merge or holds no weights, its parents are gone or have changed, or sampled
             tensors differ.
     """
     point = recorded_merge(directory, "verify")

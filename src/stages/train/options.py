@@ -1,4 +1,4 @@
-"""The instantiated nodes of a training run."""
+"""Instantiated config nodes of a training run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from src.config.types import check_types
@@ -15,6 +16,7 @@ from src.lit_modules.callbacks.standard import as_callbacks
 from src.lit_modules.options import BatchOptions, FitOptions
 from src.models import ModelSpec
 from src.stages.build import build
+from src.utils.errors import UserError
 
 STRATEGY = {
     **dict.fromkeys(("epochs", "learning_rate"), float | None),
@@ -45,11 +47,11 @@ class TrainingOptions:
 
         Args:
             cfg: The config.
-            model: What is trained.
-            name: Of the run, for callbacks that show it.
+            model: The model.
+            name: Name of the run, for callbacks that show it.
 
         Raises:
-            UserError: One of them is off, or rows are longer than the model's context.
+            UserError: A setting is invalid, or rows are longer than the model's context.
         """
         strategy = {str(key): cfg.strategy[key] for key in STRATEGY}
         check_types(strategy, STRATEGY, "strategy.{}".format)
@@ -62,19 +64,38 @@ class TrainingOptions:
             build(cfg.checkpoint),
             cfg.seed,
         )
-        return cls(fit, build(cfg.data), as_callbacks(build(named(cfg, name=name).callbacks)))
+        return cls(fit, build(cfg.data), as_callbacks(built("callbacks", named(cfg, name=name))))
 
 
 def named(cfg: DictConfig, **names: str) -> DictConfig:
-    """A config whose node `run` holds the given names, where the user has not set them."""
+    """Copy a config with the given names in its node `run`, except where the user has set them."""
     given = {key: value for key, value in names.items() if cfg.run[key] is None}
     merged = OmegaConf.merge(cfg, {"run": given})
     assert isinstance(merged, DictConfig)
     return merged
 
 
+def built(group: str, cfg: DictConfig) -> dict[str, Any]:
+    """Build the nodes of conf/callbacks or conf/logger, by name.
+
+    Raises:
+        UserError: One of them needs a library that is not installed.
+    """
+    found = {}
+    for name, node in (cfg[group] or {}).items():
+        if node is None:  # switched off on the command line
+            continue
+        try:
+            found[str(name)] = build(node)
+        except InstantiationException as error:
+            if isinstance(error.__cause__, ModuleNotFoundError):
+                raise UserError(f"{group}.{name}: {error.__cause__}") from error
+            raise
+    return found
+
+
 def _batches(strategy: DictConfig) -> BatchOptions:
-    # what is given last on the command line wins over the recipe: steps over tokens over epochs, tokens over rows
+    # the more specific setting wins over the default of the recipe: steps over tokens over epochs, tokens over rows
     steps, tokens = strategy.steps, strategy.tokens
     budget = Budget(
         batch_size=None if strategy.batch_tokens is not None else strategy.batch_size,

@@ -1,4 +1,4 @@
-"""A base checkpoint of random weights in a published architecture: what runs offline instead of a download."""
+"""A base checkpoint of random weights in a published architecture, for runs without a download."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def write_random_base(model: ModelSpec, rows: Sequence[Example], seed: int, dire
         model: With `init` "random" or `shrink`.
         rows: With `model.data=pocket` the tokenizer is trained on them, unless `model.tokenizer` names one.
         seed: Of the weights.
-        directory: Where.
+        directory: Where it is written.
 
     Raises:
-        UserError: No tokenizer or no architecture can be had.
+        UserError: There is no tokenizer or no architecture.
     """
     tokenizer = _tokenizer(model, rows)
     if model.eos_token is not None:
@@ -53,5 +53,5 @@ def _tokenizer(model: ModelSpec, rows: Sequence[Example]) -> PreTrainedTokenizer
 
 
 def _local(model: ModelSpec) -> Path | None:
-    """The model's own directory, where it is one."""
+    """The model's directory, if `path` is one."""
     return Path(model.path) if model.path is not None and Path(model.path).is_dir() else None

@@ -1,4 +1,4 @@
-"""The tokenized rows of a training run: read, decontaminated, tokenized or opened from the cache, cut to a fraction."""
+"""Tokenized rows of a training run: read, decontaminated, tokenized or loaded from the cache, and subsampled."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Tables = dict[str, TokenTable]
 
 
 def task_sources(cfg: DictConfig, data: str, split: str) -> dict[str, list[Any]]:
-    """Sources by task: those of the strategy for training, those of every task for validation.
+    """Build the sources by task: those of the strategy for training, those of every task for validation.
 
     Raises:
         UserError: A task has no sources for this `model.data`.
@@ -54,7 +54,7 @@ def training_tables(
     tokenization: Tokenization,
     options: DataOptions,
 ) -> tuple[Tables, dict[str, LengthReport]]:
-    """Tables by task, and what became of their rows.
+    """Build the token tables by task, with a report on their rows.
 
     Args:
         sources: By task.
@@ -82,14 +82,14 @@ def training_tables(
 
 
 def token_cache(cfg: DictConfig, data: str) -> str | None:
-    """Where tokens are kept; the few pocket rows are tokenized faster than found."""
+    """Directory of the token cache; None for the few pocket rows, which are tokenized faster than looked up."""
     if cfg.data.cache != "auto":
         return None if cfg.data.cache is None else str(cfg.data.cache)
     return str(Path(cfg.output_root) / "cache" / "tokens") if data == "real" else None
 
 
 def trained_on(tables: Tables, mix: MixOptions, budget: Budget, seed: int) -> dict[str, dict[str, int]]:
-    """Rows and tokens of each task in the whole run, and a line about them where there are several tasks."""
+    """Count rows and tokens of each task in the whole run, and print them where there are several tasks."""
     mixture = Mixture(tables, seed, rows_per_epoch(tables, mix))
     drawn = mixture.drawn(int(step_starts(mixture, budget)[-1]))
     if len(tables) > 1:
@@ -99,14 +99,14 @@ def trained_on(tables: Tables, mix: MixOptions, budget: Budget, seed: int) -> di
 
 
 def _spread(rows: list[Example], limit: int | None) -> list[Example]:
-    """At most `limit` rows, evenly spaced: those of every source."""
+    """Take at most `limit` rows, evenly spaced so that every source is represented."""
     if limit is None or len(rows) <= limit:
         return rows
     return [rows[number * len(rows) // limit] for number in range(limit)]
 
 
 def _key(sources: Sequence[Any], split: str, limit: int | None) -> str | None:
-    """Hash of what the rows are made from, where all sources know it without reading them."""
+    """Hash the inputs of the rows, if all sources know theirs without reading rows."""
     if not all(hasattr(source, "fingerprint") for source in sources):
         return None
     return sha256_json([*(source.fingerprint(split) for source in sources), limit])

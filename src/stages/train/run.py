@@ -29,14 +29,14 @@ from src.stages.train.memory_check import for_this_machine
 from src.stages.train.merge_statistics import statistics
 from src.stages.train.names import root_key, run_directory, run_identity
 from src.stages.train.network import training_network
-from src.stages.train.options import TrainingOptions, named
+from src.stages.train.options import TrainingOptions, built, named
 from src.stages.train.random_base import write_random_base
 from src.stages.train.rows import source_rows, task_sources, token_cache, trained_on, training_tables
 from src.stages.train.then_merge import specialists_then_merge
 from src.utils.files import sha256_json
 from src.utils.ranks import from_main, is_main_process, wait_for_all
 
-BASE_KEYS = {"model", "debug", "seed", "output_root", "logger", "hydra"}  # what the making of a base depends on
+BASE_KEYS = {"model", "debug", "seed", "output_root", "logger", "hydra"}  # keys that a base depends on
 DRAWN = (
     "path",
     "tokenizer",
@@ -72,7 +72,7 @@ def _train_one(job: Job) -> Path:
     if cfg.strategy.name == "base" and model.path is not None:
         return once(lambda: _published_base(job, model))
     directory = run_directory(job)
-    options = TrainingOptions.of(cfg, model, directory.name)  # first: a mistake in them leaves nothing behind
+    options = TrainingOptions.of(cfg, model, directory.name)  # first of all: an error in them leaves nothing behind
     world = resolve_world(options.fit.trainer)
     model = for_this_machine(model, None if cfg.base is None else Path(cfg.base), options.fit, world)
     start = _start(job, model)
@@ -96,14 +96,14 @@ def _train_one(job: Job) -> Path:
 
 
 def _loggers(job: Job, run: Run, identity: dict[str, Any]) -> list[Any]:
-    """The trackers of conf/logger, which name the run as its directory."""
+    """Build the trackers of conf/logger; they name the run after its directory."""
     names = {
         "name": run.directory.name,
         "id": sha256_json([str(run.directory.resolve()), identity])[:12],
         "directory": str(run.work),
         "record": str(run.scratch / METRICS),
     }
-    return as_loggers(build(named(job.cfg, **names).logger))
+    return as_loggers(built("logger", named(job.cfg, **names)))
 
 
 def _fit(
@@ -134,7 +134,7 @@ def _fit(
 
 
 def _start(job: Job, model: ModelSpec) -> Path | None:
-    """The checkpoint to start from; a base that this repository makes itself is made first where it is missing."""
+    """The checkpoint to start from; a base that this repository makes itself is made first if it is missing."""
     cfg = job.cfg
     if cfg.strategy.name == "base":
         return None
@@ -146,7 +146,7 @@ def _start(job: Job, model: ModelSpec) -> Path | None:
 
 
 def _published_base(job: Job, model: ModelSpec) -> Path:
-    """A base that is not pretrained here: where it lies, or random weights in its place."""
+    """A base that is not pretrained here: the published checkpoint, or random weights in its place."""
     if not model.is_drawn:
         return base_checkpoint(job.cfg)
     directory = run_directory(job)
@@ -161,13 +161,13 @@ def _published_base(job: Job, model: ModelSpec) -> Path:
 
 
 def _make_missing(job: Job) -> Path:
-    """Train what does not stand in its place yet; what stands there is taken as it is."""
+    """Train a model if its run directory does not exist yet."""
     directory = run_directory(job)
     return directory if from_main(directory.is_dir()) else train(job)
 
 
 def _untrained(cfg: DictConfig, sources: list[Any], directory: Path) -> Path:
-    """Tokenizer and random weights; after an interruption those that were drawn before."""
+    """Draw tokenizer and random weights; a resumed run takes those of its first attempt."""
     if is_main_process() and not directory.is_dir():
         rows = source_rows(sources, "train")
         built = build(cfg.strategy.architecture).write(directory.with_suffix(".building"), rows, seed=cfg.seed)

@@ -13,25 +13,30 @@ from src.stages.merge.statistics_inputs import needed_statistics
 from src.stages.train.launch import once
 from src.stages.train.names import quoted, root_key
 
-OWN_KEYS = {"strategy", "task", "output", "merge"}  # of this line; all others are handed on to the runs that come first
-# what is said of the merge
+OWN_KEYS = {
+    "strategy",
+    "task",
+    "output",
+    "merge",
+}  # used by this command itself; all other keys are passed on to the training runs
+# keys that are passed on to the merge
 MERGE_KEYS = {"merge", "model", "base", "debug", "seed", "output", "output_root", "tasks", "hydra"}
 
-Make = Callable[[Job], Path]  # gives the directory of a training job; where it is missing, it is made
+Make = Callable[[Job], Path]  # returns the directory of a training job, which is run if it is missing
 
 
 def specialists_then_merge(job: Job, make: Make) -> Path:
-    """Merge the specialists as this line trains them: with its settings they may have names of their own.
+    """Train the missing specialists with the settings of this command, then merge them.
 
     Args:
         job: With `strategy=merge`.
-        make: Trains what is missing.
+        make: Trains a missing model.
 
     Returns:
         The directory of the merge.
 
     Raises:
-        UserError: A mistake in the settings of the merge, told before days of training.
+        UserError: An invalid setting of the merge, reported before days of training.
     """
     overrides = [override for override in job.overrides if root_key(override) in MERGE_KEYS]
     build(compose_job("merge", overrides).cfg.merge)
@@ -50,7 +55,7 @@ def specialists_then_merge(job: Job, make: Make) -> Path:
 
 
 def _one_a_task(job: Job, make: Make, strategy: str, more: Mapping[str, list[str]] | None = None) -> dict[str, Path]:
-    """What a strategy makes for each task; missing ones are made."""
+    """Directories of the runs of a strategy by task; missing ones are trained."""
     handed_on = [override for override in job.overrides if root_key(override) not in OWN_KEYS]
     lines = {str(task): [f"strategy={strategy}", f"task={task}", *handed_on] for task in job.cfg.tasks}
     return {task: make(compose_job("train", [*line, *(more or {}).get(task, [])])) for task, line in lines.items()}

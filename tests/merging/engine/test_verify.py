@@ -53,5 +53,5 @@ def test_missing_tensors_and_other_dtypes(tmp_path: Path) -> None:
 
 def test_a_recipe_that_does_not_suit(tmp_path: Path) -> None:
     base, parents = write_family(tmp_path, *random_family(3))
-    with pytest.raises(UserError, match=r"the recipe of .*base cannot be repeated: slerp takes two specialists"):
+    with pytest.raises(UserError, match=r"the merge of .*base cannot be repeated: slerp takes two specialists"):
         verify_merge(base, base, parents, recipe("slerp"))

@@ -8,7 +8,8 @@ import torch
 from src.merging.backend import torch_ops as ops_module
 from src.merging.backend.combine import combine
 from src.merging.backend.della_probabilities import keep_probabilities
-from src.merging.methods.sparsify import Sparsity, sparsify
+from src.merging.methods.sparsify import Sparsity
+from tests.merging.tools import sparsify
 
 
 def test_ties() -> None:

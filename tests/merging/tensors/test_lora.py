@@ -102,16 +102,6 @@ def test_an_adapter_alone_at_full_weight_in_the_base_dtype(tmp_path: Path) -> No
     assert identical(merged, expected)
 
 
-def test_fingerprint_sees_weights_and_settings(tmp_path: Path) -> None:
-    model = save_model(tmp_path / "base")
-    save_adapter(tmp_path / "one", model, 1, **KINDS["plain"])
-    base = Checkpoint(tmp_path / "base")
-    before = LoraParent(tmp_path / "one", base).fingerprint()
-    settings = json.loads((tmp_path / "one" / "adapter_config.json").read_text())
-    (tmp_path / "one" / "adapter_config.json").write_text(json.dumps(settings | {"lora_alpha": 9}))
-    assert LoraParent(tmp_path / "one", base).fingerprint() != before
-
-
 def test_what_is_an_adapter(tmp_path: Path) -> None:
     model = save_model(tmp_path / "base")
     save_adapter(tmp_path / "adapter", model, 1, **KINDS["plain"])
@@ -134,9 +124,9 @@ def broken(directory: Path, settings: dict[str, Any] | None = None, drop: str = 
 @pytest.mark.parametrize(
     ("settings", "drop", "message"),
     [
-        ({"use_dora": True}, "", "only plain LoRA adapters merge, this is DoRA"),
-        ({"peft_type": "IA3"}, "", "only plain LoRA adapters merge, this is IA3"),
-        ({}, "layers.1.mlp.down_proj.lora_B", "only one factor of: model.layers.1.mlp.down_proj.weight"),
+        ({"use_dora": True}, "", "only plain LoRA .* this is DoRA"),
+        ({"peft_type": "IA3"}, "", "only plain LoRA .* this is IA3"),
+        ({}, "layers.1.mlp.down_proj.lora_B", "only one of .* factors of: model.layers.1.mlp.down_proj.weight"),
     ],
 )
 def test_adapters_that_do_not_merge(tmp_path: Path, settings: dict[str, Any], drop: str, message: str) -> None:
@@ -149,7 +139,7 @@ def test_settings_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "adapter").mkdir()
     for text in ("{", "[]", "{}"):
         (tmp_path / "adapter" / "adapter_config.json").write_text(text)
-        with pytest.raises(UserError, match="is no LoRA configuration"):
+        with pytest.raises(UserError, match=r"adapter_config.json is not a LoRA configuration"):
             LoraParent(tmp_path / "adapter", Checkpoint(tmp_path / "base"))
 
 

@@ -1,7 +1,8 @@
-"""A merge method in the user's own files: merged, verified, evaluated from its recipe, and part of a study."""
+"""The method of docs/merging.md in files of the user: merged, verified, evaluated from its recipe, and studied."""
 
 import json
 import os
+import re
 import sys
 
 import pytest
@@ -16,30 +17,13 @@ from src.stages.merge.verify import verify
 from src.utils.errors import UserError
 from tests.stages.merge.test_run import ROOT, parents, script
 
-CODE = """
-from src.merging.backend.combine import Mean
-from src.merging.registry import method
-from src.utils.validation import checked_dataclass
+PAGE = (ROOT / "docs" / "merging.md").read_text()
 
 
-@checked_dataclass("merge")
-class Tempered:
-    power: float
-    returns_weights = True
-
-    def prepare(self, tensors, coefficients):
-        return Mean(tuple(c**self.power for c in coefficients), normalize=True)
-
-
-@method()
-def tempered(power):
-    return Tempered(power)
-"""
-YAML = """
-defaults: [_coefficients, _common, _self_]
-_target_: own_methods.tempered
-power: 2.0
-"""
+def block(language, first_line):
+    """The block of docs/merging.md that begins with this comment."""
+    [found] = re.findall(rf"```{language}\n(# {re.escape(first_line)}.*?)```", PAGE, flags=re.DOTALL)
+    return found
 
 
 STUDY = ["study.methods=[tempered]", "study.random_methods=[]", "dry_run=true"]
@@ -48,11 +32,11 @@ STUDY = ["study.methods=[tempered]", "study.random_methods=[]", "dry_run=true"]
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     (tmp_path / "conf" / "merge").mkdir(parents=True)
-    (tmp_path / "conf" / "merge" / "tempered.yaml").write_text(YAML)
-    (tmp_path / "own_methods.py").write_text(CODE)
+    (tmp_path / "conf" / "merge" / "tempered.yaml").write_text(block("yaml", "my_conf/merge/tempered.yaml"))
+    (tmp_path / "my_methods.py").write_text(block("python", "my_methods.py"))
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
-    sys.modules.pop("own_methods", None)
+    sys.modules.pop("my_methods", None)
 
 
 def job(own, world, name, *overrides):
@@ -66,7 +50,7 @@ def test_it_is_merged_and_verified(own, world):
     name = base.names[0]
     expected = (0.0625 * codegen.tensor(name) + 0.5625 * codesum.tensor(name)) / 0.625
     assert torch.allclose(Checkpoint(merged).tensor(name), expected, atol=1e-6)
-    assert json.loads((merged / "run.json").read_text())["results"]["recipe"]["_target_"] == "own_methods.tempered"
+    assert json.loads((merged / "run.json").read_text())["results"]["recipe"]["_target_"] == "my_methods.tempered"
     assert verify(merged).holds
 
 
@@ -81,9 +65,9 @@ def test_its_recipe_is_merged_into_a_model(own, world):
 
 def test_a_method_that_is_gone(own, world):
     merged = merge(job(own, world, "merged"))
-    sys.modules.pop("own_methods")
-    (own / "own_methods.py").write_text("")
-    with pytest.raises(UserError, match=r"own_methods\.tempered"):
+    sys.modules.pop("my_methods")
+    (own / "my_methods.py").write_text("")
+    with pytest.raises(UserError, match=r"my_methods\.tempered"):
         verify(merged)
 
 
@@ -93,7 +77,7 @@ def test_a_bad_value_names_its_key(own, world):
 
 
 def test_its_namesake_in_mergekit_is_not_taken(own, world):
-    with pytest.raises(UserError, match=r"merge.engine=mergekit.*own_methods\.tempered"):
+    with pytest.raises(UserError, match=r"merge.engine=mergekit.*my_methods\.tempered"):
         merge(job(own, world, "bad", "merge.engine=mergekit"))
 
 

@@ -6,7 +6,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from src.checkpoints import Checkpoint
-from src.checkpoints.fingerprint import fingerprint
+from src.checkpoints.fingerprint import fingerprint, weights_fingerprint
 from src.stages.job import compose_job
 from src.stages.train.names import run_directory
 from src.stages.train.run import train
@@ -47,7 +47,7 @@ def test_training_moves_the_weights_of_the_base(world):
 
 def test_the_same_seed_gives_the_same_weights(world, tmp_path):
     again = train(compose_job("train", ["strategy=mix", *SHORT, f"output_root={world}", f"output={tmp_path}/again"]))
-    assert Checkpoint(again).fingerprint() == Checkpoint(world / "train" / "pocket-mix-s0").fingerprint()
+    assert weights_fingerprint(again) == weights_fingerprint(world / "train" / "pocket-mix-s0")
 
 
 def test_strategy_merge_trains_what_is_missing_and_nothing_else(world):
@@ -88,7 +88,7 @@ def test_strategy_merge_hands_variants_of_tasks_on(world, monkeypatch):
 
 
 def test_a_mistake_in_the_merge_is_told_before_anything_is_trained(tmp_path):
-    with pytest.raises(Exception, match="density must lie between 0 and 1"):
+    with pytest.raises(Exception, match=r"merge.density .*got 2"):
         train(compose_job("train", ["strategy=merge", "merge=ties", "merge.density=2", f"output_root={tmp_path}"]))
     assert list(tmp_path.iterdir()) == []
 
