@@ -1,26 +1,27 @@
-"""Are the values of a config node what the arguments of its callable take? Checked before anything is called."""
+"""Types of a config node's values checked against the signature of its callable, before anything is called."""
 
 from __future__ import annotations
 
 import inspect
+import json
 import types
-from collections import abc
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from src.utils.errors import UserError
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
-MANY = {int: "whole numbers", float: "numbers", bool: "true and false", str: "texts"}
+from src.utils.errors import UserError
+from src.utils.validation import STRICT, expected_words
 
 
 def check_types(values: Mapping[str, Any], hints: Mapping[str, Any], name_of: Callable[[str], str]) -> None:
-    """Compare plain values with annotations; what is annotated otherwise is left to the callable.
+    """Compare plain values with annotations.
 
     Args:
-        values: By argument.
-        hints: Annotation by argument. `int`, `float`, `bool`, `str`, `None`, sequences of one of them, mappings, and
-            unions of all these are checked.
+        values: By argument; nodes with a `_target_` are left to their own callable.
+        hints: Annotation by argument; an argument without one takes anything.
         name_of: The config key of an argument, for the message.
 
     Raises:
@@ -29,46 +30,54 @@ def check_types(values: Mapping[str, Any], hints: Mapping[str, Any], name_of: Ca
     Example:
         >>> check_types({"steps": "many"}, {"steps": int | None}, "strategy.{}".format)
         Traceback (most recent call last):
-        src.utils.errors.UserError: strategy.steps='many': expected a whole number or null
+        src.utils.errors.UserError: strategy.steps must be an integer or null, got 'many'
     """
     for key, value in values.items():
-        allowed = _alternatives(hints.get(key))
-        if allowed and not any(_fits(value, kind) for kind in allowed):
-            raise UserError(f"{name_of(key)}={value!r}: expected {' or '.join(map(_in_words, allowed))}")
+        adapter = _adapter(hints[key]) if key in hints and not _holds_node(value) else None
+        if adapter is None:
+            continue
+        try:
+            # As JSON, in which strict means what a YAML file means: a list is a tuple, a string a path, but no number.
+            adapter.validate_json(json.dumps(value), strict=True)
+        except ValidationError as error:
+            raise UserError(_message(name_of(key), error, _members(hints[key]), value)) from error
 
 
 def hints_of(target: Callable[..., Any]) -> dict[str, Any]:
     """Annotations of a callable's arguments; nothing where they cannot be resolved."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
-        return get_type_hints(function)
+        return get_type_hints(function, include_extras=True)
     except (NameError, TypeError):
         return {}
 
 
-def _alternatives(hint: Any) -> tuple[Any, ...]:
-    """The kinds that a value may have; empty where one of them is beyond checking."""
-    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    return kinds if all(kind in WORDS or _item(kind) or get_origin(kind) is abc.Mapping for kind in kinds) else ()
+@cache
+def _adapter(hint: Any) -> TypeAdapter[Any] | None:
+    try:
+        return TypeAdapter(hint, config=STRICT)
+    except (PydanticSchemaGenerationError, PydanticUserError):  # not a type that YAML has
+        return None
 
 
-def _item(kind: Any) -> Any:
-    """What a sequence holds, where that can be checked; else None."""
-    parts = get_args(kind) if get_origin(kind) in (abc.Sequence, tuple, list) else ()
-    return parts[0] if parts and set(parts) <= {parts[0], Ellipsis} and parts[0] in MANY else None
+def _holds_node(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "_target_" in value or any(map(_holds_node, value.values()))
+    return isinstance(value, list) and any(map(_holds_node, value))
 
 
-def _fits(value: Any, kind: Any) -> bool:
-    if _item(kind):
-        return isinstance(value, (list, tuple)) and all(_fits(part, _item(kind)) for part in value)
-    if get_origin(kind) is abc.Mapping:
-        return isinstance(value, dict)
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, (int, float)) if kind is float else isinstance(value, kind)
+def _members(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
-def _in_words(kind: Any) -> str:
-    if _item(kind):
-        return f"a list of {MANY[_item(kind)]}"
-    return "a mapping" if get_origin(kind) is abc.Mapping else WORDS[kind]
+def _message(key: str, error: ValidationError, members: tuple[Any, ...], value: Any) -> str:
+    """One message for all members of a union: what they expect, or what is wrong inside the one that fits so far."""
+    errors = error.errors(include_url=False)
+    named = [member for member in members if member is not type(None)]
+    depth = 1 if len(named) > 1 else 0  # pydantic then puts the member first into the location
+    inside = [details for details in errors if len(details["loc"]) > depth]
+    if inside:
+        place = ".".join([key, *(str(part) for part in inside[0]["loc"][depth:])])
+        return f"{place} must be {expected_words(inside[0])}, got {inside[0]['input']!r}"
+    expected = [*dict.fromkeys(map(expected_words, errors)), *(["null"] if len(named) < len(members) else [])]
+    return f"{key} must be {' or '.join(expected)}, got {value!r}"

@@ -27,6 +27,10 @@ EXPECTED = {
     "string_type": "a string",
     "dict_type": "a mapping, as in {name: value}",
     "mapping_type": "a mapping, as in {name: value}",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "is_sequence_of": "a list",
+    "none_required": "null",
 }
 
 
@@ -84,8 +88,12 @@ def _problem(section: str, details: ErrorDetails) -> UserError:
         return UserError(f"{key} is not a key of this section")
     if details["type"] == "literal_error":
         return unknown_choice(key, str(got), re.findall(r"'([^']*)'", details["ctx"]["expected"]))
-    expected = EXPECTED.get(details["type"]) or details["msg"].removeprefix("Input should be ")
-    return UserError(f"{key} must be {expected}, got {got!r}")
+    return UserError(f"{key} must be {expected_words(details)}, got {got!r}")
+
+
+def expected_words(details: ErrorDetails) -> str:
+    """The value that a pydantic check expects, in our words."""
+    return EXPECTED.get(details["type"]) or details["msg"].removeprefix("Input should be ")
 
 
 def _key(section: str, place: Sequence[int | str]) -> str:
