@@ -100,7 +100,7 @@ class StudyReport:
             are theirs.
         chosen: Names of the merge points chosen on validation data.
         headline: Task to the metric that stands for it in the trade-off plot.
-        layers: `src.diagnostics.weights.Diagnosis.layers`; `variant` holds names of models.
+        layers: `src.diagnostics.weight_diagnosis.Diagnosis.layers`; `variant` holds names of models.
         correlations: `Diagnosis.correlations`; `first` and `second` hold names of models.
         cost: One row per strategy; `disk_bytes` of the checkpoints that it leaves.
         commands: The command line that reproduces each model (`subject`), in the order to type them.

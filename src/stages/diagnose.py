@@ -6,7 +6,7 @@ from pathlib import Path
 
 from src.checkpoints import Checkpoint
 from src.checkpoints.fingerprint import fingerprint
-from src.diagnostics.weights import diagnose as diagnose_weights
+from src.diagnostics.weight_diagnosis import diagnose_weights
 from src.reporting.write import write_weight_figures
 from src.runs.record import open_run
 from src.stages.checkpoints import (

@@ -4,7 +4,7 @@ import torch
 from scipy.spatial.distance import cosine
 from scipy.stats import pearsonr
 
-from src.diagnostics.moments import CoMoments, SignCounts
+from src.diagnostics.running_sums import CoMoments, SignCounts
 
 
 def _series(offset: float = 0.0) -> torch.Tensor:

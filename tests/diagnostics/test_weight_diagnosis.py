@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from scipy.stats import pearsonr
 
 from src.checkpoints import Checkpoint
-from src.diagnostics.weights import diagnose
+from src.diagnostics.weight_diagnosis import diagnose_weights
 from src.utils.errors import UserError
 
 NAMES = {
@@ -51,7 +51,7 @@ def checkpoints(tensors, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def diagnosis(checkpoints):
-    return diagnose(
+    return diagnose_weights(
         checkpoints["base"], {name: checkpoints[name] for name in ("codegen", "codesum")}, block_elements=13
     )
 
@@ -79,7 +79,7 @@ def test_hand_worked_norms(tmp_path):
     base = _write(tmp_path / "base", {name: torch.full((2,), 2.0) for name in names})
     moved = zip(names, ([3.0, 4.0], [5.0, 12.0], [0.0, 84.0]), strict=True)
     variant = _write(tmp_path / "variant", {name: 2 + torch.tensor(delta) for name, delta in moved})
-    row = _row(diagnose(base, {"codegen": variant}).layers, layer="layers.0", kind="all")
+    row = _row(diagnose_weights(base, {"codegen": variant}).layers, layer="layers.0", kind="all")
     assert row.l2_mean == pytest.approx((5 + 13) / 2)
     assert row.l2 == pytest.approx((25 + 169 + 84**2) ** 0.5)
     assert row.base_l2 == pytest.approx(24**0.5)
@@ -114,13 +114,13 @@ def test_correlations_equal_scipys_on_concatenated_deltas(diagnosis, tensors, la
 
 def test_threshold_zero_is_the_plain_correlation(checkpoints):
     variants = {name: checkpoints[name] for name in ("codegen", "codesum")}
-    table = diagnose(checkpoints["base"], variants, threshold=0).correlations
+    table = diagnose_weights(checkpoints["base"], variants, threshold=0).correlations
     assert np.allclose(table.pearson, table.pearson_thresholded, atol=1e-12)
 
 
 def test_block_size_changes_nothing(checkpoints, diagnosis):
     variants = {name: checkpoints[name] for name in ("codegen", "codesum")}
-    whole = diagnose(checkpoints["base"], variants)
+    whole = diagnose_weights(checkpoints["base"], variants)
     assert np.allclose(whole.layers.l2, diagnosis.layers.l2, rtol=1e-13)
     assert np.allclose(whole.correlations.iloc[:, 4:], diagnosis.correlations.iloc[:, 4:], atol=1e-13)
 
@@ -139,29 +139,29 @@ def test_half_precision_is_read_exactly(tmp_path):
     values = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.bfloat16)
     base = _write(tmp_path / "base", {"model.norm.weight": values})
     variant = _write(tmp_path / "variant", {"model.norm.weight": values + torch.tensor(0.5, dtype=torch.bfloat16)})
-    assert _row(diagnose(base, {"v": variant}).layers, layer="all", kind="all").l2 == 1.0
+    assert _row(diagnose_weights(base, {"v": variant}).layers, layer="all", kind="all").l2 == 1.0
 
 
 def test_every_pair_once(checkpoints):
     names = ("codegen", "codesum", "base")
-    table = diagnose(checkpoints["base"], {name: checkpoints[name] for name in names}).correlations
+    table = diagnose_weights(checkpoints["base"], {name: checkpoints[name] for name in names}).correlations
     pairs = list(dict.fromkeys(zip(table["first"], table["second"], strict=True)))
     assert pairs == [("codegen", "codesum"), ("codegen", "base"), ("codesum", "base")]
     assert table[table["second"] == "base"].pearson.isna().all()  # the base has not moved: nothing to correlate
 
 
 def test_one_variant_has_no_pairs(checkpoints):
-    assert diagnose(checkpoints["base"], {"codegen": checkpoints["codegen"]}).correlations.empty
+    assert diagnose_weights(checkpoints["base"], {"codegen": checkpoints["codegen"]}).correlations.empty
 
 
 def test_other_tensors_are_listed(checkpoints, tmp_path):
     other = _write(tmp_path / "other", {"model.norm.weight": torch.zeros(7), "extra.weight": torch.zeros(1)})
     with pytest.raises(UserError, match=r"mix does not have the tensors of the base.*is missing") as caught:
-        diagnose(checkpoints["base"], {"mix": other})
+        diagnose_weights(checkpoints["base"], {"mix": other})
     assert "(and 3 more)" in str(caught.value)
     same_names = _write(tmp_path / "shape", {name: torch.zeros(1) for name in NAMES})
     with pytest.raises(UserError, match=r"model.embed_tokens.weight has shape \[1\], expected \[17, 6\]"):
-        diagnose(checkpoints["base"], {"mix": same_names})
+        diagnose_weights(checkpoints["base"], {"mix": same_names})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -169,18 +169,18 @@ def test_values_that_are_not_finite_are_named(tensors, checkpoints, tmp_path, va
     broken = {name: tensor.clone() for name, tensor in tensors["codegen"].items()}
     broken["model.norm.weight"][3] = value
     with pytest.raises(UserError, match=r"mix or its base holds NaN or infinite values in tensor model.norm.weight"):
-        diagnose(checkpoints["base"], {"mix": _write(tmp_path / "broken", broken)})
+        diagnose_weights(checkpoints["base"], {"mix": _write(tmp_path / "broken", broken)})
 
 
 def test_nothing_to_compare(checkpoints):
     with pytest.raises(UserError, match="at least one variant"):
-        diagnose(checkpoints["base"], {})
+        diagnose_weights(checkpoints["base"], {})
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1])
 def test_threshold_range(checkpoints, threshold):
     with pytest.raises(UserError, match="threshold must lie in 0-1"):
-        diagnose(checkpoints["base"], {"codegen": checkpoints["codegen"]}, threshold=threshold)
+        diagnose_weights(checkpoints["base"], {"codegen": checkpoints["codegen"]}, threshold=threshold)
 
 
 class Recorder(Checkpoint):
@@ -199,7 +199,7 @@ class Recorder(Checkpoint):
 def test_only_blocks_are_read(checkpoints):
     base, variant = Recorder(checkpoints["base"].path), Recorder(checkpoints["codegen"].path)
     base.reads, variant.reads = [], []
-    diagnose(base, {"codegen": variant}, block_elements=13)
+    diagnose_weights(base, {"codegen": variant}, block_elements=13)
     assert max(base.reads + variant.reads) == 13
     elements = sum(int(np.prod(shape)) for shape in NAMES.values())
     assert sum(base.reads) == sum(variant.reads) == 2 * elements - 6  # twice, for the threshold; the bias of 6 once

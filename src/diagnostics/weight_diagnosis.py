@@ -1,7 +1,7 @@
-"""What fine-tuning and merging did to the weights: layer-wise norms and correlations of all variants, in one pass.
+"""Layer-wise norms and correlations of what fine-tuning and merging did to the weights, all variants in one pass.
 
-The reference study's Figures 2 and 3 (arXiv 2601.21115) are columns here, beside the plain quantities that they
-resemble: see `Diagnosis`.
+The quantities of the reference study's Figures 2 and 3 (arXiv 2601.21115) are columns of `Diagnosis`, beside the plain
+ones that they resemble.
 
 Shapes: K variants, C elements of a block.
 """
@@ -19,12 +19,12 @@ from torch import Tensor
 from src.checkpoints import Checkpoint
 from src.checkpoints.compat import tensor_differences
 from src.checkpoints.layers import is_weight, locate
-from src.diagnostics.tables import correlation_table, layer_table
-from src.diagnostics.totals import Totals
+from src.diagnostics.diagnosis_tables import correlation_table, layer_table
+from src.diagnostics.running_sums import GroupSums
 from src.utils.errors import UserError, first_differences
 from src.utils.progress import track
 
-STUDY_THRESHOLD = 0.3
+PAPER_THRESHOLD = 0.3
 # 65,536 elements of five series in float64 fit a core's cache: eight times as fast as blocks of a million.
 BLOCK_ELEMENTS = 2**16
 
@@ -34,11 +34,11 @@ class Diagnosis:
     """Two tidy tables; `layer` and `kind` are `"all"` in the rows that sum over them.
 
     Args:
-        layers: One row a variant, layer and module kind. `l2_mean`: mean over the group's weight tensors of the
+        layers: One row per variant, layer and module kind. `l2_mean`: mean over the group's weight tensors of the
             Frobenius norm of the delta (the study's Figure 2); `l2`: norm of the whole group's delta, biases included;
             `base_l2`: of the base's parameters; `relative_l2`: `l2 / base_l2`.
-        correlations: One row a pair of variants, layer and module kind, over weight tensors. `pearson` and `cosine` of
-            the two deltas; `pearson_thresholded`: after setting to zero, tensor by tensor, what is below the threshold
+        correlations: One row per pair of variants, layer and module kind, over weight tensors. `pearson` and `cosine`
+            of the two deltas; `pearson_thresholded`: after setting to zero, in each tensor, what is below the threshold
             times that tensor's largest magnitude (the study's Figure 3); `sign_conflict`: share, 0-1, of opposite
             signs where both deltas are non-zero.
     """
@@ -47,23 +47,23 @@ class Diagnosis:
     correlations: pd.DataFrame
 
 
-def diagnose(
+def diagnose_weights(
     base: Checkpoint,
     variants: Mapping[str, Checkpoint],
-    threshold: float = STUDY_THRESHOLD,
+    threshold: float = PAPER_THRESHOLD,
     block_elements: int = BLOCK_ELEMENTS,
 ) -> Diagnosis:
-    """Compare every variant with the base, block by block: memory is a few blocks, whatever the size of the model.
+    """Compare every variant with the base block by block; memory is a few blocks, whatever the size of the model.
 
     Args:
-        base: The checkpoint that all variants started from.
-        variants: Name to checkpoint, with the base's tensors and shapes.
-        threshold: Of the thresholded correlation, as a share of a tensor's largest magnitude, 0-1.
-        block_elements: C, the elements of a tensor that are read at once.
+        base: Checkpoint that all variants started from.
+        variants: Checkpoints by name, with the tensors and shapes of the base.
+        threshold: Share, 0-1, of a tensor's largest magnitude below which the thresholded correlation counts zero.
+        block_elements: C, the number of elements read at once.
 
     Raises:
-        UserError: No variant, a threshold outside 0-1, other tensors or shapes than the base's, or values that are
-            not finite.
+        UserError: There is no variant, the threshold lies outside 0-1, a variant has other tensors or shapes than the
+            base, or a value is not finite.
     """
     if not variants:
         raise UserError(
@@ -75,15 +75,15 @@ def diagnose(
         differences = tensor_differences(base.table, variant.table, "the base", dtypes=False)
         if differences:
             raise UserError(first_differences(f"{name} does not have the tensors of the base", differences))
-    # All sums first: small lasting allocations among the large passing ones would fragment the heap.
-    totals = {locate(name): Totals(len(variants)) for name in base.names}
+    # All sums are made first: small lasting allocations between large passing ones would fragment the heap.
+    sums = {locate(name): GroupSums(len(variants)) for name in base.names}
     for name in track(base.names, "Comparing weights"):
-        _add_tensor(totals[locate(name)], name, base, variants, threshold, block_elements)
-    return Diagnosis(layer_table(totals, list(variants)), correlation_table(totals, list(variants)))
+        _add_tensor(sums[locate(name)], name, base, variants, threshold, block_elements)
+    return Diagnosis(layer_table(sums, list(variants)), correlation_table(sums, list(variants)))
 
 
 def _add_tensor(
-    group: Totals,
+    group: GroupSums,
     name: str,
     base: Checkpoint,
     variants: Mapping[str, Checkpoint],
@@ -102,7 +102,7 @@ def _add_tensor(
     _check_finite(name, list(variants), squares_K)
     group.add_tensor(elements, squares_K, base_square, is_weight(name))
     if is_weight(name):
-        # The threshold needs the largest magnitude of the whole tensor, hence the second look at it.
+        # The threshold needs the largest magnitude of the whole tensor, so its blocks are read a second time.
         for block in blocks:
             group.add_weights(_read(name, base, variants, block)[1], threshold * peak_K)
 
@@ -110,7 +110,7 @@ def _add_tensor(
 def _read(
     name: str, base: Checkpoint, variants: Mapping[str, Checkpoint], block: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """The base's elements (C) and all deltas (K, C); float64 rounds differences far below float32."""
+    """Elements of the base (C) and all deltas (K, C), in float64: its rounding is far below that of float32."""
     base_C = base.flat(name, *block).double()
     return base_C, torch.stack([variant.flat(name, *block).double() - base_C for variant in variants.values()])
 
