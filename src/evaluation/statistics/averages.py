@@ -194,13 +194,18 @@ def _table(scores: Sequence[Score], tasks: Mapping[str, str], metrics: Collectio
 
 
 def _check_alike(tables: Mapping[str, Sequence[Table]]) -> None:
-    runs = [(subject, run) for subject, found in tables.items() for run in found]
-    cells = [{(*key, item) for key, items in run.items() for item in items} for _, run in runs]
-    everything = set[tuple[str, str, str]]().union(*cells)
+    everything: dict[Metric, dict[str, None]] = {}
+    for runs in tables.values():
+        for run in runs:
+            for key, items in run.items():
+                everything.setdefault(key, {}).update(dict.fromkeys(items))
     missing = [
         f"{subject} lacks {metric} of {item} on {benchmark}"
-        for (subject, _), found in zip(runs, cells, strict=True)
-        for benchmark, metric, item in sorted(everything - found)
+        for subject, runs in tables.items()
+        for run in runs
+        for (benchmark, metric), items in everything.items()
+        for item in items
+        if item not in run.get((benchmark, metric), ())
     ]
     if missing or not everything:
         raise UserError(

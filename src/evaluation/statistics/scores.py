@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from sys import intern
 
 from src.evaluation.statistics.bootstrap import Interval, bootstrap_interval
 from src.utils.errors import UserError
@@ -89,4 +90,8 @@ def read_scores(path: Path) -> list[Score]:
         found = rows.fieldnames or []
         if not set(COLUMNS[1:]) <= set(found):
             raise UserError(f"{path}: expected columns {', '.join(COLUMNS[1:])}, got {list(found)}")
-        return [Score(row["benchmark"], row["item"], row["metric"], float(row["value"])) for row in rows]
+        # A study reads millions of rows that name the same few thousand items: one string each.
+        return [
+            Score(intern(row["benchmark"]), intern(row["item"]), intern(row["metric"]), float(row["value"]))
+            for row in rows
+        ]
