@@ -79,7 +79,7 @@ def built(group: str, cfg: DictConfig) -> dict[str, Any]:
     """Build the nodes of conf/callbacks or conf/logger, by name.
 
     Raises:
-        UserError: One of them needs a library that is not installed.
+        UserError: One of them needs a library that is not installed, or a logger cannot be built.
     """
     found = {}
     for name, node in (cfg[group] or {}).items():
@@ -88,10 +88,15 @@ def built(group: str, cfg: DictConfig) -> dict[str, Any]:
         try:
             found[str(name)] = build(node)
         except InstantiationException as error:
-            if isinstance(error.__cause__, ModuleNotFoundError):
+            if isinstance(error.__cause__, ModuleNotFoundError) or (group == "logger" and _is_foreign(error.__cause__)):
                 raise UserError(f"{group}.{name}: {error.__cause__}") from error
             raise
     return found
+
+
+def _is_foreign(error: BaseException | None) -> bool:
+    """Return true for the complaint of a tracker: neither ours, nor about arguments that its class does not take."""
+    return error is not None and not isinstance(error, (UserError, TypeError))
 
 
 def _batches(strategy: DictConfig) -> BatchOptions:
