@@ -1,4 +1,4 @@
-"""Python functions up to the choice of names, docstrings and annotations."""
+"""Normal forms of Python functions: equal up to the choice of names, docstrings and annotations."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def function_forms(source: str) -> list[str]:
-    """Normal forms of all functions in a source, methods and inner ones included.
+    """Return the normal forms of all functions in a source, methods and inner functions included.
 
-    Two functions have equal forms if they differ in nothing but the names they bind themselves (their own, parameters,
+    Two functions have equal forms if they differ only in the names that they bind themselves (their own, parameters,
     variables), docstrings, annotations, comments and layout.
 
     Args:
-        source: Python; anything that does not parse has no forms.
+        source: Python code; text that does not parse has no forms.
 
     Returns:
         A canonical text for each function of at least `SMALLEST` syntax nodes.
@@ -55,7 +55,7 @@ def _bound_names(tree: ast.AST) -> set[str]:
 
 
 def _in_order(node: ast.AST) -> list[ast.AST]:
-    """Nodes in the order of the source, which numbers names alike in equal programs."""
+    """List nodes in the order of the source, so that equal programs number their names alike."""
     return [node, *(inner for child in ast.iter_child_nodes(node) for inner in _in_order(child))]
 
 

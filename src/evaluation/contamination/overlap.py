@@ -42,7 +42,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Finding:
-    """What training data hold of one benchmark item.
+    """Overlap of one benchmark item with training data.
 
     Attributes:
         item: Its id.

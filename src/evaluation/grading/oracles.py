@@ -11,7 +11,7 @@ from evalplus.eval._special_oracle import MBPP_OUTPUT_NOT_NONE_TASKS, MBPP_OUTPU
 from src.evaluation.grading.problems import Problem
 from src.evaluation.sandbox.decode import Undecodable, refuse_collisions
 
-FLOAT_ATOL = 1e-6  # what `atol` becomes from the first expected float of a suite on
+FLOAT_ATOL = 1e-6  # value of `atol` from the first expected float of a suite on
 RTOL = 1e-7
 
 

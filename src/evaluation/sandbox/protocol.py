@@ -31,7 +31,7 @@ def wall_limit(cpu_limit: float) -> float:
     return 4 * cpu_limit + 2
 
 
-# What ended a program, as control out reports it.
+# Reasons for the end of a program, as control out reports them.
 EXITED = "exited"
 STOPPED = "stopped"
 CPU_LIMIT = "cpu limit"

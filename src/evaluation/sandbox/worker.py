@@ -183,15 +183,15 @@ class Worker:
         return data
 
     def _dead(self) -> WorkerDied:
-        """Close, and say why as far as the sandbox told."""
+        """Close the worker and return the reason that the sandbox gave."""
         self._errors.seek(0)
         lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
         self.close()
-        return WorkerDied(lines[-1][:300] if lines else "the sandbox ended without a word")
+        return WorkerDied(lines[-1][:300] if lines else "the sandbox ended without a message")
 
 
 def _nothing() -> None:
-    """What there is to finish before the start."""
+    """Clean up a worker that has not started: nothing to do."""
 
 
 def _finish(process: subprocess.Popen[bytes], errors: IO[bytes], data: int, scratch: str | None) -> None:

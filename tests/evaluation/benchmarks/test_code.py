@@ -109,7 +109,7 @@ def test_definitions_name_every_metric() -> None:
     ],
 )
 def test_what_is_sanitized(sanitize: str, chat: bool, sample: Sample, text: str | None) -> None:
-    """What EvalPlus would give to its sanitizer, marked for it; the rest goes to the judge as it is."""
+    """Text for EvalPlus's sanitizer is marked; the rest goes to the judge unchanged."""
     seen: list[tuple[Sample, bool]] = []
 
     def judge(problems: Any, samples: Sequence[Sample], sanitize: Sequence[bool]) -> list[ProgramResult]:

@@ -1,4 +1,4 @@
-"""One sandbox for the whole package, and a way to ask what a program inside it can do."""
+"""One sandbox for the whole package, and a way to probe the powers of a program inside it."""
 
 from __future__ import annotations
 

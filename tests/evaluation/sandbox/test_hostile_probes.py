@@ -1,4 +1,4 @@
-"""What a program in the sandbox can see and do: asked from inside, checked from outside."""
+"""Probes of a program's view and powers in the sandbox: run inside, checked from outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a program in the sandbox can do to processes and over networks: asked from inside, checked from outside."""
+"""Probes of a program's power over processes and networks: run inside the sandbox, checked from outside."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_a_stop_that_comes_too_late_confuses_nobody(sandbox: Sandbox) -> None:
 
 
 def test_per_input_limits_count_from_the_input(sandbox: Sandbox) -> None:
-    """Ten inputs of 0.1 s each pass under a limit of 0.4 s an input."""
+    """Ten inputs of 0.1 s each pass under a limit of 0.4 s per input."""
     source = "import time\ndef f():\n  end = time.process_time() + 0.1\n  while time.process_time() < end: pass"
     job = make_job(source, [[]] * 10, cpu_limits=(1.0, *[0.4] * 10), cpu_total=9.0)
     [(frames, end)] = sandbox.map(lambda worker, job: run_job(worker, job), [job])
@@ -206,7 +206,7 @@ def test_a_sandbox_that_does_not_start_says_why() -> None:
     worker = Worker(Launch("broken", (sys.executable, "-c", "import sys; sys.exit('no namespaces')"), False, True))
     with pytest.raises(WorkerDied, match="no namespaces"):
         worker.start()
-    with pytest.raises(WorkerDied, match="without a word"):
+    with pytest.raises(WorkerDied, match="without a message"):
         Worker(Launch("broken", ("/bin/true",), False, True)).start()
 
 

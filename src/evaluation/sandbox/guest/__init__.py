@@ -1,1 +1,1 @@
-"""What runs inside the sandbox. Standard library only; everything here is started by a bare `python -I -S`."""
+"""The part that runs inside the sandbox: standard library only, since no package is in sight when it starts."""

@@ -1,8 +1,9 @@
-"""Turns a program's output into bytes that the trusted side can compare without running anything of the program's.
+"""Encode a program's output as bytes that the trusted side can compare without running any of the program's code.
 
 Plain values (exact built-in types all the way down) go through `marshal` at C speed. All others become a tagged tree of
 tuples, so that the other side can rebuild subclasses of built-ins, numpy values and the like, and tell them from plain
-ones. What has no safe form (a user's own class, a generator) is sent as its type name and equals nothing.
+ones. A value without a safe form (an instance of the program's own class, a generator) is sent as its type name and
+equals nothing.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from src.evaluation.sandbox.protocol import DIGEST, DIGEST_BODY, MARSHAL_VERSION
 
 SCALARS = frozenset({int, float, complex, str, bytes, bool, type(None)})
 SEQUENCES = frozenset({list, tuple, set, frozenset})
-DEEP_CHECK_BYTES = 1 << 20  # larger values are looked into one level deep only: looking costs more than sending
+DEEP_CHECK_BYTES = 1 << 20  # larger values are checked one level deep only: the check would cost more than sending
 
 
 def encode(value: Any, inline: int) -> tuple[bytes, bytes]:
-    """The kind and the body of the frame for `value`.
+    """Return kind and body of the frame for `value`.
 
     Args:
-        value: Whatever the program returned.
+        value: Return value of the program.
         inline: Bodies longer than this many bytes are replaced by their digest.
 
     Raises:
-        Exception: Whatever a hostile object raises while it is looked at; the caller reports it as the program's.
+        Exception: Raised by a hostile object while it is inspected; the caller reports it as the program's own.
     """
     kind, body = _body(value)
     if len(body) <= inline:
