@@ -48,26 +48,23 @@ def fit(
 ) -> FitResult:
     """Train `network` in place on the answers of `rows.train`.
 
-    The same call with the same `work_dir`, after a kill at any moment, goes on where the last checkpoint was and ends
-    with the same losses and weights as if it had never stopped; on another number of ranks, equal to rounding.
+    After a kill at any moment, the same call resumes from the last checkpoint in `work_dir` and ends with the same
+    losses and weights as if it had never stopped; on another number of ranks, equal up to rounding.
 
     Args:
-        network: Holds the base weights, in the type to train in (float32); on several ranks it may be on the meta
-            device, and is divided over them.
+        network: Holds the base weights in float32; on several ranks it may be on the meta device.
         rows: Rows by task.
         options: Settings of the run.
-        work_dir: Gets `checkpoints/`, `metrics.jsonl` and `fit.json`; of no use once the run is over.
-        base: The checkpoint that training starts from: it fills a network on the meta device, and callbacks compare
-            the weights with it.
-        callbacks: Further ones. They find the rows as `trainer.datamodule` and the base as `pl_module.base`.
+        work_dir: Gets `checkpoints/`, `metrics.jsonl` and `fit.json`.
+        base: Checkpoint of the base weights: it fills a network on the meta device, and callbacks compare with it.
+        callbacks: They find the rows as `trainer.datamodule` and the base as `pl_module.base`.
         loggers: Trackers that mirror `metrics.jsonl`.
 
     Returns:
         Cost, validation losses, and the step whose weights the network holds.
 
     Raises:
-        UserError: `work_dir` holds another run, the GPUs asked for are not there or too small, or the loss is not a
-            number.
+        UserError: `work_dir` holds another run, GPUs are missing or too small, or the loss is NaN or Inf.
         Interrupted: The process was asked to end; the step that it was at is saved.
     """
     world = resolve_world(options.trainer)
