@@ -1,4 +1,4 @@
-"""How far every variant moved from the base, layer by layer, and how alike the specialists' updates are.
+"""Measure how far every variant moved from the base by layer, and how similar the specialists' updates are.
 
 python diagnose.py
 python diagnose.py base=DIR specialists.codegen=DIR specialists.codesum=DIR

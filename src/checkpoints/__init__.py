@@ -1,4 +1,4 @@
-"""Hugging Face checkpoints on disk: open lazily, read tensor by tensor, write shards whole or not at all."""
+"""Hugging Face checkpoints on disk: opened lazily, read tensor by tensor, written whole or not at all."""
 
 from src.checkpoints.layout import TensorInfo
 from src.checkpoints.reader import Checkpoint, read_config

@@ -1,4 +1,4 @@
-"""The safetensors layout: an 8-byte length, a JSON table of contents, then the tensors' bytes one after another."""
+"""The safetensors format: an 8-byte length, a JSON table of contents, then the bytes of the tensors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a tensor lies: its file, the offset of its first byte in it, its shape and dtype."""
+    """Position of a stored tensor: its file, the offset of its first byte, its shape and dtype."""
 
     file: Path
     offset: int
@@ -62,10 +62,10 @@ class Entry:
 
 
 def read_header(path: Path) -> dict[str, Entry]:
-    """The table of contents of one safetensors file.
+    """Read the table of contents of one safetensors file.
 
     Raises:
-        UserError: The file is truncated or is no safetensors file, or a tensor's bytes do not fit its shape and dtype.
+        UserError: The file is truncated or not in this format, or a tensor's bytes do not fit its shape and dtype.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -78,7 +78,7 @@ def read_header(path: Path) -> dict[str, Entry]:
 
 
 def read_index(directory: Path) -> dict[str, str]:
-    """Tensor name -> file of a checkpoint whose weights lie in several files.
+    """Read which file holds each tensor of a sharded checkpoint.
 
     Raises:
         UserError: The index is malformed, or names files that are absent.
@@ -96,7 +96,7 @@ def read_index(directory: Path) -> dict[str, str]:
 
 
 def pack_header(table: Mapping[str, TensorInfo]) -> tuple[bytes, dict[str, int]]:
-    """The bytes that open a safetensors file holding `table` in its order, and every tensor's offset in that file."""
+    """Make the header of a safetensors file that holds `table` in its order, and the offset of every tensor in it."""
     fields: dict[str, object] = {"__metadata__": {"format": "pt"}}
     position = 0
     for name, info in table.items():
@@ -104,7 +104,7 @@ def pack_header(table: Mapping[str, TensorInfo]) -> tuple[bytes, dict[str, int]]
         fields[name] = {"dtype": NAMES[info.dtype], "shape": list(info.shape), "data_offsets": [position, end]}
         position = end
     text = json.dumps(fields, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the data begin at a multiple of 8 bytes, as the format asks
+    text += b" " * (-len(text) % 8)  # the format wants the data to begin at a multiple of 8 bytes
     start = 8 + len(text)
     offsets: dict[str, int] = {}
     for name, info in table.items():
@@ -136,14 +136,14 @@ def read_into(entry: Entry, start: int, out: torch.Tensor) -> None:
         while done < len(view):
             count = os.preadv(descriptor, [view[done:]], position + done)
             if count == 0:
-                raise UserError(f"{entry.file} is truncated: it ended {len(view) - done} bytes early")
+                raise UserError(f"{entry.file} is truncated: it ends {len(view) - done} bytes early")
             done += count
     finally:
         os.close(descriptor)
 
 
 def prefetch(entry: Entry) -> None:
-    """Have the operating system read a tensor into its page cache, where it can be asked to."""
+    """Ask the operating system to read a tensor into its page cache; does nothing where that is not supported."""
     if hasattr(os, "posix_fadvise"):
         descriptor = os.open(entry.file, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Pickled weights, read only where the user allows it."""
+"""Pickled weights, which are read only if the user allows it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from src.utils.errors import UserError
 
 
 def pickle_files(directory: Path) -> list[Path]:
-    """The `pytorch_model*.bin` files of a directory."""
+    """List the `pytorch_model*.bin` files of a directory."""
     return sorted(directory.glob("pytorch_model*.bin"))
 
 
 class PickledWeights:
-    """The tensors of `pytorch_model*.bin`, memory-mapped; `weights_only` runs no code from the file.
+    """Tensors of `pytorch_model*.bin`, memory-mapped; `weights_only` keeps code in the file from running.
 
     Raises:
         UserError: A file is corrupt or holds more than tensors.
@@ -40,5 +40,5 @@ class PickledWeights:
         return {name: TensorInfo(tuple(tensor.shape), tensor.dtype) for name, tensor in self._tensors.items()}
 
     def tensor(self, name: str) -> torch.Tensor:
-        """One tensor, contiguous."""
+        """Return one tensor, contiguous."""
         return self._tensors[name].contiguous()

@@ -1,4 +1,4 @@
-"""A checkpoint directory, opened without reading its weights."""
+"""Checkpoint directories, opened without reading their weights."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from src.utils.files import read_json_object
 class Checkpoint:
     """A Hugging Face directory with safetensors weights, one file or shards with an index.
 
-    Opening reads only the tables of contents. Tensors are read when asked for, each into memory of its own; reading
-    is thread-safe.
+    Opening reads only the tables of contents. Each tensor is read on request into memory of its own; reading is
+    thread-safe.
 
     Args:
         path: The directory.
-        allow_pickle: Read `pytorch_model*.bin` where there are no safetensors (with `weights_only`).
-        weights: Name of the safetensors file where there is no index.
+        allow_pickle: Read `pytorch_model*.bin` (with `weights_only`) if there are no safetensors.
+        weights: Name of the safetensors file if there is no index.
 
     Raises:
-        UserError: No such directory, no weights in it, absent shards, truncated or corrupt files.
+        UserError: The directory or its weights do not exist, or files are truncated or corrupt.
 
     Example:
         >>> checkpoint = Checkpoint(Path("runs/train/pocket-mix-s0"))  # doctest: +SKIP
@@ -70,7 +70,7 @@ class Checkpoint:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the stored tensors, sorted. A tied `lm_head.weight` is usually not stored, so not among them."""
+        """Names of the stored tensors, sorted. A tied `lm_head.weight` is usually not stored and not among them."""
         return tuple(self.table)
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -93,7 +93,7 @@ class Checkpoint:
         return out
 
     def read_into(self, name: str, start: int, out: torch.Tensor) -> None:
-        """Read elements [start, start + len(out)) of a tensor into memory that is there, in the stored dtype."""
+        """Read elements [start, start + len(out)) of a tensor into existing memory, in the stored dtype."""
         self._info(name)
         if self._pickled:
             out.copy_(self._pickled.tensor(name).reshape(-1)[start : start + out.numel()])
@@ -107,12 +107,12 @@ class Checkpoint:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The parsed `config.json`, or an empty dictionary where there is none."""
+        """The parsed `config.json`; empty if there is none."""
         return read_config(self.path)
 
     @property
     def tied(self) -> bool:
-        """Whether the output head shares the input embedding, as the config says (absent: it does not)."""
+        """True if the config says that the output head shares the input embedding."""
         return bool(self.config.get("tie_word_embeddings", False))
 
     def _info(self, name: str) -> TensorInfo:
@@ -122,10 +122,10 @@ class Checkpoint:
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """The parsed `config.json` of a checkpoint directory, or an empty dictionary where there is none.
+    """Parse the `config.json` of a checkpoint directory; empty if there is none.
 
     Raises:
-        UserError: It is no JSON object.
+        UserError: It is not a JSON object.
     """
     path = directory / "config.json"
     return read_json_object(path) if path.is_file() else {}

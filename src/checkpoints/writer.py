@@ -1,4 +1,4 @@
-"""Writing a checkpoint: shards of known contents, filled in any order, visible whole or not at all."""
+"""Writing of checkpoints: shards of known content, filled in any order and published together."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ SHARD_BYTES = 5_000_000_000  # the Hugging Face default
 
 
 class CheckpointWriter:
-    """Write tensors into shards; the checkpoint appears in `directory` when the last one is there.
+    """Write tensors into shards and publish the checkpoint when the last shard is complete.
 
-    Shards grow in `directory/.partial`, every tensor at its final offset, so nothing is held in memory. A shard that
-    is complete is renamed at once: after `kill -9` or Ctrl-C the same writer goes on behind the last finished shard.
-    An error removes what was begun.
+    Shards grow in `directory/.partial` with every tensor at its final offset, so nothing is held in memory. A complete
+    shard is renamed at once: after `kill -9` or Ctrl-C the same writer resumes after the last complete shard. An error
+    removes the unfinished work.
 
     Args:
-        directory: Where the checkpoint appears; created if absent.
-        table: Name -> shape and dtype of every tensor that will be written.
+        directory: Directory of the checkpoint; created if absent.
+        table: Shape and dtype of every tensor that will be written, by name.
         shard_bytes: Largest shard in bytes (a tensor larger than that gets a shard of its own).
-        key: What the weights are made from; work begun under another key is thrown away instead of resumed.
+        key: Hash of what the weights are made from; work under another key is discarded instead of resumed.
 
     Raises:
-        UserError: The disk is full, or the directory cannot be written.
+        UserError: The disk is full, or the directory cannot be written to.
 
     Example:
         >>> with CheckpointWriter(directory, table) as writer:  # doctest: +SKIP
@@ -68,11 +68,11 @@ class CheckpointWriter:
 
     @property
     def pending(self) -> tuple[str, ...]:
-        """Tensors still to be written, sorted: those of shards that no earlier attempt has finished."""
+        """Tensors still to be written, sorted: those of shards that no earlier attempt has completed."""
         return tuple(sorted(name for name, file in self._shard_of.items() if file not in self._done))
 
     def write(self, name: str, tensor: torch.Tensor) -> None:
-        """Write a whole tensor; its shape and dtype are those announced."""
+        """Write a whole tensor of the announced shape and dtype."""
         assert tuple(tensor.shape) == self._shards[self._shard_of[name]][name].shape, name
         self.write_part(name, 0, tensor.reshape(-1))
         self.done(name)
@@ -130,11 +130,11 @@ class CheckpointWriter:
             assert not self.pending, f"not written: {self.pending[:5]}"
             with _disk_errors(self.directory):
                 self._publish()
-        elif issubclass(kind, Exception):  # Ctrl-C is none: what is finished stays for the next attempt
+        elif issubclass(kind, Exception):  # not Ctrl-C: complete shards stay for the next attempt
             self.discard()
 
     def discard(self) -> None:
-        """Remove what was begun."""
+        """Remove the unfinished work."""
         for shard in self._open.values():
             shard.close()
         shutil.rmtree(self.directory / PARTIAL, ignore_errors=True)
@@ -163,7 +163,7 @@ class CheckpointWriter:
 
     def _publish(self) -> None:
         partial = self.directory / PARTIAL
-        (partial / "moving").touch()  # from here on a shard in `directory` is ours, not left over from something else
+        (partial / "moving").touch()  # from here on a shard in `directory` is known to be ours
         for stale in {*self.directory.glob("model*.safetensors"), self.directory / INDEX_FILE}:
             if stale.name not in self._shards:
                 stale.unlink(missing_ok=True)
@@ -178,7 +178,7 @@ class CheckpointWriter:
 
 
 def write_checkpoint(directory: Path, tensors: Mapping[str, torch.Tensor], shard_bytes: int = SHARD_BYTES) -> None:
-    """Write tensors that are in memory as a checkpoint's weights."""
+    """Write tensors in memory as the weights of a checkpoint."""
     table = {name: TensorInfo(tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
     with CheckpointWriter(directory, table, shard_bytes) as writer:
         for name in writer.pending:
@@ -186,7 +186,7 @@ def write_checkpoint(directory: Path, tensors: Mapping[str, torch.Tensor], shard
 
 
 class _OpenShard:
-    """A shard being filled: its header is written, its length is final, its tensors come in any order."""
+    """A shard while it is filled: header and length are final, tensors come in any order."""
 
     def __init__(self, path: Path, table: Mapping[str, TensorInfo]) -> None:
         header, self.offsets = pack_header(table)
@@ -202,7 +202,7 @@ class _OpenShard:
 
     def finish(self) -> None:
         assert self._descriptor is not None
-        os.fdatasync(self._descriptor)  # the rename that follows says that the bytes are there, even after a power cut
+        os.fdatasync(self._descriptor)  # the rename that follows must not survive a power cut without the bytes
         self.close()
 
     def close(self) -> None:
@@ -213,7 +213,7 @@ class _OpenShard:
 
 @contextlib.contextmanager
 def _disk_errors(directory: Path) -> Iterator[None]:
-    """Turn the operating system's refusals (disk full, no permission) into one clear line."""
+    """Turn errors of the operating system (disk full, no permission) into one clear line."""
     try:
         yield
     except OSError as error:

@@ -24,7 +24,7 @@ from src.lit_modules.world import World
 from src.utils.errors import Interrupted, Stopped, UserError, first_differences
 from src.utils.files import write_json
 from src.utils.ranks import rank
-from src.utils.signals import as_before
+from src.utils.signals import restored_handlers
 
 # Lightning announces devices, tips and limits as INFO records, and warns about settings that are intended here.
 NAMES = ("lightning", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
@@ -41,7 +41,7 @@ MEANT = (
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Turn Lightning's silent exit on Ctrl-C into `Interrupted`, and restore the previous signal handlers on exit."""
-    with as_before():
+    with restored_handlers():
         try:
             yield
         except SystemExit as end:

@@ -1,4 +1,4 @@
-"""Nodes of a composed config made into objects with plain arguments."""
+"""Objects built from nodes of a composed config, with plain arguments."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from src.config.types import check_types, hints_of
 
 
 def build(node: DictConfig, **more: Any) -> Any:
-    """Call a node's `_target_`; lists and mappings arrive as Python's own, never as config objects.
+    """Call a node's `_target_`; lists and mappings arrive as plain Python, never as config objects.
 
     Raises:
-        UserError: A value has another type than the argument it is for.
+        UserError: A value has another type than its argument.
     """
     _check(node)
     return instantiate(node, _convert_="all", **more)
 
 
 def build_once(node: DictConfig) -> Any:
-    """`build`, with one object for all equal nodes of this process: a study scores dozens of checkpoints with it."""
-    _check(node)  # here, where the node still knows its place in the config
+    """Build one object for all equal nodes of this process; a study scores dozens of checkpoints with it."""
+    _check(node)  # here, where the node still knows its key in the config
     return _built(json.dumps(OmegaConf.to_container(node, resolve=True), sort_keys=True))
 
 
 def _check(node: Any) -> None:
-    """Compare the values of a node, and of the nodes in it, with what their callables take."""
+    """Check the values of a node, and of the nodes in it, against the arguments of their callables."""
     values = list(node) if isinstance(node, ListConfig) else [node[key] for key in node]
     for value in values:
         if isinstance(value, (DictConfig, ListConfig)):

@@ -22,19 +22,19 @@ WITHOUT_WEIGHTS = (
 
 
 def model_label(model: DictConfig) -> str:
-    """The model in names of run directories: `qwen7b`; for drawn weights `qwen7b-shrunk`, `-rehearsal`, `-random`."""
+    """Return the model's label in run names: `qwen7b`; for random weights `qwen7b-shrunk`, `-rehearsal`, `-random`."""
     if model.get("shrink"):
         return f"{model.name}-{'rehearsal' if model.data == 'real' else 'shrunk'}"
     return f"{model.name}-random" if model.get("init") == "random" else str(model.name)
 
 
 def is_published(model: DictConfig) -> bool:
-    """Whether the base is a checkpoint from elsewhere: neither pretrained nor drawn here."""
+    """True if the base is a published checkpoint, neither pretrained here nor random."""
     return model.path is not None and model_label(model) == model.name
 
 
 def base_checkpoint(cfg: DictConfig) -> Path:
-    """The checkpoint that fine-tuning starts from and merging subtracts.
+    """Find the checkpoint that fine-tuning starts from and merging subtracts.
 
     It is `base=`, the published checkpoint of the model (from the Hugging Face cache or the Hub), or the run that made
     the base here (the pocket model's pretraining, or the random weights of `model.init=random`).
@@ -56,7 +56,7 @@ def base_checkpoint(cfg: DictConfig) -> Path:
 
 
 def specialist_checkpoints(cfg: DictConfig) -> dict[str, Path]:
-    """One checkpoint per task: those that `specialists.<task>=DIR` names, else the standard run directories.
+    """Find one checkpoint per specialist: those that `specialists.<task>=DIR` names, else the standard run directories.
 
     Raises:
         UserError: Some are missing; the message holds the `train.py` lines that make them.
@@ -78,13 +78,13 @@ def specialist_names(cfg: DictConfig) -> list[str]:
 
 
 def trained_directory(cfg: DictConfig, strategy: str, task: str | None) -> Path:
-    """The standard run directory of a strategy, for a task where it is of one."""
+    """Return the standard run directory of a strategy; `task` if it trains for one task."""
     words = [] if strategy == "base" else tasks_words(cfg)
     return run_path(cfg.output_root, "train", training_name(model_label(cfg.model), strategy, task, cfg.seed, words))
 
 
 def trained_directories(cfg: DictConfig, strategy: str, tasks: Iterable[str]) -> dict[str, Path]:
-    """The standard run directory of a strategy for each task.
+    """Find the standard run directory of a strategy for each task.
 
     Args:
         cfg: Of any script that has `model`, `seed` and `output_root`.
@@ -104,7 +104,7 @@ def trained_directories(cfg: DictConfig, strategy: str, tasks: Iterable[str]) ->
 
 
 def named_specialists(cfg: DictConfig) -> list[str]:
-    """A word for the name of a run with other specialists than the standard ones, else nothing."""
+    """Return a word for the name of a run with other specialists than the standard ones, else nothing."""
     given = {str(task): Path(str(path)) for task, path in cfg.specialists.items()}
     return words_for_specialists(given, {task: trained_directory(cfg, "specialist", task).name for task in given})
 
@@ -139,7 +139,7 @@ def written_checkpoint(path: str, key: str) -> Path:
 
 
 def is_lazy_merge(directory: Path) -> bool:
-    """Whether a directory is a merge that holds its recipe alone (`merge.py save_weights=false`)."""
+    """True if a directory is a merge without weights (`merge.py save_weights=false`)."""
     run = open_finished(directory)
     return run is not None and _is_lazy(run)
 

@@ -1,4 +1,4 @@
-"""`diagnose.py`: how far the variants moved from the base, and how alike the specialists' updates are."""
+"""`diagnose.py`: distance of every variant from the base by layer, and similarity of the specialists' updates."""
 
 from __future__ import annotations
 

@@ -23,14 +23,12 @@ from src.runs.paths import run_path
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 
-# Keys that say where and how loudly, not what: two runs that differ in these alone are equal.
-PLACES = {
+# Keys that say where to read, write and log, not what to compute: runs that differ only in them are equal.
+LOCATION_KEYS = {
     *("output", "output_root", "logger", "run", "base", "specialists", "variants", "checkpoint", "samples"),
     *("predictions", "references", "device", "verify"),
 }
-LABELED = {"debug", "model.init", "model.shrink"}  # these show in the name as part of the model's
-
-
+LABELED = {"debug", "model.init", "model.shrink"}  # the label of the model shows these
 LONGEST_EXTRAS = 100
 USUAL_TASKS = ["codegen", "codesum"]  # those of conf/job_frame.yaml, which names of runs leave out
 
@@ -77,21 +75,21 @@ class Job:
 
     @property
     def command(self) -> list[str]:
-        """What to type to get this run again."""
+        """Command that repeats this run."""
         return ["python", f"{self.script}.py", *(_quoted(override) for override in self.overrides)]
 
     def identity(self, **replaced: Any) -> dict[str, Any]:
-        """The resolved config that decides the result, without places; `replaced` overwrites top-level keys."""
+        """Return the resolved config that decides the result; `replaced` overwrites top-level keys."""
         container = OmegaConf.to_container(self.cfg, resolve=True)
         assert isinstance(container, dict)
-        kept = {str(key): value for key, value in container.items() if key not in PLACES}
+        kept = {str(key): value for key, value in container.items() if key not in LOCATION_KEYS}
         return {**kept, **replaced}
 
     def extras(self, named: tuple[str, ...]) -> list[str]:
-        """Overrides that a run's name must show because its standard words do not, e.g. `["steps50"]`.
+        """List the overrides that a run's name must show because its standard words do not, e.g. `["steps50"]`.
 
         Args:
-            named: Keys that the name shows anyway, or that do not change the result.
+            named: Keys that the name shows already, or that do not change the result.
         """
         extras = []
         for override in self.overrides:
@@ -99,8 +97,8 @@ class Job:
             if key == "tasks" and key not in named:
                 extras += tasks_words(self.cfg)
                 continue
-            place = key if key.startswith("checkpoint.") else key.split(".")[0]  # in training, a group of settings
-            if place in PLACES or key in {*named, *LABELED} or key.startswith("hydra"):
+            root = key if key.startswith("checkpoint.") else key.split(".")[0]  # in training, a group of settings
+            if root in LOCATION_KEYS or key in {*named, *LABELED} or key.startswith("hydra"):
                 continue
             extras.append(_slug(key.rsplit(".", 1)[-1] + value))
         together = "-".join(extras)
@@ -109,7 +107,7 @@ class Job:
         return extras
 
     def directory(self, name: str) -> Path:
-        """The run directory: `output` if given, else `<output_root>/<stage>/<name>`."""
+        """Return the run directory: `output` if given, else `<output_root>/<stage>/<name>`."""
         if self.cfg.output is not None:
             return Path(self.cfg.output)
         return run_path(self.cfg.output_root, self.script, name)

@@ -1,4 +1,4 @@
-"""The one exception for the user's mistakes."""
+"""Exceptions that end a script with one clear line, and the form of that line."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from __future__ import annotations
 class UserError(ValueError):
     """Bad input: the scripts print its message as one clear line and exit with code 2.
 
-    The message says what was expected, what came, and which config key or command mends it. Our own mistakes are
-    `assert`s and ordinary exceptions instead, and keep their traceback.
+    The message says what was expected, what came, and which config key or command fixes it. Our own mistakes are
+    `assert`s and ordinary exceptions, which keep their traceback.
     """
 
 
 class Stopped(UserError):
-    """A run that could not go on, e.g. for a full disk: unlike after other bad input, what it has written is kept.
+    """A run that cannot continue, for example because the disk is full; unlike after other bad input, its work is kept.
 
     Args:
-        message: The one line.
-        own: Whether it is about this process alone: then it says so itself, else the first process does for all.
+        message: The line to print.
+        own: True if only this process stops: it prints the line itself. Otherwise the first process prints it for all.
     """
 
     def __init__(self, message: str, own: bool = False) -> None:
@@ -25,11 +25,11 @@ class Stopped(UserError):
 
 
 class Interrupted(BaseException):
-    """The process was asked to end (Ctrl-C, SIGTERM); what is written is kept, and the same command goes on from there.
+    """A request to end (Ctrl-C, SIGTERM). What is written is kept, and the same command resumes from it.
 
     Args:
-        number: Of the signal.
-        told: Whether another process has told the user.
+        number: Signal number.
+        told: True if another process has told the user.
     """
 
     def __init__(self, number: int, told: bool = False) -> None:
@@ -38,18 +38,18 @@ class Interrupted(BaseException):
 
 
 class AlreadyTold(UserError):
-    """Another process has printed its one line; this one ends with the same exit code and says no more."""
+    """An error that another process has printed; this one ends with the same exit code and prints nothing."""
 
 
 def first_differences(label: str, differences: list[str], limit: int = 5) -> str:
-    """`label: a; b; c (and 7 more)`, the form in which every mismatch is reported."""
+    """Format a mismatch as `label: a; b; c (and 7 more)`."""
     shown = "; ".join(differences[:limit])
     rest = len(differences) - limit
     return f"{label}: {shown}" + (f" (and {rest} more)" if rest > 0 else "")
 
 
 def unknown_choice(what: str, got: str, choices: list[str]) -> UserError:
-    """An error for an unknown name that lists the choices and the nearest one."""
+    """Make an error for an unknown name that lists the choices and suggests the nearest one."""
     from difflib import get_close_matches
 
     near = get_close_matches(got, choices, n=1)

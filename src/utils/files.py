@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and hashes of their content."""
+"""Files that are written whole or not at all, and hashes of their content."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from src.utils.errors import UserError
 
 @contextlib.contextmanager
 def atomic_open(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary file beside `path` and rename it into place on success; on an error `path` is untouched.
+    """Open a temporary file beside `path` and rename it on success; on an error `path` is left as it was.
 
     Args:
-        path: Final place; its parents are created.
+        path: File to write; its parent directories are created.
         mode: `"w"` (UTF-8 text) or `"wb"`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,10 +48,10 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
+    """Read a file that holds one JSON object.
 
     Raises:
-        UserError: It holds something else.
+        UserError: The file holds something else.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -68,13 +68,13 @@ def user_cache(name: str) -> Path:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
+    """Return the hex SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_json(value: object) -> str:
-    """Hex SHA-256 of a JSON value, independent of the order of its keys."""
+    """Return the hex SHA-256 of a JSON value; the order of its keys does not count."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 

@@ -12,14 +12,14 @@ from typing import Any
 from src.utils.errors import UserError
 from src.utils.files import atomic_open
 
-UNREADABLE = (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError)  # other bytes than gzip's or UTF-8's, or cut
+UNREADABLE = (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError)  # not gzip, not UTF-8, or truncated
 
 
 def iterate_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a `.jsonl` or `.jsonl.gz` file; blank lines are passed over.
+    """Yield the objects of a `.jsonl` or `.jsonl.gz` file; blank lines are skipped.
 
     Raises:
-        UserError: The file is missing or damaged, or a line is not a JSON object (its number is named).
+        UserError: The file is missing or damaged, or a line is not a JSON object; the line is named.
     """
     if not path.is_file():
         raise UserError(f"no such file: {path}")
@@ -41,16 +41,16 @@ def _lines(file: Iterable[str], path: Path) -> Iterator[str]:
     try:
         yield from file
     except UNREADABLE as error:
-        raise UserError(f"{path} is damaged or not what its name says: {error}") from error
+        raise UserError(f"{path} is damaged, or is not what its name says: {error}") from error
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """All objects of a `.jsonl` or `.jsonl.gz` file."""
+    """Read all objects of a `.jsonl` or `.jsonl.gz` file."""
     return list(iterate_jsonl(path))
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write `rows` to `path` atomically, one JSON object a line."""
+    """Write `rows` to `path` atomically, one JSON object per line."""
     with atomic_open(path) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

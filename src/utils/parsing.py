@@ -1,4 +1,4 @@
-"""Other people's Python as a syntax tree."""
+"""Foreign Python source as a syntax tree."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 
 
 def parse(source: str) -> ast.Module | None:
-    """The tree of a source, or None where it is no Python that this interpreter reads; never a warning."""
+    """Parse a source without warnings; None if this interpreter cannot."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes, comparisons with literals, ...

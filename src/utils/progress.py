@@ -1,4 +1,4 @@
-"""Progress bars: what runs, how much is done, how long still."""
+"""Progress bars: the work, how much of it is done, and the time left."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ console = Console(stderr=True)
 
 
 def progress_bar() -> Progress:
-    """A rich progress display on stderr; silent on other ranks and where stderr is no terminal."""
+    """Make a progress display on stderr; silent on other ranks and where stderr is not a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -30,12 +30,12 @@ def progress_bar() -> Progress:
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Iterate over `items` behind a progress bar."""
+    """Iterate over `items` with a progress bar."""
     with progress_bar() as bar:
         yield from bar.track(items, total=total, description=description)
 
 
 def say(message: str) -> None:
-    """One line for the user on stderr (rank 0 only)."""
+    """Print one line on stderr (rank 0 only)."""
     if is_main_process():
         console.print(message, highlight=False, soft_wrap=True)

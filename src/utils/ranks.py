@@ -1,4 +1,4 @@
-"""Who am I among the processes of a distributed run."""
+"""Rank of this process in a distributed run, and exchanges between ranks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
-_meeting = True
+_exchanging = True
 
 
 def rank() -> int:
-    """Global rank as torchrun, Slurm or Lightning set it; 0 in a single process."""
+    """Return the global rank that torchrun, Slurm or Lightning has set; 0 in a single process."""
     for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
         if name in os.environ:
             return int(os.environ[name])
@@ -25,12 +25,12 @@ def is_main_process() -> bool:
 
 
 def is_first_of_node() -> bool:
-    """True in one process of every machine."""
+    """True in one process per machine."""
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "SLURM_LOCALID"))
 
 
 def from_main(value: T) -> T:
-    """The value that the main process gave; the same call must be made by all."""
+    """Return the value that the main process passed in; all processes must make the call."""
     if not _connected():
         return value
     import torch.distributed
@@ -41,7 +41,7 @@ def from_main(value: T) -> T:
 
 
 def from_all(value: T) -> list[T]:
-    """The values of all processes, by rank; the same call must be made by all."""
+    """Return the values of all processes, by rank; all processes must make the call."""
     if not _connected():
         return [value]
     import torch.distributed
@@ -52,7 +52,7 @@ def from_all(value: T) -> list[T]:
 
 
 def wait_for_all() -> None:
-    """Go on once every process has come here."""
+    """Wait until every process has made this call."""
     if _connected():
         import torch.distributed
 
@@ -61,19 +61,21 @@ def wait_for_all() -> None:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """For work of one process while the others go on or wait elsewhere: the calls above meet nobody inside."""
-    global _meeting
-    before, _meeting = _meeting, False
+    """Let one process work by itself: inside, the calls above do not wait for other processes."""
+    global _exchanging
+    before, _exchanging = _exchanging, False
     try:
         yield
     finally:
-        _meeting = before
+        _exchanging = before
 
 
 def _connected() -> bool:
     import sys
 
-    if not _meeting or "torch" not in sys.modules:  # nothing is distributed without it, and importing it takes seconds
+    if (
+        not _exchanging or "torch" not in sys.modules
+    ):  # nothing is distributed without it, and importing it takes seconds
         return False
     import torch.distributed
 

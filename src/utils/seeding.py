@@ -1,4 +1,4 @@
-"""Randomness as an argument: seeds derived from names, never from a global stream."""
+"""Seeds derived from names, so that no global random stream is needed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 
 
 def derive_seed(*parts: object) -> int:
-    """A 63-bit seed from any printable parts, the same in every process and on every machine.
+    """Derive a 63-bit seed from any printable parts, the same in every process and on every machine.
 
     Example:
         >>> derive_seed(0, "dare", "codegen") == derive_seed(0, "dare", "codegen")

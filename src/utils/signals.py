@@ -1,4 +1,4 @@
-"""Requests to end: SIGINT (Ctrl-C) and SIGTERM (`kill`, Slurm, a machine that goes away)."""
+"""Requests to end: SIGINT (Ctrl-C) and SIGTERM (`kill`, Slurm, a preempted machine)."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ TERMINATE = int(signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def as_before() -> Iterator[None]:
-    """Who listens to requests before listens afterwards again, whatever is set inside and forgotten."""
+def restored_handlers() -> Iterator[None]:
+    """Restore the previous signal handlers on exit."""
     before = {number: signal.getsignal(number) for number in REQUESTS}
     try:
         yield
     finally:
-        if _can_listen():
+        if _in_main_thread():
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
 class Handlers:
-    """Calls a function when this process is asked to end, between `set` and `restore`.
+    """Handlers that call a function when this process is asked to end, between `set` and `restore`.
 
-    Only a program's main thread can listen; elsewhere nothing changes.
+    Python runs signal handlers in the main thread only; in other threads nothing changes.
 
     Args:
-        ask: Called with the signal's number.
+        ask: Called with the signal number.
     """
 
     def __init__(self, ask: Callable[[int], None]) -> None:
@@ -38,18 +38,18 @@ class Handlers:
         self._before: dict[int, Any] = {}
 
     def set(self) -> None:
-        """Listen."""
-        if _can_listen():
+        """Install the handlers."""
+        if _in_main_thread():
             for number in REQUESTS:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as behind `nohup`
+                if signal.getsignal(number) is not signal.SIG_IGN:  # ignored on purpose, as under `nohup`
                     self._before[number] = signal.signal(number, lambda number, frame: self._ask(number))
 
     def restore(self) -> None:
-        """Leave the signals to whom they belonged before."""
+        """Restore the handlers that `set` replaced."""
         before, self._before = self._before, {}
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _can_listen() -> bool:
+def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()

@@ -208,7 +208,7 @@ def test_file_that_shrinks_while_open(tmp_path: Path) -> None:
     save_file(tensors(), tmp_path / "model.safetensors")
     checkpoint = Checkpoint(tmp_path)
     os.truncate(tmp_path / "model.safetensors", 8)
-    with pytest.raises(UserError, match="ended 70 bytes early"):
+    with pytest.raises(UserError, match="ends 70 bytes early"):
         checkpoint.tensor("a.weight")
 
 

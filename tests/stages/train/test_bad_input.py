@@ -90,7 +90,7 @@ ROW = {"prompt": "p", "solution": "s"}
         ("x.jsonl", json.dumps(ROW) + "\n{oops\n", "x.jsonl, line 2: not JSON"),
         ("x.jsonl", json.dumps(ROW) + '\n{"prompt": "p"}\n', "x.jsonl, row 2: no field 'solution'; available: prompt"),
         ("x.jsonl", '{"prompt": "p", "solution": 3}\n', "x.jsonl, row 1, field 'solution': expected text, got int 3"),
-        ("x.jsonl.gz", "plain", "x.jsonl.gz is damaged or not what its name says: Not a gzipped file"),
+        ("x.jsonl.gz", "plain", "x.jsonl.gz is damaged, or is not what its name says: Not a gzipped file"),
         ("x.parquet", "plain", "x.parquet is not a Parquet file"),
     ],
 )
@@ -110,7 +110,7 @@ def test_a_gzip_file_that_was_cut_short(train_line, tmp_path):
     line = train_line(
         f"++tasks.codegen.sources.pocket.pocket={{{source}, user_prompt: '{{prompt}}', answer: solution}}"
     )
-    assert "cut.jsonl.gz is damaged or not what its name says: Compressed file ended before" in line
+    assert "cut.jsonl.gz is damaged, or is not what its name says: Compressed file ended before" in line
 
 
 def test_no_chat_template(train_line, tmp_path, world):
