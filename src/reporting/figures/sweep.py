@@ -41,7 +41,7 @@ def _average_panel(report: StudyReport, grid: ResultTable) -> _Panel:
         "sweep-average",
         "Average change by coefficient",
         "average change against the specialists, %",
-        f"Average change, as in the table below, on {grid.split} data. {left_out}".strip(),
+        f"Values as in the table below, on {grid.split} data. {left_out}".strip(),
         lambda row: row.average,
         average_change,
     )
