@@ -92,8 +92,6 @@ def render(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> str:
             "the tokenizer has no chat template; train with one, or set benchmark.chat=false for raw prompts"
         )
     messages: list[dict[str, Any]] = [{"role": "user", "content": prompt.text}]
-    if prompt.system is not None:
-        messages.insert(0, {"role": "system", "content": prompt.system})
     if not prompt.prefill:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
     messages.append({"role": "assistant", "content": prompt.prefill + _CUT})

@@ -28,14 +28,12 @@ class Prompt:
         id: Id of the problem or row; unique in its benchmark.
         text: The user turn of a chat, or raw text to continue.
         prefill: Beginning of the assistant turn that the model continues (chat only).
-        system: System turn; None leaves it to the chat template.
         chat: Render through the tokenizer's chat template; False continues `text` as it is.
     """
 
     id: str
     text: str
     prefill: str = ""
-    system: str | None = None
     chat: bool = True
 
 

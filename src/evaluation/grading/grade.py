@@ -62,7 +62,6 @@ def score_programs(
     samples: Iterable[dict[str, Any]],
     sandbox: Sandbox,
     cache: Path | None = None,
-    base_only: bool = False,
     sanitize: bool | Sequence[bool] = False,
 ) -> list[ProgramResult]:
     """Run programs on their problems' tests and compare their outputs by EvalPlus's rules.
@@ -73,7 +72,6 @@ def score_programs(
             any order, any number per problem; those of other problems are an error.
         sandbox: Where they run.
         cache: Directory of expected outputs; None: the user's cache directory.
-        base_only: Leave out the added tests; `plus` then equals `base`.
         sanitize: First reduce a text to what its entry point needs, as EvalPlus does with what it generates (but not
             with files of samples); for all samples, or one value per sample.
 
@@ -96,7 +94,7 @@ def score_programs(
         task = row["task_id"]
         programs.append(_Program(by_id[task], expected[task], counter[task], candidates))
         counter[task] += 1
-    return _run_all(programs, sandbox, cache, base_only)
+    return _run_all(programs, sandbox, cache)
 
 
 def flaky_tasks(results: Iterable[ProgramResult]) -> list[str]:
@@ -131,7 +129,7 @@ def _texts(
     return texts
 
 
-def _run_all(programs: list[_Program], sandbox: Sandbox, cache: Path | None, base_only: bool) -> list[ProgramResult]:
+def _run_all(programs: list[_Program], sandbox: Sandbox, cache: Path | None) -> list[ProgramResult]:
     # Equal answers run once. The slowest start first, so that no core is left with a slow one at the end.
     firsts = {
         (program.problem.task_id, program.candidates): index for index, program in reversed(list(enumerate(programs)))
@@ -140,7 +138,7 @@ def _run_all(programs: list[_Program], sandbox: Sandbox, cache: Path | None, bas
     modules = {"numpy"} if any("numpy" in text for program in programs for text in program.candidates) else set()
 
     def run(worker: Worker, index: int) -> tuple[ProgramResult, bool]:
-        return _run_one(worker, programs[index], sandbox, cache, base_only)
+        return _run_one(worker, programs[index], sandbox, cache)
 
     with progress_bar() as bar:
         task = bar.add_task("programs", total=len(order))
@@ -157,14 +155,12 @@ def _run_all(programs: list[_Program], sandbox: Sandbox, cache: Path | None, bas
     ]
 
 
-def _run_one(
-    worker: Worker, program: _Program, sandbox: Sandbox, cache: Path | None, base_only: bool
-) -> tuple[ProgramResult, bool]:
+def _run_one(worker: Worker, program: _Program, sandbox: Sandbox, cache: Path | None) -> tuple[ProgramResult, bool]:
     """Run one program; the flag asks for a second run, alone."""
     problem, expected = program.problem, program.expected
     last = run_suite(worker, program.candidates, problem, False, expected.base, sandbox, cache)
     base, name = last.status, "base"
-    if base == PASS and not base_only:
+    if base == PASS:
         last = run_suite(worker, program.candidates, problem, True, expected.plus, sandbox, cache)
         name = "plus"
     detail = f"{name}: {last.why}" if last.why else ""

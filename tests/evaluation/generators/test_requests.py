@@ -16,11 +16,10 @@ def test_chat_prompt_ends_where_the_assistant_begins() -> None:
     assert render(Prompt("a", "Hi"), tiny_tokenizer()) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 
 
-def test_system_turn_and_prefill() -> None:
-    prompt = Prompt("a", "Hi", prefill="Here:\n```python\n", system="Be brief.")
+def test_a_prefill_begins_the_assistant_turn() -> None:
+    prompt = Prompt("a", "Hi", prefill="Here:\n```python\n")
     assert render(prompt, tiny_tokenizer()) == (
-        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
-        "<|im_start|>assistant\nHere:\n```python\n"
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHere:\n```python\n"
     )
 
 

@@ -65,7 +65,7 @@ def test_key_follows_everything_that_decides_an_answer() -> None:
         key(weights="x"),
         key(prompts=PROMPTS[:1]),
         key(prompts=[PROMPTS[0], replace(PROMPTS[1], prefill="p")]),
-        key(prompts=[PROMPTS[0], replace(PROMPTS[1], system="s")]),
+        key(prompts=[PROMPTS[0], replace(PROMPTS[1], chat=False)]),
         key(content="d"),
         key(max_new_tokens=5),
         key(repetition_penalty=1.1),

@@ -129,12 +129,6 @@ def test_order_samples_and_equal_answers(sandbox: Sandbox, tmp_path: Path) -> No
     ]  # fmt: skip
 
 
-def test_base_only(sandbox: Sandbox, tmp_path: Path) -> None:  # noqa: F811
-    rows = [{"task_id": "T/add", "completion": "    return abs(a) + abs(b)\n"}]
-    [result] = score_programs([ADD], rows, sandbox, tmp_path, base_only=True)
-    assert (result.base, result.plus) == ("pass", "pass")
-
-
 @pytest.mark.parametrize(
     ("sample", "message"),
     [
