@@ -13,7 +13,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from src.stages.job import Job
+from src.stages.job import Job, searchpath_of
 from src.utils.errors import UserError, first_differences
 from src.utils.progress import say
 
@@ -31,6 +31,7 @@ class OnePassLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.loader = hydra_context.config_loader
         self.config = config
+        self.searchpath = searchpath_of(config.hydra.overrides.hydra)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from src.stages.merge.run import merge_all
@@ -56,4 +57,4 @@ class OnePassLauncher(Launcher):
         cfg = self.loader.load_sweep_config(self.config, overrides)
         with open_dict(cfg):
             del cfg["hydra"]
-        return Job("merge", tuple(filter_overrides(overrides)), cfg)
+        return Job("merge", (*self.searchpath, *filter_overrides(overrides)), cfg)

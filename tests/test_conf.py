@@ -99,3 +99,26 @@ def test_tasks_are_chosen_in_one_place_and_by_one_key(script):
 def test_unknown_choices_list_the_known(override, words):
     with pytest.raises(UserError, match=words):
         compose_job("merge", [override])
+
+
+OF_ONES_OWN = {  # group -> what a file of one's own there is built on; conf/tasks is tested in tests/stages/study
+    "model": "pocket", "strategy": "mix", "trainer": "cpu", "optimizer": "adamw", "callbacks": "default",
+    "logger": "csv", "merge": "ties", "benchmark": "pocket_codegen", "generator": "hf", "sandbox": "auto",
+    "study": "pocket",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("group", "built_on"), OF_ONES_OWN.items())
+def test_a_directory_of_ones_own_holds_files_of_every_group(group, built_on, tmp_path):
+    (tmp_path / group).mkdir()
+    (tmp_path / group / "mine.yaml").write_text(f"defaults: [{built_on}, _self_]\nname: mine\n")
+    script, choice = GROUP_OF_SCRIPT[group], f"{group}=mine"
+    job = compose_job(script, [f"hydra.searchpath=[file://{tmp_path}]", choice])
+    assert job.cfg[group].name == "mine"
+    assert f"'hydra.searchpath=[file://{tmp_path}]'" in job.command
+    with pytest.raises(UserError, match="mine"):
+        compose_job(script, [choice])
+
+
+def test_every_group_is_tried_with_a_directory_of_ones_own():
+    assert {*OF_ONES_OWN, "tasks"} == {group for group, _ in choices()}

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from src.utils.errors import unknown_choice
 
@@ -43,15 +43,18 @@ def register_group_list() -> None:
     OmegaConf.register_new_resolver("config_groups", _group_list, replace=True)
 
 
-def _group_list(sources: Iterable[Mapping[str, str]]) -> str:
-    """One line per group, of all directories where Hydra looks for configs.
+def _group_list(sources: Iterable[Mapping[str, str]], chosen: Mapping[str, object], *, _root_: DictConfig) -> str:
+    """One line per group of a script, of all directories where Hydra looks for configs.
 
     Args:
         sources: `hydra.runtime.config_sources`.
+        chosen: `hydra.runtime.choices`, which lacks groups of which several are chosen.
+        _root_: The script's config, which has these by their names.
     """
+    groups = {str(key).partition("@")[0] for key in (*chosen, *_root_)}
     found: dict[str, list[str]] = {}
     for source in sources:
         if source["schema"] == "file" and source["provider"] != "hydra":
-            for group in sorted(path for path in Path(source["path"]).iterdir() if path.is_dir()):
+            for group in (path for path in Path(source["path"]).iterdir() if path.name in groups and path.is_dir()):
                 found.setdefault(group.name, []).extend(choices(group))
     return "\n".join(f"{group}: {', '.join(sorted(set(names)))}" for group, names in sorted(found.items()) if names)

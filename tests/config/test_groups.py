@@ -37,3 +37,17 @@ def test_help_shows_choices_of_every_directory_and_no_parts(tmp_path):
     [line] = [line for line in printed.splitlines() if line.startswith("merge: ")]
     assert "task_arithmetic, tempered, ties" in line
     assert "_common" not in printed.split("Configuration")[0]
+
+
+@pytest.mark.parametrize(
+    ("script", "groups"),
+    [
+        ("merge", ["debug", "merge", "model", "tasks"]),
+        ("study", ["experiment", "study"]),
+    ],
+)
+def test_help_shows_the_groups_that_the_script_takes(script, groups):
+    command = [sys.executable, f"{script}.py", "--help"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = printed.split("Groups (key=choice)\n")[1].split("Configuration")[0]
+    assert [line.partition(":")[0] for line in listed.splitlines() if line] == groups
