@@ -47,8 +47,7 @@ from src.models import ModelSpec, choose_attention, draw_model, load_tokenizer, 
 from src.models.attention import BACKENDS
 from src.stages.build import build
 from src.stages.job import compose_job
-from src.stages.train.memory_check import for_this_machine
-from src.stages.train.network import prepare_network
+from src.stages.train.network import for_this_machine, prepare_network
 from src.stages.train.options import TrainingOptions
 from src.utils.errors import UserError
 from src.utils.jsonl import read_jsonl

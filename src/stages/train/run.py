@@ -25,10 +25,9 @@ from src.stages.checkpoints import OF_ONE_TASK, STATISTICS, base_checkpoint
 from src.stages.job import Job, compose_job
 from src.stages.train.decontamination import Decontamination
 from src.stages.train.launch import launch_ranks, once, open_shared_run
-from src.stages.train.memory_check import for_this_machine
 from src.stages.train.merge_statistics import statistics
 from src.stages.train.names import root_key, run_directory, run_identity
-from src.stages.train.network import training_network
+from src.stages.train.network import for_this_machine, training_network
 from src.stages.train.options import TrainingOptions, built, named
 from src.stages.train.random_base import write_random_base
 from src.stages.train.rows import source_rows, task_sources, token_cache, trained_on, training_tables

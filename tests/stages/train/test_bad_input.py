@@ -35,7 +35,7 @@ def gpus(monkeypatch):
 
     def pretend(count, gib=80):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-        monkeypatch.setattr("src.stages.train.memory_check.device_memory", lambda gpu: gib * GIB)
+        monkeypatch.setattr("src.stages.train.network.device_memory", lambda gpu: gib * GIB)
 
     return pretend
 

@@ -137,7 +137,7 @@ def test_a_published_base_is_where_it_lies(world):
 def test_a_name_that_cannot_be_fetched_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("src.stages.train.memory_check.device_memory", lambda gpu: 2.0**40)
+    monkeypatch.setattr("src.stages.train.network.device_memory", lambda gpu: 2.0**40)
     with pytest.raises(
         UserError, match=r"(?s)model.path=Qwen/.*hf download .*model.path=DIR, or debug=shrink.*init=random"
     ):

@@ -1,4 +1,4 @@
-"""What is left to the machine is decided by its memory."""
+"""Settings that are left to the machine are decided by its memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from src.lit_modules.world import World
 from src.models import ModelSpec
 from src.stages.build import build
 from src.stages.job import compose_job
-from src.stages.train.memory_check import for_this_machine
+from src.stages.train.network import for_this_machine
 from src.stages.train.options import TrainingOptions
 from src.utils.errors import UserError
 
@@ -22,7 +22,7 @@ def decided(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Whether activations are recomputed on GPUs of a size."""
 
     def decide(gib: int, ranks: int, *overrides: str) -> bool | None:
-        monkeypatch.setattr("src.stages.train.memory_check.device_memory", lambda gpu: float(gib * GIB))
+        monkeypatch.setattr("src.stages.train.network.device_memory", lambda gpu: float(gib * GIB))
         cfg = compose_job("train", ["strategy=mix", *overrides]).cfg
         model: ModelSpec = build(cfg.model)
         if cfg.model.name == "pocket":
