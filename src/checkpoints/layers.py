@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 KINDS = (
     *("embeddings", "q", "k", "v", "qkv", "o", "gate", "up", "gate_up", "down", "router", "norm", "lm_head", "other"),
@@ -70,6 +71,7 @@ class Location:
         return (1 + (path[0] == "decoder"), stack, 1 if self.kind == "norm" else 2, 0, self.layer)
 
 
+@lru_cache(maxsize=1 << 16)  # a grid asks for every tensor of every point
 def locate(name: str) -> Location:
     """Parse a tensor name.
 
