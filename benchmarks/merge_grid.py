@@ -130,10 +130,11 @@ def child(family: Path, names: Sequence[str], weights: Sequence[float], out: Pat
         state = {name: torch.empty(info.shape, dtype=info.dtype) for name, info in base.table.items()}
     points = []
     for name in names:
+        keys = compose_job("merge", [f"merge={name}"]).cfg.merge
         for weight in weights:
+            keys.weight = weight
             sink: Sink = ToDirectory(out / f"{name}-{weight}") if out else ToModel(state)
-            recipe = build(compose_job("merge", [f"merge={name}", f"merge.weight={weight}"]).cfg.merge)
-            points.append(MergeRequest(recipe, ToNowhere() if discard else sink))
+            points.append(MergeRequest(build(keys), ToNowhere() if discard else sink))
     for outcome in merge_grid(base, specialists, points):
         if outcome.error:
             raise outcome.error
