@@ -221,7 +221,7 @@ def run(work: Path, layers: int, seven_b: bool) -> None:
     theirs = {name: mergekit(family, name, size) for name in ("linear", *grid)}
     rows = [ours(f"one {name} point", family, [name], [0.3], out, size) for name in ("linear", *grid)]
     rows.append(ours("27 points, written", family, grid, GRID, out, size))
-    rows.append(ours("27 points, handed to a live model", family, grid, GRID, "live", size))
+    rows.append(ours("27 points, copied into a model in memory", family, grid, GRID, "model", size))
     copy = plain_copy(family, 27)
     rows.append(ours(f"27 points, {2 * layers} layers, merged and dropped", deep, grid, GRID, "nowhere", 2 * size))
     rows.append(ours(f"27 points, {layers} layers, merged and dropped", family, grid, GRID, "nowhere", size))
@@ -271,7 +271,7 @@ def main() -> None:
     parser.add_argument("--to", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        out = None if arguments.to in ("live", "nowhere") else Path(arguments.to)
+        out = None if arguments.to in ("model", "nowhere") else Path(arguments.to)
         child(arguments.child, arguments.methods, arguments.weights, out, arguments.to == "nowhere")
     elif arguments.make:
         make_family(arguments.make, arguments.layers)

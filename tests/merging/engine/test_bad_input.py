@@ -186,13 +186,13 @@ def test_a_parent_that_ends_early(tmp_path: Path) -> None:
     assert "is truncated" in attempt(tmp_path, parents)
 
 
-def test_a_live_model_of_another_shape(tmp_path: Path) -> None:
+def test_a_model_of_another_shape(tmp_path: Path) -> None:
     parents = write_family(tmp_path, *random_family())
     [outcome] = merge_grid(*parents, [MergeRequest(recipe("linear"), ToModel({"model.norm.weight": torch.ones(3)}))])
     assert "model.embed_tokens.weight is not in the model" in str(outcome.error)
 
 
-def test_a_live_model_with_a_tensor_of_its_own_is_refused_and_a_tied_one_is_not(tmp_path: Path) -> None:
+def test_a_model_with_a_tensor_of_its_own_is_refused_and_a_tied_one_is_not(tmp_path: Path) -> None:
     parents = write_family(tmp_path, *random_family())
     state = {name: torch.zeros(info.shape, dtype=info.dtype) for name, info in parents[0].table.items()}
     tied = {**state, "tied": state["model.norm.weight"]}

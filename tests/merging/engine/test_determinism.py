@@ -60,13 +60,13 @@ def test_shards_and_other_tensors(family: Family, grid: list[Tensors], tmp_path:
         assert identical(left, {name: tensor for name, tensor in right.items() if name != "a.first"})
 
 
-def test_written_equals_handed_over(family: Family, grid: list[Tensors], tmp_path: Path) -> None:
+def test_written_equals_copied_into_a_model(family: Family, grid: list[Tensors], tmp_path: Path) -> None:
     points = [recipe(name, weight=0.1) for name in NAMES]
-    live: list[Tensors] = [{name: torch.zeros(shape) for name, shape in shapes(family).items()} for _ in points]
+    states: list[Tensors] = [{name: torch.zeros(shape) for name, shape in shapes(family).items()} for _ in points]
     sinks = [ToDirectory(tmp_path / one.method, shard_bytes=60_000) for one in points]
     written = merge_grid(*family, [MergeRequest(one, sink) for one, sink in zip(points, sinks, strict=True)])
-    handed = merge_grid(*family, [MergeRequest(one, ToModel(state)) for one, state in zip(points, live, strict=True)])
-    for one, expected, state in zip(points, grid[::3], live, strict=True):
+    handed = merge_grid(*family, [MergeRequest(one, ToModel(state)) for one, state in zip(points, states, strict=True)])
+    for one, expected, state in zip(points, grid[::3], states, strict=True):
         checkpoint = Checkpoint(tmp_path / one.method)
         assert identical({name: checkpoint.tensor(name) for name in checkpoint.names}, expected)
         assert all(torch.equal(state[name], expected[name].float()) for name in expected)

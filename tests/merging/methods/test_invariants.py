@@ -106,7 +106,7 @@ def test_lambda_scales_the_merged_delta(tmp_path: Path, name: str) -> None:
 
 
 def test_order_of_linear_parents_is_a_matter_of_rounding(tmp_path: Path) -> None:
-    """Its fused multiply-adds round once a parent, so the last bit depends on who comes first."""
+    """Its fused multiply-adds round once per parent, so the last bit depends on who comes first."""
     opened, parents = write_family(tmp_path, *random_family())
     one = recipe("linear", weights={"codegen": 0.3, "codesum": 0.7})
     [merged], _ = merge_all(opened, parents, [one])
