@@ -1,4 +1,4 @@
-"""Evaluation against EvalPlus, both halves: seconds to score programs, and tokens a second of generation.
+"""Evaluation against EvalPlus, both halves: seconds to score programs, and tokens per second of generation.
 
     HUMANEVAL_OVERRIDE_PATH=FILE MBPP_OVERRIDE_PATH=FILE python -m benchmarks.evaluate
 

@@ -1,4 +1,4 @@
-"""Tokens a second of greedy generation: EvalPlus's own decoder, transformers' `generate`, and this project's generator.
+"""Tokens per second of greedy generation: EvalPlus's own decoder, transformers' `generate`, and this project's generator.
 
     python -m benchmarks.generation                          # an untrained pocket model: every answer has full length
     python -m benchmarks.generation --checkpoint runs/train/pocket-mix-s0
@@ -107,7 +107,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, help="default: an untrained pocket model")
     parser.add_argument("--problems", type=int, default=150)
-    parser.add_argument("--evalplus-problems", type=int, default=40, help="EvalPlus answers only so many, to save time")
+    parser.add_argument(
+        "--evalplus-problems", type=int, default=40, help="EvalPlus answers only this many, to save time"
+    )
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3, help="the fastest counts")
     given = parser.parse_args()

@@ -1,9 +1,9 @@
-"""Do the reference solutions pass their own tests, run after run, on an idle machine and on a busy one?
+"""Stability of grading: the reference solutions, run after run, on an idle machine and on a busy one.
 
     HUMANEVAL_OVERRIDE_PATH=FILE MBPP_OVERRIDE_PATH=FILE python -m benchmarks.references
 
 Expected outputs and time limits are taken once, at the beginning; then come `--runs` runs on the machine as it is and
-as many with one endless loop a core beside them. A row a run; ends with an error if any run is not perfect.
+as many with one endless loop per core beside them. Prints one row per run, and fails if any run is not perfect.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from src.evaluation.sandbox.pool import Sandbox
 
 @contextlib.contextmanager
 def burners(count: int) -> Iterator[None]:
-    """So many processes that keep a core busy each."""
+    """Keep this many cores busy with one process each."""
     running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield
@@ -37,7 +37,7 @@ def burners(count: int) -> Iterator[None]:
 
 
 def measure(dataset: str, runs: int, loops: int, cache: Path) -> bool:
-    """Print a row a run; true if all programs passed in all of them."""
+    """Print one row per run; true if all programs passed in all of them."""
     problems, perfect = load_problems(benchmark_path(dataset)), True
     rows = reference_rows(problems)
     for run in range(1, runs + 1):

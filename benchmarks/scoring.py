@@ -1,7 +1,7 @@
 """Seconds to score programs: `evalplus.evaluate` against this project's judge, with the verdicts compared.
 
     HUMANEVAL_OVERRIDE_PATH=FILE MBPP_OVERRIDE_PATH=FILE python -m benchmarks.scoring
-    python -m benchmarks.scoring --sandbox-only          # what isolation costs a program, in milliseconds
+    python -m benchmarks.scoring --sandbox-only          # cost of isolation per program, in milliseconds
 
 Both score the reference solutions of all problems, or `--samples`, in a fresh Python process: first *cold*, with no
 expected outputs cached (both then run the reference solutions too), then *warm*, of which the fastest of `--repeats`

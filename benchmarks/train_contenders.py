@@ -100,7 +100,7 @@ def grouped(folder: Path, rows: Rows, clock: Clock) -> float:
 
 
 def trl(folder: Path, rows: Rows, clock: Clock) -> float:
-    """`SFTTrainer` with best-fit packing: one pack a forward pass, so many a step that a step holds as many rows."""
+    """`SFTTrainer` with best-fit packing: one pack per forward pass, and as many per step as hold the rows of a step."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
@@ -110,7 +110,7 @@ def trl(folder: Path, rows: Rows, clock: Clock) -> float:
     clock.count(network)
     arguments = SFTConfig(
         str(folder / "trl"), packing=True, packing_strategy="bfd", max_length=limit, per_device_train_batch_size=1,
-        gradient_accumulation_steps=_packs_a_step(folder, rows), pad_token="<pad>", **_shared(),
+        gradient_accumulation_steps=_packs_per_step(folder, rows), pad_token="<pad>", **_shared(),
     )  # fmt: skip
     trainer = SFTTrainer(
         network, arguments, train_dataset=Dataset.from_list(data), processing_class=_tokenizer(),
@@ -149,7 +149,7 @@ def llamafactory(folder: Path, rows: Rows, clock: Clock) -> float:
     )  # fmt: skip
     arguments = TrainingArguments(
         str(folder / "llamafactory"), per_device_train_batch_size=1, remove_unused_columns=False,
-        gradient_accumulation_steps=_packs_a_step(folder, rows), **_shared(),
+        gradient_accumulation_steps=_packs_per_step(folder, rows), **_shared(),
     )  # fmt: skip
     trainer = CustomSeq2SeqTrainer(
         finetuning_args=FinetuningArguments(), processor=None, model=network, args=arguments, data_collator=collator,
@@ -215,7 +215,7 @@ def _limit(folder: Path) -> int:
     return int(json.loads((folder / "work.json").read_text(encoding="utf-8"))["max_length"])
 
 
-def _packs_a_step(folder: Path, rows: Rows) -> int:
+def _packs_per_step(folder: Path, rows: Rows) -> int:
     """As many as hold the rows of a step on average."""
     data = [row for found in rows.values() for row in found]
     packs = -(-sum(len(row["ids"]) for row in data) // _limit(folder))

@@ -1,4 +1,4 @@
-"""Fine-tuning at full size on one GPU: MFU, tokens a second and memory, by model and attention backend.
+"""Fine-tuning at full size on one GPU: MFU, tokens per second and memory, by model and attention backend.
 
     python -m benchmarks.train_throughput --gpu                             # everything, about half an hour
     python -m benchmarks.train_throughput --gpu --models qwen7b --attention varlen --compiled
@@ -122,7 +122,7 @@ def _cells(found: dict[str, float] | str) -> Sequence[str]:
 
 
 def _in_process(model: str, attention: str, given: argparse.Namespace) -> dict[str, float] | str:
-    """Figures of a run, or the last line of what it said instead."""
+    """Figures of a run, or the last line that it printed if it failed."""
     command = [sys.executable, "-m", "benchmarks.train_gpu", "--row", "--models", model, "--attention", attention]
     command += ["--data", str(given.data), *["--compiled"] * given.compiled]
     command += ["--overrides", *given.overrides] if given.overrides else []

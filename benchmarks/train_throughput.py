@@ -1,4 +1,4 @@
-"""Answer tokens a second of fine-tuning: ours, Hugging Face's `Trainer`, and packed SFT of TRL and LLaMA-Factory.
+"""Answer tokens per second of fine-tuning: ours, Hugging Face's `Trainer`, and packed SFT of TRL and LLaMA-Factory.
 
     python -m benchmarks.train_throughput --trl-python TRL/bin/python --llamafactory-python LF/bin/python
 
@@ -6,7 +6,7 @@
 
 On the CPU all train the same small Qwen2 from the same weights, for one epoch over the same real rows (KodCode
 questions with their solutions, CodeXGLUE functions with their docstrings) as the Qwen2.5 tokenizer cuts them, with
-AdamW, the same rows a step on average, clipping and schedule, in float32. Token ids are renumbered to those that occur,
+AdamW, the same rows per step on average, clipping and schedule, in float32. Token ids are renumbered to those that occur,
 so that the output head has about the share of the work that it has in a real model (with 152k rows it would be most of
 it, and a trainer that skips prompt tokens there would gain more). Each contender runs in a process of its own, after a
 warm-up step; contenders take turns, and the fastest of the rounds counts.

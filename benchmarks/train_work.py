@@ -1,4 +1,4 @@
-"""What all contenders of `benchmarks.train_throughput` train on: real rows and a small model, as files."""
+"""Real rows and a small model, as files: the work of all contenders of `benchmarks.train_throughput`."""
 
 from __future__ import annotations
 
