@@ -1,4 +1,4 @@
-"""Tokens per second of greedy generation: EvalPlus's own decoder, transformers' `generate`, and this project's generator.
+"""Tokens per second of greedy generation: EvalPlus's decoder, transformers' `generate`, and this project's generator.
 
     python -m benchmarks.generation                          # an untrained pocket model: every answer has full length
     python -m benchmarks.generation --checkpoint runs/train/pocket-mix-s0

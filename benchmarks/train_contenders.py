@@ -100,7 +100,7 @@ def grouped(folder: Path, rows: Rows, clock: Clock) -> float:
 
 
 def trl(folder: Path, rows: Rows, clock: Clock) -> float:
-    """`SFTTrainer` with best-fit packing: one pack per forward pass, and as many per step as hold the rows of a step."""
+    """`SFTTrainer` with best-fit packing: one pack per forward pass, as many per step as hold its rows."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 

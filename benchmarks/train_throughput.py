@@ -6,10 +6,10 @@
 
 On the CPU all train the same small Qwen2 from the same weights, for one epoch over the same real rows (KodCode
 questions with their solutions, CodeXGLUE functions with their docstrings) as the Qwen2.5 tokenizer cuts them, with
-AdamW, the same rows per step on average, clipping and schedule, in float32. Token ids are renumbered to those that occur,
-so that the output head has about the share of the work that it has in a real model (with 152k rows it would be most of
-it, and a trainer that skips prompt tokens there would gain more). Each contender runs in a process of its own, after a
-warm-up step; contenders take turns, and the fastest of the rounds counts.
+AdamW, the same rows per step on average, clipping and schedule, in float32. Token ids are renumbered to those that
+occur, so that the output head has about the share of the work that it has in a real model (with 152k rows it would be
+most of it, and a trainer that skips prompt tokens there would gain more). Each contender runs in a process of its own,
+after a warm-up step; contenders take turns, and the fastest of the rounds counts.
 
 The packed peers are wanted in environments of their own: `TRL/bin/pip install torch==2.13.0 transformers==5.23.0 trl`,
 `LF/bin/pip install torch==2.13.0 llamafactory==0.9.5` (which brings an older transformers; where torchvision and
