@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.evaluation.grading import expected_outputs as groundtruth
+from src.evaluation.grading import expected_outputs as module
 from src.evaluation.grading.expected_outputs import default_cache, expected_outputs, with_long_outputs
 from src.evaluation.grading.problems import Problem
 from src.evaluation.sandbox.decode import decode
@@ -27,7 +27,7 @@ def test_answers_and_times(sandbox: Sandbox, tmp_path: Path) -> None:  # noqa: F
 
 def test_kept_by_content(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     first = expected_outputs([SQUARE], sandbox, tmp_path)
-    monkeypatch.setattr(groundtruth, "_compute", None)  # nothing is run again
+    monkeypatch.setattr(module, "_compute", None)  # nothing is run again
     assert expected_outputs([SQUARE], sandbox, tmp_path) == first
     monkeypatch.undo()
     changed = dataclasses.replace(SQUARE, canonical_solution="    return -x * x\n")
@@ -49,7 +49,7 @@ def test_long_outputs_are_digested_until_they_are_asked_for(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(groundtruth, "FULL_BYTES", 1 << 20)
+    monkeypatch.setattr(module, "FULL_BYTES", 1 << 20)
     text = dataclasses.replace(SQUARE, canonical_solution="    return 'ab' * x\n", plus_input=[[1 << 17], [1 << 20]])
     [truth] = expected_outputs([text], sandbox, tmp_path)
     assert [item.body() for item in truth.plus.expected] == [None, None]
