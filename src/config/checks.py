@@ -12,7 +12,7 @@ SPLITS = ("test", "validation")
 
 
 def check_train(cfg: DictConfig, of_one_task: Collection[str]) -> None:
-    """A strategy that the model and the tasks allow.
+    """Check that the strategy fits the tasks.
 
     Args:
         cfg: The composed config.
@@ -29,9 +29,9 @@ def check_train(cfg: DictConfig, of_one_task: Collection[str]) -> None:
         problems.append(f"{unknown}; tasks=[{','.join([*tasks, str(cfg.task)])}] adds a file of conf/tasks")
     if name in (*of_one_task, "base"):
         if "gradient_cosine" in (cfg.callbacks or {}):
-            problems.append(f"callbacks.gradient_cosine compares tasks; strategy={name} has one: take strategy=mix")
+            problems.append(f"callbacks.gradient_cosine compares tasks; strategy={name} has one: use strategy=mix")
         if any(cfg.mix[key] is not None for key in ("ratio", "ratios")) or cfg.mix.temperature != 1:
-            problems.append(f"mix.* are proportions of tasks; strategy={name} has one: take strategy=mix")
+            problems.append(f"mix.* are proportions of tasks; strategy={name} has one: use strategy=mix")
     if problems:
         raise UserError("; ".join(problems))
 

@@ -1,4 +1,4 @@
-"""The frame around a script: sequences expanded before Hydra, mistakes as one clear line after it."""
+"""Expand sequences before Hydra sees the command line, and print a mistake as one clear line."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ SIGNALED = 128  # and the number of the signal
 class Script:
     """One of the six scripts: `with script.job():` around a job, `script.run(main)` around the `@hydra.main` function.
 
-    Bad input prints one line on stderr and ends the script with exit code 2, after the other jobs of a sweep; Ctrl-C,
-    and SIGTERM while a run trains, say how to go on and exit with 130 and 143, as shells do; any other exception is a
-    defect of ours and keeps its traceback.
+    Bad input prints one line on stderr and ends the script with exit code 2, after the other jobs of a sweep. Ctrl-C,
+    and SIGTERM while a run trains, print how to resume and exit with 130 and 143, as shells do. Any other exception
+    is a defect of ours and keeps its traceback.
 
     Args:
         positional: Keys that arguments without `=` set in turn; the last takes all that are left, as a list.
@@ -112,17 +112,17 @@ def name_positional(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
 
 def _end(request: Interrupted) -> NoReturn:
     if is_first_of_node() and not request.told:
-        sys.stderr.write("\ninterrupted; the same command goes on from here\n")
+        sys.stderr.write("\ninterrupted; the same command resumes here\n")
     sys.exit(SIGNALED + request.number)
 
 
 def explain(error: BaseException) -> str | None:
-    """The one line that tells a user what to change, or None where the error is not of the user's making."""
+    """The line that tells a user what to change; None for a defect of ours."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         place = f" {error.filename}" if error.filename else ""
-        return f"cannot write{place}: {error.strerror}; make room, and the same command goes on from here"
+        return f"cannot write{place}: {error.strerror}; free some space; the same command then resumes here"
     if isinstance(error, InstantiationException):
         return _explain_instantiation(error)
     if isinstance(error, MissingConfigException):

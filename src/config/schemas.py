@@ -19,8 +19,8 @@ from src.config.groups import register_group_list
 class Common:
     """Keys of every script."""
 
-    seed: int = 0  # of training and data order; merge masks have merge.seed
-    output: str | None = None  # run directory of this run; null: named by what it is, under output_root
+    seed: int = 0  # of training and data order; masks of merges have merge.seed
+    output: str | None = None  # run directory of this run; null: output_root/STAGE/NAME
     output_root: str = "runs"
 
 
@@ -51,7 +51,7 @@ class TrainConfig(Common):
     task: str | None = None  # the specialist's task, a name of `tasks`; null: the first
     tasks: dict[str, Any] = field(default_factory=dict)  # conf/tasks: of the mixture, the merge and the validation
     merge: Any = None  # conf/merge, for strategy=merge
-    data: Any = None  # part of the rows, and the cache of their tokens
+    data: Any = None  # training rows used, and the cache of their tokens
     mix: Any = None  # proportions of the tasks
     checkpoint: Any = None  # when to save and validate
     trainer: Any = None  # conf/trainer
@@ -67,12 +67,12 @@ class MergeConfig(Common, Parents):
     """`merge.py`."""
 
     model: Any = None  # conf/model
-    tasks: dict[str, Any] = field(default_factory=dict)  # their order is the order of the coefficients
+    tasks: dict[str, Any] = field(default_factory=dict)  # conf/tasks, in the order of the coefficients
     merge: Any = None  # conf/merge
-    device: str = "cpu"  # where the arithmetic is done: cpu, cuda; the result does not depend on it
-    allow_pickle: bool = False  # also read pytorch_model.bin (weights only); safetensors alone are read otherwise
-    save_weights: bool = True  # false: keep the recipe alone; evaluate.py then merges it into the model in memory
-    verify: str | None = None  # an existing merge: recompute sampled tensors and compare, instead of merging
+    device: str = "cpu"  # of the arithmetic: cpu or cuda; the result is the same
+    allow_pickle: bool = False  # true: also read pytorch_model.bin (weights only), not just safetensors
+    save_weights: bool = True  # false: save only the recipe; evaluate.py then merges in memory
+    verify: str | None = None  # an existing merge: recompute sampled tensors and compare them
 
 
 @dataclass
@@ -80,7 +80,7 @@ class EvaluateConfig(Common):
     """`evaluate.py`: a checkpoint, or existing samples, or existing predictions with references."""
 
     model: Any = None  # conf/model
-    tasks: dict[str, Any] = field(default_factory=dict)  # their benchmarks are run on a checkpoint
+    tasks: dict[str, Any] = field(default_factory=dict)  # conf/tasks: their benchmarks score a checkpoint
     benchmarks: dict[str, Any] = field(default_factory=dict)  # name -> keys of conf/benchmark/<name>.yaml to change
     benchmark: Any = None  # conf/benchmark: this one instead of those of the tasks
     generator: Any = None  # conf/generator
@@ -101,7 +101,7 @@ class DiagnoseConfig(Common, Parents):
     model: Any = None  # conf/model
     tasks: dict[str, Any] = field(default_factory=dict)
     variants: dict[str, Any] = field(default_factory=dict)  # further checkpoints measured against the base
-    threshold: float = 0.3  # share of a tensor's largest update below which the study's correlation zeroes it
+    threshold: float = 0.3  # smaller updates, relative to a tensor's largest, are zeroed for the study's correlation
 
 
 @dataclass
@@ -118,7 +118,7 @@ class StudyConfig(Common):
     """`study.py`."""
 
     study: Any = None  # conf/study
-    dry_run: bool = False  # true: print the command lines of all its runs, and run nothing
+    dry_run: bool = False  # true: print the commands of all its runs, run nothing
 
 
 def register_schemas() -> None:

@@ -1,4 +1,4 @@
-"""Carry out the runs of a study and read back what they wrote."""
+"""Run the jobs of a study and read their results back."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class ScoredModel:
-    """A trained model with its evaluation on one split, and the run directory of that."""
+    """A trained model with its evaluation on one split."""
 
     trained: TrainedModel
     split: str
@@ -58,7 +58,7 @@ class ScoredModel:
 
 
 class StudyRuns:
-    """The runs of one study, each made once and found again on the next call.
+    """The runs of one study; a finished run is found again instead of repeated.
 
     Args:
         jobs: Jobs of the study.
@@ -69,7 +69,7 @@ class StudyRuns:
         self.jobs, self.progress = jobs, progress
 
     def train_all(self) -> list[TrainedModel]:
-        """Base, specialists and mixture."""
+        """Train base, specialists and mixture."""
         made = []
         for model in self.jobs.trained:
             with self.progress.step(model.kind, f"training the {model.name}"):
@@ -77,10 +77,10 @@ class StudyRuns:
         return made
 
     def merge_points(self, models: Sequence[PlannedModel]) -> list[TrainedModel]:
-        """All merges in one pass.
+        """Make all merges in one pass over their parents.
 
         Raises:
-            UserError: The first point that could not be made.
+            UserError: A point could not be merged; the first error is raised.
         """
         with self.progress.step("merges", f"merging {len(models)} points"):
             results = merge_all([model.job for model in models])

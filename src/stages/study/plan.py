@@ -1,4 +1,4 @@
-"""A study as written in conf/study, and the models that it compares."""
+"""The plan of a study, read from conf/study, and its models."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class PlannedModel(StudyModel):
     """A model of the study with the job that makes it.
 
     Attributes:
-        job: Makes its checkpoint.
-        mask_seed: Seed of a merge's random masks, else None.
+        job: Job that makes its checkpoint.
+        mask_seed: Seed of the random masks of a merge; None for other models.
     """
 
     job: Job
@@ -33,40 +33,41 @@ class PlannedModel(StudyModel):
 
     @property
     def step(self) -> str:
-        """The name, and the mask seed where it is not the grid's usual one."""
+        """The name, followed by the mask seed unless it is that of the grid."""
         return f"{self.name}, mask seed {self.mask_seed}" if self.mask_seed else self.name
 
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """A study as written in conf/study.
+    """The fields of a file of conf/study.
 
     Args:
-        name: Names its run directory.
-        title: Heads its report.
+        name: Name of the run directory.
+        title: Title of the report.
         model: Choice of conf/model.
-        tasks: Files of conf/tasks; `weights` are coefficients of the first. Where other keys name a task, they say
-            `codegen` for `codegen_fair` too.
-        methods: Choices of conf/merge; with none, and no mixture, the specialists alone are trained and scored.
-        weights: The grid, each in 0-1.
+        tasks: Files of conf/tasks, in the order of the coefficients. Other keys name the task itself: `codegen` for the
+            file `codegen_fair`.
+        methods: Choices of conf/merge. Without methods and without a mixture only the specialists are
+            trained and scored.
+        weights: Coefficients of the first task in the grid, each in 0-1.
         methods_without_grid: Methods that choose their own coefficients: one point each, with the defaults of
             conf/merge.
         random_methods: Methods whose chosen point is merged again with every seed of `mask_seeds`.
-        mask_seeds: The first is that of the grid.
-        headline: Task to the metric that stands for it in figures.
-        metrics: Those that enter the average by which points are chosen and the winner is called; None: all.
-        base_overrides: Further overrides of the line that pretrains the base.
-        train_overrides: Further overrides of every `train.py` line, likewise the other two.
-        overrides: Further overrides of every line of every script, e.g. `model.path=DIR`.
-        merged_evaluate_overrides: Further overrides of the `evaluate.py` lines of merges.
-        run_overrides: Run (a task, or `mix`) -> further overrides of its `train.py` line.
-        model_overrides: Model -> the same for this model; empty: the defaults of conf/model. Otherwise every model
+        mask_seeds: Seeds of random masks; the grid uses the first.
+        headline: Task -> the metric that represents it in figures.
+        metrics: Metrics of the average that chooses points and names the winner; None: all.
+        base_overrides: Overrides of the command that pretrains the base.
+        train_overrides: Overrides of every `train.py` command; `merge_overrides` and `evaluate_overrides` likewise.
+        overrides: Overrides of every command, e.g. `model.path=DIR`.
+        merged_evaluate_overrides: Overrides of the `evaluate.py` commands of merges.
+        run_overrides: Run (a task, or `mix`) -> overrides of its `train.py` command.
+        model_overrides: Model -> the same for this model. Empty: the settings of conf/model; otherwise every model
             needs an entry.
-        fraction: Share of every task's training rows.
-        mixture: Whether there is one.
-        caveats: Sentences for the report.
-        debug: None; `shrink`: every line on a shrunken model in the pocket world, without the settings of runs, which
-            are meant for a whole one; or `rehearse`: every line as it is, on a shrunken model and a few real rows.
+        fraction: Proportion of every task's training rows.
+        mixture: Whether a mixture is trained.
+        caveats: Sentences of the report.
+        debug: `shrink`: a shrunken model on pocket rows, without the settings of runs, which are meant for a whole
+            model; `rehearse`: every command as it is, on a shrunken model and a few real rows; None: the whole study.
     """
 
     name: str
@@ -94,7 +95,7 @@ class StudyPlan:
     debug: str | None = None
 
     def overrides_of(self, run: str) -> list[str]:
-        """Overrides of one run's `train.py` line.
+        """Overrides of one run's `train.py` command.
 
         Args:
             run: A task, `mix`, or `base`.
@@ -110,25 +111,25 @@ class StudyPlan:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """What models are scored on: coefficients are chosen on validation data, where there is something to choose."""
+        """Splits that models are scored on: validation data only choose coefficients."""
         return ("validation", "test") if self.mixture else ("test",)
 
     @property
     def has_usual_tasks(self) -> bool:
-        """Whether the tasks are those that the other scripts take by themselves."""
+        """True if the tasks are the defaults of the other scripts."""
         return list(self.tasks) == USUAL_TASKS
 
     @property
     def is_standard(self) -> bool:
-        """Whether trained checkpoints have the standard names, under which merges look for them by themselves."""
+        """True if trained checkpoints have the standard names, under which a merge finds them without being told."""
         own = (self.overrides, self.train_overrides, self.base_overrides, self.run_overrides, self.model_overrides)
         return not any(own) and self.fraction == 1 and self.has_usual_tasks
 
     def task_problems(self, tasks: Sequence[str]) -> list[str]:
-        """Keys that do not fit the tasks.
+        """Problems of keys that name tasks.
 
         Args:
-            tasks: Names of those that `tasks` chooses, in their order.
+            tasks: Names of the tasks, in their order.
         """
         lacking = [task for task in tasks if task not in self.headline]
         named = {run for runs in (self.run_overrides, *self.model_overrides.values()) for run in runs}

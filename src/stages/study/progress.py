@@ -1,4 +1,4 @@
-"""How far a study is: one bar over all its runs, measured in the seconds that they usually take."""
+"""Progress of a study: one bar over all its runs, weighted by the seconds that they usually take."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from src.stages.study.plan import StudyPlan
 from src.utils.progress import console, say
 from src.utils.ranks import is_main_process
 
-# Seconds on two cores; only their ratios matter, since the time left is scaled by what the steps so far really took.
+# Seconds on two cores. Only their ratios matter: the time left is scaled by the real duration of the steps so far.
 USUAL_SECONDS = {"base": 46.0, "specialist": 45.0, "mix": 95.0, "merges": 2.0, "evaluation": 2.0}
 
 
 class StudyProgress:
-    """A line for each finished run, and under it a bar with the time left.
+    """Print one line per finished run, and below it a bar with the time left.
 
     Args:
-        plan: What will be run.
+        plan: The study that will be run.
     """
 
     def __init__(self, plan: StudyPlan) -> None:
@@ -58,7 +58,7 @@ class StudyProgress:
 
     @contextlib.contextmanager
     def step(self, kind: str, label: str) -> Iterator[None]:
-        """One run of the study; a run that had been finished before takes no time and says nothing."""
+        """Time one run of the study; a run that is finished already prints nothing."""
         self._bar.update(self._task, description=label)
         started = time.monotonic()
         yield

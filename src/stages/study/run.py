@@ -26,7 +26,7 @@ from src.utils.progress import say
 
 
 def study(job: Job) -> Path:
-    """Run what is missing of a study, choose coefficients on validation data, test once, decide, report.
+    """Run the missing jobs of a study, choose coefficients on validation data, test once, decide and report.
 
     Returns:
         The run directory, with `report.html` and `report.md`.
@@ -58,7 +58,7 @@ def _main_file(plan: StudyPlan) -> str:
 
 
 def _score_specialists(runs: StudyRuns, place: Path) -> list[dict[str, object]]:
-    """Train and score what a table without mixture and merges has."""
+    """Train and score base and specialists, for a table without mixture and merges."""
     trained = runs.train_all()
     tasks = benchmark_tasks(trained[0].model.job.cfg)
     scores = pd.concat([item.scores(tasks) for item in runs.evaluate_all(trained, "test")], ignore_index=True)
@@ -88,7 +88,7 @@ def _carry_out(runs: StudyRuns, place: Path) -> StudyVerdict:
 
 
 def _choose(plan: StudyPlan, grid: Sequence[TrainedModel], validation: RelativeScores) -> dict[str, TrainedModel]:
-    """Of each method the point with the best average on validation data; of a method without a grid its only point."""
+    """Choose the point of each method with the best average on validation data."""
     chosen = {}
     for method in (*plan.methods, *plan.methods_without_grid):
         points = {made.model.name: made for made in grid if made.model.method == method}
@@ -97,7 +97,7 @@ def _choose(plan: StudyPlan, grid: Sequence[TrainedModel], validation: RelativeS
 
 
 def _written(jobs: StudyJobs, made: TrainedModel) -> PlannedModel:
-    """A chosen point with its weights on disk, for any Hugging Face tool to load."""
+    """Plan a chosen point again with its weights on disk, for any Hugging Face tool to load."""
     model = made.model
     assert model.method is not None
     assert model.mask_seed is not None
@@ -105,7 +105,7 @@ def _written(jobs: StudyJobs, made: TrainedModel) -> PlannedModel:
 
 
 def _other_draws(jobs: StudyJobs, chosen: Mapping[str, TrainedModel]) -> list[PlannedModel]:
-    """The chosen points of methods with random masks, under the other mask seeds."""
+    """Plan the chosen points of methods with random masks with the other mask seeds."""
     points = [(method, chosen[method].model.weight) for method in jobs.plan.random_methods]
     return [
         jobs.merge_point(method, weight, mask_seed)
