@@ -1,4 +1,4 @@
-"""Do two sets of weights match? One comparison for merging, diagnostics and models that take weights in place."""
+"""One comparison of two sets of weights, for merging, diagnostics and models that take weights in place."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-KINDS = (
-    *("embeddings", "q", "k", "v", "qkv", "o", "gate", "up", "gate_up", "down", "router", "norm", "lm_head", "other"),
-)  # in the order of tables
+ATTENTION = ("q", "k", "v", "qkv", "o")
+FEED_FORWARD = ("gate", "up", "gate_up", "down", "router")
+KINDS = ("embeddings", *ATTENTION, *FEED_FORWARD, "norm", "lm_head", "other")  # in the order of tables
 # The model inside its heads and wrappers; the names that Transformers, PEFT and vision-language checkpoints use.
 _PREFIX = re.compile(r"^(?:(?:base_model|model|language_model|transformer|gpt_neox|bert|roberta|backbone)\.)+")
 _BLOCK = re.compile(r"^(.*?\b\w+\.(\d+))(?:\.|$)")

@@ -40,24 +40,27 @@ class FileState:
         return (self.bytes, self.mtime_ns, self.inode) == (found.st_size, found.st_mtime_ns, found.st_ino)
 
 
-def hash_files(paths: Mapping[str, Path], known: Mapping[str, FileState] | None = None) -> dict[str, FileState]:
+def hash_files(
+    paths: Mapping[str, Path], known: Mapping[str, FileState] | None = None, remember: bool = True
+) -> dict[str, FileState]:
     """Current state of files, which are read only where nothing that is remembered describes them.
 
     Args:
         paths: By a name of the caller's.
         known: Earlier states by the same names.
+        remember: Keep the hashes of large files in the cache of the user.
     """
     earlier = known or {}
     # hashlib gives up the interpreter lock, so shards are hashed side by side.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        states = pool.map(lambda name: _state(paths[name], earlier.get(name)), paths)
+        states = pool.map(lambda name: _state(paths[name], earlier.get(name), remember), paths)
         return dict(zip(paths, states, strict=True))
 
 
-def _state(path: Path, known: FileState | None) -> FileState:
+def _state(path: Path, known: FileState | None, remember: bool) -> FileState:
     if known is not None and known.describes(path):
         return known
-    if path.stat().st_size < REMEMBERED_BYTES:
+    if not remember or path.stat().st_size < REMEMBERED_BYTES:
         return _hashed(path)
     cached = user_cache("hashes") / f"{sha256_json(str(path.resolve()))[:32]}.json"
     with contextlib.suppress(OSError, ValueError, TypeError):  # absent, or not of this form

@@ -19,7 +19,7 @@ class FinishedRun:
     """A run that is whole.
 
     Args:
-        directory: Its place.
+        directory: Its directory.
         stage: `train`, `merge`, `evaluate`, `diagnose` or `study`.
         inputs: By name, the SHA-256 of what it was made of: of the content, or of each file by name.
         outputs: Every file it wrote, by path in `directory`.

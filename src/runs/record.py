@@ -67,7 +67,8 @@ class Run:
         shutil.rmtree(self.work / ".scratch", ignore_errors=True)
         files = sorted(path for path in self.work.rglob("*") if path.is_file() and path.name != RECORD)
         # The rename below changes neither time nor inode of the files, so these states describe them afterwards too.
-        states = hash_files({path.relative_to(self.work).as_posix(): path for path in files})
+        named = {path.relative_to(self.work).as_posix(): path for path in files}
+        states = hash_files(named, remember=False)  # `run.json` remembers them
         outputs = {name: asdict(state) for name, state in states.items()}
         seconds = time.monotonic() - self.started if seconds is None else seconds
         cost = {"seconds": round(seconds, 3), "bytes": size_on_disk(self.work)}

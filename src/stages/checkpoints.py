@@ -47,8 +47,8 @@ def base_checkpoint(cfg: DictConfig) -> Path:
     if is_published(cfg.model):
         from src.models import local_directory  # transformers takes seconds to import, and most runs never come here
 
-        place = local_directory(str(cfg.model.path), "model.path", cfg.model.get("revision"), WITHOUT_WEIGHTS)
-        return existing_checkpoint(str(place), "model.path")
+        path = local_directory(str(cfg.model.path), "model.path", cfg.model.get("revision"), WITHOUT_WEIGHTS)
+        return existing_checkpoint(str(path), "model.path")
     directory = trained_directory(cfg, "base", None)
     if not directory.is_dir():
         raise UserError(f"{directory} is missing. Make it with: {_train_line(cfg, 'strategy=base')}")

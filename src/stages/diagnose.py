@@ -29,16 +29,16 @@ def diagnose(job: Job) -> Path:
     base = base_checkpoint(cfg)
     specialists = specialist_checkpoints(cfg)
     others = {str(name): written_checkpoint(str(path), f"variants.{name}") for name, path in cfg.variants.items()}
-    variants = {f"{task} specialist": place for task, place in specialists.items()} | others
+    variants = {f"{task} specialist": path for task, path in specialists.items()} | others
     named = ("model", "seed")
     words = [model_label(cfg.model), *named_specialists(cfg), *job.extras(named), *others, f"s{cfg.seed}"]
     directory = job.directory("-".join(words))
-    inputs = {"base": fingerprint(base)} | {name: fingerprint(place) for name, place in variants.items()}
+    inputs = {"base": fingerprint(base)} | {name: fingerprint(path) for name, path in variants.items()}
     with open_run(directory, stage="diagnose", config=job.identity(), inputs=inputs, argv=job.command) as run:
         if run.finished:
             return directory
         found = diagnose_weights(
-            Checkpoint(base), {name: Checkpoint(place) for name, place in variants.items()}, threshold=cfg.threshold
+            Checkpoint(base), {name: Checkpoint(path) for name, path in variants.items()}, threshold=cfg.threshold
         )
         found.layers.to_csv(run.work / "layers.csv", index=False)
         found.correlations.to_csv(run.work / "correlations.csv", index=False)

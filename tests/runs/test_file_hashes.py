@@ -67,6 +67,12 @@ def test_a_file_of_another_size_time_or_inode_is_read_again(weights, reads):
     assert len(reads) == 5
 
 
+def test_what_is_remembered_elsewhere_leaves_no_trace(weights, reads, tmp_path):
+    assert hash_files({"weights": weights}, remember=False) == hash_files({"weights": weights}, remember=False)
+    assert len(reads) == 2
+    assert not (tmp_path / "cache").exists()
+
+
 def test_known_states_are_believed_where_they_describe_the_file(weights, reads):
     known = hash_files({"weights": weights})
     reads.clear()
