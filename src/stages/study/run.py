@@ -11,6 +11,7 @@ from src.evaluation.statistics.averages import RelativeScores
 from src.evaluation.statistics.verdict import StudyVerdict, choose_point, decide
 from src.reporting.sentences import verdict_sentence
 from src.reporting.write import write_report
+from src.runs.finished import open_finished
 from src.runs.record import open_run
 from src.stages.build import build
 from src.stages.diagnose import diagnose
@@ -34,9 +35,10 @@ def study(job: Job) -> Path:
     cfg = job.cfg
     plan: StudyPlan = build(cfg.study)
     jobs = StudyJobs(plan, cfg.seed, cfg.output_root, searchpath_of(job.overrides))
-    check_study(jobs, inputs=not cfg.dry_run)
     named = [plan.name, *job.extras(("study", "experiment", "seed", "dry_run"))]
     directory = job.directory("-".join([*named, *([f"s{cfg.seed}"] * bool(cfg.seed))]))
+    if cfg.dry_run or open_finished(directory) is None:
+        check_study(jobs, inputs=not cfg.dry_run)
     if cfg.dry_run:
         print("\n".join(command_lines(jobs)))
         return directory
