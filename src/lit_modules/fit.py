@@ -89,7 +89,7 @@ def _train(
     loggers: Sequence[Logger],
 ) -> None:
     newest = run.saver.newest()
-    # shards of several ranks are only read back by a sharded network, on one rank too
+    # only a sharded network reads shards back, also on one rank
     sharded = world.size > 1 or (newest is not None and newest.is_dir())
     module = _module(network, datamodule, options, run, base, sharded)
     network.train()

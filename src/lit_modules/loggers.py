@@ -39,7 +39,7 @@ def log_values(trainer: L.Trainer, values: Mapping[str, float]) -> None:
     for logger in list(trainer.loggers):
         try:
             logger.log_metrics(dict(values), step=trainer.global_step)
-        except Exception as error:
+        except Exception as error:  # each tracker has errors of its own, and none is worth the run
             if isinstance(logger, RecordLogger):
                 raise
             trainer.loggers = [other for other in trainer.loggers if other is not logger]
@@ -88,7 +88,7 @@ def _open(logger: Logger, config: Mapping[str, Any]) -> None:
         logger.log_hyperparams(dict(config))
     except UserError:
         raise
-    except Exception as error:
+    except Exception as error:  # of whatever library the tracker uses
         raise UserError(f"logger: {_label(logger)} cannot be opened: {_reason(error)}; or set logger=csv") from error
 
 
@@ -215,7 +215,7 @@ class WandbLogger(LightningWandbLogger):
         Path(self.save_dir or ".").mkdir(parents=True, exist_ok=True)
         try:
             super().log_hyperparams(params)
-        except Exception as error:
+        except Exception as error:  # mostly wandb.Error
             raise UserError(f"logger=wandb: {_reason(error)}; or set WANDB_MODE=offline, or logger=csv") from error
 
     @rank_zero_only

@@ -1,4 +1,4 @@
-"""`train.py strategy=fisher|regmean`: what a merge informed by data wants to know of a specialist on its task."""
+"""`train.py strategy=fisher|regmean`: statistics of a specialist on its task, for merges that use data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`train.py strategy=merge`: every missing specialist, what the method needs to know of them, and their merge."""
+"""`train.py strategy=merge`: every missing specialist, the statistics that the method needs, and their merge."""
 
 from __future__ import annotations
 
@@ -13,12 +13,8 @@ from src.stages.merge.statistics_inputs import needed_statistics
 from src.stages.train.launch import once
 from src.stages.train.names import quoted, root_key
 
-OWN_KEYS = {
-    "strategy",
-    "task",
-    "output",
-    "merge",
-}  # used by this command itself; all other keys are passed on to the training runs
+# used by this command itself; all other keys are passed on to the training runs
+OWN_KEYS = {"strategy", "task", "output", "merge"}
 # keys that are passed on to the merge
 MERGE_KEYS = {"merge", "model", "base", "debug", "seed", "output", "output_root", "tasks", "hydra"}
 
