@@ -73,7 +73,7 @@ def table(layers: int, hidden: int, inner: int, vocabulary: int, values: int, ti
 
 
 def config(layers: int, hidden: int, inner: int, vocabulary: int, values: int, tied: bool) -> dict[str, object]:
-    """What mergekit wants to know of it."""
+    """The `config.json` that mergekit asks for."""
     return {
         "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": hidden, "intermediate_size": inner,
         "num_hidden_layers": layers, "num_attention_heads": hidden // 64, "num_key_value_heads": values // 64,

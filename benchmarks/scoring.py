@@ -63,7 +63,7 @@ class Contender:
         self.seconds.append(time.perf_counter() - start)
 
     def timed(self, verdicts: Verdicts) -> Timed:
-        """What came out."""
+        """Result of one run."""
         return Timed(verdicts, self.seconds[0], min(self.seconds[1:]))
 
 

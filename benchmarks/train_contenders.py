@@ -175,7 +175,7 @@ class _Marks(TrainerCallback):
 
 
 class _Padder:
-    """What `DataCollatorForSeq2Seq` asks of a tokenizer; rows have ids already."""
+    """The part of a tokenizer that `DataCollatorForSeq2Seq` needs; rows have ids already."""
 
     padding_side, pad_token_id = "right", 0
     deprecation_warnings: dict[str, bool] = {"Asking-to-pad-a-fast-tokenizer": True}  # noqa: RUF012 - as it reads it

@@ -1,1 +1,1 @@
-"""What a user may type: schemas of the six scripts, checks across fields, and the command line around them."""
+"""The command line: schemas of the six scripts, checks across fields, and the frame around a script."""

@@ -26,7 +26,7 @@ class Common:
 
 @dataclass
 class Parents:
-    """Where a merge or a diagnosis finds its checkpoints; null: the standard run directories of `model`."""
+    """Checkpoints of a merge or a diagnosis; null: the standard run directories of `model`."""
 
     base: str | None = None
     specialists: dict[str, Any] = field(default_factory=dict)  # task name -> directory
@@ -34,7 +34,7 @@ class Parents:
 
 @dataclass
 class RunNames:
-    """How loggers and callbacks name the run: `${run.name}` in their files; null: filled in when it starts."""
+    """Name of the run in loggers and callbacks: `${run.name}` in their files; null: filled in when it starts."""
 
     name: str | None = None  # null: that of the run directory
     id: str | None = None  # null: a hash of the run directory's place and the configuration

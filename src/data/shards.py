@@ -52,7 +52,7 @@ class RowFilter(Protocol):
 
 @dataclass(frozen=True)
 class Tokenization:
-    """How rows become tokens.
+    """Conversion of rows to tokens.
 
     Args:
         tokenizer: With its chat template and end token set.

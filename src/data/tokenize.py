@@ -45,7 +45,7 @@ class LengthReport:
 
     @property
     def changed(self) -> bool:
-        """Whether any row was cut or left out."""
+        """True if any row was truncated or left out."""
         return self.truncated_prompts + self.truncated_answers + self.dropped + self.contaminated > 0
 
     def __add__(self, other: LengthReport) -> LengthReport:

@@ -81,7 +81,7 @@ class PocketCorpus:
 
 
 def _is_telling(composition: Composition, shown: list[str]) -> bool:
-    """Whether its results differ from input to input and from the input, and none of its operators is idle."""
+    """True if results differ from input to input and from the input, and no operator is idle."""
     if max(map(shown.count, shown)) > 0.8 * len(shown):
         return False
     if shown == [repr(arguments[0]) for arguments in probes(composition.parameters)]:

@@ -1,4 +1,4 @@
-"""Has a benchmark been trained on? Equal ids, shared 10-grams, and equal programs up to names.
+"""Overlap of a benchmark with training data: equal ids, shared 10-grams, and equal programs up to names.
 
 Overlap is Llama 2's (arXiv 2307.09288, appendix A.6): the share of an item's tokens that lie in a 10-gram which
 training data contain. Items below 20 % are clean, items from 80 % on dirty.

@@ -83,7 +83,7 @@ def _why_not_one_shot(recipe: Mapping[str, Any], earlier: Mapping[str, NestedMer
 
 
 def _is_linear(recipe: Mapping[str, Any]) -> bool:
-    """Whether the merged delta is a fixed combination of task vectors, the same for every tensor."""
+    """True if the merged delta is a fixed combination of task vectors, the same for every tensor."""
     if recipe["_target_"] not in (LINEAR, TASK_ARITHMETIC) or recipe.get("match_norm") or recipe.get("exclude"):
         return False
     total = sum(recipe["weights"].values())

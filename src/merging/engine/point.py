@@ -76,7 +76,7 @@ class MergeInProgress:
             self._norms = {name: Norms(**note) for name, note in self._receiver.notes.items()}
 
     def wants(self, name: str) -> bool:
-        """Whether tensor `name` is still to be merged."""
+        """True if tensor `name` is still to be merged."""
         return self.error is None and name in self._wanted
 
     def is_floating(self, name: str) -> bool:

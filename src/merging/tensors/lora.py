@@ -22,7 +22,7 @@ PARTS = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embeddi
 
 
 def is_adapter(path: Path) -> bool:
-    """Whether a directory is a PEFT adapter."""
+    """True if a directory is a PEFT adapter."""
     return (path / CONFIG).is_file()
 
 

@@ -37,7 +37,7 @@ class Parent(Protocol):
 
     @property
     def tied(self) -> bool:
-        """Whether the output head shares the input embedding."""
+        """True if the output head shares the input embedding."""
         ...
 
     @property

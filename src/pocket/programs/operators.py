@@ -24,7 +24,7 @@ def fill(template: str, expression: str) -> str:
 
 
 def _is_atom(expression: str) -> bool:
-    """Whether it is a name (or nothing) followed by brackets only, as `f(x)[1]` or `[x, y]`."""
+    """True for a name (or nothing) followed by brackets only, as `f(x)[1]` or `[x, y]`."""
     depth = 0
     for character in expression:
         depth += (character in "([") - (character in ")]")

@@ -96,14 +96,14 @@ class StudyJobs:
         return self._job("diagnose", f"variants={{{named}}}", *self._parents, *self._common)
 
     def checkpoint(self, model: PlannedModel) -> str:
-        """Where a model's checkpoint is, or will be."""
+        """Directory of a model's checkpoint, written or not."""
         if model.kind == "merge":
             return str(merge_directory(model.job, build(model.job.cfg.merge)))
         return str(model.job.cfg.model.path if self.is_published(model) else run_directory(model.job))
 
     @staticmethod
     def is_published(model: PlannedModel) -> bool:
-        """Whether a model is a base that is not trained here."""
+        """True for a base that is not trained here."""
         return model.kind == "base" and is_published(model.job.cfg.model)
 
     @cached_property
@@ -125,7 +125,7 @@ class StudyJobs:
 
     @cached_property
     def _small_benchmarks(self) -> list[str]:
-        """In a rehearsal a few short answers are enough."""
+        """Overrides of a rehearsal: a few short answers are enough."""
         if self.plan.debug != "rehearse":
             return []
         cfg = self._base.cfg

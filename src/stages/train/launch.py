@@ -27,7 +27,7 @@ from src.utils.errors import AlreadyTold, Interrupted, UserError
 from src.utils.ranks import alone, from_main, is_main_process, wait_for_all
 from src.utils.signals import Handlers
 
-GRACE = 5.0  # seconds for the other ranks to end by themselves for the other ranks to end by themselves
+GRACE = 5.0  # seconds for the other ranks to end by themselves
 LAUNCHED = "MIXMERGE_LAUNCHED"  # environment variable of processes that were started here
 TOLD = [
     SIGNALED + number for number in (signal.SIGINT, signal.SIGTERM)
@@ -155,7 +155,7 @@ def open_shared_run(
 
 
 def once(work: Callable[[], Path]) -> Path:
-    """Do something in the first process alone, while the others wait for its result.
+    """Run a function in the first process alone, while the others wait for its result.
 
     Raises:
         UserError: In all processes, if it fails in the first.
