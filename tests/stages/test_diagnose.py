@@ -17,7 +17,8 @@ def layers_by_file(world, tmp_path_factory):
     root = tmp_path_factory.mktemp("joined")
     places = [f"output_root={world}"]
     merged = merge(compose_job("merge", ["merge=ties", "merge.weight=0.4", f"output={root}/merged", *places]))
-    mixture = train_tiny(world, "joined-mix", "strategy=mix", "watch.weight_delta=30")
+    callbacks = ["callbacks=[default,weight_delta]", "callbacks.weight_delta.every_steps=30"]
+    mixture = train_tiny(world, "joined-mix", "strategy=mix", *callbacks)
     variants = [f"variants.merged={merged}", f"variants.mixture={mixture}"]
     table = pd.read_csv(
         diagnose(compose_job("diagnose", [f"output={root}/diagnosis", *variants, *places])) / "layers.csv"
@@ -25,11 +26,12 @@ def layers_by_file(world, tmp_path_factory):
     whole = table[table["kind"] == "all"].set_index(["variant", "layer"])["l2"]
     strength = json.loads((merged / "run.json").read_text())["results"]["strength"]
     lines = [json.loads(line) for line in (mixture / "metrics.jsonl").read_text().splitlines()]
-    [measured] = [line for line in lines if line["split"] == "weights"]
+    prefix = "weights/l2/"
+    measured = {name: value for line in lines for name, value in line.items() if name.startswith(prefix)}
     return {
         "merge strength": {entry["layer"]: entry["merged"] for entry in strength},
         "diagnosis of the merge": whole["merged"].to_dict(),
-        "training metrics": {name[3:]: value for name, value in measured.items() if name.startswith("l2/")},
+        "training metrics": {name.removeprefix(prefix): value for name, value in measured.items()},
         "diagnosis of the mixture": whole["mixture"].to_dict(),
     }
 
