@@ -27,9 +27,9 @@ def test_prompts_are_those_of_the_benchmarks() -> None:
     generated = codegen_example("a", program, "{prompt}")
     assert generated.prompt == f'{signature}    """Return it."""\n'
     assert generated.answer == "    return 1"
-    summarised = codesum_example("b", program, "Explain:\n{code}")
-    assert summarised.prompt == f"Explain:\n{signature}    return 1"
-    assert summarised.answer == "Return it."
+    summarized = codesum_example("b", program, "Explain:\n{code}")
+    assert summarized.prompt == f"Explain:\n{signature}    return 1"
+    assert summarized.answer == "Return it."
     assert problems("test", 1)[0]["prompt"].endswith('"""\n')
     assert summary_rows("test", 1)[0]["code"].endswith(problems("test", 1)[0]["canonical_solution"][-1:].strip())
 

@@ -68,6 +68,7 @@ CHAR_TRANSFORMS: tuple[Group, ...] = (
     _one("char>word", "twice", lambda c: c * 2, "{x} * 2", "repeated twice", "repeat * twice"),
 )
 
+# "spelt" stays: the words are the corpus, and another word is another pocket world.
 WORD_CHANGES: tuple[Group, ...] = (
     _one("word>word", "upper", str.upper, "{x}.upper()", "in upper case", "put * in upper case"),
     _one("word>word", "lower", str.lower, "{x}.lower()", "in lower case", "put * in lower case"),

@@ -136,7 +136,7 @@ def test_masks_follow_the_name_of_the_specialist(tmp_path: Path) -> None:
     ("name", "ratio"),
     [("linear", 0.56), ("ties", 0.97), ("dare", 0.79), ("dare_ties", 0.83), ("della", 1.40), ("della_linear", 0.78)],
 )
-def test_realised_strength_of_orthogonal_updates(tmp_path: Path, name: str, ratio: float) -> None:
+def test_realized_strength_of_orthogonal_updates(tmp_path: Path, name: str, ratio: float) -> None:
     """Two independent updates of norm 1 and 0.5 at 0.5/0.5 and density 0.5 (the study's README)."""
     parents = write_family(tmp_path, *random_family())
     _, [outcome] = merge_all(*parents, [recipe(name)])

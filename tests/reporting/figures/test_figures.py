@@ -87,8 +87,8 @@ def test_sweeps_hold_averages_and_task_scores(report):
 
 def test_no_sweep_without_coefficients(report):
     without = {name: dataclasses.replace(model, weight=None) for name, model in report.models.items()}
-    labelled = study(models=without)
-    assert sweep_pictures(labelled, ablation_table(labelled)) == []
+    labeled = study(models=without)
+    assert sweep_pictures(labeled, ablation_table(labeled)) == []
 
 
 def test_norms_by_layer(report, models):
