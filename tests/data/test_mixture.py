@@ -52,7 +52,7 @@ def test_what_has_been_drawn_of_each_task() -> None:
 
 
 def test_repeated_and_chosen_rows_are_spread_evenly() -> None:
-    """7 of 5 rows an epoch: every row once and two of them twice; 3 of 7: over seven epochs each row three times."""
+    """7 of 5 rows per epoch: every row once and two of them twice; 3 of 7: over seven epochs each row three times."""
     mixture = Mixture({"a": table(5), "b": table(7)}, seed=0, counts=[7, 3])
     epochs = [mixture.epoch(epoch) for epoch in range(7)]
     assert all(np.bincount(epoch[epoch < 5], minlength=5).min() == 1 for epoch in epochs)
