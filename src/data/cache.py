@@ -60,8 +60,7 @@ def token_table(
         return _in_memory(_prepared(examples, tokenization), tokenization, label)
     if data_key is None:
         rows = examples()
-        data_key = sha256_json([[row.id, row.prompt, row.answer, row.system] for row in rows])
-        examples = partial(list[Example], rows)
+        data_key, examples = _rows_hash(rows), partial(list[Example], rows)
     key = {**tokenization.key(), "data": data_key}
     directory = _made(cache / sha256_json(key)[:20])
     if not is_first_of_node():
@@ -71,6 +70,10 @@ def token_table(
             write_json(directory / "key.json", key)
             _build(directory, _prepared(examples, tokenization), tokenization, workers, label)
     return _open(directory)
+
+
+def _rows_hash(rows: Sequence[Example]) -> str:
+    return sha256_json([[row.id, row.prompt, row.answer, row.system] for row in rows])
 
 
 def _in_memory(rows: Sequence[Example], tokenization: Tokenization, label: str) -> Shard:
