@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from hydra import initialize_config_dir
@@ -163,4 +164,7 @@ def _one_line(error: BaseException) -> str:
     text = lines[0] if lines else type(error).__name__
     if unknown := re.fullmatch(r"Could not override '(.+)'\.", text):
         return f"there is no key {unknown[1]}; `--cfg job` at the end of the line prints all keys with their values"
+    if unknown := re.fullmatch(r"Could not override '(.+)'\. No match in the defaults list\.", text):
+        hint = f"; a study has study.{unknown[1]}" if Path(sys.argv[0]).stem == "study" else ""
+        return f"this script has no group {unknown[1]}, --help lists its groups{hint}"
     return "; ".join(line for line in lines if not line.startswith(("reference_type", "object_type")))

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from src.checkpoints.fingerprint import weight_files
 from src.runs.finished import FinishedRun, open_finished
 from src.runs.paths import run_path, training_name, words_for_specialists
-from src.stages.job import tasks_words
+from src.stages.job import quoted_override, running_searchpath, tasks_words
 from src.utils.errors import UserError
 
 STATISTICS = ("fisher", "regmean")  # strategies of train.py, and the methods of merge.py that need what they find
@@ -154,9 +154,8 @@ def _train_line(cfg: DictConfig, *overrides: str) -> str:
         words.append("debug=rehearse" if cfg.model.data == "real" else "debug=shrink")
     words += ["model.init=random"] if model_label(cfg.model).endswith("-random") else []
     words += [*overrides]
-    words += (
-        [f"tasks=[{word.replace('+', ',')}]" for word in tasks_words(cfg)] if "strategy=base" not in overrides else []
-    )
+    if "strategy=base" not in overrides:
+        words += [f"tasks=[{word.replace('+', ',')}]" for word in tasks_words(cfg)]
     words += [f"seed={cfg.seed}"] if cfg.seed else []
     words += [f"output_root={cfg.output_root}"] if cfg.output_root != "runs" else []
-    return " ".join(["python train.py", *words])
+    return " ".join(["python train.py", *map(quoted_override, [*words, *running_searchpath()])])

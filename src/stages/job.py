@@ -76,7 +76,7 @@ class Job:
     @property
     def command(self) -> list[str]:
         """Command that repeats this run."""
-        return ["python", f"{self.script}.py", *(_quoted(override) for override in self.overrides)]
+        return ["python", f"{self.script}.py", *(quoted_override(override) for override in self.overrides)]
 
     def identity(self, **replaced: Any) -> dict[str, Any]:
         """Return the resolved config that decides the result; `replaced` overwrites top-level keys."""
@@ -118,6 +118,11 @@ def searchpath_of(overrides: Iterable[str]) -> list[str]:
     return [override for override in overrides if override.startswith("hydra.searchpath=")]
 
 
+def running_searchpath() -> list[str]:
+    """The `hydra.searchpath=...` of the running command, if there is one."""
+    return searchpath_of(HydraConfig.get().overrides.hydra) if HydraConfig.initialized() else []
+
+
 def task_of(cfg: DictConfig) -> str:
     """The task of a specialist: `task`, else the first of `tasks`."""
     return str(cfg.task or next(iter(cfg.tasks)))
@@ -146,8 +151,7 @@ def compose_config(name: str | None, overrides: Sequence[str]) -> DictConfig:
         overrides: As typed on a command line.
     """
     register_schemas()
-    places = searchpath_of(HydraConfig.get().overrides.hydra) if HydraConfig.initialized() else []
-    places = [place for place in places if place not in overrides]
+    places = [place for place in running_searchpath() if place not in overrides]
     running = GlobalHydra.instance().is_initialized()
     with contextlib.nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3"):
         try:
@@ -160,5 +164,6 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.+-]+", "_", text).strip("_")[:60]
 
 
-def _quoted(override: str) -> str:
+def quoted_override(override: str) -> str:
+    """An override as a shell takes it."""
     return f"'{override}'" if re.search(r"[\s{}\[\]()&|;<>$*?]", override) else override

@@ -2,11 +2,12 @@ import errno
 import sys
 
 import pytest
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from src.config.command_line import Script, explain, name_positional
+from src.stages.job import compose_job
 from src.utils.errors import AlreadyTold, Interrupted, Stopped, UserError, first_differences, unknown_choice
 
 
@@ -126,3 +127,11 @@ def test_arguments_without_a_key_are_named_in_turn():
     assert name_positional(["it's/run"], keys) == [r"reference='it\'s/run'"]
     options = ["--config-dir", "conf2", "-m", "seed=1,2", "--help"]
     assert name_positional(options, keys) == options
+
+
+def test_a_group_of_another_script_is_named(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["study.py", "tasks=[codegen]"])
+    with pytest.raises(ConfigCompositionException) as caught:
+        compose_job("study", ["tasks=[codegen]"])
+    assert "no group tasks" in explain(caught.value)
+    assert "study.tasks" in explain(caught.value)
