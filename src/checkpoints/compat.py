@@ -40,7 +40,7 @@ def tensor_differences(
 
 
 def model_differences(state: Mapping[str, torch.Tensor], found: Mapping[str, TensorInfo]) -> list[str]:
-    """List what keeps weights from filling a model in memory; they are cast to its dtypes.
+    """List the reasons why weights cannot be loaded into a model in memory; they are cast to its dtypes.
 
     Args:
         state: `model.state_dict(keep_vars=True)`.

@@ -1,4 +1,4 @@
-"""Fingerprint of a checkpoint: the hashes of its weights, config and tokenizer, and of nothing else beside them."""
+"""Fingerprint of a checkpoint: the hashes of its weights, config and tokenizer, and of no other file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from src.runs.finished import FinishedRun, open_finished
 from src.utils.files import sha256_json
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-RECORDED = (*SIDE_FILES, *ADAPTER_FILES, "model*.safetensors", INDEX_FILE)  # what our runs write of a checkpoint
+RECORDED = (*SIDE_FILES, *ADAPTER_FILES, "model*.safetensors", INDEX_FILE)  # checkpoint files that our runs write
 
 
 @dataclass(frozen=True)
 class IdentifiedCheckpoint:
-    """A checkpoint directory with the files that make it what it is.
+    """A checkpoint directory with the hashes of its files.
 
     Args:
         path: The directory.
@@ -33,10 +33,10 @@ class IdentifiedCheckpoint:
 
 
 def identify(directory: Path) -> IdentifiedCheckpoint:
-    """Hash the files of a checkpoint, reading only those that look changed since they were hashed before.
+    """Hash the files of a checkpoint, reading only those that look changed since they were last hashed.
 
     Raises:
-        UserError: The directory is a finished run, and a file is not the one that the run wrote.
+        UserError: The directory is a finished run, and one of its files has changed since.
     """
     names = checkpoint_files(directory)
     run = open_finished(directory)
@@ -48,25 +48,25 @@ def identify(directory: Path) -> IdentifiedCheckpoint:
 
 
 def fingerprint(directory: Path) -> dict[str, str]:
-    """`identify`, for callers that want the hashes alone."""
+    """`identify`, for callers that need only the hashes."""
     return identify(directory).files
 
 
 def weights_fingerprint(directory: Path) -> str:
-    """One hash for the weights of a checkpoint alone; samples are kept under it."""
+    """One hash of only the weights of a checkpoint; cached samples are keyed by it."""
     files = fingerprint(directory)
     names = [path.relative_to(directory).as_posix() for path in weight_files(directory)]
     return sha256_json({name: files[name] for name in names})
 
 
 def checkpoint_files(directory: Path) -> list[str]:
-    """Names of the files that decide what a checkpoint is: its weights, config, tokenizer and chat template."""
+    """Names of the files that define a checkpoint: its weights, config, tokenizer and chat template."""
     files = (*side_files(directory), *weight_files(directory))
     return sorted({path.relative_to(directory).as_posix() for path in files})
 
 
 def weight_files(directory: Path) -> list[Path]:
-    """The files that `Checkpoint` reads: a repository may hold the same weights in other formats beside them."""
+    """The weight files that `Checkpoint` reads; a repository may also hold the same weights in other formats."""
     adapter = [directory / name for name in ADAPTER_FILES if (directory / name).is_file()]
     if (directory / INDEX_FILE).is_file():
         shards = sorted(set(read_index(directory).values()))

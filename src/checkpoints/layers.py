@@ -5,7 +5,7 @@ One rule for every file of a study, so that the files join on `layer`:
 - The layer of a tensor is the path of its module without the prefix of the model (`model.`, `transformer.`, ...).
 - Inside a numbered block it is the path to the outermost number: `model.layers.3.mlp.experts.5.up_proj.weight` lies in
   `layers.3`, `encoder.block.0.layer.1.DenseReluDense.wi.weight` in `encoder.block.0`, apart from the decoder's.
-- Outside of blocks it is the whole path: `embed_tokens`, `norm`, `lm_head`, `encoder.final_layer_norm`.
+- Outside blocks it is the whole path: `embed_tokens`, `norm`, `lm_head`, `encoder.final_layer_norm`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Location:
     Args:
         layer: For example `embed_tokens`, `layers.0`, `norm` or `lm_head`.
         kind: One of `KINDS`.
-        block: Number of the block that holds the tensor; None outside of blocks.
+        block: Number of the block that holds the tensor; None outside blocks.
     """
 
     layer: str
@@ -76,14 +76,15 @@ def locate(name: str) -> Location:
     """Parse a tensor name.
 
     Args:
-        name: As a checkpoint has it, with the name of the parameter at its end.
+        name: As in a checkpoint, ending with the name of the parameter.
 
     Example:
         >>> locate("model.layers.3.self_attn.q_proj.bias")
         Location(layer='layers.3', kind='q', block=3)
     """
     module, _, parameter = name.rpartition(".")
-    # A parameter of its own name, such as the stacked `mlp.experts.gate_up_proj`, says itself of which kind it is.
+    # A parameter that is not a module's `weight` or `bias`, such as the stacked `mlp.experts.gate_up_proj`, names its
+    # kind.
     kind = _kind(module if parameter in _PARAMETERS and module else name)
     path = _PREFIX.sub("", module or name)
     if found := _BLOCK.match(path):
@@ -97,12 +98,12 @@ def is_weight(name: str) -> bool:
 
 
 def kind_of(layer: str) -> str:
-    """Module kind of a layer outside of blocks: `norm` for `encoder.final_layer_norm`."""
+    """Module kind of a layer outside blocks: `norm` for `encoder.final_layer_norm`."""
     return locate(f"{layer}.weight").kind
 
 
 def block_of(layer: str) -> int | None:
-    """Number at the end of the name of a layer: 3 for `layers.3`, None for `norm`."""
+    """Number at the end of a layer's name: 3 for `layers.3`, None for `norm`."""
     last = layer.rpartition(".")[2]
     return int(last) if last.isdigit() else None
 

@@ -71,7 +71,7 @@ def read_header(path: Path) -> dict[str, Entry]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(size - 8, HEADER_LIMIT):
-            raise UserError(f"{path} is truncated or no safetensors file: {size} bytes, header of {length} announced")
+            raise UserError(f"{path} is truncated or not a safetensors file: {size} bytes, but a header of {length}")
         table = _parse(path, file.read(length))
     table.pop("__metadata__", None)
     return {name: _entry(path, name, fields, 8 + length, size) for name, fields in table.items()}
@@ -81,7 +81,7 @@ def read_index(directory: Path) -> dict[str, str]:
     """Read which file holds each tensor of a sharded checkpoint.
 
     Raises:
-        UserError: The index is malformed, or names files that are absent.
+        UserError: The index is malformed, or names missing files.
     """
     path = directory / INDEX_FILE
     try:
@@ -91,12 +91,12 @@ def read_index(directory: Path) -> dict[str, str]:
         raise UserError(f"{path} is corrupt: expected a JSON object with a weight_map") from error
     absent = [file for file in files if not (directory / file).is_file()]
     if absent:
-        raise UserError(first_differences(f"{path} names absent shards", absent))
+        raise UserError(first_differences(f"{path} names missing shards", absent))
     return {str(name): str(file) for name, file in weight_map.items()}
 
 
 def pack_header(table: Mapping[str, TensorInfo]) -> tuple[bytes, dict[str, int]]:
-    """Make the header of a safetensors file that holds `table` in its order, and the offset of every tensor in it."""
+    """Build the header of a safetensors file that holds `table` in order, and the offset of every tensor."""
     fields: dict[str, object] = {"__metadata__": {"format": "pt"}}
     position = 0
     for name, info in table.items():
@@ -104,7 +104,7 @@ def pack_header(table: Mapping[str, TensorInfo]) -> tuple[bytes, dict[str, int]]
         fields[name] = {"dtype": NAMES[info.dtype], "shape": list(info.shape), "data_offsets": [position, end]}
         position = end
     text = json.dumps(fields, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the format wants the data to begin at a multiple of 8 bytes
+    text += b" " * (-len(text) % 8)  # the format requires the data to begin at a multiple of 8 bytes
     start = 8 + len(text)
     offsets: dict[str, int] = {}
     for name, info in table.items():
@@ -143,7 +143,7 @@ def read_into(entry: Entry, start: int, out: torch.Tensor) -> None:
 
 
 def prefetch(entry: Entry) -> None:
-    """Ask the operating system to read a tensor into its page cache; does nothing where that is not supported."""
+    """Ask the operating system to read a tensor into its page cache; does nothing if that is not supported."""
     if hasattr(os, "posix_fadvise"):
         descriptor = os.open(entry.file, os.O_RDONLY)
         try:

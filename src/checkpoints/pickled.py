@@ -1,4 +1,4 @@
-"""Pickled weights, which are read only if the user allows it."""
+"""Pickled weights, read only if the user allows it."""
 
 from __future__ import annotations
 

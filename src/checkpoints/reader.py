@@ -27,7 +27,7 @@ from src.utils.files import read_json_object
 class Checkpoint:
     """A Hugging Face directory with safetensors weights, one file or shards with an index.
 
-    Opening reads only the tables of contents. Each tensor is read on request into memory of its own; reading is
+    Opening reads only the tables of contents. Each tensor is read on request into its own memory; reading is
     thread-safe.
 
     Args:

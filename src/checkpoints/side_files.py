@@ -31,7 +31,7 @@ def side_files(directory: Path) -> list[Path]:
 
 
 def copy_side_files(source: Path, destination: Path, dtype: torch.dtype | None = None) -> list[Path]:
-    """Copy all of a checkpoint but its weights.
+    """Copy a checkpoint without its weights.
 
     Args:
         source: Checkpoint directory.
@@ -42,7 +42,7 @@ def copy_side_files(source: Path, destination: Path, dtype: torch.dtype | None =
         The files written.
 
     Raises:
-        UserError: `source` is no directory.
+        UserError: `source` is not a directory.
     """
     if not source.is_dir():
         raise UserError(f"no checkpoint at {source}")

@@ -1,4 +1,4 @@
-"""Writing of checkpoints: shards of known content, filled in any order and published together."""
+"""Write checkpoints: shards of known content, filled in any order and published together."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ class CheckpointWriter:
             shard.put(shard.offsets[name] + start * info.dtype.itemsize, memoryview(raw))
 
     def done(self, name: str, note: Any = None) -> None:
-        """All of a tensor is written; the shard whose last tensor this is takes its final name. From one thread.
+        """Mark a tensor as completely written; its shard is renamed after its last tensor. Call from one thread.
 
         Args:
             name: The tensor.
-            note: JSON that another attempt finds in `notes` where this shard is finished.
+            note: JSON that a later attempt finds in `notes` if this shard is finished.
         """
         file = self._shard_of[name]
         with _disk_errors(self.directory):
@@ -186,7 +186,7 @@ def write_checkpoint(directory: Path, tensors: Mapping[str, torch.Tensor], shard
 
 
 class _OpenShard:
-    """A shard while it is filled: header and length are final, tensors come in any order."""
+    """A shard being filled: header and length are final, tensors come in any order."""
 
     def __init__(self, path: Path, table: Mapping[str, TensorInfo]) -> None:
         header, self.offsets = pack_header(table)

@@ -1,4 +1,4 @@
-"""Checks across the fields of a config: all problems at once, before anything is read."""
+"""Checks across the fields of a config: all problems are reported at once, before anything is read."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def check_train(cfg: DictConfig, of_one_task: Collection[str]) -> None:
         problems.append(f"{unknown}; tasks=[{','.join([*tasks, str(cfg.task)])}] adds a file of conf/tasks")
     if name in (*of_one_task, "base"):
         if "gradient_cosine" in (cfg.callbacks or {}):
-            problems.append(f"callbacks.gradient_cosine compares tasks; strategy={name} has one: use strategy=mix")
+            problems.append(f"callbacks.gradient_cosine compares tasks, strategy={name} has only one; use strategy=mix")
         if any(cfg.mix[key] is not None for key in ("ratio", "ratios")) or cfg.mix.temperature != 1:
-            problems.append(f"mix.* are proportions of tasks; strategy={name} has one: use strategy=mix")
+            problems.append(f"mix.* are proportions of tasks, strategy={name} has only one; use strategy=mix")
     if problems:
         raise UserError("; ".join(problems))
 
 
 def check_evaluate(cfg: DictConfig) -> None:
-    """Check that there is one source of answers and what it needs, or only a contamination check.
+    """Check that there is one source of answers with what it needs, or only a contamination check.
 
     Raises:
         UserError: With every problem found.
@@ -46,16 +46,16 @@ def check_evaluate(cfg: DictConfig) -> None:
     given = [key for key in ("checkpoint", "samples", "predictions") if cfg[key] is not None]
     if len(given) > 1 or (not given and cfg.contamination is None):
         problems.append(
-            f"give one of checkpoint=DIR, samples=FILE or predictions=FILE, got {' and '.join(given) or 'none'}"
+            f"expected one of checkpoint=DIR, samples=FILE or predictions=FILE, got {' and '.join(given) or 'none'}"
         )
     if (cfg.predictions is None) != (cfg.references is None):
-        problems.append("predictions=FILE and references=FILE go together")
+        problems.append("predictions=FILE and references=FILE must be given together")
     if (cfg.samples is not None or cfg.predictions is not None) and cfg.benchmark is None:
         problems.append("existing answers need benchmark=NAME (humaneval, mbpp, codexglue, ...)")
     if cfg.predictions is not None and cfg.contamination is not None:
-        problems.append("contamination= compares the rows of a benchmark; give samples=FILE instead of predictions=")
+        problems.append("contamination= needs the items of a benchmark; give samples=FILE instead of predictions=")
     if cfg.contamination_keep and cfg.contamination is None:
-        problems.append("contamination_keep chooses among the rows of contamination=FILE, which is not given")
+        problems.append("contamination_keep selects rows of contamination=FILE, which is not given")
     if cfg.split not in SPLITS:
         problems.append(f"split={cfg.split}: expected one of {', '.join(SPLITS)}")
     if problems:

@@ -36,18 +36,18 @@ OPTIONS_WITH_VALUE = (
     "--package",
     "-p",
 )
-SIGNALED = 128  # and the number of the signal
+SIGNALED = 128  # plus the number of the signal: the exit code that shells use
 
 
 class Script:
     """One of the six scripts: `with script.job():` around a job, `script.run(main)` around the `@hydra.main` function.
 
     Bad input prints one line on stderr and ends the script with exit code 2, after the other jobs of a sweep. Ctrl-C,
-    and SIGTERM while a run trains, print how to resume and exit with 130 and 143, as shells do. Any other exception
-    is a defect of ours and keeps its traceback.
+    and SIGTERM during training, print how to resume and exit with 130 and 143, as shells do. Any other exception is a
+    bug of ours and keeps its traceback.
 
     Args:
-        positional: Keys that arguments without `=` set in turn; the last takes all that are left, as a list.
+        positional: Keys set by arguments without `=`, in turn; the last one takes all remaining arguments as a list.
     """
 
     def __init__(self, positional: Sequence[str] = ()) -> None:
@@ -56,7 +56,7 @@ class Script:
 
     @contextlib.contextmanager
     def job(self) -> Iterator[None]:
-        """One job: its mistakes are reported here, before Hydra adds lines of its own."""
+        """Run one job; errors are reported here, before Hydra adds its own lines."""
         try:
             yield
         except Exception as error:
@@ -64,8 +64,8 @@ class Script:
 
     def run(self, main: Callable[[], object]) -> None:
         """Run the `@hydra.main` function as a command."""
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions reach us instead of Hydra's own printer
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle OpenMP threads that spin slow small models 5-8x
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions reach us instead of Hydra's error printer
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle OpenMP threads that spin slow down small models 5-8x
         try:
             arguments = name_positional(sys.argv[1:], self._positional) if self._positional else sys.argv[1:]
             sys.argv[1:] = [expand_ellipsis(argument) for argument in arguments]
@@ -85,7 +85,7 @@ class Script:
         if line is None:
             raise error
         own = isinstance(error, Stopped) and error.own
-        if own or (is_first_of_node() and not isinstance(error, AlreadyTold)):  # most reasons are those of all
+        if own or (is_first_of_node() and not isinstance(error, AlreadyTold)):  # most errors occur on all ranks
             sys.stderr.write(f"error: {line}\n")
         self._failed = True
 
@@ -95,7 +95,7 @@ def name_positional(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
 
     Args:
         arguments: As typed; Hydra's own options keep their values.
-        keys: Set in turn by one argument each, the last by all that are left.
+        keys: Set in turn by one argument each, the last one by all remaining arguments.
 
     Example:
         >>> name_positional(["A", "B", "seed=1", "C"], ("reference", "runs"))
@@ -113,17 +113,17 @@ def name_positional(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
 
 def _end(request: Interrupted) -> NoReturn:
     if is_first_of_node() and not request.told:
-        sys.stderr.write("\ninterrupted; the same command resumes here\n")
+        sys.stderr.write("\ninterrupted; the same command resumes the run\n")
     sys.exit(SIGNALED + request.number)
 
 
 def explain(error: BaseException) -> str | None:
-    """The line that tells a user what to change; None for a defect of ours."""
+    """The line that tells the user what to change; None for a bug of ours."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         place = f" {error.filename}" if error.filename else ""
-        return f"cannot write{place}: {error.strerror}; free some space; the same command then resumes here"
+        return f"cannot write{place}: {error.strerror}; free some space, then resume with the same command"
     if isinstance(error, InstantiationException):
         return _explain_instantiation(error)
     if isinstance(error, MissingConfigException):
@@ -134,10 +134,10 @@ def explain(error: BaseException) -> str | None:
 
 
 def unknown_file(error: MissingConfigException, overrides: Sequence[str]) -> UserError:
-    """The error for a name that has no file in its config group, e.g. `tasks=[codgen]`.
+    """Error for a name without a file in its config group, e.g. `tasks=[codgen]`.
 
     Args:
-        error: Hydra's own.
+        error: Hydra's error.
         overrides: As typed; `hydra.searchpath` among them adds directories.
     """
     group, _, name = str(error.missing_cfg_file).rpartition("/")
@@ -163,7 +163,7 @@ def _one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     if unknown := re.fullmatch(r"Could not override '(.+)'\.", text):
-        return f"there is no key {unknown[1]}; `--cfg job` at the end of the line prints all keys with their values"
+        return f"unknown key {unknown[1]}; add `--cfg job` to the command to print all keys with their values"
     if unknown := re.fullmatch(r"Could not override '(.+)'\. No match in the defaults list\.", text):
         hint = f"; a study has study.{unknown[1]}" if Path(sys.argv[0]).stem == "study" else ""
         return f"this script has no group {unknown[1]}, --help lists its groups{hint}"

@@ -20,7 +20,7 @@ def expand_ellipsis(argument: str) -> str:
         The override with its sequences written out; decimals are exact (0.1, 0.2, 0.3, never 0.30000000000000004).
 
     Raises:
-        UserError: The three numbers are not numbers, or the step never reaches the end.
+        UserError: A value is not a number, or the sequence never reaches its end.
 
     Example:
         >>> expand_ellipsis("merge.weight=0.1,0.2,...,0.5")
@@ -38,7 +38,7 @@ def _sequence(argument: str, first: str, second: str, last: str) -> list[str]:
     try:
         start, after, end = Decimal(first), Decimal(second), Decimal(last)
     except InvalidOperation:
-        raise UserError(f"{argument}: `...` stands between numbers, as in 0.1,0.2,...,0.9") from None
+        raise UserError(f"{argument}: `...` needs numbers around it, as in 0.1,0.2,...,0.9") from None
     step = after - start
     if step == 0 or (end - start) / step < 1 or (end - start) % step != 0:
         raise UserError(f"{argument}: {first} does not reach {last} in whole steps of {step}")

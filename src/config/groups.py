@@ -1,6 +1,6 @@
-"""Choices of the config groups: the files of conf/GROUP, apart from those that begin with `_`.
+"""Choices of the config groups: the files of conf/GROUP whose names do not begin with `_`.
 
-`_common.yaml` and its like hold keys that several choices include by their `defaults`; alone they are no choice.
+`_common.yaml` and similar files hold keys that several choices include through `defaults`; they are not choices.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def check_choices(arguments: Iterable[str]) -> None:
         arguments: Of the command line.
 
     Raises:
-        UserError: A group is set to a part of choices.
+        UserError: A group is set to a file that is not a choice.
     """
     for argument in arguments:
         typed = re.fullmatch(r"\+*([\w/]+)(?:@[\w.]+)?=(.*)", argument)
@@ -39,16 +39,16 @@ def choices(group: Path) -> list[str]:
 
 
 def register_group_list() -> None:
-    """Make `${config_groups:...}`, which the help pages print, an interpolation of OmegaConf."""
+    """Register `${config_groups:...}`, which the help pages print, as an OmegaConf resolver."""
     OmegaConf.register_new_resolver("config_groups", _group_list, replace=True)
 
 
 def _group_list(sources: Iterable[Mapping[str, str]], chosen: Mapping[str, object], *, _root_: DictConfig) -> str:
-    """One line per group of a script, of all directories where Hydra looks for configs.
+    """One line per config group of a script, over all directories where Hydra looks for configs.
 
     Args:
         sources: `hydra.runtime.config_sources`.
-        chosen: `hydra.runtime.choices`, which lacks groups of which several are chosen.
+        chosen: `hydra.runtime.choices`, which lacks groups with several choices.
         _root_: The script's config, which has these by their names.
     """
     groups = {str(key).partition("@")[0] for key in (*chosen, *_root_)}

@@ -1,7 +1,7 @@
 """Root schemas of the six scripts: every key a user may set, with its type and meaning.
 
 Fields typed `Any` are filled by a config group (conf/<group>/*.yaml) whose nodes are the arguments of a callable. A key
-that is neither here nor in such a node is an error, in a file as on the command line.
+that is neither here nor in such a node is an error, in a file as well as on the command line.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Parents:
 
 @dataclass
 class RunNames:
-    """Name of the run in loggers and callbacks: `${run.name}` in their files; null: filled in when it starts."""
+    """Name of the run for loggers and callbacks: `${run.name}` in their files; null: filled in at the start."""
 
-    name: str | None = None  # null: that of the run directory
-    id: str | None = None  # null: a hash of the run directory's place and the configuration
+    name: str | None = None  # null: the name of the run directory
+    id: str | None = None  # null: a hash of the run directory's path and the configuration
     directory: str | None = None  # null: where the run writes until it is finished
     record: str | None = None  # null: its metrics.jsonl
 
@@ -49,14 +49,14 @@ class TrainConfig(Common):
     model: Any = None  # conf/model
     strategy: Any = None  # conf/strategy: base, specialist, mix, merge
     task: str | None = None  # the specialist's task, a name of `tasks`; null: the first
-    tasks: dict[str, Any] = field(default_factory=dict)  # conf/tasks: of the mixture, the merge and the validation
+    tasks: dict[str, Any] = field(default_factory=dict)  # conf/tasks: for the mixture, the merge and validation
     merge: Any = None  # conf/merge, for strategy=merge
-    data: Any = None  # training rows used, and the cache of their tokens
+    data: Any = None  # training rows to use, and the cache of their tokens
     mix: Any = None  # proportions of the tasks
     checkpoint: Any = None  # when to save and validate
     trainer: Any = None  # conf/trainer
     optimizer: Any = None  # conf/optimizer
-    callbacks: Any = None  # conf/callbacks: what is measured and shown while training runs
+    callbacks: Any = None  # conf/callbacks: what is measured and shown during training
     logger: Any = None  # conf/logger: trackers that mirror metrics.jsonl
     run: RunNames = field(default_factory=RunNames)
     base: str | None = None  # checkpoint to start from; null: the model's own
@@ -80,9 +80,9 @@ class EvaluateConfig(Common):
     """`evaluate.py`: a checkpoint, or existing samples, or existing predictions with references."""
 
     model: Any = None  # conf/model
-    tasks: dict[str, Any] = field(default_factory=dict)  # conf/tasks: their benchmarks score a checkpoint
+    tasks: dict[str, Any] = field(default_factory=dict)  # conf/tasks: their benchmarks are run on a checkpoint
     benchmarks: dict[str, Any] = field(default_factory=dict)  # name -> keys of conf/benchmark/<name>.yaml to change
-    benchmark: Any = None  # conf/benchmark: this one instead of those of the tasks
+    benchmark: Any = None  # conf/benchmark: this one instead of the tasks' own
     generator: Any = None  # conf/generator
     sandbox: Any = None  # conf/sandbox
     checkpoint: str | None = None
@@ -91,7 +91,7 @@ class EvaluateConfig(Common):
     references: str | None = None
     split: str = "test"  # test | validation
     contamination: Any = None  # training data (file, pattern, Hub data set, or a list): are the items in it?
-    contamination_keep: dict[str, Any] = field(default_factory=dict)  # only its rows with field: value | [first, last]
+    contamination_keep: dict[str, Any] = field(default_factory=dict)  # only rows with field: value | [first, last]
 
 
 @dataclass
@@ -109,7 +109,7 @@ class CompareConfig(Common):
     """`compare.py`; `seed` is that of the bootstrap."""
 
     reference: str | None = None  # run directory of evaluate.py, or its items.csv
-    runs: list[str] = field(default_factory=list)  # likewise: each is compared with the reference
+    runs: list[str] = field(default_factory=list)  # the same; each is compared with the reference
     resamples: int = 10_000  # bootstrap draws
 
 
@@ -118,7 +118,7 @@ class StudyConfig(Common):
     """`study.py`."""
 
     study: Any = None  # conf/study
-    dry_run: bool = False  # true: print the commands of all its runs, run nothing
+    dry_run: bool = False  # true: print the command of every run and run nothing
 
 
 def register_schemas() -> None:
@@ -133,7 +133,7 @@ def register_schemas() -> None:
     }
     for name, schema in schemas.items():
         node = OmegaConf.structured(schema)
-        # Keys named by the user; those of `benchmarks` are checked once conf/benchmark is composed.
+        # The user chooses these keys; those of `benchmarks` are checked when conf/benchmark is composed.
         for open_field in ("specialists", "variants", "contamination_keep", "benchmarks"):
             if open_field in node:
                 node[open_field]._set_flag("struct", False)

@@ -1,4 +1,4 @@
-"""Types of a config node's values checked against the signature of its callable, before anything is called."""
+"""Check the types of a config node's values against the signature of its callable, before anything is called."""
 
 from __future__ import annotations
 
@@ -37,14 +37,15 @@ def check_types(values: Mapping[str, Any], hints: Mapping[str, Any], name_of: Ca
         if adapter is None:
             continue
         try:
-            # As JSON, in which strict means what a YAML file means: a list is a tuple, a string a path, but no number.
+            # Checked as JSON, where strict mode means the same as in YAML: a list may be a tuple, a string a path,
+            # never a number.
             adapter.validate_json(json.dumps(value), strict=True)
         except ValidationError as error:
             raise UserError(_message(name_of(key), error, _members(hints[key]), value)) from error
 
 
 def hints_of(target: Callable[..., Any]) -> dict[str, Any]:
-    """Annotations of a callable's arguments; nothing where they cannot be resolved."""
+    """Annotations of a callable's arguments; empty if they cannot be resolved."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return get_type_hints(function, include_extras=True)
@@ -71,7 +72,7 @@ def _members(hint: Any) -> tuple[Any, ...]:
 
 
 def _message(key: str, error: ValidationError, members: tuple[Any, ...], value: Any) -> str:
-    """One message for all members of a union: what they expect, or what is wrong inside the one that fits so far."""
+    """One message for all members of a union: what they expect, or the problem inside the member that matches best."""
     errors = error.errors(include_url=False)
     named = [member for member in members if member is not type(None)]
     depth = 1 if len(named) > 1 else 0  # pydantic then puts the member first into the location

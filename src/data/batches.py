@@ -1,7 +1,7 @@
 """Global batches: one item is everything that an optimizer step consumes on this rank.
 
 The loss is normalized over the whole step, so its rows can be divided over micro-batches freely: sorted by length,
-which saves padding, or packed end to end, which needs none. Neither changes what is learned.
+which saves padding, or packed end to end, which needs none. Neither changes the gradient.
 
 B lines of a micro-batch, T tokens of a line, C columns that predict something, P predicted tokens, N documents.
 """
@@ -96,7 +96,7 @@ Lines = list[list[int]]  # of a micro-batch: the rows of each line
 
 
 def micro_batches(lengths: Sequence[int], layout: Layout) -> list[list[Lines]]:
-    """Divide rows over ranks and micro-batches; every rank gets equally many micro-batches.
+    """Divide rows over ranks and micro-batches; every rank gets the same number of micro-batches.
 
     Args:
         lengths: Tokens of each row.
@@ -121,7 +121,7 @@ def sorted_groups(lengths: Sequence[int], count: int) -> list[list[int]]:
 
 
 def validation_batches(table: TokenTable, layout: Layout, pad_token: int, task: int = 0) -> list[Batch]:
-    """All rows of a table in this rank's micro-batches; every rank gets equally many."""
+    """All rows of a table in this rank's micro-batches; every rank gets the same number."""
     plan = micro_batches(table.lengths.tolist(), layout)[layout.rank]
     names = {row for lines in plan for line in lines for row in line}
     rows = {row: Row(task, *table.row(row)) for row in names}

@@ -19,9 +19,9 @@ class Budget:
     """The size of a step and the length of a run.
 
     Args:
-        batch_size: Rows per step, over all ranks; give this or `batch_tokens`.
+        batch_size: Rows per step, over all ranks; set this or `batch_tokens`.
         batch_tokens: Tokens per step, prompts included: equal numbers of steps then cost the same on any data.
-        steps: Optimizer steps; give one of `steps`, `epochs` and `tokens`.
+        steps: Optimizer steps; set one of `steps`, `epochs` and `tokens`.
         epochs: Passes over the rows.
         tokens: Tokens of the whole run, prompts included.
     """
@@ -41,7 +41,7 @@ def step_starts(mixture: Mixture, budget: Budget) -> NDArray[np.int64]:
     """Stream position at which each step begins.
 
     A step of `batch_tokens` takes the rows that end inside its window of tokens. Windows never drift: k steps hold k
-    windows of tokens, up to a part of a row.
+    windows of tokens, up to part of a row.
 
     Args:
         mixture: The stream of rows.
@@ -86,7 +86,7 @@ def _one_of(given: dict[str, float | None]) -> None:
     named = {name: value for name, value in given.items() if value is not None}
     if len(named) != 1:
         got = ", ".join(f"strategy.{name}={value}" for name, value in named.items()) or "none"
-        raise UserError(f"give one of {', '.join(f'strategy.{name}' for name in given)}; got {got}")
+        raise UserError(f"expected one of {', '.join(f'strategy.{name}' for name in given)}, got {got}")
     [(name, value)] = named.items()
     if not value > 0:
         raise UserError(f"strategy.{name}={value}: expected a number above 0")

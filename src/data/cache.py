@@ -1,7 +1,7 @@
 """Token tables on disk: tokenized once into memory-mapped files, resumed after an interruption.
 
-A table lies in a directory named by the hash of everything that decides it. Its shards are written first; once all are
-there they are joined into `.npy` files, and `report.json` comes last: a directory that has it is complete.
+A table's directory is named by the hash of everything that determines its content. Shards are written first, then
+joined into `.npy` files. `report.json` comes last: a directory that has it is complete.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from src.utils.files import atomic_open, sha256_json, write_json
 from src.utils.progress import track
 from src.utils.ranks import is_first_of_node
 
-HEAD_START = 10.0  # seconds that the process with the progress bar has before the others of its node
+HEAD_START = 10.0  # seconds by which the process with the progress bar precedes the others on its node
 
 
 def token_table(
@@ -39,22 +39,22 @@ def token_table(
     workers: int | None = None,
     label: str = "rows",
 ) -> tuple[TokenTable, LengthReport]:
-    """Tokenize the rows of a task, or open what was tokenized before.
+    """Tokenize the rows of a task, or open the cached table.
 
     Args:
-        examples: Gives the rows; not called where the cache has the table.
+        examples: Returns the rows; not called if the cache has the table.
         tokenization: How rows become tokens.
-        data_key: Changes with the rows; None: their hash, for which they are read.
+        data_key: A key that changes with the rows; None: their hash, which requires reading them.
         cache: Directory of all cached tables; None: in memory.
-        workers: Processes; None: one per core where there are many rows.
+        workers: Number of processes; None: one per core if there are many rows.
         label: Names the rows in the progress bar and in messages.
 
     Returns:
-        The table and what became of the rows.
+        The table, and counts of truncated and dropped rows.
 
     Raises:
         UserError: There are no rows, or all are longer than `max_length` and dropped, or they cannot be tokenized.
-        Stopped: A process that tokenizes was killed.
+        Stopped: A tokenizing process was killed.
     """
     if cache is None:
         return _in_memory(_prepared(examples, tokenization), tokenization, label)
@@ -65,7 +65,7 @@ def token_table(
     directory = _made(cache / sha256_json(key)[:20])
     if not is_first_of_node():
         _wait_for(directory)
-    with FileLock(f"{directory}.lock"):  # the ranks of a node share the cache: the first one in does the work
+    with FileLock(f"{directory}.lock"):  # the ranks of a node share the cache; the first to get the lock does the work
         if not _is_complete(directory):
             write_json(directory / "key.json", key)
             _build(directory, _prepared(examples, tokenization), tokenization, workers, label)
@@ -102,8 +102,8 @@ def _build(
             pass
     except BrokenProcessPool as error:
         raise Stopped(
-            f"{label}: a process that tokenizes was killed, most often for lack of memory; set data.workers lower than "
-            f"{worker_count(workers)}, and the same command goes on from here",
+            f"{label}: a tokenizing process was killed, most likely for lack of memory; set data.workers below "
+            f"{worker_count(workers)} and run the same command again to resume",
             own=True,
         ) from error
     table, report = _joined(map(read_shard, paths), label)
@@ -127,7 +127,7 @@ def _joined(parts: Iterable[Shard], label: str) -> tuple[TokenTable, LengthRepor
     table, report = TokenTable.join(tables), sum(reports, LengthReport(0))
     if report.contaminated and report.rows == 0:
         raise UserError(
-            f"{label}: all {report.contaminated} rows hold a benchmark item; set data.decontaminate=false or other data"
+            f"{label}: all {report.contaminated} rows contain a benchmark item; change data.decontaminate or the data"
         )
     if report.rows == 0:
         raise UserError(f"{label}: no rows; expected at least one; check the sources of this task")
@@ -137,7 +137,7 @@ def _joined(parts: Iterable[Shard], label: str) -> tuple[TokenTable, LengthRepor
 
 
 def _prepared(examples: Callable[[], Sequence[Example]], tokenization: Tokenization) -> Sequence[Example]:
-    """The rows, and the filter made ready: both before the progress bar, since reading shows one of its own."""
+    """Read the rows and prepare the filter before our progress bar starts, since reading shows its own."""
     rows = examples()
     if tokenization.keep is not None:
         tokenization.keep.prepare()

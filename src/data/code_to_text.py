@@ -27,8 +27,8 @@ class CodeToText:
         languages: `python`, `java`, `go`, `javascript`, `php`, `ruby`.
         user_prompt: The user turn; `{code}` is the bare function.
         data: Places of a language's rows as in `RecordSource`, with `{language}` too; None: `FILES`, `HUB`.
-        held_out: Share of the training rows set aside for validation; 0: validation has files of its own.
-        limits: Split -> most rows per language.
+        held_out: Share of the training rows set aside for validation; 0: validation has its own files.
+        limits: Split -> maximum number of rows per language.
     """
 
     task: str
@@ -47,7 +47,7 @@ class CodeToText:
         return [row for source in self._sources() for row in source.examples(split)]
 
     def fingerprint(self, split: str) -> str:
-        """Hash of everything that decides the rows: equal hashes, equal rows."""
+        """Hash of everything that determines the rows: equal hashes mean equal rows."""
         return sha256_json([source.fingerprint(split) for source in self._sources()])
 
     def _sources(self) -> list[RecordSource]:

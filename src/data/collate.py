@@ -1,7 +1,8 @@
 """Rows -> the tensors of one forward pass.
 
 A micro-batch is a dictionary: `inputs` are the arguments of the network; `targets`, `tasks` and `picked` (P) say what
-is predicted where. Only columns that predict an answer token are projected onto the vocabulary, by `logits_to_keep`.
+is predicted, and where. Only columns that predict an answer token are projected onto the vocabulary, by
+`logits_to_keep`.
 
 B lines, T tokens of a line, C projected columns, P predicted tokens, N documents.
 """
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from src.data.table import IGNORED
 
-Batch = dict[str, Any]  # a plain dict, since Lightning moves those to the device
+Batch = dict[str, Any]  # a plain dict, because Lightning moves dicts to the device
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Row:
     Args:
         task: Position of its task.
         tokens: Ids.
-        labels: The same, -100 where there is no loss; the first token never has a label.
+        labels: The same ids, -100 where there is no loss; the first token never has a label.
     """
 
     task: int
@@ -37,7 +38,7 @@ class Row:
 
 
 def empty_row(pad_token: int) -> Row:
-    """A row without loss: it keeps ranks in step where one has no rows left for its last micro-batch."""
+    """A row without loss: it keeps ranks in step if one has no rows left for its last micro-batch."""
     return Row(0, np.array([pad_token], np.int32), np.array([IGNORED]))
 
 
@@ -47,8 +48,8 @@ def padded_batch(lines: Sequence[Sequence[Row]], pad_token: int, packed: bool = 
     Args:
         lines: The rows of each line, one unless packed.
         pad_token: Token id of the padding.
-        packed: Positions restart with each row, and the padding after a line is a document of its own; from these
-            positions transformers blocks attention across borders. Unpacked rows need no mask: under causal attention
+        packed: Positions restart with each row, and the padding at the end of a line is its own document. From these
+            positions, transformers blocks attention across rows. Unpacked rows need no mask: under causal attention
             they never see the padding after them.
     """
     width = max(sum(len(row.tokens) for row in line) for line in lines)
@@ -69,7 +70,7 @@ def padded_batch(lines: Sequence[Sequence[Row]], pad_token: int, packed: bool = 
 
 
 def flat_batch(rows: Sequence[Row]) -> Batch:
-    """Join all rows end to end in one line without padding, with the borders that flash kernels take."""
+    """Join all rows end to end in one line without padding, with the boundaries that flash kernels take."""
     lengths = [len(row.tokens) for row in rows]
     borders = torch.tensor(np.cumsum([0, *lengths]), dtype=torch.int32)  # N + 1
     ids = np.concatenate([row.tokens for row in rows])[None].astype(np.int64)

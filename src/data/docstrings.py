@@ -13,14 +13,14 @@ _TRIPLE_QUOTED = re.compile(r'""".*?"""|\'\'\'.*?\'\'\'', re.DOTALL)
 def without_docstring(code: str) -> str:
     """Remove the docstring of a function.
 
-    Where the code parses as Python, exactly the lines of the docstring go. Other code (Python 2, other languages) loses
-    its triple-quoted strings, as in the study (arXiv 2601.21115).
+    If the code parses as Python, exactly the lines of the docstring are removed. Other code (Python 2, other languages)
+    loses its triple-quoted strings, as in the study (arXiv 2601.21115).
 
     Args:
         code: Source of one function.
 
     Returns:
-        The source without it; unchanged where there is none.
+        The source without it; unchanged if there is none.
     """
     lines = _docstring_lines(code)
     if lines is None:
@@ -30,7 +30,7 @@ def without_docstring(code: str) -> str:
 
 
 def _docstring_lines(code: str) -> tuple[int, int] | None:
-    """First and last line (1-based) of the first function's docstring, if it has lines of its own; (0, 0) if none."""
+    """First and last line (1-based) of the first function's docstring, if it is on its own lines; (0, 0) if none."""
     tree = parse(code)
     if tree is None:
         return None

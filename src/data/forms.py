@@ -1,7 +1,7 @@
 """Converters for records that are not simply one field for the prompt and one for the answer.
 
-A form turns the fields of a record into those that a source's `user_prompt` and `answer` name, or returns None to
-leave the record out of training.
+A form converts the fields of a record into those that a source's `user_prompt` and `answer` name, or returns None to
+drop the record.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ FEW_WORDS = 4  # a docstring such as "Set name" may occur in the code by chance
 def codexglue(fields: Fields) -> Fields | None:
     """CodeXGLUE code-to-text: remove the docstring from the code, as evaluation does.
 
-    The fields `code` and `docstring` are the function and its documentation. A row whose code still holds the
-    documentation (a docstring in single quotes in Python 2, a comment that repeats it) is left out: it would teach the
-    model to copy.
+    The fields `code` and `docstring` are the function and its documentation. A row whose code still contains
+    the documentation (a docstring in single quotes in Python 2, a comment that repeats it) is dropped: it would teach
+    the model to copy.
 
     Returns:
         The fields, with the docstring removed from `code`; None for a row to leave out.

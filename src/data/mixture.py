@@ -1,7 +1,7 @@
 """Order and frequency of the rows of one or more tasks.
 
-The order is a function of (seed, epoch) and the number of rows alone: resuming needs no state, and any number of ranks
-sees the same order.
+The order depends only on (seed, epoch) and the number of rows: resuming needs no state, and any number of ranks sees
+the same order.
 
 K tasks, N_k rows of a task.
 """
@@ -27,14 +27,14 @@ class MixOptions:
     """Proportions of the tasks in a mixture: the node `mix` of conf/train.yaml.
 
     By default the tasks are concatenated, each row once per epoch, as in the study. With `ratio`, `ratios` or
-    `temperature` an epoch keeps its size, and each task fills its share of it.
+    `temperature`, an epoch keeps its size, and each task fills its share of it.
 
     Args:
         ratio: Share of the first task, 0-1; the others share the rest. The counterpart of `merge.weight`.
         ratios: Share of every task by name, in any unit; the counterpart of `merge.weights`.
         by: Unit of a share: "examples" or "tokens".
         temperature: Shares proportional to size^(1/temperature): 1 is natural, infinity is equal.
-        cap: Most repetitions of a row in one epoch; where a share needs more, the epoch becomes shorter.
+        cap: Maximum number of repetitions of a row per epoch; if a share needs more, the epoch is shortened.
     """
 
     ratio: float | None = None
@@ -47,7 +47,7 @@ class MixOptions:
         if self.by not in UNITS:
             raise unknown_choice("mix.by", self.by, list(UNITS))
         if sum((self.ratio is not None, self.ratios is not None, self.temperature != 1.0)) > 1:
-            raise UserError("give one of mix.ratio, mix.ratios and mix.temperature")
+            raise UserError("expected at most one of mix.ratio, mix.ratios and mix.temperature")
         if self.ratio is not None and not 0 < self.ratio < 1:
             raise UserError(
                 f"mix.ratio={self.ratio}: expected a share above 0 and below 1 (strategy=specialist trains one task)"
@@ -103,8 +103,8 @@ def _shares(tasks: Sequence[str], sizes: NDArray[np.float64], options: MixOption
 class Mixture:
     """Rows of all tasks in the order of training.
 
-    An epoch holds whole copies of a task's rows as its count allows, and fills the remainder from a shuffled sequence
-    that continues from epoch to epoch, so that in the long run all rows of a task are seen equally often.
+    An epoch holds as many whole copies of a task's rows as its count allows. The remainder is taken from a shuffled
+    sequence that continues from epoch to epoch, so that in the long run all rows of a task are seen equally often.
 
     Args:
         tables: Rows by task name; row numbers follow their order.
@@ -125,7 +125,7 @@ class Mixture:
         return sum(self.counts)
 
     def locate(self, row: int) -> tuple[int, int]:
-        """Position of the task of a row, and the row's place in that task's table."""
+        """Position of a row's task, and the row's index in that task's table."""
         task = int(np.searchsorted(self._offsets, row, side="right")) - 1
         return task, row - int(self._offsets[task])
 
@@ -176,7 +176,7 @@ class Mixture:
 
 
 def fraction_of(table: TokenTable, fraction: float, task: str, seed: int) -> TokenTable:
-    """A random part of a task's rows, in their order; a smaller fraction is a subset of a larger one.
+    """A random subset of a task's rows, in order; a smaller fraction is a subset of a larger one.
 
     Raises:
         UserError: `fraction` is not in (0, 1].

@@ -9,15 +9,15 @@ from src.utils.errors import UserError
 
 @dataclass(frozen=True)
 class DataOptions:
-    """The part of the rows to train on, and the place of their tokens.
+    """Which rows to train on, and where their tokens are cached.
 
     Args:
         fraction: Share of every task's training rows, above 0, at most 1; a smaller share is a subset of a larger one.
         seed: Decides which rows.
         cache: Directory of tokenized rows; "auto" leaves it to the stage; None: in memory, again in each run.
-        workers: Processes that tokenize; None: one per core where there are many rows.
-        decontaminate: Leave out training rows that hold an item of the tasks' benchmarks.
-        limit: Most rows per task and split, evenly spaced, for a trial run; None: all.
+        workers: Number of tokenizing processes; None: one per core if there are many rows.
+        decontaminate: Drop training rows that contain an item of the tasks' benchmarks.
+        limit: Maximum number of rows per task and split, evenly spaced, for a trial run; None: all.
     """
 
     fraction: float = 1.0

@@ -1,4 +1,4 @@
-"""Packing of rows: best-fit, so that packs are nearly full, then evened out, so that ranks finish together.
+"""Pack rows: best-fit first, so that packs are nearly full, then evened out, so that ranks finish together.
 
 n rows, m packs.
 """
@@ -18,7 +18,7 @@ def pack(lengths: Sequence[int], capacity: int, multiple: int = 1) -> list[list[
 
     Args:
         lengths: Tokens of each row (n), none above `capacity`.
-        capacity: Most tokens of a pack.
+        capacity: Maximum number of tokens per pack.
         multiple: The number of packs is a multiple of this.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The user turn: one function builds it for training and evaluation, so that both agree to the byte."""
+"""The user turn: one function builds it for training and evaluation, so that both agree byte for byte."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def render_user_turn(template: str, **fields: str) -> str:
             continue
         if name not in fields or spec or conversion:
             known = ", ".join(f"{{{field}}}" for field in sorted(fields))
-            raise UserError(f"user_prompt asks for {{{name}}}; this task has {known} (fix user_prompt)")
+            raise UserError(f"user_prompt has the placeholder {{{name}}}; this task has {known} (fix user_prompt)")
         turn.append(fields[name])
     return "".join(turn)

@@ -1,4 +1,4 @@
-"""Rows of files and of Hugging Face data sets as dictionaries, each with its place for messages."""
+"""Rows of files and of Hugging Face data sets as dictionaries, each with its location for error messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from src.utils.files import sha256_file
 from src.utils.jsonl import UNREADABLE, iterate_jsonl
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
-BATCH_ROWS = 1024  # of a Parquet file, as Python objects: 65536 rows of CodeXGLUE would take more than a gigabyte
+BATCH_ROWS = 1024  # Parquet rows held as Python objects: 65,536 rows of CodeXGLUE would take more than a gigabyte
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Record:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Rows in files, or in a data set of the Hub.
+    """Rows in files, or in a data set on the Hub.
 
     Args:
-        files: Existing files in the order in which they are read; empty for a data set of the Hub.
+        files: Existing files in the order in which they are read; empty for a data set on the Hub.
         name: As configured, the split filled in for files.
         split: Split of the Hub's data set.
-        absent: File patterns before it that match nothing.
+        absent: Patterns tried before it that match no file.
     """
 
     files: tuple[Path, ...]
@@ -63,13 +63,13 @@ class DataSet:
             yield from _file_records(path)
 
     def size(self) -> int | None:
-        """Number of rows, for a progress bar; None where only reading them all would tell."""
+        """Number of rows, for a progress bar; None if only reading them all would tell."""
         if not self.files or any(path.suffix not in (".jsonl", ".parquet") for path in self.files):
             return None
         return sum(_parquet_size(path) if path.suffix == ".parquet" else _lines(path) for path in self.files)
 
     def fingerprint(self) -> str:
-        """Hex SHA-256 of the files' content; a data set of the Hub is known by its name and split alone."""
+        """Hex SHA-256 of the files' content; a Hub data set is identified by its name and split only."""
         parts = [sha256_file(path) for path in self.files] or [self.name, self.split]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -84,7 +84,7 @@ def find_data(alternatives: Sequence[str], split: str, key: str) -> DataSet:
         key: Config key to name in the message.
 
     Raises:
-        UserError: None of the files exists, and no data set of the Hub is named.
+        UserError: None of the files exists, and no Hub data set is named.
     """
     absent: list[str] = []
     for name in alternatives:
@@ -96,7 +96,7 @@ def find_data(alternatives: Sequence[str], split: str, key: str) -> DataSet:
             return DataSet((), name, split, tuple(absent))
         absent.append(filled)
     raise UserError(
-        f"{key}: no such file: {', '.join(absent)}; put the data there, or set {key} to files or a Hub data set"
+        f"{key}: no such file: {', '.join(absent)}; put the data there, or set {key} to your files or a Hub data set"
     )
 
 
@@ -162,8 +162,8 @@ def _hub_records(name: str, split: str, absent: Sequence[str]) -> Iterator[Recor
         reason = str(error).strip().splitlines()[0].rstrip(".")
         folder = _folder(absent[0]) if absent else f"data/{owner.split('/')[1]}"
         raise UserError(
-            f"{''.join(f'no file {pattern}, ' for pattern in absent)}and data set {name} cannot be loaded ({reason}). "
-            f"Where there is a network: hf download --repo-type dataset {owner} --local-dir {folder}"
+            f"{''.join(f'no file {pattern}, ' for pattern in absent)}and the data set {name} fails to load ({reason}). "
+            f"With a network connection, run: hf download --repo-type dataset {owner} --local-dir {folder}"
         ) from error
     for number, row in enumerate(rows, 1):
         yield Record(f"{name} ({split}), row {number}", dict(row))

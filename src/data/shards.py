@@ -24,7 +24,7 @@ from src.data.table import TokenTable
 from src.data.tokenize import LengthReport, tokenize
 from src.utils.files import atomic_open, sha256_json
 
-FORMAT = 1  # of the files; raise it when their meaning changes
+FORMAT = 1  # version of the files; increase it when their meaning changes
 SHARD_ROWS = 4096
 PARALLEL_ROWS = 20_000  # below this, starting processes takes longer than tokenizing
 ARRAYS = ("tokens", "starts", "lengths", "prompts")
@@ -33,20 +33,20 @@ Shard = tuple[TokenTable, LengthReport]
 
 
 class RowFilter(Protocol):
-    """A choice of the rows to train on, each judged by itself; it is sent to other processes.
+    """A filter of training rows, each judged independently; it is sent to other processes.
 
     Attributes:
-        key: Changes with what it does.
+        key: Changes when its behavior changes.
     """
 
     key: str
 
     def prepare(self) -> None:
-        """Called before the first rows are judged, and before it is sent."""
+        """Called before the first rows are judged, and before the filter is sent."""
         ...
 
     def __call__(self, rows: Sequence[Example]) -> list[Example]:
-        """The rows that are left."""
+        """The rows to keep."""
         ...
 
 
@@ -58,7 +58,7 @@ class Tokenization:
         tokenizer: With its chat template and end token set.
         max_length: Longest row in tokens.
         truncation: "truncate" or "drop" longer rows.
-        keep: Filter of the rows before that; None: all.
+        keep: Filter applied to the rows first; None: keep all.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -67,7 +67,7 @@ class Tokenization:
     keep: RowFilter | None = None
 
     def key(self) -> dict[str, Any]:
-        """Everything that decides the tokens of a row."""
+        """Everything that determines the tokens of a row."""
         backend = json.loads(self.tokenizer.backend_tokenizer.to_str())
         return {
             "format": FORMAT,
@@ -80,19 +80,19 @@ class Tokenization:
         }
 
     def shard(self, rows: Sequence[Example]) -> Shard:
-        """Filter and tokenize some rows."""
+        """Filter and tokenize rows."""
         kept = rows if self.keep is None else self.keep(rows)
         table, report = tokenize(kept, self.tokenizer, self.max_length, self.truncation)
         return table, replace(report, contaminated=len(rows) - len(kept))
 
 
 def in_shards(rows: Sequence[Example]) -> list[Sequence[Example]]:
-    """The rows of each shard; no rows make one empty shard."""
+    """The rows of each shard; no rows give one empty shard."""
     return [rows[start : start + SHARD_ROWS] for start in range(0, max(1, len(rows)), SHARD_ROWS)]
 
 
 def read_shard(path: Path) -> Shard:
-    """The table of a shard file, and what became of its rows."""
+    """The table of a shard file, and the counts of its truncated and dropped rows."""
     with np.load(path, allow_pickle=False) as shard:
         table = TokenTable(json.loads(str(shard["ids"])), *(shard[name] for name in ARRAYS))
         return table, LengthReport(**json.loads(str(shard["report"])))
@@ -101,13 +101,14 @@ def read_shard(path: Path) -> Shard:
 def write_shards(
     shards: list[Sequence[Example]], paths: list[Path], tokenization: Tokenization, workers: int | None
 ) -> Iterator[None]:
-    """Tokenize and write shards; yields once per shard, in their order.
+    """Tokenize and write shards; yields once per shard, in order.
 
     Args:
         shards: Rows of each shard.
         paths: The file of each.
         tokenization: How rows become tokens.
-        workers: Processes; None: one per core where there are many rows.
+        workers: Number of processes; None: one per core if there are many rows.
+
 
     Raises:
         BrokenProcessPool: A process was killed.
@@ -120,12 +121,12 @@ def write_shards(
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of tokenizer and torch threads
     stopped = context.Event()
     with ProcessPoolExecutor(count, context, _begin_worker, (stopped, tokenization)) as pool:
-        with _interrupts_blocked():  # a worker that Ctrl-C ends while it starts would block the pool forever
+        with _interrupts_blocked():  # a worker ended by Ctrl-C while it starts would block the pool forever
             done = pool.map(_work, shards, paths)
         try:
             yield from done
         finally:
-            stopped.set()  # the pool has queued more shards than it has processes, and would do them all
+            stopped.set()  # the pool has queued more shards than processes, and would still tokenize them all
 
 
 def worker_count(workers: int | None) -> int:
@@ -150,7 +151,7 @@ def _interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_worker: dict[str, Any] = {}  # what a worker is sent once, rather than with every shard
+_worker: dict[str, Any] = {}  # sent to a worker once instead of with every shard
 
 
 def _begin_worker(stopped: Event, tokenization: Tokenization) -> None:

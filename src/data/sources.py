@@ -19,21 +19,21 @@ from src.utils.seeding import derive_seed
 
 @dataclass(frozen=True)
 class RecordSource:
-    """Rows of `.jsonl`, `.json`, `.parquet` files (plain or gzipped JSON) or of a data set of the Hub.
+    """Rows of `.jsonl`, `.json`, `.parquet` files (plain or gzipped JSON) or of a data set on the Hub.
 
     Args:
         task: Task of the rows.
-        data: Places of the rows; the first that exists is read: file patterns with `{split}`, or
+        data: Places to look for the rows; the first that exists is read: file patterns with `{split}`, or
             `owner/name[:config]` of a data set on the Hub.
         user_prompt: The user turn; its `{names}` are fields of the record.
         answer: Field of the answer.
-        fields: Our name of a field -> its name in the records, where they differ.
-        form: Turns a record into these fields (see `src.data.forms`); None: it has them.
-        id: Field that names a row and decides, with `held_out`, in which split it is, or a text with fields in braces
-            (`Mbpp/{task_id}`, as the benchmark names its own); None: its place.
+        fields: Our name of a field -> its name in the records, if they differ.
+        form: Converts a record into these fields (see `src.data.forms`); None: it already has them.
+        id: Field that identifies a row and decides, with `held_out`, which split it is in, or a text with fields in
+            braces (`Mbpp/{task_id}`, as the benchmark names its problems); None: its location.
         keep: Field -> value, or [first, last] of numbers; other records are skipped.
-        held_out: Share of the training rows set aside for validation; 0: validation has files of its own.
-        limits: Split -> most rows, chosen by a hash of their ids.
+        held_out: Share of the training rows set aside for validation; 0: validation has its own files.
+        limits: Split -> maximum number of rows, chosen by a hash of their ids.
     """
 
     task: str
@@ -51,7 +51,7 @@ class RecordSource:
         """All rows of a split, in the order of the data.
 
         Raises:
-            UserError: No data, a malformed row or one without a field (row and field are named), or no rows are left.
+            UserError: No data, a malformed row or a missing field (row and field are named), or no rows are left.
         """
         data, left_out, rows = self._data(split), 0, list[Example]()
         for record in track(data.records(), f"reading {self.task} {split}", total=data.size()):
@@ -67,7 +67,7 @@ class RecordSource:
         return self._limited(rows, split)
 
     def fingerprint(self, split: str) -> str:
-        """Hash of everything that decides the rows: equal hashes, equal rows."""
+        """Hash of everything that determines the rows: equal hashes mean equal rows."""
         options = {name: value for name, value in vars(self).items() if name not in ("form", "data")}
         form = "" if self.form is None else getattr(self.form, "func", self.form).__qualname__
         return sha256_json([self._data(split).fingerprint(), _plain(options), form, split])

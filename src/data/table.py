@@ -1,4 +1,4 @@
-"""Tokenized rows as flat arrays, possibly memory-mapped; batches are slices of them.
+"""Tokenized rows as flat arrays, possibly memory-mapped; batches are taken as slices.
 
 N rows, T tokens of all rows together.
 """
@@ -21,7 +21,7 @@ class TokenTable:
 
     Args:
         ids: Name of each row (N), for messages.
-        tokens: int32 (T), tokens of rows one after another, possibly also of rows that are not in the table.
+        tokens: int32 (T), tokens of all rows end to end, possibly also of rows that are not in the table.
         starts: int64 (N), offset of each row in `tokens`.
         lengths: int64 (N), tokens of each row.
         prompts: int64 (N), leading tokens of each row that carry no loss.
@@ -35,7 +35,7 @@ class TokenTable:
 
     @classmethod
     def build(cls, ids: Sequence[str], rows: Sequence[Sequence[int]], prompts: Sequence[int]) -> TokenTable:
-        """Lay out `rows` (token ids) of which the first `prompts[i]` carry no loss."""
+        """Lay out `rows` (token ids); the first `prompts[i]` tokens of row i carry no loss."""
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         flat = np.fromiter((token for row in rows for token in row), dtype=np.int32, count=int(lengths.sum()))
         return cls(tuple(ids), flat, _starts(lengths), lengths, np.array(prompts, dtype=np.int64))

@@ -1,7 +1,7 @@
 """Examples -> token ids with the loss on the answer only.
 
-Prompt and answer are tokenized separately and joined, so that a prompt has the same ids here and in generation, where
-no answer follows it. The answer ends with the tokenizer's end token where the chat template puts it; text that the
+Prompt and answer are tokenized separately and then joined, so that a prompt has the same ids as in generation, where no
+answer follows it. The answer ends with the tokenizer's end token where the chat template puts it; text that the
 template adds after it (ChatML: a newline) is not part of the row, since generation stops before it.
 """
 
@@ -22,14 +22,14 @@ Pair = tuple[list[int], list[int]]
 
 @dataclass(frozen=True)
 class LengthReport:
-    """Counts of the rows of a task that were truncated or left out.
+    """Numbers of a task's rows that were truncated or dropped.
 
     Args:
-        rows: Rows that came in.
+        rows: Rows before dropping.
         truncated_prompts: Rows whose prompt lost its tail.
         truncated_answers: Rows whose answer lost its tail, and with it the end token: they teach the model not to stop.
-        dropped: Rows left out for their length.
-        contaminated: Rows left out before that because they hold a benchmark item.
+        dropped: Rows dropped because they are too long.
+        contaminated: Rows dropped before that because they contain a benchmark item.
     """
 
     rows: int
@@ -41,11 +41,11 @@ class LengthReport:
     def __str__(self) -> str:
         truncated = f"{self.truncated_prompts} prompts truncated, {self.truncated_answers} answers truncated"
         lengths = f"{self.rows} rows, {truncated}, {self.dropped} dropped"
-        return f"{lengths}; {self.contaminated} more hold a benchmark item" if self.contaminated else lengths
+        return f"{lengths}; {self.contaminated} more contain a benchmark item" if self.contaminated else lengths
 
     @property
     def changed(self) -> bool:
-        """True if any row was truncated or left out."""
+        """True if any row was truncated or dropped."""
         return self.truncated_prompts + self.truncated_answers + self.dropped + self.contaminated > 0
 
     def __add__(self, other: LengthReport) -> LengthReport:
@@ -62,7 +62,7 @@ def tokenize(
         examples: The rows; one with `prompt=None` is a raw document with loss on all its tokens and an end token.
         tokenizer: With a chat template, unless all rows are raw documents.
         max_length: Longest row in tokens, prompt and answer together.
-        truncation: "truncate" shortens longer rows by `truncated_lengths`, "drop" leaves them out.
+        truncation: "truncate" shortens longer rows by `truncated_lengths`, "drop" drops them.
 
     Returns:
         The table of the rows kept, in their order, and the counts of rows truncated or dropped.
@@ -87,10 +87,10 @@ def tokenize(
 
 
 def truncated_lengths(prompt: int, answer: int, limit: int) -> tuple[int, int]:
-    """Numbers of leading tokens to keep of a prompt and its answer, by the rule of the reference study.
+    """Numbers of leading tokens of a prompt and its answer to keep, by the reference study's rule.
 
     A short answer (under half the limit) is kept whole at the expense of the prompt, a short prompt at the expense of
-    the answer; where both are long, both are cut in proportion.
+    the answer; if both are long, both are cut in proportion.
 
     Args:
         prompt: Tokens of the prompt.
@@ -98,7 +98,7 @@ def truncated_lengths(prompt: int, answer: int, limit: int) -> tuple[int, int]:
         limit: Longest row in tokens.
 
     Returns:
-        Tokens to keep of the prompt and of the answer; together at most `limit`.
+        Numbers of prompt and answer tokens to keep; together at most `limit`.
     """
     if prompt + answer <= limit:
         return prompt, answer
@@ -146,9 +146,9 @@ def _token_pairs(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase
 
 
 def _token_ids(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    if not texts:  # the tokenizer takes no empty list
+    if not texts:  # the tokenizer does not accept an empty list
         return []
-    # verbose=False: lengths are this module's business, the tokenizer need not warn about them
+    # verbose=False: this module checks lengths itself, so the tokenizer need not warn about them
     encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
     ids: list[list[int]] = encoded["input_ids"]
     return ids

@@ -1,4 +1,4 @@
-"""Tidy tables made of running sums."""
+"""Tidy tables built from running sums."""
 
 from __future__ import annotations
 

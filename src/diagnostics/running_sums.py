@@ -13,8 +13,8 @@ class CoMoments:
     """Means and centered co-moments of K series that arrive block by block.
 
     Each block is centered before it is multiplied, and blocks are joined by the pairwise update of Chan, Golub and
-    LeVeque (1979). No digits are lost where a mean is large against the spread, and blocks of any size and order give
-    the same result up to rounding.
+    LeVeque (1979). No digits are lost when the mean is large compared with the spread, and blocks of any size and order
+    give the same result up to rounding.
 
     Args:
         series: K.
@@ -102,7 +102,7 @@ class GroupSums:
         self.signs = SignCounts(variants)
 
     def add_weights(self, deltas_KC: Tensor, cut_K: Tensor) -> None:
-        """Add a block of a weight tensor's deltas, as they are and with magnitudes below `cut_K` set to zero."""
+        """Add a block of a weight tensor's deltas, both raw and with magnitudes below `cut_K` set to zero."""
         self.raw.add(deltas_KC)
         self.signs.add(deltas_KC)
         self.thresholded.add(deltas_KC.where(deltas_KC.abs() >= cut_K[:, None], 0.0))

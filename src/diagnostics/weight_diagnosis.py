@@ -1,7 +1,7 @@
-"""Layer-wise norms and correlations of what fine-tuning and merging did to the weights, all variants in one pass.
+"""Layer-wise norms and correlations of the weight changes from fine-tuning and merging, all variants in one pass.
 
-The quantities of the reference study's Figures 2 and 3 (arXiv 2601.21115) are columns of `Diagnosis`, beside the plain
-ones that they resemble.
+The quantities of the reference study's Figures 2 and 3 (arXiv 2601.21115) are columns of `Diagnosis`, next to their
+plain counterparts.
 
 Shapes: K variants, C elements of a block.
 """
@@ -25,7 +25,7 @@ from src.utils.errors import UserError, first_differences
 from src.utils.progress import track
 
 PAPER_THRESHOLD = 0.3
-# 65,536 elements of five series in float64 fit a core's cache: eight times as fast as blocks of a million.
+# 65,536 elements of five series in float64 fit into a core's cache: eight times as fast as blocks of a million.
 BLOCK_ELEMENTS = 2**16
 
 
@@ -53,7 +53,7 @@ def diagnose_weights(
     threshold: float = PAPER_THRESHOLD,
     block_elements: int = BLOCK_ELEMENTS,
 ) -> Diagnosis:
-    """Compare every variant with the base block by block; memory is a few blocks, whatever the size of the model.
+    """Compare every variant with the base block by block; memory use is a few blocks, whatever the model's size.
 
     Args:
         base: Checkpoint that all variants started from.
@@ -62,20 +62,20 @@ def diagnose_weights(
         block_elements: C, the number of elements read at once.
 
     Raises:
-        UserError: There is no variant, the threshold lies outside 0-1, a variant has other tensors or shapes than the
-            base, or a value is not finite.
+        UserError: There is no variant, the threshold is outside 0-1, a variant's tensors or shapes differ from the
+            base's, or a value is not finite.
     """
     if not variants:
         raise UserError(
             "nothing to compare with the base: give at least one variant, for example specialists.codegen=DIR"
         )
     if not 0 <= threshold <= 1:
-        raise UserError(f"threshold must lie in 0-1, got {threshold}")
+        raise UserError(f"threshold must be in 0-1, got {threshold}")
     for name, variant in variants.items():
         differences = tensor_differences(base.table, variant.table, "the base", dtypes=False)
         if differences:
             raise UserError(first_differences(f"{name} does not have the tensors of the base", differences))
-    # All sums are made first: small lasting allocations between large passing ones would fragment the heap.
+    # All sums are allocated first: small long-lived allocations between large temporary ones would fragment the heap.
     sums = {locate(name): GroupSums(len(variants)) for name in base.names}
     for name in track(base.names, "Comparing weights"):
         _add_tensor(sums[locate(name)], name, base, variants, threshold, block_elements)
@@ -110,7 +110,7 @@ def _add_tensor(
 def _read(
     name: str, base: Checkpoint, variants: Mapping[str, Checkpoint], block: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Elements of the base (C) and all deltas (K, C), in float64: its rounding is far below that of float32."""
+    """Elements of the base (C) and all deltas (K, C), in float64, whose rounding error is far below float32's."""
     base_C = base.flat(name, *block).double()
     return base_C, torch.stack([variant.flat(name, *block).double() - base_C for variant in variants.values()])
 
@@ -118,4 +118,4 @@ def _read(
 def _check_finite(tensor: str, variants: list[str], squares_K: Tensor) -> None:
     for variant, finite in zip(variants, squares_K.isfinite().tolist(), strict=True):
         if not finite:
-            raise UserError(f"{variant} or its base holds NaN or infinite values in tensor {tensor}")
+            raise UserError(f"{variant} or its base contains NaN or Inf in tensor {tensor}")

@@ -228,7 +228,7 @@ def raw(header: object, data: bytes = bytes(8)) -> bytes:
         (raw({"x": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}), "spans 8 bytes"),
         (raw({"x": {"dtype": "F32", "shape": [-1, -2], "data_offsets": [0, 8]}}), "spans 8 bytes"),
         (raw({"x": {"dtype": "F32", "shape": [2], "data_offsets": [8, 16]}}), "truncated"),
-        (b"\xff" * 16, "truncated or no safetensors"),
+        (b"\xff" * 16, "truncated or not a safetensors"),
     ],
 )
 def test_corrupt_header(tmp_path: Path, content: bytes, message: str) -> None:
@@ -242,7 +242,7 @@ def test_index_that_lies(tmp_path: Path) -> None:
     index = tmp_path / "model.safetensors.index.json"
     good = json.loads(index.read_text())
     index.write_text(json.dumps(good | {"weight_map": good["weight_map"] | {"x": "gone.safetensors"}}))
-    with pytest.raises(UserError, match=r"names absent shards: gone\.safetensors"):
+    with pytest.raises(UserError, match=r"names missing shards: gone\.safetensors"):
         Checkpoint(tmp_path)
     index.write_text(json.dumps(good | {"weight_map": good["weight_map"] | {"z": good["weight_map"]["x"]}}))
     with pytest.raises(UserError, match="names tensors that its shards lack: z in model-00001"):

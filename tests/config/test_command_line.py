@@ -39,8 +39,7 @@ def test_our_own_defects_keep_their_traceback():
 def test_a_full_disk_is_one_line():
     line = explain(OSError(errno.ENOSPC, "No space left on device", "runs/x/metrics.jsonl"))
     assert line == (
-        "cannot write runs/x/metrics.jsonl: No space left on device; "
-        "free some space; the same command then resumes here"
+        "cannot write runs/x/metrics.jsonl: No space left on device; free some space, then resume with the same command"
     )
     assert explain(PermissionError(errno.EACCES, "Permission denied")) is None
 
@@ -68,7 +67,7 @@ def test_exit_codes(monkeypatch, capsys, raised, code):
     assert caught.value.code == code
     assert sys.argv == ["train.py", "seed=0,1,2,3"]
     printed = capsys.readouterr().err
-    assert printed.strip() in ("error: no such file", "interrupted; the same command resumes here")
+    assert printed.strip() in ("error: no such file", "interrupted; the same command resumes the run")
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_others_share_the_rest() -> None:
     [
         ({"by": "rows"}, "unknown mix.by 'rows'.*examples, tokens"),
         ({"ratio": 1.0}, "mix.ratio=1.0: expected a share"),
-        ({"ratio": 0.5, "temperature": 2.0}, "give one of mix.ratio, mix.ratios and mix.temperature"),
+        ({"ratio": 0.5, "temperature": 2.0}, "one of mix.ratio, mix.ratios and mix.temperature"),
         ({"ratios": {"a": 0}}, "mix.ratios=.*above 0"),
         ({"temperature": 0.0}, "mix.temperature=0.0"),
         ({"cap": 0}, "mix.cap=0"),

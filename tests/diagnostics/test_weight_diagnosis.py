@@ -168,7 +168,7 @@ def test_other_tensors_are_listed(checkpoints, tmp_path):
 def test_values_that_are_not_finite_are_named(tensors, checkpoints, tmp_path, value):
     broken = {name: tensor.clone() for name, tensor in tensors["codegen"].items()}
     broken["model.norm.weight"][3] = value
-    with pytest.raises(UserError, match=r"mix or its base holds NaN or infinite values in tensor model.norm.weight"):
+    with pytest.raises(UserError, match=r"mix or its base .* NaN or Inf in tensor model.norm.weight"):
         diagnose_weights(checkpoints["base"], {"mix": _write(tmp_path / "broken", broken)})
 
 
@@ -179,7 +179,7 @@ def test_nothing_to_compare(checkpoints):
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1])
 def test_threshold_range(checkpoints, threshold):
-    with pytest.raises(UserError, match="threshold must lie in 0-1"):
+    with pytest.raises(UserError, match="threshold must be in 0-1, got"):
         diagnose_weights(checkpoints["base"], {"codegen": checkpoints["codegen"]}, threshold=threshold)
 
 

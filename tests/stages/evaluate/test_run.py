@@ -141,11 +141,11 @@ def test_other_training_data_are_another_run(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ([], "give one of checkpoint=DIR, samples=FILE or predictions=FILE"),
+        ([], "one of checkpoint=DIR, samples=FILE or predictions=FILE, got none"),
         (["checkpoint=/nowhere"], "checkpoint=/nowhere: no such directory"),
         (["samples=/nowhere.jsonl", "benchmark=pocket_codegen"], "no such file: samples=/nowhere.jsonl"),
         (["samples=a.jsonl"], "existing answers need benchmark=NAME"),
-        (["predictions=a.txt", "benchmark=codexglue"], "go together"),
+        (["predictions=a.txt", "benchmark=codexglue"], "references=FILE must be given"),
         (["samples=a.jsonl", "benchmark=pocket_codegen", "contamination_keep={id:1}"], "which is not given"),
         (
             ["predictions=a", "references=b", "benchmark=codexglue", "contamination=c.jsonl"],

@@ -66,7 +66,7 @@ def test_rows_left_out_are_counted_in_log_and_record(world: Path, capsys: pytest
     assert (lengths["codegen"]["contaminated"], lengths["codesum"]["contaminated"]) == (2, 0)
     said = " ".join(capsys.readouterr().err.split())
     assert "codegen train: " in said
-    assert "2 more hold a benchmark item" in said
+    assert "2 more contain a benchmark item" in said
     again = train(compose_job("train", [*OPTIONS, "strategy=mix", "data.decontaminate=true", HELD_OUT, "seed=1"]))
     counted = json.loads((again / "run.json").read_text())["results"]["lengths"]
     assert counted == lengths  # this time from the cache of tokens

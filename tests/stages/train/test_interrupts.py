@@ -47,7 +47,7 @@ def test_a_request_to_end_is_heard(world, tmp_path, overrides, number):
     said = process.communicate(timeout=60)[0]
     assert process.returncode == 128 + number, said
     assert said.count("stopping once this step is done and saved") == 1
-    assert said.count("interrupted; the same command resumes here") == 1
+    assert said.count("interrupted; the same command resumes the run") == 1
     assert "Traceback" not in said
     done = json.loads(rows.read_text().splitlines()[-1])["step"]
     assert done < STEPS

@@ -105,7 +105,7 @@ def test_whatever_stops_the_first_process_is_told_to_the_others(monkeypatch):
         once(lambda: exec("raise OSError(28, 'No space left on device', 'x')"))
     assert told == [
         "ZeroDivisionError('division by zero')",
-        "cannot write x: No space left on device; free some space; the same command then resumes here",
+        "cannot write x: No space left on device; free some space, then resume with the same command",
     ]
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setattr("src.stages.train.launch.from_main", lambda own: "why")
