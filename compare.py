@@ -1,8 +1,8 @@
 """Compare evaluations pair by pair: the same items, bootstrap and McNemar tests, Holm's correction.
 
 python compare.py runs/evaluate/pocket-mix-s0-test runs/evaluate/pocket-ties-w0.3-s0-test
-python compare.py RUN OTHER ANOTHER              each further run against the first
-python compare.py A/items.csv B/items.csv        item scores in files
+python compare.py RUN OTHER ANOTHER              compare each further run with the first
+python compare.py A/items.csv B/items.csv        use item scores in files
 """
 
 from __future__ import annotations

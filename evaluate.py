@@ -4,7 +4,7 @@ python evaluate.py checkpoint=runs/train/pocket-mix-s0
 python evaluate.py checkpoint=DIR split=validation benchmark=pocket_codegen
 python evaluate.py samples=FILE.jsonl benchmark=humaneval
 python evaluate.py samples=FILE.jsonl benchmark=mbpp contamination=TRAINING_FILE
-python evaluate.py benchmark=mbpp contamination=TRAINING_FILE          are the problems in the training data?
+python evaluate.py benchmark=mbpp contamination=TRAINING_FILE          is the training data contaminated?
 python evaluate.py predictions=FILE references=FILE benchmark=codexglue
 """
 

@@ -5,8 +5,8 @@ python merge.py -m merge=ties,dare,della merge.weight=0.1,0.2,...,0.9
 python merge.py merge=linear base=DIR specialists.codegen=DIR specialists.codesum=DIR output=DIR
 python merge.py -m merge=ties,dare merge.weight=0.1,0.2,...,0.9 save_weights=false    merged when evaluated
 python merge.py verify=runs/merge/pocket-ties-w0.3-s0
-merge.weight is the coefficient of the first task, the others share 1 - weight;
-merge.weights={codegen: .3, codesum: .5, bugfix: .2} names them.
+merge.weight is the coefficient of the first task; the others share 1 - weight.
+merge.weights={codegen: .3, codesum: .5, bugfix: .2} sets each by name.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main(cfg: DictConfig) -> None:
             say(f"merged {merge(Job.current('merge', cfg))}")
         else:
             found = verify(Path(cfg.verify))
-            say(f"{cfg.verify} holds what its record says: {len(found.sampled)} sampled tensors are equal bit for bit")
+            say(f"{cfg.verify} matches its record: {len(found.sampled)} sampled tensors are equal bit for bit")
 
 
 if __name__ == "__main__":

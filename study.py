@@ -4,7 +4,7 @@ python study.py                     the pocket study: minutes on a laptop
 python study.py study=pocket seed=1
 python study.py study=fair study.model=qwen1.5b
 python study.py 'study.tasks=[codesum,codegen]'    other tasks, or another order
-python study.py study=fair dry_run=true         print the command line of every run, run nothing
+python study.py study=fair dry_run=true         print the command of every run and run nothing
 python study.py experiment=table5                 one table or figure of the reference study
 """
 

@@ -4,9 +4,9 @@ python train.py strategy=specialist task=codegen
 python train.py strategy=specialist task=codesum seed=1
 python train.py strategy=mix
 python train.py strategy=mix 'tasks=[codegen_fair,codesum]'     other files of conf/tasks
-python train.py strategy=merge merge=ties merge.weight=0.3     every missing specialist, then the merge
+python train.py strategy=merge merge=ties merge.weight=0.3     train the missing specialists, then merge
 python train.py model=qwen7b strategy=mix
-python train.py strategy=fisher task=codegen     what merge=fisher needs to know; likewise strategy=regmean
+python train.py strategy=fisher task=codegen     statistics for merge=fisher; likewise strategy=regmean
 python train.py strategy=mix strategy.steps=50 output=runs/trial
 """
 

@@ -1,6 +1,6 @@
 """The launcher of `merge.py -m`, in the package where Hydra looks for plugins: all jobs of a sweep go to one function.
 
-Jobs that share their parents then share the reading and the sparsifying.
+Jobs with the same parents can then share the reading and the sparsifying.
 """
 
 from __future__ import annotations

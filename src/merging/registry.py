@@ -1,4 +1,4 @@
-"""Merge methods: each YAML of conf/merge holds the keys of one of these."""
+"""Merge methods: each YAML in conf/merge holds the keys of one method."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ COEFFICIENTS = ("weight", "weights")
 
 
 class Method:
-    """A merge method: a function that makes its rule, called with all the keys of its YAML.
+    """A merge method: a function that builds its rule, called with all keys of its YAML.
 
-    The keys are the function's arguments (`lambda_` is the key `lambda`, which Python reserves) and those that every
-    method has. Calling it returns a `Recipe`.
+    The keys are the function's arguments (`lambda_` is the key `lambda`, which Python reserves) plus the keys
+    common to all methods. Calling it returns a `Recipe`.
 
     Args:
-        build: Makes the rule from the method's own keys.
+        build: Builds the rule from the method's own keys.
         arxiv: Identifier of the paper, or None.
         weighted: Whether the method takes coefficients.
 
@@ -70,7 +70,7 @@ class Method:
 
 
 def method(arxiv: str | None = None, weighted: bool = True) -> Callable[[Callable[..., Rule]], Method]:
-    """Decorate the function that makes a method's rule.
+    """Decorate the function that builds a method's rule.
 
     Args:
         arxiv: Identifier of the paper, or None.
@@ -81,7 +81,7 @@ def method(arxiv: str | None = None, weighted: bool = True) -> Callable[[Callabl
 
 @method("2203.05482")
 def linear(normalize: bool) -> Rule:
-    """Weighted mean of the specialists' weights; the base does not enter."""
+    """Weighted mean of the specialists' weights; the base is not used."""
     return WeightedMean(normalize)
 
 
@@ -111,13 +111,13 @@ def dare_ties(density: float, normalize: bool, rescale: Rescale, lambda_: float,
 
 @method("2406.11617")
 def della(density: float, epsilon: float, normalize: bool, rescale: Rescale, lambda_: float, seed: int) -> Rule:
-    """Drop at random, the smaller the likelier; elect signs."""
+    """Drop at random, small updates more often; elect signs."""
     return TaskVectors(Sparsity("magprune", density, epsilon, rescale=rescale, seed=seed), True, normalize, lambda_)
 
 
 @method("2406.11617")
 def della_linear(density: float, epsilon: float, normalize: bool, rescale: Rescale, lambda_: float, seed: int) -> Rule:
-    """Drop at random, the smaller the likelier; sum."""
+    """Drop at random, small updates more often; sum."""
     return TaskVectors(Sparsity("magprune", density, epsilon, rescale=rescale, seed=seed), False, normalize, lambda_)
 
 
@@ -206,7 +206,7 @@ def mergekit(name: str, parameters: Mapping[str, Any], seed: int) -> Rule:
 
 
 def recipe_from(description: Mapping[str, Any]) -> Recipe:
-    """Make the recipe that `Recipe.describe` wrote down, also of a method outside of this package.
+    """Rebuild the recipe that `Recipe.describe` recorded, also for a method outside this package.
 
     Args:
         description: `_target_`, the import path of the method, and its keys.
@@ -229,7 +229,7 @@ def _method_at(target: str) -> Method:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(
-            f"no merge method {target!r} to make this recipe with: {error}; "
+            f"cannot import the merge method {target!r} of this recipe: {error}; "
             "a method outside of src must be importable, e.g. PYTHONPATH=DIR"
         ) from error
     if not isinstance(found, Method):

@@ -1,4 +1,4 @@
-"""Commit, versions and machine: the conditions of a run that its config does not hold."""
+"""Commit, versions and machine: the conditions of a run that its config does not record."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""SHA-256 of files, remembered: a file that has kept its size, time and inode is not read again.
+"""Cached SHA-256 of files: a file with unchanged size, modification time and inode is not read again.
 
-A finished run keeps the hashes of its own files in `run.json`. Those of other directories (a published checkpoint, a
-copied run) are kept in the cache of the user, because nothing is ever written into a directory that is not ours.
+A finished run keeps the hashes of its own files in `run.json`. Hashes for other directories (a published checkpoint, a
+copied run) are kept in the user's cache, because we never write into a directory that is not ours.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from pathlib import Path
 
 from src.utils.files import read_json_object, sha256_file, sha256_json, user_cache, write_json
 
-REMEMBERED_BYTES = 1 << 24  # smaller files are read again in a few milliseconds
+REMEMBERED_BYTES = 1 << 24  # smaller files are reread in a few milliseconds
 
 
 @dataclass(frozen=True)
 class FileState:
-    """One file when it was hashed.
+    """State of a file when it was hashed.
 
     Args:
         sha256: Hex digest of its bytes.
         bytes: Size.
         mtime_ns: Time of the last change, in nanoseconds.
-        inode: Number in its file system; another one if the file was replaced instead of overwritten.
+        inode: Number in its file system; changes if the file is replaced instead of overwritten.
     """
 
     sha256: str
@@ -43,15 +43,15 @@ class FileState:
 def hash_files(
     paths: Mapping[str, Path], known: Mapping[str, FileState] | None = None, remember: bool = True
 ) -> dict[str, FileState]:
-    """Current state of files, which are read only where nothing that is remembered describes them.
+    """Current state of files; a file is read only if no remembered state describes it.
 
     Args:
-        paths: By a name of the caller's.
+        paths: Files by the caller's names.
         known: Earlier states by the same names.
-        remember: Keep the hashes of large files in the cache of the user.
+        remember: Keep the hashes of large files in the user's cache.
     """
     earlier = known or {}
-    # hashlib gives up the interpreter lock, so shards are hashed side by side.
+    # hashlib releases the GIL, so shards are hashed in parallel.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         states = pool.map(lambda name: _state(paths[name], earlier.get(name), remember), paths)
         return dict(zip(paths, states, strict=True))
@@ -63,7 +63,7 @@ def _state(path: Path, known: FileState | None, remember: bool) -> FileState:
     if not remember or path.stat().st_size < REMEMBERED_BYTES:
         return _hashed(path)
     cached = user_cache("hashes") / f"{sha256_json(str(path.resolve()))[:32]}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError):  # absent, or not of this form
+    with contextlib.suppress(OSError, ValueError, TypeError):  # missing, or in another format
         found = FileState(**read_json_object(cached))
         if found.describes(path):
             return found
@@ -74,5 +74,5 @@ def _state(path: Path, known: FileState | None, remember: bool) -> FileState:
 
 
 def _hashed(path: Path) -> FileState:
-    before = path.stat()  # before reading: a file that changes meanwhile is read again the next time
+    before = path.stat()  # before reading: a file that changes meanwhile is then read again next time
     return FileState(sha256_file(path), before.st_size, before.st_mtime_ns, before.st_ino)

@@ -1,4 +1,4 @@
-"""Finished run directories: their record, parsed once, and their files, found to be those that the run wrote."""
+"""Finished run directories: their record, parsed once, and a check that their files are still those the run wrote."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ RECORD = "run.json"
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that is whole.
+    """A finished run.
 
     Args:
         directory: Its directory.
         stage: `train`, `merge`, `evaluate`, `diagnose` or `study`.
-        inputs: By name, the SHA-256 of what it was made of: of the content, or of each file by name.
-        outputs: Every file it wrote, by path in `directory`.
-        results: Figures that the stage recorded.
+        inputs: By name, the SHA-256 of what it read: of the content, or of each file by name.
+        outputs: State of every file it wrote, by path in `directory`.
+        results: Values that the stage recorded.
         cost: `seconds` and `bytes`.
         argv: The command that made it.
     """
@@ -37,10 +37,10 @@ class FinishedRun:
     argv: list[str]
 
     def hashes(self, names: Iterable[str]) -> dict[str, str]:
-        """SHA-256 of files of the run by name; they are read again only where they look changed.
+        """SHA-256 of files of the run by name; a file is read again only if it looks changed.
 
         Raises:
-            UserError: A file is gone, was added, or is not the one that the run wrote.
+            UserError: A file is missing, was added, or is not the one that the run wrote.
         """
         wanted = sorted(names)
         present = {name: self.directory / name for name in wanted if (self.directory / name).is_file()}
@@ -48,20 +48,20 @@ class FinishedRun:
         wrong = []
         for name in wanted:
             if name not in present:
-                wrong.append(f"{name} is gone")
+                wrong.append(f"{name} is missing")
             elif name not in self.outputs:
                 wrong.append(f"{name} was added")
             elif states[name].sha256 != self.outputs[name].sha256:
                 wrong.append(f"{name} has changed")
         if wrong:
-            differences = first_differences(f"{self.directory} is not what its {RECORD} records", wrong)
+            differences = first_differences(f"{self.directory} does not match its {RECORD}", wrong)
             again = " ".join(self.argv)
-            raise UserError(f"{differences}. Restore what the run wrote, or remove the directory and repeat: {again}")
+            raise UserError(f"{differences}. Restore the files of the run, or remove the directory and repeat: {again}")
         return {name: states[name].sha256 for name in wanted}
 
 
 def open_finished(directory: Path) -> FinishedRun | None:
-    """The finished run in a directory, or None where there is none (a checkpoint from elsewhere)."""
+    """The finished run in a directory, or None if there is none (a checkpoint from elsewhere)."""
     record = read_record(directory)
     if record is None or record.get("state") != "finished":
         return None
@@ -77,6 +77,6 @@ def open_finished(directory: Path) -> FinishedRun | None:
 
 
 def read_record(directory: Path) -> dict[str, Any] | None:
-    """Content of the `run.json` of a directory, finished or not; None where there is none."""
+    """Content of a directory's `run.json`, finished or not; None if there is none."""
     path = directory / RECORD
     return read_json_object(path) if path.is_file() else None

@@ -1,4 +1,4 @@
-"""Standard names of run directories: a run is named by what it is, never by the clock.
+"""Standard names of run directories: a run is named after its settings, never after the time.
 
 Plain arguments only; `src/stages` reads them from a config.
 """
@@ -22,7 +22,7 @@ def training_name(model: str, strategy: str, task: str | None, seed: int, extras
     Args:
         model: Label of the model.
         strategy: Choice of conf/strategy.
-        task: Where the strategy trains for one task.
+        task: Task, if the strategy trains on one.
         seed: Of training.
         extras: Words for settings that differ from the standard ones.
     """
@@ -37,17 +37,17 @@ def merge_name(
     Args:
         base: Label of the model, or name of the base's directory.
         method: Choice of conf/merge.
-        coefficients: Of the specialists; of two that sum to 1 the first says all.
+        coefficients: Of the specialists; of two that sum to 1, only the first is shown.
         seed: Of the run.
         extras: Words for settings that differ from the standard ones.
-        lazy: Whether the run holds its recipe alone.
+        lazy: Whether the run holds only its recipe.
     """
     weights = "w" + "-".join(f"{value:g}" for value in coefficients)
     return "-".join([base, method, *extras, weights, f"s{seed}", *(["recipe"] if lazy else [])])
 
 
 def words_for_specialists(given: Mapping[str, Path], standard: Mapping[str, str]) -> list[str]:
-    """A word for the name of a run with other specialists than the standard ones: `["of3f1c20"]`, else nothing.
+    """A word for the name of a run with non-standard specialists: `["of3f1c20"]`, else nothing.
 
     Args:
         given: Directory of each specialist by task.

@@ -1,7 +1,7 @@
-"""Run directories while they are written: whole or not at all, resumable, and never made twice.
+"""Run directories while they are written: complete or not at all, resumable, and never written twice.
 
-A run grows in a hidden sibling (`.NAME.partial`) of its directory and is renamed when it is complete: whoever sees the
-directory sees a finished run, even after `kill -9`.
+A run is written to a hidden sibling (`.NAME.partial`) of its directory and renamed when it is complete, so an existing
+directory is a finished run, even after `kill -9`.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ Inputs = Mapping[str, str | Mapping[str, str]]  # name -> SHA-256 of its content
 
 @dataclass
 class Run:
-    """One open or finished run directory; made by `begin_run` or `open_run`.
+    """One open or finished run directory; created by `begin_run` or `open_run`.
 
     Attributes:
         directory: Directory of the finished run.
         work: Directory to write to while the run is open.
         record: Content of `run.json`.
         finished: True if an equal run was found; then there is nothing to do.
-        results: Figures to record in `run.json`.
+        results: Values to record in `run.json`.
         lock: Held while the run is open; None for a run that was found.
-        fresh: False if an interrupted attempt has left its work.
+        fresh: False if an interrupted attempt left its work.
         started: Time at which this attempt began, on the monotonic clock.
     """
 
@@ -53,20 +53,20 @@ class Run:
 
     @property
     def scratch(self) -> Path:
-        """Folder inside `work` for what resuming needs; removed when the run finishes."""
+        """Directory inside `work` for the files that resuming needs; removed when the run finishes."""
         path = self.work / ".scratch"
         path.mkdir(parents=True, exist_ok=True)
         return path
 
     def finish(self, seconds: float | None = None) -> None:
-        """Complete `run.json` and rename the work to its directory.
+        """Complete `run.json` and rename the work directory to its final name.
 
         Args:
-            seconds: Time that the run took; None: since it was opened.
+            seconds: Duration of the run; None: the time since it was opened.
         """
         shutil.rmtree(self.work / ".scratch", ignore_errors=True)
         files = sorted(path for path in self.work.rglob("*") if path.is_file() and path.name != RECORD)
-        # The rename below changes neither time nor inode of the files, so these states describe them afterwards too.
+        # The rename below changes neither the time nor the inode of the files, so these states stay valid.
         named = {path.relative_to(self.work).as_posix(): path for path in files}
         states = hash_files(named, remember=False)  # `run.json` remembers them
         outputs = {name: asdict(state) for name, state in states.items()}
@@ -79,13 +79,13 @@ class Run:
         self.release()
 
     def abandon(self) -> None:
-        """Remove what this attempt wrote; the work of an earlier, interrupted attempt is kept."""
+        """Remove what this attempt wrote; keep the work of an earlier, interrupted attempt."""
         if self.fresh:
             shutil.rmtree(self.work)
         self.release()
 
     def release(self) -> None:
-        """Give up the lock; what was written stays, for the same command to resume."""
+        """Release the lock; written files stay, so that the same command can resume."""
         if self.lock is not None:
             self.lock.release()
 
@@ -103,12 +103,12 @@ def begin_run(
     Args:
         directory: For example `runs/merge/pocket-ties-w0.3-s0`.
         stage: `train`, `merge`, `evaluate`, `diagnose`, `study` or `compare`.
-        config: Resolved configuration that decides the result: no paths, no logging choices.
+        config: Resolved configuration that determines the result: no paths, no logging choices.
         inputs: By name, the SHA-256 of what is read: of its content, or of each of its files by name.
         argv: The command that reproduces the run.
 
     Returns:
-        A `Run`; if `run.finished` there is nothing to do. Otherwise the caller writes into `run.work`, puts figures
+        A `Run`; if `run.finished`, there is nothing to do. Otherwise the caller writes into `run.work`, puts values
         into `run.results` and calls `run.finish()`.
 
     Raises:
@@ -116,11 +116,11 @@ def begin_run(
             it holds something else, or another process is writing it.
     """
     identity = {"stage": stage, "config": dict(config), "inputs": dict(inputs or {})}
-    if found := _finished(directory, identity):  # without the lock: it may lie where this process cannot write
+    if found := _finished(directory, identity):  # without the lock: the directory may be read-only for this process
         return found
     _refuse_foreign(directory)
     lock = _lock(directory)
-    if found := _finished(directory, identity):  # by a process that gave up the lock since the first look
+    if found := _finished(directory, identity):  # another process may have finished it before we got the lock
         lock.release()
         return found
     work = directory.parent / f".{directory.name}.partial"
@@ -146,10 +146,10 @@ def open_run(
     inputs: Inputs | None = None,
     argv: list[str] | None = None,
 ) -> Iterator[Run]:
-    """`begin_run` as a context that finishes the run on leaving.
+    """`begin_run` as a context manager that finishes the run on exit.
 
-    Bad input (`UserError`) leaves nothing behind: it would fail again. Any other exception, `Stopped` too, keeps the
-    work for the same command to resume.
+    Bad input (`UserError`) leaves nothing behind: it would fail again. Any other exception, including `Stopped`, keeps
+    the work, so that the same command can resume.
     """
     run = begin_run(directory, stage=stage, config=config, inputs=inputs, argv=argv)
     try:
@@ -196,7 +196,7 @@ def _differences(there: Any, here: Any, path: str = "") -> Iterator[str]:
 
 
 def _as_json(value: Any) -> Any:
-    """As `run.json` has it: tuples become lists, keys become strings."""
+    """Convert to what `run.json` stores: tuples become lists, keys become strings."""
     return json.loads(json.dumps(value))
 
 
@@ -206,7 +206,7 @@ def _refuse_foreign(directory: Path) -> None:
 
 
 def _lock(directory: Path) -> FileLock:
-    """A lock of the operating system: it ends with its process, so that no stale lock blocks a resumed run."""
+    """An operating-system lock: it ends with its process, so that no stale lock blocks a resumed run."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory.parent / f".{directory.name}.lock")
     try:

@@ -1,4 +1,4 @@
-"""Benchmarks composed by name from conf/benchmark, so that a benchmark is one YAML file."""
+"""Compose benchmarks by name from conf/benchmark, so that a benchmark is one YAML file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from src.utils.errors import UserError
 def benchmark_nodes(job: Job) -> dict[str, DictConfig]:
     """Return the nodes of the benchmarks to run, by name: `benchmark=`, else those of the tasks that have the split.
 
-    `benchmarks.NAME.key=value` changes a benchmark. Names and keys are checked, also of benchmarks that are not run.
+    `benchmarks.NAME.key=value` changes a benchmark. Names and keys are checked, even for benchmarks that are not run.
 
     Raises:
         UserError: None of the tasks' benchmarks has the split, or conf/benchmark has no such file.
@@ -29,7 +29,7 @@ def benchmark_nodes(job: Job) -> dict[str, DictConfig]:
     nodes = task_benchmarks(job)
     chosen = {name: node for name, node in nodes.items() if cfg.split in node.get("splits", SPLITS)}
     if not chosen:
-        raise UserError(f"split={cfg.split}: none of the tasks' benchmarks has it ({', '.join(nodes)})")
+        raise UserError(f"split={cfg.split}: none of the tasks' benchmarks ({', '.join(nodes)}) has this split")
     return chosen
 
 
@@ -51,8 +51,8 @@ def _compose(job: Job, names: Collection[str]) -> DictConfig:
     if not names:
         return OmegaConf.create()
     files = [f"+benchmark@benchmarks.{name}={name}" for name in names]
-    # What was typed is applied by Hydra once more, because only here does it know which keys there are. Changes from
-    # YAML files (an experiment, a debug choice) are merged into the result, which has no room for unknown keys either.
+    # Hydra applies the typed overrides a second time, because only here does it know which keys exist. Changes from
+    # YAML files (an experiment, a debug choice) are merged into the result, which does not accept unknown keys either.
     starts = ("benchmarks.", "hydra.searchpath=")
     typed = [override for override in job.overrides if override.lstrip("+~").startswith(starts)]
     composed: DictConfig = compose_config(None, [*files, *typed]).benchmarks

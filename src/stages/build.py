@@ -16,14 +16,14 @@ def build(node: DictConfig, **more: Any) -> Any:
     """Call a node's `_target_`; lists and mappings arrive as plain Python, never as config objects.
 
     Raises:
-        UserError: A value has another type than its argument.
+        UserError: A value does not have the type of its argument.
     """
     _check(node)
     return instantiate(node, _convert_="all", **more)
 
 
 def build_once(node: DictConfig) -> Any:
-    """Build one object for all equal nodes of this process; a study scores dozens of checkpoints with it."""
+    """Build one object for all equal nodes in this process; a study scores dozens of checkpoints with it."""
     _check(node)  # here, where the node still knows its key in the config
     return _built(json.dumps(OmegaConf.to_container(node, resolve=True), sort_keys=True))
 

@@ -1,4 +1,4 @@
-"""Checkpoints that a config names or that stand in standard run directories, and what to type if they are missing."""
+"""Checkpoints that a config names or that are in standard run directories, and what to type if they are missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from src.runs.paths import run_path, training_name, words_for_specialists
 from src.stages.job import quoted_override, running_searchpath, tasks_words
 from src.utils.errors import UserError
 
-STATISTICS = ("fisher", "regmean")  # strategies of train.py, and the methods of merge.py that need what they find
+STATISTICS = ("fisher", "regmean")  # strategies of train.py, and the methods of merge.py that need their results
 OF_ONE_TASK = ("specialist", *STATISTICS)
 WITHOUT_WEIGHTS = (
     ", or debug=shrink: two layers of the architecture on generated rows"
@@ -36,11 +36,11 @@ def is_published(model: DictConfig) -> bool:
 def base_checkpoint(cfg: DictConfig) -> Path:
     """Find the checkpoint that fine-tuning starts from and merging subtracts.
 
-    It is `base=`, the published checkpoint of the model (from the Hugging Face cache or the Hub), or the run that made
-    the base here (the pocket model's pretraining, or the random weights of `model.init=random`).
+    It is `base=`, the published checkpoint of the model (from the Hugging Face cache or the Hub), or the run that
+    created the base here (the pocket model's pretraining, or the random weights of `model.init=random`).
 
     Raises:
-        UserError: It is not there; the message says how to make or fetch it.
+        UserError: It is missing; the message says how to train or download it.
     """
     if cfg.base is not None:
         return written_checkpoint(str(cfg.base), "base")
@@ -70,7 +70,7 @@ def specialist_checkpoints(cfg: DictConfig) -> dict[str, Path]:
 
 
 def specialist_names(cfg: DictConfig) -> list[str]:
-    """Names of what is merged: `tasks`, in their order; other names of `specialists` in the order as typed."""
+    """Names of the merged specialists: `tasks` in order, then other names in `specialists` in the order typed."""
     given, tasks = [str(name) for name in cfg.specialists], [str(task) for task in cfg.tasks]
     if not given:
         return tasks
@@ -104,16 +104,16 @@ def trained_directories(cfg: DictConfig, strategy: str, tasks: Iterable[str]) ->
 
 
 def named_specialists(cfg: DictConfig) -> list[str]:
-    """Return a word for the name of a run with other specialists than the standard ones, else nothing."""
+    """Return a word for the name of a run with non-standard specialists, else nothing."""
     given = {str(task): Path(str(path)) for task, path in cfg.specialists.items()}
     return words_for_specialists(given, {task: trained_directory(cfg, "specialist", task).name for task in given})
 
 
 def existing_checkpoint(path: str, key: str) -> Path:
-    """Take `path` as a checkpoint directory, with or without weights.
+    """Require that `path` is a checkpoint directory, with or without weights.
 
     Raises:
-        UserError: There is none at `path`; `key` is named.
+        UserError: `path` is not one; the message names `key`.
     """
     directory = Path(path)
     if not directory.is_dir():
@@ -124,17 +124,17 @@ def existing_checkpoint(path: str, key: str) -> Path:
 
 
 def written_checkpoint(path: str, key: str) -> Path:
-    """Take `path` as a checkpoint directory that holds weights.
+    """Require that `path` is a checkpoint directory with weights.
 
     Raises:
-        UserError: There is none, or it is a merge that was made with `save_weights=false`.
+        UserError: It is not one, or it is a merge made with `save_weights=false`.
     """
     directory = existing_checkpoint(path, key)
-    # The record is read only where weights are missing, so that a parent's record is parsed once on its way to a merge.
+    # The record is read only if weights are missing, so that a parent's record is parsed once on its way to a merge.
     run = None if weight_files(directory) else open_finished(directory)
     if run is not None and _is_lazy(run):
         line = " ".join(word for word in run.argv if not word.startswith(("save_weights=", "output=")))
-        raise UserError(f"{key}={path} is a merge without weights (save_weights=false); write them with: {line}")
+        raise UserError(f"{key}={path} is a merge without weights (save_weights=false); write the weights with: {line}")
     return directory
 
 

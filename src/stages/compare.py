@@ -1,4 +1,4 @@
-"""`compare.py`: paired tests of evaluations against one of them."""
+"""`compare.py`: paired tests of evaluations against a reference."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def compare(job: Job) -> Path:
 
 
 def show(directory: Path) -> None:
-    """Print the tests of a finished comparison."""
+    """Print the results of a finished comparison."""
     run = open_finished(directory)
     assert run is not None
     print_comparison(run.results["comparison"], run.results["reference"], str(directory))

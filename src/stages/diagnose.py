@@ -20,7 +20,7 @@ from src.stages.job import Job
 
 
 def diagnose(job: Job) -> Path:
-    """Write `layers.csv`, `correlations.csv` and the figures of one diagnosis.
+    """Write `layers.csv`, `correlations.csv` and the figures of a diagnosis.
 
     Returns:
         The run directory.

@@ -1,4 +1,4 @@
-"""One call of one script: its composed config, and what was typed to get it."""
+"""One call of a script: its composed config, and the overrides that were typed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from src.runs.paths import run_path
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 
-# Keys that say where to read, write and log, not what to compute: runs that differ only in them are equal.
+# Keys that say where to read, write and log, not what to compute: runs that differ only in these are equal.
 LOCATION_KEYS = {
     *("output", "output_root", "logger", "run", "base", "specialists", "variants", "checkpoint", "samples"),
     *("predictions", "references", "device", "verify"),
 }
-LABELED = {"debug", "model.init", "model.shrink"}  # the label of the model shows these
+LABELED = {"debug", "model.init", "model.shrink"}  # already shown by the model's label
 LONGEST_EXTRAS = 100
-USUAL_TASKS = ["codegen", "codesum"]  # those of conf/job_frame.yaml, which names of runs leave out
+USUAL_TASKS = ["codegen", "codesum"]  # the defaults of conf/job_frame.yaml, which run names leave out
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Job:
         cfg: The composed config.
 
     Raises:
-        UserError: `tasks=[...]` names no file of conf/tasks, two of one task, or one that is named otherwise.
+        UserError: `tasks=[...]` names no file of conf/tasks, two files of one task, or a file not named after its task.
     """
 
     script: str
@@ -60,7 +60,7 @@ class Job:
 
     @property
     def _task_files(self) -> list[str] | None:
-        """The files of conf/tasks that the line names; None where it names none."""
+        """The files of conf/tasks that the overrides name; None if they name none."""
         typed = [override for override in self.overrides if override.startswith("tasks=")]
         if not typed:
             return None
@@ -79,17 +79,17 @@ class Job:
         return ["python", f"{self.script}.py", *(quoted_override(override) for override in self.overrides)]
 
     def identity(self, **replaced: Any) -> dict[str, Any]:
-        """Return the resolved config that decides the result; `replaced` overwrites top-level keys."""
+        """Return the resolved config that determines the result; `replaced` overwrites top-level keys."""
         container = OmegaConf.to_container(self.cfg, resolve=True)
         assert isinstance(container, dict)
         kept = {str(key): value for key, value in container.items() if key not in LOCATION_KEYS}
         return {**kept, **replaced}
 
     def extras(self, named: tuple[str, ...]) -> list[str]:
-        """List the overrides that a run's name must show because its standard words do not, e.g. `["steps50"]`.
+        """List the overrides that the run name must show because its standard part does not, e.g. `["steps50"]`.
 
         Args:
-            named: Keys that the name shows already, or that do not change the result.
+            named: Keys that the name already shows, or that do not change the result.
         """
         extras = []
         for override in self.overrides:
@@ -129,7 +129,7 @@ def task_of(cfg: DictConfig) -> str:
 
 
 def tasks_words(cfg: DictConfig) -> list[str]:
-    """A word for the names of runs with other than the usual tasks, e.g. `["codegen_fair+bugfix"]`, else nothing."""
+    """A word for the names of runs with non-default tasks, e.g. `["codegen_fair+bugfix"]`, else nothing."""
     files = _task_files_of(cfg)
     return [] if files == USUAL_TASKS else ["+".join(files)]
 
@@ -139,7 +139,7 @@ def _task_files_of(cfg: DictConfig) -> list[str]:
 
 
 def compose_job(script: str, overrides: list[str]) -> Job:
-    """Compose a script's config as its command line would, inside or outside of a running Hydra."""
+    """Compose a script's config as its command line would, inside or outside a running Hydra job."""
     return Job(script, tuple(overrides), compose_config(script, overrides))
 
 

@@ -92,5 +92,5 @@ def test_an_index_that_would_hide_the_weights_of_a_run_is_refused(tmp_path):
 def test_a_run_without_its_weights_is_refused(tmp_path):
     one = run_with_weights(tmp_path / "one")
     (one / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"model\.safetensors is gone"):
+    with pytest.raises(UserError, match=r"model\.safetensors is missing"):
         fingerprint(one)

@@ -116,7 +116,7 @@ def test_description_makes_the_recipe_again(name: str) -> None:
     "description", [{}, {"_target_": "src.merging.registry.tiess"}, {"_target_": "no_such_module.ties"}]
 )
 def test_descriptions_of_no_method(description: dict[str, str]) -> None:
-    with pytest.raises(UserError, match="no merge method"):
+    with pytest.raises(UserError, match="cannot import the merge method"):
         methods.recipe_from(description)
 
 

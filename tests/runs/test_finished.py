@@ -54,7 +54,7 @@ def test_a_file_that_is_not_asked_for_may_change(place):
     ("change", "name", "words"),
     [
         (lambda place: (place / "model.safetensors").write_bytes(b"WEIGHTS"), "model.safetensors", "has changed"),
-        (lambda place: (place / "model.safetensors").unlink(), "model.safetensors", "is gone"),
+        (lambda place: (place / "model.safetensors").unlink(), "model.safetensors", "is missing"),
         (lambda place: (place / "chat_template.jinja").touch(), "chat_template.jinja", "was added"),
     ],
 )

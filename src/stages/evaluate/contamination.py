@@ -1,4 +1,4 @@
-"""`evaluate.py contamination=FILE`: items of a benchmark that training data hold, and the scores without them."""
+"""`evaluate.py contamination=FILE`: benchmark items found in training data, and the scores without them."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from src.utils.progress import track
 
 
 def training_files(cfg: DictConfig) -> list[str]:
-    """List what `contamination=` names: files, patterns or data sets; empty if it is not given."""
+    """List the files, patterns or data sets in `contamination=`; empty if it is not given."""
     given = cfg.contamination
     return [str(name) for name in (given if isinstance(given, ListConfig) else [given]) if name is not None]
 
 
 def training_hashes(cfg: DictConfig) -> dict[str, str]:
-    """Hash these files, as inputs of the run.
+    """Hash the training files, as inputs of the run.
 
     Raises:
-        UserError: One is missing.
+        UserError: A file is missing.
     """
     data = [find_data([name], "train", "contamination") for name in training_files(cfg)]
     return {f"contamination.{number}": found.fingerprint() for number, found in enumerate(data)}
 
 
 def training_label(cfg: DictConfig) -> list[str]:
-    """Return their part of the run's name, e.g. `["vs-mbpp"]`."""
+    """Return the training files' part of the run name, e.g. `["vs-mbpp"]`."""
     names = [Path(name).name.split(".")[0] for name in training_files(cfg)]
     return [f"vs-{'+'.join(names)}"] if names else []
 

@@ -47,7 +47,8 @@ Benchmark = CodeBenchmark | SummaryBenchmark
 def evaluate(job: Job) -> Path:
     """Write `items.csv` (one row per item and metric), `scores.csv` (means with intervals), samples and verdicts.
 
-    With `contamination=FILE` also `contamination.csv` and `clean_scores.csv`, or without answers that table alone.
+    With `contamination=FILE`, also `contamination.csv` and `clean_scores.csv`; without answers, only
+    `contamination.csv`.
 
     Returns:
         The run directory.
@@ -80,7 +81,7 @@ def show(directory: Path) -> None:
         print_scores(results["scores"], str(directory), results["definitions"])
     for name, tasks in results.get("flaky", {}).items():
         if tasks:
-            print(f"{name}: another result when run again alone: {', '.join(tasks)}")
+            print(f"{name}: different result when run again alone: {', '.join(tasks)}")
     if "contamination" in results:
         print_clean_scores(results["contamination"])
 
@@ -90,7 +91,7 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> list[Score]:
     if cfg.predictions is not None:
         [(name, benchmark)] = benchmarks.items()
         if not isinstance(benchmark, SummaryBenchmark):
-            raise UserError(f"predictions= are summaries; benchmark={name} runs programs, give samples=FILE instead")
+            raise UserError(f"predictions= takes summaries, benchmark={name} runs programs; give samples=FILE instead")
         files = Path(cfg.predictions), Path(cfg.references)
         _note_corpus(run, name, benchmark.corpus_scores_of_files(*files))
         return benchmark.score_files(*files)
@@ -146,7 +147,7 @@ def _record_scores(
 def _means(
     subject: str, seed: int, scores: Sequence[Score], corpus: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The rows of `scores.csv`: item means, and behind those of each benchmark its corpus-level scores."""
+    """The rows of `scores.csv`: item means, each benchmark's followed by its corpus-level scores."""
     means: dict[Metric, Any] = {metric: asdict(interval) for metric, interval in summarize(scores).items()}
     means |= {(name, metric): interval for name, found in corpus.items() for metric, interval in found.items()}
     order = list(dict.fromkeys(name for name, _ in means))
@@ -160,7 +161,7 @@ def _means(
 
 
 def _subject(cfg: DictConfig) -> tuple[str, Inputs]:
-    """Return the name of what is scored and the hashes of its files; none where only contamination is checked."""
+    """Return the name of what is scored and the hashes of its files; empty if only contamination is checked."""
     if cfg.checkpoint is not None:
         place = _checkpoint(cfg)
         is_lazy = is_lazy_merge(place)
@@ -180,7 +181,7 @@ def _subject(cfg: DictConfig) -> tuple[str, Inputs]:
 
 
 def _checkpoint(cfg: DictConfig) -> Path:
-    """Return the directory, or where the Hugging Face name of a published checkpoint lies."""
+    """Return the checkpoint directory; a Hugging Face name is resolved to its local copy."""
     name = str(cfg.checkpoint)
     if Path(name).exists() or not is_hub_name(name):
         return existing_checkpoint(name, "checkpoint")

@@ -21,13 +21,13 @@ def recorded_merge(directory: Path, key: str) -> LazyMerge:
         key: Config key that named it, for messages.
 
     Raises:
-        UserError: It is not a merge, or its parents are gone or have changed; the files are named.
+        UserError: It is not a merge, or its parents are missing or have changed; the files are named.
     """
     run = open_finished(directory)
     if run is None or run.stage != "merge":
-        raise UserError(f"{key}={directory}: no run.json of a merge in it")
+        raise UserError(f"{key}={directory}: expected the run directory of a merge, with its run.json")
     places = {name: Path(place) for name, place in run.results["parents"].items()}
-    # Hashing would read a parent of 15 GB; one that has kept size, time and inode is not read again.
+    # Hashing would read a 15 GB parent; one with unchanged size, time and inode is not read again.
     changed = [line for name, place in places.items() for line in _changes(name, place, run.inputs[name])]
     if changed:
         raise UserError(first_differences(f"{key}={directory}: its parents have changed since", changed))
@@ -39,7 +39,7 @@ def recorded_merge(directory: Path, key: str) -> LazyMerge:
 def _changes(name: str, place: Path, recorded: Mapping[str, str]) -> list[str]:
     """Differences between a parent and its record, file by file."""
     if not place.is_dir():
-        return [f"{name} is gone ({place})"]
+        return [f"{name} is missing ({place})"]
     try:
         found = fingerprint(place)
     except UserError as error:  # a run whose files are not those that it wrote

@@ -36,7 +36,7 @@ Result = Path | UserError
 
 @dataclass(frozen=True)
 class Parents:
-    """Checkpoints that jobs of one sweep may share, and how to read them."""
+    """Checkpoints that the jobs of a sweep may share, and how to read them."""
 
     base: Path
     specialists: tuple[tuple[str, Path], ...]
@@ -50,7 +50,7 @@ class Parents:
         return cls(base_checkpoint(cfg), specialists, cfg.allow_pickle, cfg.device)
 
     def identify(self) -> dict[str, IdentifiedCheckpoint]:
-        """Each with the hashes of its files, by name."""
+        """Every parent by name, with the hashes of its files."""
         return {"base": identify(self.base)} | {name: identify(place) for name, place in self.specialists}
 
 
@@ -65,7 +65,7 @@ class Opened:
 
     @property
     def sink(self) -> Sink:
-        """Output of the weights; without `save_weights` they are computed only for their realized strength."""
+        """Where the weights go; without `save_weights` they are computed only to measure the realized strength."""
         return ToDirectory(self.run.work) if self.save_weights else ToNowhere()
 
 
@@ -76,7 +76,7 @@ def merge(job: Job) -> Path:
         The run directory, which is the merged checkpoint.
 
     Raises:
-        UserError: The parents do not fit together, or the point cannot be made.
+        UserError: The parents do not match, or the point cannot be merged.
     """
     [result] = merge_all([job])
     if isinstance(result, UserError):
@@ -85,10 +85,10 @@ def merge(job: Job) -> Path:
 
 
 def merge_all(jobs: Sequence[Job]) -> list[Result]:
-    """Merge the points of many jobs; those that share their parents share one pass over them.
+    """Merge the points of many jobs; jobs with the same parents share one pass over them.
 
     Returns:
-        For every job its run directory, or the error that stopped it alone.
+        For every job, its run directory or the error that stopped it.
     """
     results: list[Result | None] = [None] * len(jobs)
     groups: dict[Parents, list[int]] = {}
@@ -170,7 +170,7 @@ def _close(
 
 
 def earlier_merges(parents: Mapping[str, IdentifiedCheckpoint]) -> dict[str, NestedMerge]:
-    """Nested merges among the parents, from their records."""
+    """Parents that are merges themselves, from their records."""
     runs = {name: parent.run for name, parent in parents.items() if name != "base"}
     return {
         name: NestedMerge(**run.results["nested_merges"])
@@ -189,10 +189,10 @@ def _begin(job: Job, recipe: Recipe, parents: Parents, inputs: Inputs) -> Run:
 
 
 def merge_directory(job: Job, recipe: Recipe) -> Path:
-    """Directory of a merge job; its parents need not exist yet.
+    """Run directory of a merge job; its parents need not exist yet.
 
     Args:
-        job: The name is made of its parents, model and further overrides.
+        job: Its parents, model and further overrides determine the name.
         recipe: `job.cfg.merge`, built.
     """
     cfg = job.cfg

@@ -13,7 +13,7 @@ from src.utils.errors import UserError
 
 
 def needed_statistics(cfg: DictConfig) -> str | None:
-    """Strategy of `train.py` that makes the statistics of a merge; None if it needs none or names its own."""
+    """Strategy of `train.py` that computes the statistics for a merge; None if it needs none or names its own."""
     method = str(cfg.merge._target_).rpartition(".")[2]
     return method if method in STATISTICS and cfg.merge.statistics is None else None
 
@@ -26,10 +26,10 @@ def statistics_places(cfg: DictConfig, fingerprints: Mapping[str, Mapping[str, s
         fingerprints: File hashes of each specialist by name.
 
     Returns:
-        Nothing for a method that needs none.
+        An empty mapping for a method that needs none.
 
     Raises:
-        UserError: Some are missing (the message holds the lines that make them) or were taken from other weights.
+        UserError: Some are missing (the message holds the commands that compute them) or belong to other weights.
     """
     kind = needed_statistics(cfg)
     if kind is not None:
@@ -39,5 +39,5 @@ def statistics_places(cfg: DictConfig, fingerprints: Mapping[str, Mapping[str, s
     for name, place in places.items():
         run = open_finished(place)  # statistics from elsewhere have no record
         if run is not None and run.inputs.get("checkpoint") != fingerprints.get(name):
-            raise UserError(f"merge.statistics.{name}={place} was taken from other weights than specialists.{name}")
+            raise UserError(f"merge.statistics.{name}={place} was not computed from specialists.{name}'s weights")
     return places

@@ -16,13 +16,13 @@ def verify(directory: Path) -> Verification:
     """Recompute sampled tensors of a merge from the parents and the recipe in its record, and compare.
 
     Raises:
-        UserError: `directory` is not a merge or holds no weights, its parents are gone or have changed, or sampled
-            tensors differ.
+        UserError: `directory` is not a merge or holds no weights, its parents are missing or have changed, or
+            sampled tensors differ.
     """
     point = recorded_merge(directory, "verify")
     merged = Checkpoint(written_checkpoint(str(directory), "verify"))
     base, specialists = open_parents(point.base, point.specialists, point.allow_pickle)
     found = verify_merge(merged, base, specialists, point.recipe)
     if not found.holds:
-        raise UserError(first_differences(f"{directory} does not hold what its record says", list(found.differing)))
+        raise UserError(first_differences(f"{directory} does not match its record in", list(found.differing)))
     return found

@@ -1,4 +1,4 @@
-"""All jobs of a study checked before the first of them runs."""
+"""Check all jobs of a study before the first of them runs."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def check_study(jobs: StudyJobs, inputs: bool) -> None:
 
     Args:
         jobs: The study.
-        inputs: Whether the files that the jobs read must be there already.
+        inputs: Whether the files that the jobs read must already exist.
 
     Raises:
-        UserError: With the problems of all jobs, each once.
+        UserError: With the problems of all jobs, each listed once.
     """
     if problems := jobs.plan.task_problems(jobs.tasks):
         raise UserError("; ".join(problems))
     _all_pass(chain(_training_checks(jobs), _merge_checks(jobs, inputs)))
     _all_pass(_evaluation_checks(jobs))
-    if inputs:  # looked for last: a mistyped key answers at once
+    if inputs:  # last: a mistyped key is then reported at once
         _all_pass(_input_checks(jobs))
 
 
@@ -77,7 +77,7 @@ def _merge_checks(jobs: StudyJobs, inputs: bool) -> Iterator[Check]:
 
 
 def _evaluation_checks(jobs: StudyJobs) -> Iterator[Check]:
-    """Evaluations of trained models differ in their checkpoint alone, as do those of merges: one of each is checked."""
+    """Evaluations of trained models differ only in the checkpoint, as do those of merges: one of each is checked."""
     for split in jobs.plan.splits:
         for models in (jobs.trained, jobs.grid):
             evaluations = [jobs.evaluation(model, jobs.checkpoint(model), split) for model in models]

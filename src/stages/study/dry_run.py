@@ -8,10 +8,10 @@ from src.stages.study.jobs import StudyJobs
 
 
 def command_lines(jobs: StudyJobs) -> list[str]:
-    """One line per run, in the order in which they can be run; lines that begin with # wait for a choice.
+    """One line per run, in an order in which they can be run; lines that begin with # depend on chosen coefficients.
 
     Args:
-        jobs: The study; nothing of it need exist yet.
+        jobs: The study; none of its runs need exist yet.
     """
     return [*_making(jobs), *_scoring(jobs)]
 

@@ -43,7 +43,7 @@ class ScoredModel:
         return read_scores(self.directory / "items.csv")
 
     def scores(self, benchmark_tasks: dict[str, str]) -> pd.DataFrame:
-        """The score table with the columns that say which model it is."""
+        """The score table with columns that identify the model."""
         model = self.trained.model
         table = pd.read_csv(self.directory / "scores.csv")
         return table.assign(
@@ -58,11 +58,11 @@ class ScoredModel:
 
 
 class StudyRuns:
-    """The runs of one study; a finished run is found again instead of repeated.
+    """The runs of one study; a finished run is reused instead of repeated.
 
     Args:
         jobs: Jobs of the study.
-        progress: Bar that every step reports to.
+        progress: Progress bar to which every step reports.
     """
 
     def __init__(self, jobs: StudyJobs, progress: StudyProgress) -> None:
@@ -77,7 +77,7 @@ class StudyRuns:
         return made
 
     def merge_points(self, models: Sequence[PlannedModel]) -> list[TrainedModel]:
-        """Make all merges in one pass over their parents.
+        """Merge all points in one pass over their parents.
 
         Raises:
             UserError: A point could not be merged; the first error is raised.
@@ -102,12 +102,12 @@ class StudyRuns:
 
 
 def relative_scores(scored: Iterable[ScoredModel], tasks: Mapping[str, str], plan: StudyPlan) -> RelativeScores:
-    """The scores of a split relative to the specialists, the mask seeds of a merge pooled.
+    """The scores of a split relative to the specialists, with the mask seeds of a merge pooled.
 
     Args:
         scored: Models on one split, the specialists among them; a merge once per mask seed.
         tasks: benchmark -> task that it measures.
-        plan: The study: its metrics enter the average, its headline metrics are kept for the figures.
+        plan: The study; its metrics make up the average, its headline metrics are kept for the figures.
     """
     runs: dict[str, list[list[Score]]] = {}
     specialists = {}

@@ -1,4 +1,4 @@
-"""The jobs of a study, each with the command line that a user would type for it."""
+"""The jobs of a study, each with the command that a user would type for it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class StudyJobs:
 
     @cached_property
     def grid(self) -> list[PlannedModel]:
-        """Every method at every weight, with the first mask seed, and each method without a grid once."""
+        """Every method at every weight with the first mask seed, and each method without a grid once."""
         points: list[tuple[str, float | None]] = [
             (method, weight) for method in self.plan.methods for weight in self.plan.weights
         ]
@@ -74,7 +74,7 @@ class StudyJobs:
             method: Choice of conf/merge.
             weight: Coefficient of the first task; None for a method without a grid.
             mask_seed: Of random masks.
-            save_weights: Write its weights; otherwise evaluation merges into the model in memory.
+            save_weights: Write the merged weights; otherwise evaluation merges into the model in memory.
         """
         overrides = [f"merge={method}"] + ([] if weight is None else [f"merge.weight={weight:g}"])
         overrides += [] if save_weights else ["save_weights=false"]
@@ -96,7 +96,7 @@ class StudyJobs:
         return self._job("diagnose", f"variants={{{named}}}", *self._parents, *self._common)
 
     def checkpoint(self, model: PlannedModel) -> str:
-        """Directory of a model's checkpoint, written or not."""
+        """Directory of a model's checkpoint, whether it exists yet or not."""
         if model.kind == "merge":
             return str(merge_directory(model.job, build(model.job.cfg.merge)))
         return str(model.job.cfg.model.path if self.is_published(model) else run_directory(model.job))
@@ -112,12 +112,12 @@ class StudyJobs:
 
     @property
     def _base_place(self) -> list[str]:
-        """The override that names the base; a published one is found by its model."""
+        """The override that names the base; a published one is found through `model`."""
         return [] if is_published(self._base.cfg.model) else [f"base={run_directory(self._base)}"]
 
     @cached_property
     def _parents(self) -> list[str]:
-        """The overrides that name the parents, unless a merge finds them in the standard places."""
+        """The overrides that name the parents, unless a merge finds them in the standard directories."""
         if self.plan.is_standard:
             return []
         specialists = {s.task: run_directory(s.job) for s in self.trained if s.task is not None}

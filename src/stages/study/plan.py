@@ -10,11 +10,11 @@ from src.stages.job import USUAL_TASKS, Job
 from src.utils.errors import UserError, unknown_choice
 
 REHEARSALS = ("shrink", "rehearse")
-# A few steps on a few rows: what the sizes of a preset shrink to in a rehearsal.
+# The sizes of a preset are reduced to these in a rehearsal: a few steps on a few rows.
 SMALL_TRAINING = (
     *("strategy.steps=50", "strategy.batch_tokens=null", "strategy.batch_size=4", "strategy.micro_batch=2"),
     *("strategy.max_length=256", "data.limit=40", "checkpoint.validate_every=25"),
-    "strategy.learning_rate=0.01",  # so that a fresh model answers with frequent words: scores of 0 cannot be compared
+    "strategy.learning_rate=0.01",  # makes a fresh model answer with frequent words: scores of 0 cannot be compared
 )
 SMALL_BENCHMARK = {"limit": 8, "decoding.max_new_tokens": 32}
 
@@ -33,7 +33,7 @@ class PlannedModel(StudyModel):
 
     @property
     def step(self) -> str:
-        """The name, followed by the mask seed unless it is that of the grid."""
+        """The name, followed by the mask seed unless it is the grid's."""
         return f"{self.name}, mask seed {self.mask_seed}" if self.mask_seed else self.name
 
 
@@ -47,7 +47,7 @@ class StudyPlan:
         model: Choice of conf/model.
         tasks: Files of conf/tasks, in the order of the coefficients. Other keys name the task itself: `codegen` for the
             file `codegen_fair`.
-        methods: Choices of conf/merge. Without methods and without a mixture only the specialists are
+        methods: Choices of conf/merge. Without methods and without a mixture, only the specialists are
             trained and scored.
         weights: Coefficients of the first task in the grid, each in 0-1.
         methods_without_grid: Methods that choose their own coefficients: one point each, with the defaults of
@@ -111,7 +111,7 @@ class StudyPlan:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Splits that models are scored on: validation data only choose coefficients."""
+        """Splits on which models are scored; validation data are used only to choose coefficients."""
         return ("validation", "test") if self.mixture else ("test",)
 
     @property
@@ -121,7 +121,7 @@ class StudyPlan:
 
     @property
     def is_standard(self) -> bool:
-        """True if trained checkpoints have the standard names, under which a merge finds them without being told."""
+        """True if trained checkpoints have the standard names, under which a merge finds them by itself."""
         own = (self.overrides, self.train_overrides, self.base_overrides, self.run_overrides, self.model_overrides)
         return not any(own) and self.fraction == 1 and self.has_usual_tasks
 
@@ -144,14 +144,14 @@ class StudyPlan:
     def __post_init__(self) -> None:
         problems = self._grid_problems()
         if len(self.tasks) < 2:
-            problems.append(f"study.tasks needs two tasks or more, got {list(self.tasks)}")
+            problems.append(f"study.tasks: expected two or more tasks, got {list(self.tasks)}")
         if self.model_overrides and self.model not in self.model_overrides:
             known = ", ".join(self.model_overrides)
             problems.append(
                 f"study.model_overrides has no entry for study.model={self.model}, only for {known}; add one"
             )
         if not 0 < self.fraction <= 1:
-            problems.append(f"study.fraction={self.fraction}, expected a share above 0, at most 1")
+            problems.append(f"study.fraction={self.fraction}: expected a number above 0, at most 1")
         if problems:
             raise UserError("; ".join(problems))
         if self.debug not in (*REHEARSALS, None):
@@ -162,8 +162,9 @@ class StudyPlan:
         if not self.weights or not self.mask_seeds:
             problems.append("study.weights and study.mask_seeds must not be empty")
         if bool(self.methods or self.methods_without_grid) != self.mixture:
-            problems.append("study.methods must not be empty, or study.mixture=false too: a comparison needs both")
-        problems += [f"study.weights holds {weight}, expected 0-1" for weight in self.weights if not 0 <= weight <= 1]
+            got = f"study.methods={list(self.methods)} and study.mixture={str(self.mixture).lower()}"
+            problems.append(f"a study compares merges with a mixture or has neither; got {got}")
+        problems += [f"study.weights has {weight}, expected 0-1" for weight in self.weights if not 0 <= weight <= 1]
         strangers = set(self.random_methods) - set(self.methods)
         problems += [f"study.random_methods names {name}, which is not in study.methods" for name in sorted(strangers)]
         twice = set(self.methods_without_grid) & set(self.methods)

@@ -1,4 +1,4 @@
-"""Progress of a study: one bar over all its runs, weighted by the seconds that they usually take."""
+"""Progress of a study: one bar over all its runs, weighted by their usual duration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ USUAL_SECONDS = {"base": 46.0, "specialist": 45.0, "mix": 95.0, "merges": 2.0, "
 
 
 class StudyProgress:
-    """Print one line per finished run, and below it a bar with the time left.
+    """Print one line per finished run and a bar with the time left below it.
 
     Args:
         plan: The study that will be run.
@@ -32,7 +32,7 @@ class StudyProgress:
         evaluations = (
             trained * (1 + plan.mixture) + points + len(plan.methods) + len(plan.methods_without_grid) + redrawn
         )
-        passes = (2 + bool(plan.random_methods)) * plan.mixture  # the grid, the chosen points, their other draws
+        passes = (2 + bool(plan.random_methods)) * plan.mixture  # the grid, the chosen points, their other mask seeds
         total = USUAL_SECONDS["base"] + USUAL_SECONDS["mix"] * plan.mixture + passes * USUAL_SECONDS["merges"]
         total += len(plan.tasks) * USUAL_SECONDS["specialist"] + evaluations * USUAL_SECONDS["evaluation"]
         self._done = self._spent = 0.0
@@ -58,7 +58,7 @@ class StudyProgress:
 
     @contextlib.contextmanager
     def step(self, kind: str, label: str) -> Iterator[None]:
-        """Time one run of the study; a run that is finished already prints nothing."""
+        """Time one run of the study; a run that was already finished prints nothing."""
         self._bar.update(self._task, description=label)
         started = time.monotonic()
         yield

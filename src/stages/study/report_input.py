@@ -1,4 +1,4 @@
-"""The input of a study's report, collected from its run directories."""
+"""Input of a study's report, collected from its run directories."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from src.stages.study.jobs import StudyJobs
 from src.stages.study.plan import StudyPlan
 
 CAVEATS = (
-    "Intervals reflect the choice of problems, not the training seed: repeat the study with other seeds to see that.",
+    "Intervals reflect the choice of problems, not the training seed; repeat the study with other seeds to see that.",
     "Coefficients were chosen on validation problems; test problems were scored once, for the chosen points only.",
 )
 
@@ -70,13 +70,13 @@ def study_report(
 
 
 def _spreads(plan: StudyPlan, chosen: Mapping[str, TrainedModel], test: RelativeScores) -> list[str]:
-    """Sentences on how much the averages of merges with random masks depend on the mask seed."""
+    """Sentences about how much the averages of merges with random masks depend on the mask seed."""
     averages = {method: test.seed_averages(chosen[method].model.name) for method in plan.random_methods}
     return [spread_sentence(method, spread(found)) for method, found in averages.items() if len(found) > 1]
 
 
 def _commands(made: Sequence[TrainedModel], evaluated: Sequence[ScoredModel]) -> pd.DataFrame:
-    """For every row of the tables, the command that makes the checkpoint and those that score it."""
+    """For every row of the tables, the command that produces the checkpoint and those that score it."""
     rows = [{"subject": item.model.name, "command": " ".join(item.model.job.command)} for item in made]
     rows += [{"subject": item.trained.model.name, "command": " ".join(item.job.command)} for item in evaluated]
     return pd.DataFrame(rows)

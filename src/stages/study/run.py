@@ -1,4 +1,4 @@
-"""`study.py`: the whole question, from the base model to the verdict and its report."""
+"""`study.py`: the whole study, from the base model to the verdict and its report."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _choose(plan: StudyPlan, grid: Sequence[TrainedModel], validation: RelativeS
 
 
 def _written(jobs: StudyJobs, made: TrainedModel) -> PlannedModel:
-    """Plan a chosen point again with its weights on disk, for any Hugging Face tool to load."""
+    """Plan a chosen point again with its weights on disk, so that any Hugging Face tool can load it."""
     model = made.model
     assert model.method is not None
     assert model.mask_seed is not None
@@ -107,7 +107,7 @@ def _written(jobs: StudyJobs, made: TrainedModel) -> PlannedModel:
 
 
 def _other_draws(jobs: StudyJobs, chosen: Mapping[str, TrainedModel]) -> list[PlannedModel]:
-    """Plan the chosen points of methods with random masks with the other mask seeds."""
+    """Plan the chosen points of methods with random masks again with the other mask seeds."""
     points = [(method, chosen[method].model.weight) for method in jobs.plan.random_methods]
     return [
         jobs.merge_point(method, weight, mask_seed)

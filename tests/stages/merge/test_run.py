@@ -125,9 +125,9 @@ def test_a_merge_that_was_tampered_with_does_not_verify(world, tmp_path):
     for tensor in weights.values():
         tensor.view(-1)[0] += 1
     write_checkpoint(merged, weights)
-    with pytest.raises(UserError, match="does not hold what its record says"):
+    with pytest.raises(UserError, match="does not match its record"):
         verify(merged)
-    with pytest.raises(UserError, match=r"no run.json of a merge"):
+    with pytest.raises(UserError, match=r"expected the run directory of a merge"):
         verify(world / "train" / "pocket-base-s0")
 
 
