@@ -19,10 +19,10 @@ def add_adapters(network: PreTrainedModel, settings: LoraSettings, seed: int) ->
 
     Args:
         network: With its weights, in any type.
-        settings: Sizes and places of the adapters.
-        seed: Of their initial weights.
+        settings: Sizes of the adapters, and the layers that get one.
+        seed: Seed of their initial weights.
     """
-    bitsandbytes()  # which peft imports too
+    bitsandbytes()  # peft imports it too
     from peft import LoraConfig, inject_adapter_in_model
 
     targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
@@ -30,7 +30,7 @@ def add_adapters(network: PreTrainedModel, settings: LoraSettings, seed: int) ->
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=targets,
         task_type="CAUSAL_LM",
     )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):  # the network is on the CPU, or quantized and without new weights there
+    with torch.random.fork_rng(devices=[]):  # the network is on the CPU, or quantized and draws nothing on the GPU
         torch.manual_seed(seed)
         inject_adapter_in_model(config, network, adapter_name=NAME)
     for parameter in network.parameters():
@@ -39,7 +39,7 @@ def add_adapters(network: PreTrainedModel, settings: LoraSettings, seed: int) ->
 
 
 def adapter_updates(network: torch.nn.Module) -> Iterator[tuple[str, Any]]:
-    """Yield the name of each weight with an adapter, and a function that computes the adapter's update of it."""
+    """Yield the name of each weight with an adapter, and a function that computes the adapter's update."""
     from peft.tuners.lora import LoraLayer
 
     for name, module in network.named_modules():

@@ -27,8 +27,8 @@ def model_config(
     Args:
         path: Directory with `config.json`; it takes precedence over `architecture`.
         architecture: Fields of a `config.json`, with `model_type`.
-        shrink: Two layers of width 64; vocabulary, tying and position encoding stay those of the family.
-        tokenizer: If given, its vocabulary (where it is another family's) and its special tokens are taken.
+        shrink: Two layers of width 64; vocabulary, tying and position encoding stay the family's.
+        tokenizer: If given, its special tokens and, if it belongs to another family, its vocabulary size are used.
 
     Raises:
         UserError: There is neither a `config.json` nor an `architecture`.
@@ -38,7 +38,7 @@ def model_config(
     elif architecture is not None:
         config = AutoConfig.for_model(**architecture)
     else:
-        raise UserError(f"no config.json in {path} and no model.architecture: expected one to draw weights")
+        raise UserError(f"no config.json in {path} and no model.architecture; random weights need one of them")
     if shrink:
         _shrink(config)
     if tokenizer is not None:
@@ -47,7 +47,7 @@ def model_config(
 
 
 def draw_model(config: PreTrainedConfig, seed: int, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """Draw a network whose weights depend on `config` and `seed` alone; global random states stay as they are."""
+    """Draw a network whose weights depend only on `config` and `seed`; global random states are unchanged."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("init", seed))
         return AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")

@@ -1,4 +1,4 @@
-"""Attention backends by name with their requirements, and one of our own for packed rows.
+"""Attention backends by name with their requirements, and our own backend for packed rows.
 
 B rows of a micro-batch (1 where documents are packed end to end), H query heads, G key-value heads, T tokens,
 D head width, N documents.
@@ -19,7 +19,7 @@ from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_
 
 from src.utils.errors import UserError, unknown_choice
 
-OURS = "mixmerge_varlen"  # the name under which transformers knows `varlen`
+OURS = "mixmerge_varlen"  # transformers' name for `varlen`
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Backend:
     """An implementation of attention.
 
     Args:
-        name: As transformers knows it.
+        name: Its name in transformers.
         install: Command that installs it.
         installed: Returns true if it is installed.
         on_cpu: Whether it runs without a GPU.
@@ -45,7 +45,7 @@ def _always() -> bool:
     return True
 
 
-# In the order in which `auto` tries them where documents are packed.
+# In the order in which `auto` tries them for packed documents.
 BACKENDS = {
     "flash_attention_3": Backend(
         "flash_attention_3",
@@ -72,13 +72,14 @@ def choose_attention(name: str = "auto", *, packed: bool = False, half: bool = T
     """Return the transformers name of the backend that `model.attention` asks for.
 
     Args:
-        name: A key of `BACKENDS`, or "auto": the fastest that is installed.
-        packed: Whether documents lie end to end in one row, with attention blocked at their borders.
+        name: A key of `BACKENDS`, or "auto": the fastest one installed.
+        packed: Whether documents lie end to end in one row, with attention blocked between them.
         half: Whether a GPU computes in bfloat16 or float16.
-        gpu: Whether it runs on a GPU; None: if there is one.
+        gpu: Whether it runs on a GPU; None: use a GPU if there is one.
 
     Raises:
-        UserError: An unknown name, or a named one that is not installed (its install line is given) or cannot run here.
+        UserError: The name is unknown, or the backend is not installed (the message has the install command) or cannot
+            run here.
     """
     on_gpu = torch.cuda.is_available() if gpu is None else gpu
     if name == "auto":
@@ -88,14 +89,14 @@ def choose_attention(name: str = "auto", *, packed: bool = False, half: bool = T
         raise unknown_choice("model.attention", name, ["auto", *BACKENDS])
     refusal = _refusal(name, on_gpu, half)
     if refusal:
-        raise UserError(f"model.attention={name} {refusal}, or take model.attention=auto")
+        raise UserError(f"model.attention={name} {refusal}, or set model.attention=auto")
     return BACKENDS[name].name
 
 
 def _refusal(name: str, on_gpu: bool, half: bool) -> str | None:
     backend = BACKENDS[name]
     if not on_gpu and not backend.on_cpu:
-        return "needs a CUDA GPU and none is in use: set trainer=gpu on a machine with one"
+        return "needs a CUDA GPU, but none is in use: set trainer=gpu on a machine with one"
     if not backend.installed():
         return f"is not installed: {backend.install}"
     if on_gpu and not half and not backend.in_float32:
@@ -108,7 +109,7 @@ def _has_varlen() -> bool:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
         return False
-    return "enable_gqa" in inspect.signature(varlen_attn).parameters  # the first releases had another signature
+    return "enable_gqa" in inspect.signature(varlen_attn).parameters  # the first releases had a different signature
 
 
 def varlen_attention(
@@ -124,20 +125,20 @@ def varlen_attention(
 ) -> tuple[torch.Tensor, None]:
     """Causal attention inside each document: flash kernels of torch on a GPU, one SDPA call per document on a CPU.
 
-    Nothing is computed between documents, so the cost is that of the documents alone.
+    Nothing is computed across documents, so the cost is the sum of the documents' costs.
 
     Args:
-        module: The attention layer (not used; the interface of transformers).
+        module: The attention layer (unused; required by transformers' interface).
         query: (B, H, T, D).
         key: (B, G, T, D).
         value: (B, G, T, D).
-        attention_mask: Not used: borders come as `cu_seq_lens_q`.
+        attention_mask: Unused; `cu_seq_lens_q` has the document boundaries.
         scaling: Factor on the scores.
-        cu_seq_lens_q: Where documents begin, and T at the end, int32 (N + 1), with B = 1; None: each row is one.
+        cu_seq_lens_q: Start of each document, then T, int32 (N + 1), with B = 1; None: each row is one document.
         max_length_q: Tokens of the longest document.
 
     Returns:
-        (B, T, H, D), and None in the place of attention weights.
+        (B, T, H, D), and None instead of attention weights.
     """
     if query.is_cuda:
         return _flash_varlen(query, key, value, scaling, cu_seq_lens_q, max_length_q), None
@@ -172,7 +173,7 @@ def _flash_varlen(
     rows, _, width, _ = query.shape
     if borders is None:
         borders = torch.arange(0, (rows + 1) * width, width, dtype=torch.int32, device=query.device)
-    # rotary embeddings leave query and key in float32 under autocast, which these kernels do not take
+    # under autocast, rotary embeddings leave query and key in float32, which these kernels do not accept
     device = query.device.type
     half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
     q, k, v = (tensor.transpose(1, 2).flatten(0, 1).to(half) for tensor in (query, key, value))

@@ -1,4 +1,4 @@
-"""Resolution of a Hugging Face name to a directory on this disk."""
+"""Resolve a Hugging Face name to a local directory."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ def local_directory(
         key: Config key that `path` comes from.
         revision: Branch, tag or commit of a name.
         ways_out: Further advice for the error message.
-        weights: Whether the weights are wanted too, or only tokenizer and configs.
+        weights: Whether the weights are needed too, or only tokenizer and configs.
 
     Raises:
-        UserError: No such directory, or the name is neither in the cache nor on the Hub; the message says what to do.
+        UserError: No such directory, or the name is neither in the cache nor on the Hub; the message says how to fix
+            it.
     """
     if Path(path).is_dir():
         return Path(path)
@@ -51,5 +52,5 @@ def _download(name: str, key: str, revision: str | None, patterns: list[str], wa
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise UserError(
             f"{key}={name} is not in the local Hugging Face cache and cannot be downloaded ({reason}). "
-            f"Where there is a network: hf download {name}; else give {key}=DIR{ways_out}"
+            f"With a network connection, run: hf download {name}; otherwise set {key}=DIR{ways_out}"
         ) from error

@@ -16,7 +16,7 @@ def apply_kernels(network: PreTrainedModel, *, liger: bool | None = None, compil
 
     Args:
         network: On any device.
-        liger: Liger's RMSNorm, rotary embedding and SwiGLU; None: where it is installed and there is a GPU.
+        liger: Use Liger's RMSNorm, rotary embedding and SwiGLU; None: if it is installed and there is a GPU.
         compiled: Compile every decoder layer on its first call.
 
     Returns:
@@ -41,7 +41,7 @@ def apply_kernels(network: PreTrainedModel, *, liger: bool | None = None, compil
 def narrow_stream(network: PreTrainedModel) -> None:
     """Under autocast, keep the residual stream in half precision, as FSDP2 does for a sharded network.
 
-    Autocast alone leaves it in float32: twice the memory, and a cast before every matrix product.
+    Autocast alone leaves it in float32, which takes twice the memory and a cast before every matrix product.
     """
 
     def narrow(module: torch.nn.Module, given: Any, embedded: torch.Tensor) -> torch.Tensor:
@@ -53,7 +53,7 @@ def narrow_stream(network: PreTrainedModel) -> None:
 
 def recompute_activations(network: PreTrainedModel) -> None:
     """Recompute the activations inside every decoder layer in the backward pass instead of storing them."""
-    # transformers 5 has renamed this method
+    # transformers 5 renamed this method
     enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable
     enable({"use_reentrant": False})
 
@@ -70,7 +70,7 @@ def decoder_layers(network: torch.nn.Module) -> torch.nn.ModuleList:
 
 
 def wants_liger(liger: bool | None) -> bool:
-    """Return true if Liger's kernels are used; None: where they are installed and there is a GPU.
+    """Return true if Liger's kernels are to be used; None: if they are installed and there is a GPU.
 
     Raises:
         UserError: They are requested and not installed, or there is no GPU.

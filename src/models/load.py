@@ -1,4 +1,4 @@
-"""Loading of tokenizers and networks from a checkpoint on disk."""
+"""Load tokenizers and networks from a checkpoint on disk."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def load_tokenizer(
     Args:
         path: Checkpoint directory or Hugging Face name.
         revision: Branch, tag or commit of a Hugging Face name.
-        chat_template: Jinja template that replaces its own.
-        eos_token: End token that replaces its own, for base checkpoints that end a document, not a turn.
+        chat_template: Jinja template that replaces the tokenizer's own.
+        eos_token: End token that replaces the tokenizer's own, for base checkpoints that end documents, not turns.
 
     Raises:
         UserError: Nothing can be loaded from `path`, or `eos_token` is not in the vocabulary.
@@ -58,13 +58,13 @@ def load_model(
 
     Args:
         path: Checkpoint directory or Hugging Face name.
-        dtype: Type of the weights in memory: float32 to train, since it holds the master weights.
-        attention: A backend of `src.models.attention`, or "auto": the fastest that is installed.
+        dtype: Type of the weights in memory: float32 for training, because these are the master weights.
+        attention: A backend of `src.models.attention`, or "auto": the fastest one installed.
         revision: Branch, tag or commit of a Hugging Face name.
         **more: Further arguments of `from_pretrained`, e.g. a quantization.
 
     Raises:
-        UserError: Nothing can be loaded from `path`, or the attention backend is not there.
+        UserError: Nothing can be loaded from `path`, or the attention backend is not available.
     """
     backend = choose_attention(attention)
     directory = local_directory(str(path), "model.path", revision)
@@ -94,7 +94,7 @@ def empty_model(path: Path, attention: str = "auto") -> PreTrainedModel:
 
 
 def unfilled_model(path: Path, *, dtype: torch.dtype, attention: str = "auto") -> PreTrainedModel:
-    """Build a network with uninitialized parameters, into which weights that are not on disk are copied.
+    """Build a network with uninitialized parameters, to be filled with weights that are not on disk.
 
     Args:
         path: Checkpoint directory; only `config.json` is read.

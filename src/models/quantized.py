@@ -1,4 +1,4 @@
-"""Weights in 4 bits and moments in 8: bitsandbytes."""
+"""4-bit weights and 8-bit moments with bitsandbytes."""
 
 from __future__ import annotations
 

@@ -24,10 +24,10 @@ class Recipe:
         learning_rate: Peak learning rate.
         max_length: Longest training row in tokens.
         micro_batch: Rows of one forward pass.
-        batch_size: Rows of an optimizer step, over all ranks.
-        epochs: Passes over the training rows; this or `steps`.
-        steps: Optimizer steps; this or `epochs`.
-        packing: Whether rows share a line, with attention blocked at their borders.
+        batch_size: Rows per optimizer step, over all ranks.
+        epochs: Passes over the training rows; set this or `steps`.
+        steps: Optimizer steps; set this or `epochs`.
+        packing: Whether rows share a line, with attention blocked between them.
         accelerator: "cpu" or "gpu": the device with `trainer=auto`.
     """
 
@@ -48,7 +48,7 @@ class LoraSettings:
     Args:
         rank: Inner dimension of an adapter.
         alpha: Its output is scaled by alpha / rank.
-        dropout: On its input while training, 0-1.
+        dropout: Dropout on its input during training, 0-1.
         targets: Names of the linear layers that get one, or "all-linear".
     """
 
@@ -65,23 +65,23 @@ class ModelSpec:
     Args:
         name: Used in the names of run directories.
         data: "pocket" or "real": the sources and benchmarks that tasks use with it.
-        path: Directory or Hugging Face name; None: the base is made by this repository (the pocket model).
+        path: Directory or Hugging Face name; None: this repository trains the base (the pocket model).
         recipe: Defaults of its fine-tuning.
-        tokenizer: Directory or Hugging Face name of its tokenizer; None: that of the checkpoint.
-        pretraining: Training settings of its base, where this repository pretrains it.
+        tokenizer: Directory or Hugging Face name of its tokenizer; None: the checkpoint's own.
+        pretraining: Training settings of its base, if this repository pretrains it.
         revision: Branch, tag or commit of a Hugging Face name.
-        context_length: Most tokens the model can attend to.
+        context_length: Maximum number of tokens that the model can attend to.
         dtype: Type of exported weights: "float32", "bfloat16" or "float16".
         attention: Attention backend (see `src.models.attention`), or "auto".
-        gradient_checkpointing: Recompute activations in the backward pass; None: where they do not fit otherwise.
+        gradient_checkpointing: Recompute activations in the backward pass; None: if memory is short.
         compile: Compile every decoder layer with torch.compile.
-        liger: Liger kernels: True, False, or None: where they are installed and there is a GPU.
+        liger: Liger kernels: True, False, or None: if they are installed and there is a GPU.
         init: "pretrained" reads weights, "random" draws them in the size of `architecture`.
-        shrink: Keep only two narrow layers, freshly drawn: a fast stand-in of the same architecture.
+        shrink: Keep only two narrow layers with fresh weights: a fast stand-in with the same architecture.
         architecture: Fields of `config.json` with `model_type`, so that drawing weights needs no files.
         chat_template: Jinja template that replaces the tokenizer's own; None keeps that.
         eos_token: End token that replaces the tokenizer's own; None keeps that.
-        adapter: None trains all weights, "lora" or "qlora" low-rank adapters that are merged into the export.
+        adapter: None trains all weights; "lora" or "qlora" trains low-rank adapters, which the export merges in.
         lora: Sizes of the adapters.
     """
 
@@ -116,7 +116,7 @@ class ModelSpec:
             if value not in choices:
                 raise unknown_choice(name, str(value), [str(choice) for choice in choices])
         if self.path is None and (self.shrink or self.init == "random"):
-            raise UserError(f"debug=shrink and model.init=random are for published models; {self.name} is made here")
+            raise UserError(f"debug=shrink and model.init=random are for published models; {self.name} is trained here")
 
     @property
     def is_drawn(self) -> bool:

@@ -13,8 +13,8 @@ def print_scores(rows: list[dict[str, Any]], title: str, definitions: dict[str, 
 
     Args:
         rows: As in `scores.csv`.
-        title: Above the table.
-        definitions: benchmark -> metric -> what it is; printed below.
+        title: Printed above the table.
+        definitions: benchmark -> metric -> its definition; printed below the table.
     """
     table = Table("benchmark", "metric", "score", "95% interval", "n", title=title, title_justify="left")
     for row in rows:
@@ -34,7 +34,7 @@ def print_comparison(rows: list[dict[str, Any]], reference: str, title: str) -> 
     Args:
         rows: Rows of `comparison.csv`.
         reference: Name of the model that the others are compared with.
-        title: Above the table.
+        title: Printed above the table.
     """
     names = ("model", "benchmark", "metric", f"difference from {reference}", "95% interval", "n", "p", "verdict")
     table = Table(*names, title=title, title_justify="left")

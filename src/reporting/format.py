@@ -19,7 +19,7 @@ def score(value: float | None, decimals: int = 1) -> str:
 
 
 def interval(low: float | None, high: float | None, decimals: int = 1) -> str:
-    """Two fractions 0-1 on the 0-100 scale; empty where either is missing.
+    """Two fractions 0-1 on the 0-100 scale; empty if either is missing.
 
     Example:
         >>> interval(0.79, 0.8894)
@@ -46,7 +46,7 @@ def signed(value: float | None, decimals: int = 1) -> str:
 
 
 def plain(value: float, decimals: int = 2) -> str:
-    """A number with a minus sign where it is negative; a number that rounds to zero has none.
+    """A number with a minus sign if it is negative; a number that rounds to zero has none.
 
     Example:
         >>> plain(0.3), plain(-0.144), plain(-0.001)

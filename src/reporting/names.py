@@ -13,7 +13,7 @@ class MethodStyle:
         label: Name in tables, legends and sentences.
         color: Name of a color of `style.COLORS`.
         marker: Matplotlib marker.
-        line: Matplotlib line style; no two methods share marker and line, so that none is told by color alone.
+        line: Matplotlib line style; no two methods share both marker and line, so color alone never distinguishes them.
     """
 
     label: str
@@ -46,7 +46,7 @@ METHODS = {
     "iso_c": MethodStyle("Iso-C", "slate", "8", "-"),
     "mergekit": MethodStyle("mergekit", "green", "v", ":"),
 }
-# Markers of methods that are defined elsewhere, in the order in which they appear.
+# Markers for methods defined elsewhere, in the order in which they appear.
 SPARE_STYLES = (("slate", "<", "-"), ("green", ">", "--"), ("gold", "1", "-."), ("cyan", "2", ":"), ("brown", "3", "-"))
 METRICS = {
     "pass@1": "pass@1",
@@ -92,5 +92,5 @@ def benchmark_label(benchmark: str) -> str:
 
 
 def listed(names: list[str]) -> str:
-    """Names as in a sentence: `"a"`, `"a and b"`, `"a, b and c"`."""
+    """Join names for a sentence: `"a"`, `"a and b"`, `"a, b and c"`."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

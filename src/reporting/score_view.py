@@ -1,4 +1,4 @@
-"""A `ResultTable` as ready strings."""
+"""A `ResultTable` as formatted strings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from src.reporting.format import average_change, change, interval, score
 from src.reporting.names import method_label
 from src.reporting.tables import Cell, Column, ResultTable, Row
 
-# A change of this many percent has the full heat color.
+# A change of this many percent gets the full heat color.
 FULL_HEAT = 40.0
 
 

@@ -17,7 +17,7 @@ from src.reporting.names import benchmark_label, listed, method_label, metric_la
 from src.reporting.study_report import Models
 
 NOTHING = (
-    "No verdict: the specialists score 0 in every metric, so nothing can be compared with them. Train them longer."
+    "No verdict: the specialists score 0 on every metric, so nothing can be compared with them. Train them longer."
 )
 
 
@@ -56,28 +56,28 @@ def p_words(comparison: Comparison) -> str:
 
 
 def left_out_sentence(left_out: Sequence[Metric]) -> str:
-    """Name the metrics that enter no average; empty where there are none."""
+    """Name the metrics that are left out of the average; empty if there are none."""
     if not left_out:
         return ""
     names = [f"{metric_label(metric)} on {benchmark_label(benchmark)}" for benchmark, metric in left_out]
-    return f"Not in the average, because the specialist itself scores 0: {listed(names)}."
+    return f"Left out of the average, because the specialist itself scores 0: {listed(names)}."
 
 
 def mask_seeds_sentence(relative: RelativeScores, models: Models) -> str:
-    """Name the merges whose scores are means over mask seeds; empty where there are none."""
+    """Name the merges whose scores are means over mask seeds; empty if there are none."""
     pooled = {name: count for name, count in relative.seeds.items() if count > 1}
     said = []
     for count in sorted(set(pooled.values())):
         names = [models[name].label for name in relative.subjects if pooled.get(name) == count]
         said.append(
-            f"Scores of {listed(names)} are means over {count} mask seeds, problem by problem; their intervals are "
-            f"those of these means."
+            f"Scores of {listed(names)} are means over {count} mask seeds, problem by problem; the intervals are "
+            f"those of the means."
         )
     return " ".join(said)
 
 
 def spread_sentence(method: str, spread: Spread) -> str:
-    """Say how much a chosen point's average depends on the seed of its random masks."""
+    """Say how much a chosen point's average depends on the mask seed."""
     return (
         f"{method_label(method)}: over {spread.n} mask seeds, the average change on test data has mean "
         f"{average_change(100 * spread.mean)} and standard deviation {100 * spread.deviation:.2f} points "

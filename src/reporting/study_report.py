@@ -1,4 +1,4 @@
-"""Everything a study's report shows, as plain values: its models, their scores, the verdict and tidy tables."""
+"""Contents of a study's report as plain values: its models, their scores, the verdict and tidy tables."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ Models = Mapping[str, StudyModel]  # name -> model, in the order of tables and l
 
 
 def models_in_order(models: Iterable[StudyModel]) -> dict[str, StudyModel]:
-    """Base, specialists and mixture as they come, then merges by method (as they come) and coefficient."""
+    """Base, specialists and mixture in the order given, then merges by method (order given) and coefficient."""
     found = list({model.name: model for model in models}.values())
     methods = list(dict.fromkeys(model.method for model in found))
 
@@ -76,7 +76,7 @@ def models_in_order(models: Iterable[StudyModel]) -> dict[str, StudyModel]:
 
 
 def variant_models(variants: Iterable[str], specialists: Mapping[str, str]) -> dict[str, StudyModel]:
-    """Models of a diagnosis without scores: specialists by task, everything else under its own name.
+    """Models of a diagnosis, without scores: specialists by task, all others under their own names.
 
     Args:
         variants: Names, possibly repeated.
@@ -96,15 +96,15 @@ class StudyReport:
         verdict: Result of `decide`.
         tasks: Task names; `weight` of a merge is the first task's coefficient.
         models: Every model by name, in the order of tables and legends.
-        scores: Split (`validation`, `test`) to the scores of the models on it. All numbers of the tables and figures
-            are theirs.
+        scores: Split (`validation`, `test`) to the scores of the models on it. All numbers in the tables and figures
+            come from here.
         chosen: Names of the merge points chosen on validation data.
-        headline: Task to the metric that stands for it in the trade-off plot.
+        headline: Task to the metric that represents it in the trade-off plot.
         layers: `src.diagnostics.weight_diagnosis.Diagnosis.layers`; `variant` holds names of models.
         correlations: `Diagnosis.correlations`; `first` and `second` hold names of models.
         cost: One row per strategy; `disk_bytes` of the checkpoints that it leaves.
-        commands: The command line that reproduces each model (`subject`), in the order to type them.
-        environment: Versions, seeds, machine: shown as they are.
+        commands: The command that reproduces each model (`subject`), in the order to run them.
+        environment: Versions, seeds and machine, shown unchanged.
         caveats: One sentence each.
         setup: How the study was run, in one paragraph; may be empty.
     """
@@ -130,7 +130,7 @@ class StudyReport:
         return {m.task: m.name for m in self.models.values() if m.kind == "specialist" and m.task is not None}
 
     def __post_init__(self) -> None:
-        """Refuse tables without their columns and names that no table knows.
+        """Refuse tables with missing columns, and unknown names.
 
         Raises:
             ValueError: With every problem found.

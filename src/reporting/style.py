@@ -54,7 +54,7 @@ _RC: dict[str, Any] = {
     "legend.handlelength": 2.6,
     "axes.unicode_minus": True,
     "text.parse_math": False,
-    # Text stays text: it takes the page's font, is searched and read aloud, and keeps the file small.
+    # Text stays text: it uses the page's font, can be searched and read aloud, and keeps the file small.
     "svg.fonttype": "none",
     "svg.hashsalt": "mixmerge",
     "figure.dpi": 100.0,
@@ -78,7 +78,7 @@ def light(name: str) -> str:
 
 
 def drawing() -> AbstractContextManager[None]:
-    """A context in which new figures take this style; nothing global is left changed."""
+    """A context in which new figures use this style; global settings are restored on exit."""
     rc: Any = dict(_RC)
     rc |= dict.fromkeys(("text.color", "axes.titlecolor", "legend.labelcolor"), light("ink"))
     rc |= dict.fromkeys(("axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), light("muted"))
@@ -93,7 +93,7 @@ def new_figure(width: float = 5.6, height: float = 4.0) -> tuple[Figure, Axes]:
 
 
 def legend_below(axes: Axes, columns: int, drop: float = 0.17) -> None:
-    """A legend under the axis label, `drop` axes heights below the axes; none where nothing has a label."""
+    """A legend under the axis label, `drop` axes heights below the axes; none if nothing has a label."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -drop), ncols=columns, columnspacing=1.3)
 
@@ -115,7 +115,7 @@ def looks_of(models: Models) -> dict[str, Look]:
 
 
 def method_looks(methods: list[str]) -> dict[str, Look]:
-    """A look for every merge method: that of `METHODS`, or the spare ones in order for methods that it lacks."""
+    """A look for every merge method: the one in `METHODS`, or a spare one for methods that it lacks."""
     spare = iter(SPARE_STYLES * (1 + len(methods) // len(SPARE_STYLES)))
     looks = {}
     for method in dict.fromkeys(methods):

@@ -93,7 +93,7 @@ class ResultTable:
 
 
 def headline_table(report: StudyReport) -> ResultTable:
-    """Table 3: base, specialists, mixture, and the chosen merge of each method, on test data."""
+    """Table 3: base, specialists, mixture and the chosen merge of each method, on test data."""
     return _result_table(report, "test", lambda model: model.kind != "merge" or model.name in report.chosen)
 
 
@@ -112,7 +112,7 @@ def grid_split(report: StudyReport) -> str:
 
 
 def task_scores(report: StudyReport, split: str) -> dict[tuple[str, str], Cell]:
-    """The headline metric by (model, task): mean over benchmarks, whose intervals join as independent ones.
+    """The headline metric by (model, task): mean over benchmarks, whose intervals are combined as independent.
 
     Pairs without a score are left out; the changes are not filled in.
     """
@@ -167,7 +167,7 @@ def _columns(report: StudyReport, relative: RelativeScores) -> list[Column]:
 
 
 def _decimals(relative: RelativeScores, key: Metric) -> int:
-    """One decimal, or two for small scores: unsmoothed BLEU-4 of real models is 0.02-0.06, and one would hide gaps."""
+    """One decimal, or two for small scores: real models have an unsmoothed BLEU-4 of 0.02-0.06."""
     return 2 if max(means[key].mean for means in relative.means.values()) < 0.1 else 1
 
 
@@ -182,7 +182,7 @@ def _row(model: StudyModel, columns: tuple[Column, ...], relative: RelativeScore
 
 
 def _reference_row(report: StudyReport, columns: tuple[Column, ...], relative: RelativeScores) -> Row:
-    """The row that all changes refer to, so that each of them and the average is 0."""
+    """The row that all changes refer to, so its own changes and average are 0."""
     keys = [(column.benchmark, column.metric) for column in columns]
     own = [relative.means[report.specialists[column.task]][key] for column, key in zip(columns, keys, strict=True)]
     cells = [_cell(mean, None if key in relative.left_out else 0.0) for key, mean in zip(keys, own, strict=True)]

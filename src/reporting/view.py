@@ -1,4 +1,4 @@
-"""A study's report as text, numbers formatted, ready for either template."""
+"""A study's report as formatted text, ready for either template."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ AVERAGE = (
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table of ready strings; the first column names the row."""
+    """A table of formatted strings; the first column names the row."""
 
     caption: str
     headers: tuple[str, ...]
@@ -45,7 +45,7 @@ class TextTable:
 
 @dataclass(frozen=True)
 class View:
-    """Contents of the templates, section by section; empty tuples and None for parts that a study lacks."""
+    """Contents of the templates, section by section; parts that a study lacks are empty tuples or None."""
 
     title: str
     verdict: str
@@ -103,7 +103,7 @@ def study_view(report: StudyReport) -> View:
 def _headline_caption(report: StudyReport, seeds: str) -> str:
     said = [
         "Scores on test data (0–100) with 95% intervals, and the change in percent against the task's specialist.",
-        "Of each merge method, the point chosen on validation data is shown.",
+        "For each merge method, the point chosen on validation data is shown.",
         AVERAGE,
         left_out_sentence(report.scores["test"].left_out),
         seeds,

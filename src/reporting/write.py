@@ -1,4 +1,4 @@
-"""A report as one HTML page that opens anywhere, as Markdown, and with its tables and figures on disk."""
+"""Write a report as one self-contained HTML page and as Markdown, with its tables and figures on disk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_report(report: StudyReport, directory: Path) -> dict[str, Path]:
 
     Args:
         report: What to show.
-        directory: Made if missing; files of the same names are replaced.
+        directory: Created if missing; files with the same names are replaced.
 
     Returns:
         `{"html": ..., "markdown": ..., "headline": ..., "ablation": ..., "figures": ...}`.
@@ -52,7 +52,7 @@ def write_weight_figures(
     Args:
         layers: `Diagnosis.layers`.
         correlations: `Diagnosis.correlations`.
-        directory: Made if missing.
+        directory: Created if missing.
         specialists: Task to the name of its variant.
 
     Returns:
@@ -65,7 +65,7 @@ def write_weight_figures(
 
 
 def render_html(view: View) -> str:
-    """The whole page without a reference to anything outside; every text of the study is escaped."""
+    """The whole page, with no external references; all text of the study is escaped."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined,
         autoescape=True, trim_blocks=True, lstrip_blocks=True,
@@ -75,7 +75,7 @@ def render_html(view: View) -> str:
 
 
 def render_markdown(view: View) -> str:
-    """The whole text; numbers are those of the HTML page, figures are links into `figures/`."""
+    """The whole text; numbers match the HTML page, figures are links into `figures/`."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
     )
@@ -96,7 +96,7 @@ def escape_markdown(text: str) -> str:
 
 
 def _svg(picture: Picture) -> Markup:
-    # Escaped already: matplotlib escapes the texts that it draws, `inline_svg` the alternative text.
+    # Already escaped: matplotlib escapes the text that it draws, `inline_svg` the alt text.
     return Markup(inline_svg(picture))
 
 

@@ -1,4 +1,4 @@
-"""Exceptions that end a script with one clear line, and the form of that line."""
+"""Exceptions that end a script with one clear line, and the format of that line."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from __future__ import annotations
 class UserError(ValueError):
     """Bad input: the scripts print its message as one clear line and exit with code 2.
 
-    The message says what was expected, what came, and which config key or command fixes it. Our own mistakes are
+    The message says what was expected, what was given, and which config key or command fixes it. Our own mistakes are
     `assert`s and ordinary exceptions, which keep their traceback.
     """
 
 
 class Stopped(UserError):
-    """A run that cannot continue, for example because the disk is full; unlike after other bad input, its work is kept.
+    """A run cannot continue, for example because the disk is full; unlike with other bad input, its work is kept.
 
     Args:
         message: The line to print.
@@ -25,11 +25,11 @@ class Stopped(UserError):
 
 
 class Interrupted(BaseException):
-    """A request to end (Ctrl-C, SIGTERM). What is written is kept, and the same command resumes from it.
+    """A request to stop (Ctrl-C, SIGTERM). Written files are kept, and the same command resumes from them.
 
     Args:
         number: Signal number.
-        told: True if another process has told the user.
+        told: True if another process has already informed the user.
     """
 
     def __init__(self, number: int, told: bool = False) -> None:
@@ -38,7 +38,7 @@ class Interrupted(BaseException):
 
 
 class AlreadyTold(UserError):
-    """An error that another process has printed; this one ends with the same exit code and prints nothing."""
+    """An error that another process has already printed; this one exits with the same code and prints nothing."""
 
 
 def first_differences(label: str, differences: list[str], limit: int = 5) -> str:
@@ -49,7 +49,7 @@ def first_differences(label: str, differences: list[str], limit: int = 5) -> str
 
 
 def unknown_choice(what: str, got: str, choices: list[str]) -> UserError:
-    """Make an error for an unknown name that lists the choices and suggests the nearest one."""
+    """Build the error for an unknown name: it lists the choices and suggests the closest one."""
     from difflib import get_close_matches
 
     near = get_close_matches(got, choices, n=1)

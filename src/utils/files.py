@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and hashes of their content."""
+"""Write files completely or not at all, and hash their content."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from src.utils.errors import UserError
 
 @contextlib.contextmanager
 def atomic_open(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary file beside `path` and rename it on success; on an error `path` is left as it was.
+    """Open a temporary file next to `path` and rename it on success; on an error, `path` is unchanged.
 
     Args:
         path: File to write; its parent directories are created.
@@ -63,7 +63,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def user_cache(name: str) -> Path:
-    """A directory of ours in the cache of the user: `$XDG_CACHE_HOME/mixmerge/<name>`, by default below `~/.cache`."""
+    """Our directory in the user's cache: `$XDG_CACHE_HOME/mixmerge/<name>`, by default in `~/.cache`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mixmerge" / name
 
 
@@ -74,7 +74,7 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_json(value: object) -> str:
-    """Return the hex SHA-256 of a JSON value; the order of its keys does not count."""
+    """Return the hex SHA-256 of a JSON value; the order of its keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 

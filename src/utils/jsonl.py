@@ -41,7 +41,7 @@ def _lines(file: Iterable[str], path: Path) -> Iterator[str]:
     try:
         yield from file
     except UNREADABLE as error:
-        raise UserError(f"{path} is damaged, or is not what its name says: {error}") from error
+        raise UserError(f"{path} is damaged, or its contents do not match its name: {error}") from error
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Foreign Python source as a syntax tree."""
+"""Parse foreign Python source into a syntax tree."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 
 
 def parse(source: str) -> ast.Module | None:
-    """Parse a source without warnings; None if this interpreter cannot."""
+    """Parse source code without warnings; None if this interpreter cannot parse it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes, comparisons with literals, ...

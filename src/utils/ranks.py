@@ -30,7 +30,7 @@ def is_first_of_node() -> bool:
 
 
 def from_main(value: T) -> T:
-    """Return the value that the main process passed in; all processes must make the call."""
+    """Return the main process's value; all processes must make this call."""
     if not _connected():
         return value
     import torch.distributed
@@ -41,7 +41,7 @@ def from_main(value: T) -> T:
 
 
 def from_all(value: T) -> list[T]:
-    """Return the values of all processes, by rank; all processes must make the call."""
+    """Return the values of all processes, by rank; all processes must make this call."""
     if not _connected():
         return [value]
     import torch.distributed
@@ -61,7 +61,7 @@ def wait_for_all() -> None:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Let one process work by itself: inside, the calls above do not wait for other processes."""
+    """Let one process work on its own: inside, the calls above do not wait for other processes."""
     global _exchanging
     before, _exchanging = _exchanging, False
     try:
@@ -75,7 +75,7 @@ def _connected() -> bool:
 
     if (
         not _exchanging or "torch" not in sys.modules
-    ):  # nothing is distributed without it, and importing it takes seconds
+    ):  # without the import nothing is distributed, and importing takes seconds
         return False
     import torch.distributed
 

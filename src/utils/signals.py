@@ -1,4 +1,4 @@
-"""Requests to end: SIGINT (Ctrl-C) and SIGTERM (`kill`, Slurm, a preempted machine)."""
+"""Requests to stop: SIGINT (Ctrl-C) and SIGTERM (`kill`, Slurm, a preempted machine)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def restored_handlers() -> Iterator[None]:
 
 
 class Handlers:
-    """Handlers that call a function when this process is asked to end, between `set` and `restore`.
+    """Handlers that call a function when this process is asked to stop, between `set` and `restore`.
 
     Python runs signal handlers in the main thread only; in other threads nothing changes.
 

@@ -36,11 +36,11 @@ EXPECTED = {
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, pydantic.Field))
 def checked_dataclass(section: str = "") -> Callable[[type[T]], type[T]]:
-    """Make a class a frozen dataclass whose types and ranges are checked whenever it is built.
+    """Turn a class into a frozen dataclass whose types and ranges are checked on construction.
 
     Args:
-        section: Config section of its fields, for messages: `merge` makes `merge.density` of the field `density`. A
-            trailing underscore of a field is dropped: `lambda_` is the key `lambda`.
+        section: Config section of its fields, for messages: with `merge`, the field `density` is `merge.density`. A
+            trailing underscore is dropped: `lambda_` is the key `lambda`.
 
     Example:
         >>> @checked_dataclass("merge")
@@ -54,7 +54,7 @@ def checked_dataclass(section: str = "") -> Callable[[type[T]], type[T]]:
 
         @functools.wraps(build)
         def checked_init(self: T, *values: Any, **keys: Any) -> None:
-            named = dict(zip(names, values, strict=False))  # pydantic would report a position by its number
+            named = dict(zip(names, values, strict=False))  # pydantic would name a positional argument by its index
             if named.keys() & keys.keys() or len(values) > len(names):
                 raise TypeError(f"{cls.__name__} got too many values: {values!r}, {keys!r}")
             try:
@@ -70,7 +70,7 @@ def checked_dataclass(section: str = "") -> Callable[[type[T]], type[T]]:
 
 
 def user_error(section: str, error: ValidationError) -> UserError:
-    """The messages of a pydantic error in our words: key, what was expected, what came."""
+    """Convert a pydantic error to our wording: the key, what was expected, what was given."""
     problems = [_problem(section, details) for details in error.errors(include_url=False)]
     if len(problems) == 1:
         return problems[0]
@@ -79,20 +79,20 @@ def user_error(section: str, error: ValidationError) -> UserError:
 
 def _problem(section: str, details: ErrorDetails) -> UserError:
     raised = details.get("ctx", {}).get("error")
-    if isinstance(raised, UserError):  # from a check of ours, which names the key itself
+    if isinstance(raised, UserError):  # from one of our own checks, which names the key itself
         return raised
     key, got = _key(section, details["loc"]), details["input"]
     if details["type"] == "missing":
         return UserError(f"{key} is missing")
     if details["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return UserError(f"{key} is not a key of this section")
+        return UserError(f"unknown key {key}")
     if details["type"] == "literal_error":
         return unknown_choice(key, str(got), re.findall(r"'([^']*)'", details["ctx"]["expected"]))
     return UserError(f"{key} must be {expected_words(details)}, got {got!r}")
 
 
 def expected_words(details: ErrorDetails) -> str:
-    """The value that a pydantic check expects, in our words."""
+    """The value that a pydantic check expects, in our wording."""
     return EXPECTED.get(details["type"]) or details["msg"].removeprefix("Input should be ")
 
 

@@ -60,7 +60,7 @@ def test_a_cached_name_is_found_without_a_network(tmp_path: Path, offline: None)
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text("{}")
     assert local_directory("org/name", "model.path", "main") == snapshot
-    with pytest.raises(UserError, match=r"; else give base=DIR, or stay at home"):
+    with pytest.raises(UserError, match=r"; otherwise set base=DIR, or stay at home"):
         local_directory("org/name", "base", "other", ", or stay at home")
 
 

@@ -20,7 +20,10 @@ SPEC = ModelSpec("m", "real", "org/name", RECIPE, context_length=64)
         ({"dtype": "bf16"}, "unknown model.dtype 'bf16'.*bfloat16"),
         ({"init": "zeros"}, "unknown model.init"),
         ({"adapter": "rank"}, "unknown model.adapter 'rank'.*lora, qlora"),
-        ({"path": None, "shrink": True}, "debug=shrink and model.init=random are for published models; m is made here"),
+        (
+            {"path": None, "shrink": True},
+            "debug=shrink and model.init=random are for published models; m is trained here",
+        ),
     ],
 )
 def test_bad_specs(changes: dict[str, Any], message: str) -> None:

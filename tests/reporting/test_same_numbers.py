@@ -124,7 +124,7 @@ def test_sweeps_and_trade_off_hold_the_scores_of_the_tables(view, tables, frames
 
 
 def test_what_is_left_out_and_pooled_is_said_wherever_averages_stand(view):
-    left_out = "Not in the average, because the specialist itself scores 0: METEOR on pocket summaries."
+    left_out = "Left out of the average, because the specialist itself scores 0: METEOR on pocket summaries."
     assert view.verdict.endswith(left_out)
     assert left_out in view.headline.caption
     pooled = "Scores of DARE 0.4 and DELLA 0.5 are means over 3 mask seeds"

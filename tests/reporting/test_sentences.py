@@ -79,15 +79,15 @@ def test_correlations_have_a_real_minus_sign():
 def test_pooled_merges_are_named_with_their_number_of_seeds():
     assert mask_seeds_sentence(relative("validation"), models()) == ""
     assert mask_seeds_sentence(relative("test"), models()) == (
-        "Scores of DARE 0.4 and DELLA 0.5 are means over 3 mask seeds, problem by problem; their intervals are those "
-        "of these means."
+        "Scores of DARE 0.4 and DELLA 0.5 are means over 3 mask seeds, problem by problem; the intervals are those "
+        "of the means."
     )
 
 
 def test_what_is_left_out_is_named_by_its_labels():
     assert left_out_sentence(()) == ""
     assert left_out_sentence((("humaneval", "pass@1+"), ("codexglue", "bleu4_paper"))) == (
-        "Not in the average, because the specialist itself scores 0: pass@1+ on HumanEval and BLEU-4 on CodeXGLUE."
+        "Left out of the average, because the specialist itself scores 0: pass@1+ on HumanEval and BLEU-4 on CodeXGLUE."
     )
 
 

@@ -41,7 +41,7 @@ def test_good_values_by_position_and_by_name() -> None:
         ({"rescale": "densty"}, "unknown merge.rescale 'densty', did you mean 'density'"),
         ({"weights": {"codegen": None}}, "merge.weights.codegen must be a number, got None"),
         ({"weights": 1}, "merge.weights must be a mapping"),
-        ({"densty": 1}, "merge.densty is not a key"),
+        ({"densty": 1}, "unknown key merge.densty"),
         ({"density": 2, "seed": "x"}, "2 wrong values: merge.density .*; merge.seed must be an integer, got 'x'"),
     ],
 )

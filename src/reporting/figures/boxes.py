@@ -1,4 +1,4 @@
-"""Figure 4: box plots, over layers, of the norms and the correlations of the weight updates."""
+"""Figure 4: box plots over layers of the norms and correlations of the weight updates."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _boxes(key: str, title: str, series: dict[str, tuple[pd.Series, str]], axis:
                 capprops=line,
                 medianprops={"color": color, "linewidth": 2.6},
             )
-            # A fixed spread of the dots, so that equal data give equal files.
+            # The spread of the dots is fixed, so that equal data give equal files.
             spread = height + 0.16 * np.resize([-1.0, 0.0, 1.0, 0.5, -0.5], len(values))
             axes.plot(values, spread, linestyle="none", marker="o", markersize=3, color=color, alpha=0.55)
         axes.set_yticks(range(len(found)), list(found))

@@ -1,4 +1,4 @@
-"""A drawn figure with its caption and alternative text, as a file or inline in a page."""
+"""A figure with its caption and alt text, as a file or inline in a page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Picture:
         key: File name without ending, and the prefix of its SVG ids.
         title: Short heading.
         caption: What the figure shows and how it was computed.
-        alt: Alternative text for readers who cannot see it, numbers included.
+        alt: Alt text for readers who cannot see it, numbers included.
         figure: Drawn in the light colors.
     """
 
@@ -45,7 +45,7 @@ class Picture:
 
 
 def inline_svg(picture: Picture) -> str:
-    """An `<svg>` element for an HTML page: no outside reference, ids of its own, colors as CSS variables."""
+    """An `<svg>` element for an HTML page: no external references, unique ids, colors as CSS variables."""
     svg = picture.svg[picture.svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")

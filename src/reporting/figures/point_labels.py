@@ -1,4 +1,4 @@
-"""Short labels beside points, placed so that they cover neither each other nor a marker."""
+"""Short labels next to points, placed so that they cover neither each other nor a marker."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Label:
 
 
 def place_labels(axes: Axes, labels: list[Label], obstacles: list[tuple[float, float]]) -> None:
-    """Write each label at the first place around its point where it covers least; earlier labels choose first.
+    """Place each label around its point where it covers least; earlier labels choose first.
 
     Args:
         axes: With final limits.

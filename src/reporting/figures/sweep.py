@@ -29,7 +29,7 @@ class _Panel:
 
 
 def sweep_pictures(report: StudyReport, grid: ResultTable) -> list[Picture]:
-    """The average change, then each task's score; nothing where no merge has a coefficient."""
+    """The average change, then each task's score; empty if no merge has a coefficient."""
     panels = [_average_panel(report, grid), *(_task_panel(report, grid, task) for task in report.tasks)]
     axis = f"coefficient of {report.tasks[0]}"
     return [picture for panel in panels if (picture := _picture(panel, grid, axis)) is not None]

@@ -1,4 +1,4 @@
-"""One task's score against the other's: the trade-off that a mixture and every merge make."""
+"""One task's score against the other's: the trade-off made by the mixture and every merge."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Pairs = dict[str, tuple[Cell, Cell]]  # model -> its scores on the first two tas
 def trade_off_pictures(report: StudyReport) -> list[Picture]:
     """The whole grid, and the chosen models on test data with their 95% intervals.
 
-    Nothing for a study of a single task; of more than two tasks the first two are drawn.
+    Empty for a study of a single task; with more than two tasks, the first two are drawn.
     """
     if len(report.tasks) < 2:
         return []

@@ -60,7 +60,7 @@ def correlation_picture(correlations: pd.DataFrame, models: Models) -> Picture |
 
 
 def layer_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of whole layers, without those of single module kinds and of the whole model."""
+    """The rows of whole layers, without those of single module kinds or the whole model."""
     return table[(table["kind"] == "all") & (table["layer"] != "all")]
 
 

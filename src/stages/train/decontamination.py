@@ -16,17 +16,17 @@ from src.stages.job import Job, compose_job
 from src.utils.files import sha256_json
 from src.utils.progress import track
 
-GROUPS = ("model", "debug", "tasks", "hydra.searchpath")  # overrides that say which benchmarks there are
+GROUPS = ("model", "debug", "tasks", "hydra.searchpath")  # overrides that determine the benchmarks
 
 
 class Decontamination:
-    """Drops rows that overlap too much with any item of any split of a benchmark of any task.
+    """Drop rows that overlap too much with any item, in any split, of the tasks' benchmarks.
 
     Args:
         job: The training job; the benchmarks are those of its tasks for its `model.data`.
 
     Raises:
-        UserError: The files of a benchmark are not there.
+        UserError: A benchmark's files are missing.
     """
 
     def __init__(self, job: Job) -> None:
@@ -35,12 +35,12 @@ class Decontamination:
         self.key = sha256_json([[item.id, item.texts] for item in self._items])
 
     def prepare(self) -> None:
-        """Index the items. It takes half a minute for CodeXGLUE, so it is skipped where the tokens are cached."""
+        """Index the items. This takes half a minute for CodeXGLUE, so it is skipped if the tokens are cached."""
         if self._overlap is None:
             self._overlap = OverlapFilter(track(self._items, "indexing benchmark items"))
 
     def __call__(self, rows: Sequence[Example]) -> list[Example]:
-        """Return the rows that remain."""
+        """Return the rows to keep."""
         assert self._overlap is not None, "not prepared"
         return [
             row

@@ -1,9 +1,9 @@
 """Several processes for one training job: started here on one node, or by torchrun or Slurm.
 
-`python -m torch.distributed.run` is not used to start them here. Measured with torch 2.13: when one rank fails, it ends
-the others at once, so that the reason of one that is still about to print it is lost; it adds 49 lines of its own where
-ours are one, ends with code 1 instead of 2 (bad input) or 130/143 (asked to end), answers SIGTERM with a traceback, and
-takes six seconds to start.
+We do not start them with `python -m torch.distributed.run`. Measured with torch 2.13: when one rank fails, it kills the
+others at once, so an error that another rank is about to print is lost. It prints 49 lines of its own where we print
+one, exits with code 1 instead of 2 (bad input) or 130/143 (signals), answers SIGTERM with a traceback, and takes six
+seconds to start.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from src.utils.errors import AlreadyTold, Interrupted, UserError
 from src.utils.ranks import alone, from_main, is_main_process, wait_for_all
 from src.utils.signals import Handlers
 
-GRACE = 5.0  # seconds for the other ranks to end by themselves
-LAUNCHED = "MIXMERGE_LAUNCHED"  # environment variable of processes that were started here
+GRACE = 5.0  # seconds for the other ranks to end on their own
+LAUNCHED = "MIXMERGE_LAUNCHED"  # environment variable set in processes that we start
 TOLD = [
     SIGNALED + number for number in (signal.SIGINT, signal.SIGTERM)
 ]  # exit codes of processes that have reported a signal
@@ -46,19 +46,19 @@ def launch_ranks(job: Job, world: World) -> None:
 
 
 def is_launched() -> bool:
-    """Return true if this process was started by `run_ranks`, whose process then reports the end."""
+    """Return true if `run_ranks` started this process; its own process then reports the outcome."""
     return LAUNCHED in os.environ
 
 
 def run_ranks(command: Sequence[str], size: int) -> None:
-    """Start a command `size` times with the variables of torchrun; if one process fails, stop the others.
+    """Start a command `size` times with torchrun's environment variables; if one process fails, stop the others.
 
-    The others get `GRACE` seconds to end by themselves, since the process that prints the reason may not be the first
-    to end. SIGINT and SIGTERM are forwarded, and the processes are waited for.
+    The others get `GRACE` seconds to end on their own, since the process that prints the reason may not be the first to
+    end. SIGINT and SIGTERM are forwarded, and this process waits for all of them.
 
     Raises:
         UserError: A process failed.
-        Interrupted: SIGINT or SIGTERM came.
+        Interrupted: SIGINT or SIGTERM was received.
     """
     shared = {
         "MASTER_ADDR": "127.0.0.1",
@@ -88,7 +88,7 @@ def run_ranks(command: Sequence[str], size: int) -> None:
 
 
 def _wait(processes: Processes, requests: Sequence[int]) -> list[int | None]:
-    """Wait until all have ended, or one has failed and the others have had their time; return the exit codes."""
+    """Wait until all have ended, or one has failed and the grace period is over; return the exit codes."""
     codes: list[int | None] = [None]
     deadline, handed_on = float("inf"), 0
     while None in codes and time.monotonic() < deadline:
@@ -113,7 +113,7 @@ def _terminate(processes: Processes) -> None:
 
 
 def _stop(processes: Processes) -> None:
-    """End the processes that still run; one inside a collective ignores SIGTERM and is killed."""
+    """End the processes that are still running; one inside a collective ignores SIGTERM and is killed."""
     _terminate(processes)
     deadline = time.monotonic() + GRACE
     for process in processes:
@@ -128,15 +128,15 @@ def _stop(processes: Processes) -> None:
 def open_shared_run(
     directory: Path, *, stage: str, config: Mapping[str, Any], inputs: Callable[[], Inputs], argv: list[str]
 ) -> Iterator[Run]:
-    """Open a run for a job of one or more processes: the first owns it, the others write nothing.
+    """Open a run for a job with one or more processes: the first one owns it, the others write nothing.
 
-    All leave together, once the run directory is in its place.
+    All leave the context together, once the run directory has its final name.
 
     Args:
         directory: As of `open_run`, like the others.
         stage: Name of the stage.
         config: What decides the result.
-        inputs: Called by the first process alone: hashing a base takes a while, and may find that it has changed.
+        inputs: Called only by the first process: hashing a base takes a while, and may find that it has changed.
         argv: The command.
 
     Raises:
@@ -155,7 +155,7 @@ def open_shared_run(
 
 
 def once(work: Callable[[], Path]) -> Path:
-    """Run a function in the first process alone, while the others wait for its result.
+    """Run a function only in the first process, while the others wait for its result.
 
     Raises:
         UserError: In all processes, if it fails in the first.

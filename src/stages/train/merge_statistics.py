@@ -71,7 +71,7 @@ def statistics(job: Job) -> Path:
 
 
 class _Rows:
-    """Training rows one by one; each pass starts anew."""
+    """Training rows one by one; each pass starts from the first row."""
 
     def __init__(self, table: TokenTable, device: torch.device, label: str) -> None:
         self.table, self.device, self.label = table, device, label

@@ -12,7 +12,7 @@ from src.runs.paths import training_name
 from src.stages.checkpoints import model_label
 from src.stages.job import Job, task_of
 
-# keys that change speed and memory of a run, not its result
+# keys that change a run's speed and memory, not its result
 SPEED = (
     *("trainer.devices", "trainer.nodes", "data.cache", "data.workers"),
     *("strategy.micro_batch", "model.gradient_checkpointing"),
@@ -32,7 +32,7 @@ def run_directory(job: Job) -> Path:
 
 
 def run_identity(job: Job) -> dict[str, Any]:
-    """Settings that decide the weights: without those of the merge, of other tasks and of devices."""
+    """Settings that determine the weights, without those of the merge, other tasks and devices."""
     identity = job.identity()
     identity.pop("merge")
     identity["task"] = task_of(job.cfg) if job.cfg.strategy.name == "specialist" else None

@@ -1,4 +1,4 @@
-"""Preparation of the network of a training run: settings that depend on the machine, then loading."""
+"""Prepare the network of a training run: choose settings that depend on the machine, then load it."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ from src.utils.progress import say
 
 
 def for_this_machine(model: ModelSpec, base: Path | None, options: FitOptions, world: World) -> ModelSpec:
-    """Decide the settings that depend on the machine: whether activations are recomputed.
+    """Choose the settings that depend on the machine: whether to recompute activations.
 
     Args:
-        model: The model; its config is that of the directory, or the built-in architecture before a download.
+        model: The model; its config is read from its directory, or is the built-in architecture before a download.
         base: Checkpoint to start from instead of the model's own.
         options: Settings of the run.
         world: Processes.
 
     Raises:
-        UserError: A kernel is not installed, weights or moments are quantized on several devices, or there is too
-            little memory; the message lists changes that would fit.
+        UserError: A kernel is not installed, weights or moments are quantized on several devices, or memory is too
+            small; the message lists changes that would fit.
     """
     gpu, half = options.trainer.accelerator == "gpu", options.trainer.half
     choose_attention(model.attention, packed=options.batches.packing, half=half, gpu=gpu)
     wants_liger(model.liger)
     if world.size > 1 and model.adapter == "qlora":
-        raise UserError("model.adapter=qlora needs one GPU; on several set model.adapter=lora")
+        raise UserError("model.adapter=qlora needs a single GPU; on several, set model.adapter=lora")
     if world.size > 1 and options.optimizer.kind != "adamw":
         raise UserError(
-            f"optimizer={options.optimizer.kind} needs one GPU; on {world.size} set optimizer=adamw, whose moments "
-            "are sharded"
+            f"optimizer={options.optimizer.kind} needs a single GPU; on {world.size}, set optimizer=adamw, whose "
+            "moments are sharded"
         )
     need = _demand(model, base, options, world)
     if need is None:
@@ -86,7 +86,7 @@ def training_network(model: ModelSpec, origin: Path, options: FitOptions) -> Pre
         options: Settings of the run.
 
     Returns:
-        The network; on several ranks without weights, on the meta device: `fit` fills each rank's shard.
+        The network; on several ranks, without weights on the meta device: `fit` fills each rank's shard.
 
     Raises:
         UserError: A requested kernel or backend is not installed.
@@ -106,7 +106,7 @@ def training_network(model: ModelSpec, origin: Path, options: FitOptions) -> Pre
 
 
 def prepare_network(network: PreTrainedModel, model: ModelSpec, half: bool) -> list[str]:
-    """Patch the layers of a network as its spec says; return the names of the changes, for the log.
+    """Patch the layers of a network as its spec requires; return the names of the changes, for the log.
 
     Raises:
         UserError: Liger is requested and not installed.

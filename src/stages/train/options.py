@@ -29,11 +29,11 @@ STRATEGY = {
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """The nodes of a training run beside its model and its sources.
+    """The config nodes of a training run other than its model and sources.
 
     Args:
         fit: Settings of the training itself.
-        data: Part of the rows, and the cache of their tokens.
+        data: Which rows to use, and the cache of their tokens.
         callbacks: Lightning callbacks of conf/callbacks.
     """
 
@@ -95,12 +95,12 @@ def built(group: str, cfg: DictConfig) -> dict[str, Any]:
 
 
 def _is_foreign(error: BaseException | None) -> bool:
-    """Return true for the complaint of a tracker: neither ours, nor about arguments that its class does not take."""
+    """Return true for a tracker's own error: neither ours, nor about arguments that its class does not take."""
     return error is not None and not isinstance(error, (UserError, TypeError))
 
 
 def _batches(strategy: DictConfig) -> BatchOptions:
-    # the more specific setting wins over the default of the recipe: steps over tokens over epochs, tokens over rows
+    # the more specific setting overrides the recipe's default: steps over tokens over epochs, tokens over rows
     steps, tokens = strategy.steps, strategy.tokens
     budget = Budget(
         batch_size=None if strategy.batch_tokens is not None else strategy.batch_size,

@@ -1,4 +1,4 @@
-"""A base checkpoint of random weights in a published architecture, for runs without a download."""
+"""A base checkpoint with random weights in a published architecture, for runs without a download."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_random_base(model: ModelSpec, rows: Sequence[Example], seed: int, dire
 
     Args:
         model: With `init` "random" or `shrink`.
-        rows: With `model.data=pocket` the tokenizer is trained on them, unless `model.tokenizer` names one.
+        rows: With `model.data=pocket`, the tokenizer is trained on them, unless `model.tokenizer` names one.
         seed: Of the weights.
         directory: Where it is written.
 
@@ -46,7 +46,7 @@ def _tokenizer(model: ModelSpec, rows: Sequence[Example]) -> PreTrainedTokenizer
         if model.tokenizer is not None:
             raise
         raise UserError(
-            f"random weights need a tokenizer, and {path} is neither in the local Hugging Face cache nor to be "
+            f"random weights need a tokenizer, and {path} is not in the local Hugging Face cache and cannot be "
             f"downloaded: set model.tokenizer=DIR, or model.data=pocket to train one on generated rows"
         ) from None
     return load_tokenizer(place)

@@ -39,7 +39,7 @@ def task_sources(cfg: DictConfig, data: str, split: str) -> dict[str, list[Any]]
     found = {name: [build(node) for node in sources if node is not None] for name, sources in nodes.items()}
     empty = [name for name, sources in found.items() if not sources]
     if empty:
-        raise UserError(f"tasks.{empty[0]}.sources.{data} is empty: name where its training rows are")
+        raise UserError(f"tasks.{empty[0]}.sources.{data} is empty; expected the places of its training rows")
     return found
 
 
@@ -54,7 +54,7 @@ def training_tables(
     tokenization: Tokenization,
     options: DataOptions,
 ) -> tuple[Tables, dict[str, LengthReport]]:
-    """Build the token tables by task, with a report on their rows.
+    """Build the token tables by task, with counts of their truncated and dropped rows.
 
     Args:
         sources: By task.
@@ -82,14 +82,14 @@ def training_tables(
 
 
 def token_cache(cfg: DictConfig, data: str) -> str | None:
-    """Directory of the token cache; None for the few pocket rows, which are tokenized faster than looked up."""
+    """Directory of the token cache; None for the few pocket rows, which are faster to tokenize than to look up."""
     if cfg.data.cache != "auto":
         return None if cfg.data.cache is None else str(cfg.data.cache)
     return str(Path(cfg.output_root) / "cache" / "tokens") if data == "real" else None
 
 
 def trained_on(tables: Tables, mix: MixOptions, budget: Budget, seed: int) -> dict[str, dict[str, int]]:
-    """Count rows and tokens of each task in the whole run, and print them where there are several tasks."""
+    """Count rows and tokens of each task in the whole run, and print them if there are several tasks."""
     mixture = Mixture(tables, seed, rows_per_epoch(tables, mix))
     drawn = mixture.drawn(int(step_starts(mixture, budget)[-1]))
     if len(tables) > 1:
@@ -106,7 +106,7 @@ def _spread(rows: list[Example], limit: int | None) -> list[Example]:
 
 
 def _key(sources: Sequence[Any], split: str, limit: int | None) -> str | None:
-    """Hash the inputs of the rows, if all sources know theirs without reading rows."""
+    """Hash the inputs of the rows, if all sources can do so without reading rows."""
     if not all(hasattr(source, "fingerprint") for source in sources):
         return None
     return sha256_json([*(source.fingerprint(split) for source in sources), limit])

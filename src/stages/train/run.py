@@ -71,7 +71,7 @@ def _train_one(job: Job) -> Path:
     if cfg.strategy.name == "base" and model.path is not None:
         return once(lambda: _published_base(job, model))
     directory = run_directory(job)
-    options = TrainingOptions.of(cfg, model, directory.name)  # first of all: an error in them leaves nothing behind
+    options = TrainingOptions.of(cfg, model, directory.name)  # first: an error in them then leaves nothing behind
     world = resolve_world(options.fit.trainer)
     model = for_this_machine(model, None if cfg.base is None else Path(cfg.base), options.fit, world)
     start = _start(job, model)
@@ -95,7 +95,7 @@ def _train_one(job: Job) -> Path:
 
 
 def _loggers(job: Job, run: Run, identity: dict[str, Any]) -> list[Any]:
-    """Build the trackers of conf/logger; they name the run after its directory."""
+    """Build the loggers of conf/logger; they name the run after its directory."""
     names = {
         "name": run.directory.name,
         "id": sha256_json([str(run.directory.resolve()), identity])[:12],
@@ -120,7 +120,7 @@ def _fit(
     train_rows, lengths = training_tables(sources, "train", clean, data)
     held_out, _ = training_tables(task_sources(cfg, model.data, "validation"), "validation", tokenization, data)
     drawn = trained_on(train_rows, options.fit.mix, options.fit.batches.budget, cfg.seed)
-    rows = TrainingRows(train_rows, held_out, int(tokenizer.pad_token_id or 0))  # never attended to, nor a target
+    rows = TrainingRows(train_rows, held_out, int(tokenizer.pad_token_id or 0))  # never attended to and never a target
     network = training_network(model, origin, options.fit)
     base = Checkpoint(origin)
     result: FitResult = fit(
@@ -133,19 +133,19 @@ def _fit(
 
 
 def _start(job: Job, model: ModelSpec) -> Path | None:
-    """The checkpoint to start from; a base that this repository makes itself is made first if it is missing."""
+    """The checkpoint to start from; a base that this repository trains itself is trained first if it is missing."""
     cfg = job.cfg
     if cfg.strategy.name == "base":
         return None
     if cfg.base is None and (model.path is None or model.is_drawn):
-        kept = BASE_KEYS if model.is_drawn else BASE_KEYS - {"model"}  # pretraining has settings of its own
+        kept = BASE_KEYS if model.is_drawn else BASE_KEYS - {"model"}  # pretraining has its own settings
         settings = [override for override in job.overrides if root_key(override) in kept]
         _make_missing(compose_job("train", ["strategy=base", *settings]))
     return base_checkpoint(cfg)
 
 
 def _published_base(job: Job, model: ModelSpec) -> Path:
-    """A base that is not pretrained here: the published checkpoint, or random weights in its place."""
+    """A base that is not pretrained here: the published checkpoint, or random weights instead."""
     if not model.is_drawn:
         return base_checkpoint(job.cfg)
     directory = run_directory(job)
@@ -166,7 +166,7 @@ def _make_missing(job: Job) -> Path:
 
 
 def _untrained(cfg: DictConfig, sources: list[Any], directory: Path) -> Path:
-    """Draw tokenizer and random weights; a resumed run takes those of its first attempt."""
+    """Create the tokenizer and random weights; a resumed run reuses those of its first attempt."""
     if is_main_process() and not directory.is_dir():
         rows = source_rows(sources, "train")
         built = build(cfg.strategy.architecture).write(directory.with_suffix(".building"), rows, seed=cfg.seed)

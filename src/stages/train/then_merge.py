@@ -13,12 +13,12 @@ from src.stages.merge.statistics_inputs import needed_statistics
 from src.stages.train.launch import once
 from src.stages.train.names import quoted, root_key
 
-# used by this command itself; all other keys are passed on to the training runs
+# keys used by this command itself; all others are passed on to the training runs
 OWN_KEYS = {"strategy", "task", "output", "merge"}
 # keys that are passed on to the merge
 MERGE_KEYS = {"merge", "model", "base", "debug", "seed", "output", "output_root", "tasks", "hydra"}
 
-Make = Callable[[Job], Path]  # returns the directory of a training job, which is run if it is missing
+Make = Callable[[Job], Path]  # runs a training job unless its directory exists, and returns the directory
 
 
 def specialists_then_merge(job: Job, make: Make) -> Path:
@@ -26,13 +26,13 @@ def specialists_then_merge(job: Job, make: Make) -> Path:
 
     Args:
         job: With `strategy=merge`.
-        make: Trains a missing model.
+        make: Trains a model if it is missing.
 
     Returns:
         The directory of the merge.
 
     Raises:
-        UserError: An invalid setting of the merge, reported before days of training.
+        UserError: A merge setting is invalid; reported before days of training.
     """
     overrides = [override for override in job.overrides if root_key(override) in MERGE_KEYS]
     build(compose_job("merge", overrides).cfg.merge)
@@ -51,7 +51,7 @@ def specialists_then_merge(job: Job, make: Make) -> Path:
 
 
 def _one_a_task(job: Job, make: Make, strategy: str, more: Mapping[str, list[str]] | None = None) -> dict[str, Path]:
-    """Directories of the runs of a strategy by task; missing ones are trained."""
+    """Directories of a strategy's runs by task; missing ones are trained."""
     handed_on = [override for override in job.overrides if root_key(override) not in OWN_KEYS]
     lines = {str(task): [f"strategy={strategy}", f"task={task}", *handed_on] for task in job.cfg.tasks}
     return {task: make(compose_job("train", [*line, *(more or {}).get(task, [])])) for task, line in lines.items()}

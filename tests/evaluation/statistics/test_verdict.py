@@ -143,7 +143,7 @@ def test_specialists_at_zero_throughout_give_no_verdict() -> None:
     scores = small(gen=subject([0, 0], [0.1]), sum=subject([1, 1], [0.0]), ties=subject([1, 1], [0.2]))
     assert choose_point(scores, ["ties", "mix"]) == "ties"
     found = decide(scores, "mix", {"ties": "ties"}, resamples=100)
-    assert verdict_sentence(found).startswith("No verdict: the specialists score 0 in every metric")
+    assert verdict_sentence(found).startswith("No verdict: the specialists score 0 on every metric")
     gap = found.best.difference
     assert (found.winner, gap.difference, gap.low, gap.high, gap.p) == ("tie", 0, 0, 0, 1)
     assert set(found.left_out) == {("humaneval", "pass@1"), ("codexglue", "bleu4_paper")}

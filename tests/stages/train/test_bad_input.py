@@ -70,8 +70,8 @@ def test_too_little_memory_says_what_would_fit(monkeypatch, capsys, tmp_path, gp
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["model.adapter=qlora"], "model.adapter=qlora needs one GPU; on several set model.adapter=lora"),
-        (["optimizer=adamw8bit"], "optimizer=adamw8bit needs one GPU; on 2 set optimizer=adamw"),
+        (["model.adapter=qlora"], "model.adapter=qlora needs a single GPU; on several, set model.adapter=lora"),
+        (["optimizer=adamw8bit"], "optimizer=adamw8bit needs a single GPU; on 2, set optimizer=adamw"),
     ],
 )
 def test_what_needs_one_gpu(monkeypatch, capsys, tmp_path, gpus, overrides, words):
@@ -90,7 +90,7 @@ ROW = {"prompt": "p", "solution": "s"}
         ("x.jsonl", json.dumps(ROW) + "\n{oops\n", "x.jsonl, line 2: not JSON"),
         ("x.jsonl", json.dumps(ROW) + '\n{"prompt": "p"}\n', "x.jsonl, row 2: no field 'solution'; available: prompt"),
         ("x.jsonl", '{"prompt": "p", "solution": 3}\n', "x.jsonl, row 1, field 'solution': expected text, got int 3"),
-        ("x.jsonl.gz", "plain", "x.jsonl.gz is damaged, or is not what its name says: Not a gzipped file"),
+        ("x.jsonl.gz", "plain", "x.jsonl.gz is damaged, or its contents do not match its name: Not a gzipped file"),
         ("x.parquet", "plain", "x.parquet is not a Parquet file"),
     ],
 )
@@ -110,7 +110,7 @@ def test_a_gzip_file_that_was_cut_short(train_line, tmp_path):
     line = train_line(
         f"++tasks.codegen.sources.pocket.pocket={{{source}, user_prompt: '{{prompt}}', answer: solution}}"
     )
-    assert "cut.jsonl.gz is damaged, or is not what its name says: Compressed file ended before" in line
+    assert "cut.jsonl.gz is damaged, or its contents do not match its name: Compressed file ended before" in line
 
 
 def test_no_chat_template(train_line, tmp_path, world):
