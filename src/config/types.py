@@ -12,8 +12,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from src.utils.errors import UserError
-from src.utils.validation import STRICT, expected_words
+from src.utils.errors import UserError, unknown_choice
+from src.utils.validation import STRICT, choices_of, expected_words
 
 
 def check_types(values: Mapping[str, Any], hints: Mapping[str, Any], name_of: Callable[[str], str]) -> None:
@@ -41,7 +41,7 @@ def check_types(values: Mapping[str, Any], hints: Mapping[str, Any], name_of: Ca
             # never a number.
             adapter.validate_json(json.dumps(value), strict=True)
         except ValidationError as error:
-            raise UserError(_message(name_of(key), error, _members(hints[key]), value)) from error
+            raise _user_error(name_of(key), error, _members(hints[key]), value) from error
 
 
 def hints_of(target: Callable[..., Any]) -> dict[str, Any]:
@@ -71,14 +71,16 @@ def _members(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
-def _message(key: str, error: ValidationError, members: tuple[Any, ...], value: Any) -> str:
-    """One message for all members of a union: what they expect, or the problem inside the member that matches best."""
+def _user_error(key: str, error: ValidationError, members: tuple[Any, ...], value: Any) -> UserError:
+    """One error for all members of a union: what they expect, or the problem inside the member that matches best."""
     errors = error.errors(include_url=False)
+    if all(details["type"] == "literal_error" for details in errors):
+        return unknown_choice(key, str(value), choices_of(errors[0]))
     named = [member for member in members if member is not type(None)]
     depth = 1 if len(named) > 1 else 0  # pydantic then puts the member first into the location
     inside = [details for details in errors if len(details["loc"]) > depth]
     if inside:
         place = ".".join([key, *(str(part) for part in inside[0]["loc"][depth:])])
-        return f"{place} must be {expected_words(inside[0])}, got {inside[0]['input']!r}"
+        return UserError(f"{place} must be {expected_words(inside[0])}, got {inside[0]['input']!r}")
     expected = [*dict.fromkeys(map(expected_words, errors)), *(["null"] if len(named) < len(members) else [])]
-    return f"{key} must be {' or '.join(expected)}, got {value!r}"
+    return UserError(f"{key} must be {' or '.join(expected)}, got {value!r}")

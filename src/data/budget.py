@@ -5,16 +5,20 @@ S steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from src.data.mixture import Mixture
 from src.utils.errors import UserError
+from src.utils.validation import checked_dataclass
+
+Count = Annotated[int, Field(ge=1)]
 
 
-@dataclass(frozen=True)
+@checked_dataclass("strategy")
 class Budget:
     """The size of a step and the length of a run.
 
@@ -26,11 +30,11 @@ class Budget:
         tokens: Tokens of the whole run, prompts included.
     """
 
-    batch_size: int | None = None
-    batch_tokens: int | None = None
-    steps: int | None = None
-    epochs: float | None = None
-    tokens: int | None = None
+    batch_size: Count | None = None
+    batch_tokens: Count | None = None
+    steps: Count | None = None
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    tokens: Count | None = None
 
     def __post_init__(self) -> None:
         _one_of({"batch_size": self.batch_size, "batch_tokens": self.batch_tokens})
@@ -87,6 +91,3 @@ def _one_of(given: dict[str, float | None]) -> None:
     if len(named) != 1:
         got = ", ".join(f"strategy.{name}={value}" for name, value in named.items()) or "none"
         raise UserError(f"expected one of {', '.join(f'strategy.{name}' for name in given)}, got {got}")
-    [(name, value)] = named.items()
-    if not value > 0:
-        raise UserError(f"strategy.{name}={value}: expected a number above 0")

@@ -9,20 +9,22 @@ K tasks, N_k rows of a task.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from src.data.table import TokenTable
-from src.utils.errors import UserError, unknown_choice
+from src.utils.errors import UserError
 from src.utils.seeding import derive_seed
+from src.utils.validation import checked_dataclass
 
 Rows = NDArray[np.int64]
-UNITS = ("examples", "tokens")
+Positive = Annotated[float, Field(gt=0)]
 
 
-@dataclass(frozen=True)
+@checked_dataclass("mix")
 class MixOptions:
     """Proportions of the tasks in a mixture: the node `mix` of conf/train.yaml.
 
@@ -37,27 +39,15 @@ class MixOptions:
         cap: Maximum number of repetitions of a row per epoch; if a share needs more, the epoch is shortened.
     """
 
-    ratio: float | None = None
-    ratios: Mapping[str, float] | None = None
-    by: str = "examples"
-    temperature: float = 1.0
-    cap: float | None = None
+    ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ratios: Mapping[str, Positive] | None = None
+    by: Literal["examples", "tokens"] = "examples"
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=True)] = 1.0
+    cap: Positive | None = None
 
     def __post_init__(self) -> None:
-        if self.by not in UNITS:
-            raise unknown_choice("mix.by", self.by, list(UNITS))
         if sum((self.ratio is not None, self.ratios is not None, self.temperature != 1.0)) > 1:
             raise UserError("expected at most one of mix.ratio, mix.ratios and mix.temperature")
-        if self.ratio is not None and not 0 < self.ratio < 1:
-            raise UserError(
-                f"mix.ratio={self.ratio}: expected a share above 0 and below 1 (strategy=specialist trains one task)"
-            )
-        if self.ratios is not None and any(not share > 0 for share in self.ratios.values()):
-            raise UserError(f"mix.ratios={dict(self.ratios)}: expected numbers above 0")
-        if not self.temperature > 0:
-            raise UserError(f"mix.temperature={self.temperature}: expected a number above 0")
-        if self.cap is not None and not self.cap > 0:
-            raise UserError(f"mix.cap={self.cap}: expected a number above 0")
 
 
 def rows_per_epoch(tables: Mapping[str, TokenTable], options: MixOptions) -> list[int]:
@@ -182,7 +172,7 @@ def fraction_of(table: TokenTable, fraction: float, task: str, seed: int) -> Tok
         UserError: `fraction` is not in (0, 1].
     """
     if not 0 < fraction <= 1:
-        raise UserError(f"data.fraction={fraction}: expected a share above 0, at most 1")
+        raise UserError(f"data.fraction must be above 0 and at most 1, got {fraction}")
     if fraction == 1:
         return table
     count = max(1, round(fraction * len(table)))

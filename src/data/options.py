@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
-from src.utils.errors import UserError
+from pydantic import Field
+
+from src.utils.validation import checked_dataclass
+
+Count = Annotated[int, Field(ge=1)]
 
 
-@dataclass(frozen=True)
+@checked_dataclass("data")
 class DataOptions:
     """Which rows to train on, and where their tokens are cached.
 
@@ -20,17 +24,9 @@ class DataOptions:
         limit: Maximum number of rows per task and split, evenly spaced, for a trial run; None: all.
     """
 
-    fraction: float = 1.0
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     seed: int = 0
     cache: str | None = "auto"
-    workers: int | None = None
+    workers: Count | None = None
     decontaminate: bool = False
-    limit: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.fraction <= 1:
-            raise UserError(f"data.fraction={self.fraction}: expected a share above 0, at most 1")
-        if self.workers is not None and self.workers < 1:
-            raise UserError(f"data.workers={self.workers}: expected at least 1, or null")
-        if self.limit is not None and self.limit < 1:
-            raise UserError(f"data.limit={self.limit}: expected at least 1, or null")
+    limit: Count | None = None

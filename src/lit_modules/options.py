@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict
 
 from src.data.budget import Budget
 from src.data.mixture import MixOptions
-from src.utils.errors import UserError, unknown_choice
+from src.utils.errors import UserError
+from src.utils.validation import checked_dataclass
 
-ACCELERATORS = ("cpu", "gpu")
-PRECISIONS = ("32-true", "bf16-mixed")
-SELECTIONS = ("last", "best")
-OPTIMIZERS = ("adamw", "adamw8bit", "paged_adamw8bit")
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-@dataclass(frozen=True)
+@checked_dataclass("optimizer")
 class OptimizerOptions:
     """AdamW with a cosine schedule: the node of conf/optimizer. Defaults are Hugging Face's, as in the study.
 
@@ -29,24 +32,16 @@ class OptimizerOptions:
             GPU swap them to host memory.
     """
 
-    lr: float
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0
-    warmup: float = 0.03
-    kind: str = "adamw"
-
-    def __post_init__(self) -> None:
-        if not self.lr > 0:
-            raise UserError(f"optimizer.lr={self.lr}: expected a number above 0")
-        if not 0 <= self.warmup < 1:
-            raise UserError(f"optimizer.warmup={self.warmup}: expected a fraction of the steps, 0 <= warmup < 1")
-        if self.kind not in OPTIMIZERS:
-            raise unknown_choice("optimizer.kind", self.kind, list(OPTIMIZERS))
+    lr: Positive
+    betas: Annotated[tuple[Fraction, Fraction], Strict(False)] = (0.9, 0.999)  # YAML has lists alone
+    eps: Positive = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip_norm: Annotated[float, Field(ge=0)] = 1.0
+    warmup: Fraction = 0.03
+    kind: Literal["adamw", "adamw8bit", "paged_adamw8bit"] = "adamw"
 
 
-@dataclass(frozen=True)
+@checked_dataclass("trainer")
 class TrainerOptions:
     """Devices and precision of a run: the node of conf/trainer.
 
@@ -57,20 +52,10 @@ class TrainerOptions:
         nodes: Nodes; "auto": those of torchrun or Slurm, else 1.
     """
 
-    accelerator: str = "cpu"
-    precision: str = "auto"
-    devices: int | str = "auto"
-    nodes: int | str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.accelerator not in ACCELERATORS:
-            raise unknown_choice("trainer.accelerator", self.accelerator, list(ACCELERATORS))
-        if self.precision not in (*PRECISIONS, "auto"):
-            raise unknown_choice("trainer.precision", self.precision, [*PRECISIONS, "auto"])
-        for name in ("devices", "nodes"):
-            value = getattr(self, name)
-            if value != "auto" and not (isinstance(value, int) and value > 0):
-                raise UserError(f"trainer.{name}={value}: expected a number above 0, or auto")
+    accelerator: Literal["cpu", "gpu"] = "cpu"
+    precision: Literal["32-true", "bf16-mixed", "auto"] = "auto"
+    devices: Count | Literal["auto"] = "auto"
+    nodes: Count | Literal["auto"] = "auto"
 
     @property
     def resolved_precision(self) -> str:
@@ -85,7 +70,7 @@ class TrainerOptions:
         return self.resolved_precision != "32-true"
 
 
-@dataclass(frozen=True)
+@checked_dataclass("strategy")
 class BatchOptions:
     """Amount of training, and its division into steps and micro-batches.
 
@@ -97,18 +82,12 @@ class BatchOptions:
     """
 
     budget: Budget
-    micro_batch: int
-    max_length: int
+    micro_batch: Count
+    max_length: Count
     packing: bool = False
 
-    def __post_init__(self) -> None:
-        for name in ("micro_batch", "max_length"):
-            value = getattr(self, name)
-            if not value > 0:
-                raise UserError(f"strategy.{name}={value}: expected a number above 0")
 
-
-@dataclass(frozen=True)
+@checked_dataclass("checkpoint")
 class CheckpointOptions:
     """Times of validation and of saving for a restart: the node `checkpoint` of conf/train.yaml.
 
@@ -121,21 +100,13 @@ class CheckpointOptions:
             that is trained on, or over all tasks of a mixture.
     """
 
-    every_steps: int | None = None
-    every_seconds: float | None = 60.0
-    keep: int = 2
-    validate_every: int | None = None
-    select: str = "last"
+    every_steps: Count | None = None
+    every_seconds: Positive | None = 60.0
+    keep: Count = 2
+    validate_every: Count | None = None
+    select: Literal["last", "best"] = "last"
 
     def __post_init__(self) -> None:
-        if self.select not in SELECTIONS:
-            raise unknown_choice("checkpoint.select", self.select, list(SELECTIONS))
-        if self.keep < 1:
-            raise UserError(f"checkpoint.keep={self.keep}: expected at least 1")
-        for name in ("every_steps", "validate_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"checkpoint.{name}={value}: expected at least 1, or null")
         if self.select == "best" and self.validate_every is None:
             raise UserError(
                 "checkpoint.select=best needs checkpoint.validate_every: after a single validation, at the end of the "
@@ -159,8 +130,8 @@ class FitOptions:
     optimizer: OptimizerOptions
     batches: BatchOptions
     mix: MixOptions = MixOptions()  # noqa: RUF009 - frozen
-    trainer: TrainerOptions = TrainerOptions()
-    checkpoints: CheckpointOptions = CheckpointOptions()
+    trainer: TrainerOptions = TrainerOptions()  # noqa: RUF009
+    checkpoints: CheckpointOptions = CheckpointOptions()  # noqa: RUF009
     seed: int = 0
 
 
@@ -171,4 +142,4 @@ def require_positive(value: int, key: str) -> None:
         UserError: It is below 1.
     """
     if value < 1:
-        raise UserError(f"{key}={value}: expected at least 1")
+        raise UserError(f"{key} must be at least 1, got {value}")

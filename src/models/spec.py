@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import field
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, Strict
 
 from src.utils.errors import UserError, unknown_choice
+from src.utils.validation import checked_dataclass
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-INITS = ("pretrained", "random")
-DATA = ("pocket", "real")
-ADAPTERS = ("lora", "qlora")
+Dtype = Literal["float32", "bfloat16", "float16"]
+Count = Annotated[int, Field(ge=1)]
 
 
-@dataclass(frozen=True)
+@checked_dataclass("model.recipe")
 class Recipe:
     """Default training settings of a model.
 
@@ -31,17 +32,17 @@ class Recipe:
         accelerator: "cpu" or "gpu": the device with `trainer=auto`.
     """
 
-    learning_rate: float
-    max_length: int
-    micro_batch: int
-    batch_size: int
-    epochs: float | None = None
-    steps: int | None = None
+    learning_rate: Annotated[float, Field(gt=0)]
+    max_length: Count
+    micro_batch: Count
+    batch_size: Count
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    steps: Count | None = None
     packing: bool = True
-    accelerator: str = "gpu"
+    accelerator: Literal["cpu", "gpu"] = "gpu"
 
 
-@dataclass(frozen=True)
+@checked_dataclass("model.lora")
 class LoraSettings:
     """Low-rank adapters (arXiv 2106.09685), over 4-bit weights with `model.adapter=qlora` (arXiv 2305.14314).
 
@@ -52,13 +53,13 @@ class LoraSettings:
         targets: Names of the linear layers that get one, or "all-linear".
     """
 
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-    targets: tuple[str, ...] | str = "all-linear"
+    rank: Count = 16
+    alpha: Count = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: Annotated[tuple[str, ...], Strict(False)] | str = "all-linear"  # YAML has lists alone
 
 
-@dataclass(frozen=True)
+@checked_dataclass("model")
 class ModelSpec:
     """A base model: the node of conf/model.
 
@@ -86,35 +87,27 @@ class ModelSpec:
     """
 
     name: str
-    data: str
+    data: Literal["pocket", "real"]
     path: str | None
     recipe: Recipe
-    context_length: int
+    context_length: Count
     tokenizer: str | None = None
     pretraining: Recipe | None = None
     revision: str | None = None
-    dtype: str = "bfloat16"
+    dtype: Dtype = "bfloat16"
     attention: str = "auto"
     gradient_checkpointing: bool | None = False
     compile: bool = False
     liger: bool | None = None
-    init: str = "pretrained"
+    init: Literal["pretrained", "random"] = "pretrained"
     shrink: bool = False
     architecture: Mapping[str, Any] | None = None
     chat_template: str | None = None
     eos_token: str | None = None
-    adapter: str | None = None
+    adapter: Literal["lora", "qlora"] | None = None
     lora: LoraSettings = field(default_factory=LoraSettings)
 
     def __post_init__(self) -> None:
-        for name, value, choices in (
-            ("model.data", self.data, DATA),
-            ("model.dtype", self.dtype, DTYPES),
-            ("model.init", self.init, INITS),
-            ("model.adapter", self.adapter, (*ADAPTERS, None)),
-        ):
-            if value not in choices:
-                raise unknown_choice(name, str(value), [str(choice) for choice in choices])
         if self.path is None and (self.shrink or self.init == "random"):
             raise UserError(f"debug=shrink and model.init=random are for published models; {self.name} is trained here")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, dataclass_transform
@@ -19,7 +20,14 @@ from src.utils.errors import UserError, first_differences, unknown_choice
 
 T = TypeVar("T")
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True, extra="forbid")
+RANGES = {
+    "greater_than": "above {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "below {lt:g}",
+    "less_than_equal": "at most {le:g}",
+}
 EXPECTED = {
+    **RANGES,
     "bool_type": "true or false",
     "float_type": "a number",
     "int_type": "an integer",
@@ -71,29 +79,39 @@ def checked_dataclass(section: str = "") -> Callable[[type[T]], type[T]]:
 
 def user_error(section: str, error: ValidationError) -> UserError:
     """Convert a pydantic error to our wording: the key, what was expected, what was given."""
-    problems = [_problem(section, details) for details in error.errors(include_url=False)]
+    found = error.errors(include_url=False)
+    # A union reports each of its members: one problem if they all refuse the same value.
+    fields = itertools.groupby(found, key=lambda details: (details["loc"][:1], id(details["input"])))
+    problems = [_problem(section, list(members)) for _, members in fields]
     if len(problems) == 1:
         return problems[0]
     return UserError(first_differences(f"{len(problems)} wrong values", [str(problem) for problem in problems]))
 
 
-def _problem(section: str, details: ErrorDetails) -> UserError:
+def _problem(section: str, members: list[ErrorDetails]) -> UserError:
+    details = members[0]
     raised = details.get("ctx", {}).get("error")
     if isinstance(raised, UserError):  # from one of our own checks, which names the key itself
         return raised
-    key, got = _key(section, details["loc"]), details["input"]
+    key, got = _key(section, details["loc"] if len(members) == 1 else details["loc"][:1]), details["input"]
     if details["type"] == "missing":
         return UserError(f"{key} is missing")
     if details["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return UserError(f"unknown key {key}")
     if details["type"] == "literal_error":
-        return unknown_choice(key, str(got), re.findall(r"'([^']*)'", details["ctx"]["expected"]))
-    return UserError(f"{key} must be {expected_words(details)}, got {got!r}")
+        return unknown_choice(key, str(got), choices_of(details))
+    return UserError(f"{key} must be {' or '.join(map(expected_words, members))}, got {got!r}")
+
+
+def choices_of(details: ErrorDetails) -> list[str]:
+    """The choices of a failed check of a `Literal`."""
+    return re.findall(r"'([^']*)'", details["ctx"]["expected"])
 
 
 def expected_words(details: ErrorDetails) -> str:
     """The value that a pydantic check expects, in our wording."""
-    return EXPECTED.get(details["type"]) or details["msg"].removeprefix("Input should be ")
+    words = EXPECTED.get(details["type"]) or details["msg"].removeprefix("Input should be ")
+    return words.format(**details.get("ctx", {})) if details["type"] in RANGES else words
 
 
 def _key(section: str, place: Sequence[int | str]) -> str:

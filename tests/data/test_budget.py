@@ -58,8 +58,8 @@ def test_a_row_longer_than_a_step_is_a_step() -> None:
         ({"batch_size": 1}, r"one of strategy.steps, strategy.epochs, strategy.tokens, got none"),
         ({"batch_size": 1, "steps": 1, "epochs": 1}, r"got strategy.steps=1, strategy.epochs=1"),
         ({"steps": 1}, r"one of strategy.batch_size, strategy.batch_tokens, got none"),
-        ({"batch_size": 0, "steps": 1}, r"strategy.batch_size=0: expected a number above 0"),
-        ({"batch_size": 1, "epochs": -1.0}, r"strategy.epochs=-1.0: expected"),
+        ({"batch_size": 0, "steps": 1}, r"strategy.batch_size must be at least 1, got 0"),
+        ({"batch_size": 1, "epochs": -1.0}, r"strategy.epochs must be above 0, got -1.0"),
     ],
 )
 def test_bad_budgets(budget: dict[str, Any], message: str) -> None:

@@ -95,11 +95,11 @@ def test_others_share_the_rest() -> None:
     ("options", "message"),
     [
         ({"by": "rows"}, "unknown mix.by 'rows'.*examples, tokens"),
-        ({"ratio": 1.0}, "mix.ratio=1.0: expected a share"),
+        ({"ratio": 1.0}, "mix.ratio must be below 1, got 1.0"),
         ({"ratio": 0.5, "temperature": 2.0}, "one of mix.ratio, mix.ratios and mix.temperature"),
-        ({"ratios": {"a": 0}}, "mix.ratios=.*above 0"),
-        ({"temperature": 0.0}, "mix.temperature=0.0"),
-        ({"cap": 0}, "mix.cap=0"),
+        ({"ratios": {"a": 0}}, "mix.ratios.a must be above 0, got 0"),
+        ({"temperature": 0.0}, "mix.temperature must be above 0, got 0.0"),
+        ({"cap": 0}, "mix.cap must be above 0, got 0"),
     ],
 )
 def test_bad_proportions(options: dict[str, Any], message: str) -> None:
@@ -120,5 +120,5 @@ def test_fractions_are_nested_and_keep_the_order() -> None:
     assert all(ids == sorted(ids) for ids in parts.values())
     assert parts[0.25] != list(range(10))
     assert fraction_of(whole, 1.0, "a", 0) is whole
-    with pytest.raises(UserError, match=r"data.fraction=0: expected a share"):
+    with pytest.raises(UserError, match=r"data.fraction must be above 0 and at most 1, got 0"):
         fraction_of(whole, 0, "a", 0)

@@ -31,7 +31,7 @@ def test_good_values_by_position_and_by_name() -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"density": 0}, "merge.density must be greater than 0, got 0"),
+        ({"density": 0}, "merge.density must be above 0, got 0"),
         ({"density": True}, "merge.density must be a number, got True"),
         ({"density": "0.5"}, "merge.density must be a number, got '0.5'"),
         ({"lambda_": float("inf")}, "merge.lambda must be a finite number, got inf"),

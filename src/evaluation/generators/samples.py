@@ -8,14 +8,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 from filelock import FileLock
+from pydantic import Field, Strict
 
 from src.utils.errors import UserError
 from src.utils.files import sha256_file, sha256_json
 from src.utils.jsonl import iterate_jsonl
 from src.utils.progress import progress_bar
+from src.utils.validation import checked_dataclass
 
 FORMS = "expected a .jsonl or .jsonl.gz file, or a directory of whole programs such as HumanEval_0/0.py"
 
@@ -37,7 +39,7 @@ class Prompt:
     chat: bool = True
 
 
-@dataclass(frozen=True)
+@checked_dataclass("decoding")
 class Decoding:
     """Decoding settings; every field can change a score, so all of them enter the key of the samples.
 
@@ -52,32 +54,18 @@ class Decoding:
         seed: Answer i of a prompt is drawn from (seed, prompt id, i), no matter what else is in its batch.
     """
 
-    max_new_tokens: int = 768
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    samples: int = 1
-    repetition_penalty: float = 1.0
-    stop: tuple[str, ...] = ()
+    max_new_tokens: Annotated[int, Field(ge=1)] = 768
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Field(ge=0)] = 0
+    samples: Annotated[int, Field(ge=1)] = 1
+    repetition_penalty: Annotated[float, Field(gt=0)] = 1.0
+    stop: Annotated[tuple[str, ...], Strict(False)] = ()  # YAML has lists alone
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stop", tuple(self.stop))
-        wrong = [
-            f"{name} {getattr(self, name)} (expected {expected})"
-            for name, expected, right in (
-                ("max_new_tokens", "1 or more", self.max_new_tokens >= 1),
-                ("temperature", "0 or more", self.temperature >= 0),
-                ("top_p", "above 0, up to 1", 0 < self.top_p <= 1),
-                ("top_k", "0 or more", self.top_k >= 0),
-                ("samples", "1 or more", self.samples >= 1),
-                ("samples", "1 when temperature is 0", self.samples == 1 or self.temperature > 0),
-                ("repetition_penalty", "above 0", self.repetition_penalty > 0),
-            )
-            if not right
-        ]
-        if wrong:
-            raise UserError(f"decoding: {'; '.join(wrong)}")
+        if self.samples > 1 and self.temperature == 0:
+            raise UserError(f"decoding.samples must be 1 when decoding.temperature is 0, got {self.samples}")
 
 
 @dataclass(frozen=True)

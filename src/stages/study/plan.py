@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from src.reporting.study_report import StudyModel
 from src.stages.job import USUAL_TASKS, Job
-from src.utils.errors import UserError, unknown_choice
+from src.utils.errors import UserError
+from src.utils.validation import checked_dataclass
 
-REHEARSALS = ("shrink", "rehearse")
 # The sizes of a preset are reduced to these in a rehearsal: a few steps on a few rows.
 SMALL_TRAINING = (
     *("strategy.steps=50", "strategy.batch_tokens=null", "strategy.batch_size=4", "strategy.micro_batch=2"),
@@ -37,7 +40,7 @@ class PlannedModel(StudyModel):
         return f"{self.name}, mask seed {self.mask_seed}" if self.mask_seed else self.name
 
 
-@dataclass(frozen=True)
+@checked_dataclass("study")
 class StudyPlan:
     """The fields of a file of conf/study.
 
@@ -75,7 +78,7 @@ class StudyPlan:
     model: str
     tasks: Sequence[str]
     methods: Sequence[str]
-    weights: Sequence[float]
+    weights: Sequence[Annotated[float, Field(ge=0, le=1)]]
     methods_without_grid: Sequence[str]
     random_methods: Sequence[str]
     mask_seeds: Sequence[int]
@@ -89,10 +92,10 @@ class StudyPlan:
     merged_evaluate_overrides: Sequence[str] = ()
     run_overrides: Mapping[str, Sequence[str]] = field(default_factory=dict)
     model_overrides: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
-    fraction: float = 1.0
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     mixture: bool = True
     caveats: Sequence[str] = ()
-    debug: str | None = None
+    debug: Literal["shrink", "rehearse"] | None = None
 
     def overrides_of(self, run: str) -> list[str]:
         """Overrides of one run's `train.py` command.
@@ -150,12 +153,8 @@ class StudyPlan:
             problems.append(
                 f"study.model_overrides has no entry for study.model={self.model}, only for {known}; add one"
             )
-        if not 0 < self.fraction <= 1:
-            problems.append(f"study.fraction={self.fraction}: expected a number above 0, at most 1")
         if problems:
             raise UserError("; ".join(problems))
-        if self.debug not in (*REHEARSALS, None):
-            raise unknown_choice("study.debug", str(self.debug), [*REHEARSALS, "null"])
 
     def _grid_problems(self) -> list[str]:
         problems = []
@@ -164,7 +163,6 @@ class StudyPlan:
         if bool(self.methods or self.methods_without_grid) != self.mixture:
             got = f"study.methods={list(self.methods)} and study.mixture={str(self.mixture).lower()}"
             problems.append(f"a study compares merges with a mixture or has neither; got {got}")
-        problems += [f"study.weights has {weight}, expected 0-1" for weight in self.weights if not 0 <= weight <= 1]
         strangers = set(self.random_methods) - set(self.methods)
         problems += [f"study.random_methods names {name}, which is not in study.methods" for name in sorted(strangers)]
         twice = set(self.methods_without_grid) & set(self.methods)

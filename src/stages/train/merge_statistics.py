@@ -51,7 +51,7 @@ def statistics(job: Job) -> Path:
     given = {key: value for key, value in cfg.strategy.items() if key in STRATEGY}
     check_types(given, STRATEGY, "strategy.{}".format)
     if cfg.strategy.rows < 1:
-        raise UserError(f"strategy.rows={cfg.strategy.rows}: expected at least 1")
+        raise UserError(f"strategy.rows must be at least 1, got {cfg.strategy.rows}")
     model: ModelSpec = build(cfg.model)
     place = _specialist(cfg)
     identity = {key: job.identity()[key] for key in KEYS}

@@ -80,12 +80,12 @@ def test_key_follows_everything_that_decides_an_answer() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"max_new_tokens": 0}, "max_new_tokens 0"),
-        ({"temperature": -1}, "temperature -1"),
-        ({"temperature": 1.0, "top_p": 0}, "top_p 0"),
-        ({"top_k": -2}, "top_k -2"),
-        ({"samples": 3}, "1 when temperature is 0"),
-        ({"repetition_penalty": 0}, "repetition_penalty 0"),
+        ({"max_new_tokens": 0}, "decoding.max_new_tokens must be at least 1, got 0"),
+        ({"temperature": -1}, "decoding.temperature must be at least 0, got -1"),
+        ({"temperature": 1.0, "top_p": 0}, "decoding.top_p must be above 0, got 0"),
+        ({"top_k": -2}, "decoding.top_k must be at least 0, got -2"),
+        ({"samples": 3}, "decoding.samples must be 1 when decoding.temperature is 0, got 3"),
+        ({"repetition_penalty": 0}, "decoding.repetition_penalty must be above 0, got 0"),
     ],
 )
 def test_impossible_decoding_is_refused(fields: dict[str, Any], message: str) -> None:

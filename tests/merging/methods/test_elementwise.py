@@ -76,9 +76,9 @@ def test_consensus_without_masks_is_task_arithmetic(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "keys", "message"),
     [
-        ("sce", {"select": 0}, "merge.select must be greater than 0, got 0"),
-        ("sce", {"select": 2}, "merge.select must be less than or equal to 1, got 2"),
-        ("consensus", {"threshold": -1}, "merge.threshold must be greater than or equal to 0, got -1"),
+        ("sce", {"select": 0}, "merge.select must be above 0, got 0"),
+        ("sce", {"select": 2}, "merge.select must be at most 1, got 2"),
+        ("consensus", {"threshold": -1}, "merge.threshold must be at least 0, got -1"),
         ("consensus", {"agree": "all"}, "merge.agree must be an integer, got 'all'"),
         ("consensus", {"lambda": "x"}, "merge.lambda must be a number"),
     ],

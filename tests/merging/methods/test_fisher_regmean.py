@@ -104,7 +104,7 @@ def test_statistics_that_do_not_serve(tmp_path: Path, name: str) -> None:
 
 
 def test_bad_values() -> None:
-    with pytest.raises(UserError, match=r"merge\.alpha must be less than or equal to 1, got 2"):
+    with pytest.raises(UserError, match=r"merge\.alpha must be at most 1, got 2"):
         recipe("regmean", alpha=2)
     with pytest.raises(UserError, match=r"merge\.equalize must be true or false"):
         recipe("fisher", equalize=None)

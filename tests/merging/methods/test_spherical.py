@@ -133,8 +133,8 @@ def test_parents_that_do_not_suit(tmp_path: Path, one: Recipe, count: int, messa
     [
         ("slerp", {"space": "sphere"}, "unknown merge.space 'sphere'"),
         ("slerp", {"by_row": 1}, "merge.by_row must be true or false"),
-        ("karcher", {"max_iter": 0}, "merge.max_iter must be greater than or equal to 1, got 0"),
-        ("karcher", {"tolerance": -1}, "merge.tolerance must be greater than or equal to 0, got -1"),
+        ("karcher", {"max_iter": 0}, "merge.max_iter must be at least 1, got 0"),
+        ("karcher", {"tolerance": -1}, "merge.tolerance must be at least 0, got -1"),
         ("model_stock", {"by_row": None}, "merge.by_row must be true or false"),
     ],
 )

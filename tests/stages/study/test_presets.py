@@ -213,7 +213,7 @@ def test_table_4_trains_the_specialists_of_each_share_and_nothing_else() -> None
     ("changed", "words"),
     [
         ({"mixture": False}, "merges with a mixture or has neither; got .*study.mixture=false"),
-        ({"fraction": 0.0}, "study.fraction=0.0: expected a number above 0"),
+        ({"fraction": 0.0}, "study.fraction must be above 0, got 0.0"),
         ({"debug": "shrnk"}, "unknown study.debug 'shrnk', did you mean 'shrink'"),
     ],
 )

@@ -127,10 +127,10 @@ def test_the_study_calls_what_a_user_would_type():
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"tasks": ["codegen"]}, "two tasks or more"),
-        ({"weights": [1.5]}, "1.5, expected 0-1"),
+        ({"tasks": ["codegen"]}, r"study.tasks: expected two or more tasks, got \['codegen'\]"),
+        ({"weights": [1.5]}, "study.weights.0 must be at most 1, got 1.5"),
         ({"random_methods": ["della"]}, "della, which is not in study.methods"),
-        ({"methods": []}, "must not be empty"),
+        ({"methods": []}, r"study.methods=\[\] and study.mixture=true"),
         ({"methods_without_grid": ["ties"]}, "ties, which has a grid"),
     ],
 )

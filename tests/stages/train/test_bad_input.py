@@ -142,7 +142,7 @@ def test_no_chat_template(train_line, tmp_path, world):
         ),
         (
             ["callbacks=weight_delta", "callbacks.weight_delta.every_steps=0"],
-            "callbacks.weight_delta.every_steps=0: expected at least 1",
+            "callbacks.weight_delta.every_steps must be at least 1, got 0",
         ),
         (["strategy=specialist", "callbacks=gradient_cosine"], "callbacks.gradient_cosine compares tasks"),
         (["+callbacks.mine._target_=collections.Counter"], "callbacks.mine: expected a lightning.pytorch.Callback"),

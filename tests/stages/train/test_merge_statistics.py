@@ -98,7 +98,7 @@ def test_missing_statistics_are_answered_with_the_lines_that_make_them(world, tm
 
 def test_statistics_of_other_weights_are_refused(world, fisher, tmp_path):
     swapped = f"merge.statistics={{codegen: {fisher['codesum']}, codesum: {fisher['codegen']}}}"
-    with pytest.raises(UserError, match=r"merge\.statistics\.codegen=.*taken of other weights"):
+    with pytest.raises(UserError, match=r"merge\.statistics\.codegen=.*other weights than specialists.codegen"):
         merge(compose_job("merge", ["merge=fisher", swapped, f"output_root={world}", f"output={tmp_path}/merged"]))
 
 
@@ -113,7 +113,10 @@ def test_strategy_merge_makes_the_statistics_too(world, tmp_path):
 
 @pytest.mark.parametrize(
     ("overrides", "words"),
-    [(["strategy.rows=0"], "strategy.rows=0: expected"), (["strategy.checkpoint=/nowhere"], "no such directory")],
+    [
+        (["strategy.rows=0"], "strategy.rows must be at least 1, got 0"),
+        (["strategy.checkpoint=/nowhere"], "no such directory"),
+    ],
 )
 def test_statistics_that_cannot_be_taken(world, tmp_path, overrides, words):
     with pytest.raises(UserError, match=words):

@@ -69,7 +69,7 @@ def test_the_seed_changes_the_order_and_not_the_shares() -> None:
 
 @pytest.mark.parametrize(
     ("option", "words"),
-    [("mix.ratio=1.5", "mix.ratio=1.5: expected a share"), ("data.limit=0", "data.limit=0: expected at least 1")],
+    [("mix.ratio=1.5", "mix.ratio must be below 1, got 1.5"), ("data.limit=0", "data.limit must be at least 1")],
 )
 def test_bad_options(option: str, words: str) -> None:
     with pytest.raises(Exception, match=words):
