@@ -1,4 +1,4 @@
-"""The rows of a training run as the trainer and its callbacks ask for them."""
+"""The rows of a training run, for the trainer and its callbacks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TrainingRows:
     Args:
         train: By task.
         validation: By task; may be empty.
-        pad_token: Id written where a line is over.
+        pad_token: Token id of the padding.
     """
 
     train: Mapping[str, TokenTable]
@@ -30,10 +30,10 @@ class TrainingRows:
 
 
 class BatchLoader:
-    """Yields global batches from a step on; its length is that of the whole run.
+    """Yield global batches from a given step on; the length is that of the whole run.
 
-    Lightning counts the steps before a restart as already fetched, hence the length. Where to go on is known from the
-    number of optimizer steps done, so there is no state of its own to keep.
+    Lightning counts the steps before a restart as already fetched, hence the length. The number of finished optimizer
+    steps says where to resume, so the loader keeps no state.
 
     Args:
         batches: All steps of the run.
@@ -71,7 +71,7 @@ class TokenDataModule(L.LightningDataModule):
         self.rows, self.steps = rows, steps
 
     def train_dataloader(self) -> BatchLoader:
-        """The steps that are left, counted from the trainer's own."""
+        """The remaining steps, counted from the trainer's own step."""
         assert self.trainer is not None
         return BatchLoader(self.steps, self.trainer.global_step)
 
@@ -80,7 +80,7 @@ class TokenDataModule(L.LightningDataModule):
 
         Args:
             tables: `rows.train` or `rows.validation`.
-            most: Only the first rows of each task; None: all.
+            most: Maximum number of rows per task, the first ones; None: all.
         """
         batches = {}
         for number, (task, table) in enumerate(tables.items()):

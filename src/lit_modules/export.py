@@ -1,4 +1,4 @@
-"""Export of a trained network as a Hugging Face directory that any tool loads."""
+"""Export a trained network as a Hugging Face directory that any tool can load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from src.checkpoints import Checkpoint, CheckpointWriter, TensorInfo
 from src.models.adapters import NAME, adapter_updates
 from src.utils.ranks import is_main_process, wait_for_all
 
-Tensors = dict[str, tuple[torch.Size, Callable[[], torch.Tensor]]]  # by name: shape, and how to get it whole
+Tensors = dict[str, tuple[torch.Size, Callable[[], torch.Tensor]]]  # name -> shape, and how to get it whole
 
 
 def export_checkpoint(
@@ -27,13 +27,13 @@ def export_checkpoint(
 ) -> None:
     """Write weights, config, generation config, tokenizer and chat template; the weights appear last.
 
-    Weights are cast one by one while they are written, and tied ones are written once, so this needs no copy of the
-    model in memory. A sharded network is gathered one tensor at a time: all ranks call this, and the first one writes.
+    Weights are cast one by one while they are written, and tied ones are written once, so no copy of the model is
+    held in memory. A sharded network is gathered one tensor at a time: all ranks call this, and the first one writes.
 
     Args:
         network: The trained model, in any dtype, whole or sharded.
-        tokenizer: Its end token becomes one of the generation config's.
-        directory: Where the checkpoint appears; created if absent.
+        tokenizer: Its end token is added to those of the generation config.
+        directory: Directory of the checkpoint; created if missing.
         dtype: Type of the weights on disk.
         base: For a network with adapters, the checkpoint that it was loaded from: the adapters' updates are added to
             its original weights, not to those that were quantized for training.
@@ -72,7 +72,7 @@ def _write(tensors: Tensors, directory: Path, dtype: torch.dtype) -> None:
     table = {name: TensorInfo(tuple(shape), dtype) for name, (shape, _) in tensors.items()}
     with CheckpointWriter(directory, table) as writer:
         for name, (_, tensor) in tensors.items():
-            whole = tensor()  # a collective: also called for tensors that an earlier attempt has written
+            whole = tensor()  # a collective: called even for tensors that an earlier attempt has written
             if name in writer.pending:
                 writer.write(name, whole.detach().to("cpu", dtype))
 
@@ -91,7 +91,7 @@ def _save_configs(
     generation = copy.deepcopy(network.generation_config)
     assert generation is not None
     known = generation.eos_token_id if isinstance(generation.eos_token_id, list) else [generation.eos_token_id]
-    # a base checkpoint ends documents, not turns: without its own end token a tuned model would never stop
+    # a base checkpoint's end token ends documents, not turns: without the tokenizer's, a tuned model would never stop
     generation.eos_token_id = [tokenizer.eos_token_id, *(i for i in known if i not in (None, tokenizer.eos_token_id))]
     generation.pad_token_id = tokenizer.pad_token_id
     generation.save_pretrained(directory)

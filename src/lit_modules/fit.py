@@ -33,7 +33,7 @@ from src.utils.ranks import is_main_process, rank
 __all__ = ["METRICS", "FitResult", "fit"]
 
 METRICS = "metrics.jsonl"
-LINES = {"sdpa", "eager", "flex_attention"}  # backends that see packs as lines with a mask, not as one long line
+LINES = {"sdpa", "eager", "flex_attention"}  # backends that take packs as masked lines, not as one long line
 
 
 def fit(
@@ -49,14 +49,14 @@ def fit(
     """Train `network` in place on the answers of `rows.train`.
 
     After a kill at any moment, the same call resumes from the last checkpoint in `work_dir` and ends with the same
-    losses and weights as if it had never stopped; on another number of ranks, equal up to rounding.
+    losses and weights as an uninterrupted run; with a different number of ranks, equal up to rounding.
 
     Args:
         network: Holds the base weights in float32; on several ranks it may be on the meta device.
         rows: Rows by task.
         options: Settings of the run.
         work_dir: Gets `checkpoints/`, `metrics.jsonl` and `fit.json`.
-        base: Checkpoint of the base weights: it fills a network on the meta device, and callbacks compare with it.
+        base: Checkpoint of the base weights; it fills a network on the meta device, and callbacks compare with it.
         callbacks: They find the rows as `trainer.datamodule` and the base as `pl_module.base`.
         loggers: Trackers that mirror `metrics.jsonl`.
 
@@ -65,7 +65,7 @@ def fit(
 
     Raises:
         UserError: `work_dir` holds another run, GPUs are missing or too small, or the loss is NaN or Inf.
-        Interrupted: The process was asked to end; the step that it was at is saved.
+        Interrupted: The process was asked to stop; the current step is saved.
     """
     world = resolve_world(options.trainer)
     steps = _steps(network, rows, options, world)
@@ -89,7 +89,7 @@ def _train(
     loggers: Sequence[Logger],
 ) -> None:
     newest = run.saver.newest()
-    # only a sharded network reads shards back, also on one rank
+    # only a sharded network can read shards back, even on one rank
     sharded = world.size > 1 or (newest is not None and newest.is_dir())
     module = _module(network, datamodule, options, run, base, sharded)
     network.train()
@@ -139,7 +139,7 @@ def _module(
 
 
 def _plan(options: FitOptions, train: Mapping[str, TokenTable]) -> dict[str, Any]:
-    """The settings that decide the result: not how a step is divided over ranks and micro-batches."""
+    """The settings that determine the result, without the division of a step over ranks and micro-batches."""
     checkpoints = options.checkpoints
     return {
         "optimizer": asdict(options.optimizer),

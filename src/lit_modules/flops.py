@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 
 from src.data.collate import Batch
 
-# The backward pass multiplies twice as much as the forward pass, or once as much for weights that are frozen;
-# recomputing does not count.
+# The backward pass takes twice the products of the forward pass, or the same number for frozen weights;
+# recomputation does not count.
 TRAINED, FROZEN = 3, 2
 SIDE = 8192
 
@@ -37,7 +37,7 @@ class StepFlops:
 
     @classmethod
     def of(cls, network: PreTrainedModel) -> StepFlops:
-        """Count those of a network, which may be sharded, quantized or have adapters."""
+        """Count the operations of a network, which may be sharded, quantized or have adapters."""
         config = network.config
         head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         layers = [(name, p) for name, p in network.named_parameters() if ".layers." in name and p.ndim == 2]

@@ -1,7 +1,7 @@
 """Loggers of a training run: the record on disk, and the trackers that mirror it (conf/logger).
 
-The record, `metrics.jsonl`, is always written and always first. Any Lightning logger can stand beside it; one that
-fails while training runs is dropped with a warning: a tracker that is down is no reason to lose days of work.
+The record, `metrics.jsonl`, is always written, and written first. Any Lightning logger can be added. One that fails
+during training is dropped with a warning: a tracker that is down is no reason to lose days of work.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from src.utils.files import write_text
 from src.utils.jsonl import read_jsonl
 from src.utils.progress import say
 
-BEFORE_STEP = "gradients/"  # values of this kind are logged when the next step begins, all others when theirs ends
+BEFORE_STEP = "gradients/"  # these values are logged before the next step begins, all others when their step ends
 
 
 def log_values(trainer: L.Trainer, values: Mapping[str, float]) -> None:
-    """Log values of the step that the trainer has come to: to the record, then to every tracker.
+    """Log values of the trainer's current step: to the record, then to every tracker.
 
     Args:
         trainer: Its loggers are written to, on the first rank.
@@ -39,18 +39,18 @@ def log_values(trainer: L.Trainer, values: Mapping[str, float]) -> None:
     for logger in list(trainer.loggers):
         try:
             logger.log_metrics(dict(values), step=trainer.global_step)
-        except Exception as error:  # each tracker has errors of its own, and none is worth the run
+        except Exception as error:  # each tracker raises its own errors, and none is worth losing the run
             if isinstance(logger, RecordLogger):
                 raise
             trainer.loggers = [other for other in trainer.loggers if other is not logger]
-            say(f"warning: {_label(logger)} fails ({_reason(error)}) and is no longer written to; metrics.jsonl is")
+            say(f"warning: {_label(logger)} failed ({_reason(error)}) and is dropped; metrics.jsonl is still written")
 
 
 def as_loggers(nodes: Mapping[str, Any]) -> list[Logger]:
     """The objects that conf/logger has built.
 
     Raises:
-        UserError: One of them is no Lightning logger.
+        UserError: One of them is not a Lightning logger.
     """
     for name, found in nodes.items():
         if not isinstance(found, Logger):
@@ -63,7 +63,7 @@ def as_loggers(nodes: Mapping[str, Any]) -> list[Logger]:
 
 @contextlib.contextmanager
 def opened(loggers: Sequence[Logger], config: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[None]:
-    """Open trackers before anything else is done, and close them whether the run ends well or not.
+    """Open trackers before anything else is done, and close them whether the run succeeds or fails.
 
     Args:
         loggers: The trackers.
@@ -71,7 +71,7 @@ def opened(loggers: Sequence[Logger], config: Mapping[str, Any], results: Mappin
         results: What they show as its result; filled inside.
 
     Raises:
-        UserError: A tracker cannot be opened: better now than never.
+        UserError: A tracker cannot be opened; better to fail now than during training.
     """
     try:
         for logger in loggers:
@@ -88,7 +88,7 @@ def _open(logger: Logger, config: Mapping[str, Any]) -> None:
         logger.log_hyperparams(dict(config))
     except UserError:
         raise
-    except Exception as error:  # of whatever library the tracker uses
+    except Exception as error:  # from whatever library the tracker uses
         raise UserError(f"logger: {_label(logger)} cannot be opened: {_reason(error)}; or set logger=csv") from error
 
 
@@ -131,9 +131,9 @@ class RecordLogger(Logger):
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
-        """Remove the rows of steps that are now done again, so that a killed run leaves those of one that was not.
+        """Remove the rows of steps that will be repeated, so that a resumed run has the record of an uninterrupted one.
 
-        A line that a kill has cut short has no newline and goes too.
+        A line cut short by a kill has no newline and is removed too.
         """
         if self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -170,7 +170,7 @@ class CsvTable(Logger):
         return ""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Leave the row to the record."""
+        """Do nothing: the record has the row."""
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Leave the configuration to run.json."""
@@ -183,11 +183,11 @@ class CsvTable(Logger):
 
 
 class WandbLogger(LightningWandbLogger):
-    """Lightning's logger for Weights & Biases, with one W&B run per training run, offline where there is no key.
+    """Lightning's logger for Weights & Biases, with one W&B run per training run; offline without a key.
 
     Args:
         name: Name of the run.
-        id: Where there is a key, a run with this id is resumed, so that a restart goes on in one W&B run.
+        id: With a key, a run with this id is resumed, so that a restart continues the same W&B run.
         project: W&B project.
         entity: W&B team or user; None: the key's own.
         group: Groups the runs of a sweep; None: no group.
@@ -203,7 +203,7 @@ class WandbLogger(LightningWandbLogger):
             resume="allow" if mode == "online" else None,  # only the server knows what came before
             settings={"silent": True},
         )  # fmt: skip
-        del self._wandb_init["anonymous"]  # W&B warns that it has no effect, even where it is None
+        del self._wandb_init["anonymous"]  # W&B warns that it has no effect, even if it is None
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
@@ -220,7 +220,7 @@ class WandbLogger(LightningWandbLogger):
 
     @rank_zero_only
     def close(self, results: Mapping[str, Any] | None) -> None:
-        """Close the W&B run with its results, or as failed; the next run of a sweep opens one of its own."""
+        """Close the W&B run with its results, or as failed; the next run of a sweep opens its own."""
         if self._experiment is not None:
             if results is not None:
                 self.experiment.summary.update(dict(results))
@@ -228,7 +228,7 @@ class WandbLogger(LightningWandbLogger):
 
 
 def wandb_mode() -> str:
-    """`WANDB_MODE` where it is set; else online with a key in the environment or in ~/.netrc, and offline without."""
+    """`WANDB_MODE` if set; else online with a key in the environment or in ~/.netrc, and offline without one."""
     if "WANDB_MODE" in os.environ:
         return os.environ["WANDB_MODE"]
     netrc = Path.home() / ".netrc"

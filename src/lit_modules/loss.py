@@ -1,4 +1,4 @@
-"""The loss of a micro-batch, token by token, without the logits of all tokens at once.
+"""The loss of a micro-batch, token by token, without holding the logits of all tokens at once.
 
 B lines, C projected columns, P predicted tokens, d width, V vocabulary.
 """
@@ -27,7 +27,7 @@ def token_losses(network: PreTrainedModel, micro: Batch, logits_at_once: int = L
     Args:
         network: A causal language model of transformers, whole or sharded.
         micro: A micro-batch of `src.data.collate`, on the network's device.
-        logits_at_once: Above this many, they are computed in portions and again in the backward pass.
+        logits_at_once: If there are more, they are computed in portions and recomputed in the backward pass.
 
     Returns:
         Losses (P), in the order of `micro["targets"]`.
@@ -56,9 +56,9 @@ def _scores(network: PreTrainedModel, micro: Batch, scorer: Scorer, logits_at_on
 
 @contextmanager
 def _scores_for_logits(head: torch.nn.Linear, micro: Batch, scorer: Scorer, logits_at_once: int) -> Iterator[None]:
-    """Let the output head return scores for a while.
+    """Let the output head return scores inside this context.
 
-    It runs inside the network, because only there a sharded one has gathered the head's weights.
+    The scores are computed inside the network, because only there are a sharded head's weights gathered.
     """
     head.forward = partial(_in_portions, scorer, head, micro["picked"], micro["targets"], logits_at_once)  # type: ignore[method-assign]
     try:

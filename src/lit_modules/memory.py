@@ -1,4 +1,4 @@
-"""Estimate of the memory that a training run needs on each device, made before anything is allocated.
+"""Estimate the memory that a training run needs on each device, before anything is allocated.
 
 It covers the large parts and leaves room for the rest. N weights, V vocabulary, d width, f inner width of the MLP.
 """
@@ -21,11 +21,11 @@ MOMENTS = {
     "adamw8bit": 2.1,
     "paged_adamw8bit": 0.0,
 }  # bytes per trained weight; paged moments can leave the GPU
-# Bytes per token that the backward pass keeps: between layers and inside one (both times d), and in the MLP (times f).
-# Under autocast norms return float32, which is cast for each of the matrices that read it.
+# Bytes per token kept for the backward pass: between layers and inside one (both times d), and in the MLP (times f).
+# Under autocast, norms return float32, which is cast for each matrix that reads it.
 STREAM = {"float32": (4, 40, 16), "autocast": (2, 30, 8), "sharded": (2, 20, 8)}
 LOGIT = 12  # bytes: in half precision and float32, and gradients of both
-RESERVE = 0.92  # share of the device's memory that may be planned: fragments and the driver take the rest
+RESERVE = 0.92  # share of the device's memory that may be planned; fragmentation and the driver take the rest
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,17 @@ class Demand:
 
     @property
     def state(self) -> float:
-        """Master weights, gradients, moments, and frozen weights, divided over the ranks."""
+        """Master weights, gradients, moments and frozen weights, divided over the ranks."""
         frozen = 0.55 if self.quantized else 2.0 if self.half else 4.0
         trained = self.trained * (8.0 + MOMENTS[self.optimizer])
         return ((self.weights - min(self.trained, self.weights)) * frozen + trained) / self.ranks
 
     @property
     def copies(self) -> float:
-        """Weights in the type they are multiplied in, and gradients before they are summed.
+        """Weights in the type used for products, and gradients before they are summed.
 
-        On one device half-precision weights of all layers, or of one at a time where activations are recomputed, and
-        the head's gradient; on several, two whole layers and what is around them, with their gradients.
+        On one device: half-precision weights of all layers, or of one at a time if activations are recomputed, and the
+        head's gradient. On several: two whole layers and the modules outside the layers, with their gradients.
         """
         whole, size = self.trained >= self.weights, 2 if self.half else 4
         if self.ranks > 1:
@@ -98,7 +98,7 @@ class Demand:
         between, inside, gates = STREAM[self._arithmetic]
         layer = tokens * (inside * self.width + gates * self.inner)
         logits = min(LOGITS, tokens * self.vocabulary) * LOGIT
-        if self.checkpointing:  # a layer is recomputed after the logits are freed
+        if self.checkpointing:  # layers are recomputed after the logits are freed
             return self.layers * tokens * self.width * between + max(layer, logits)
         return self.layers * layer + logits
 
@@ -137,7 +137,7 @@ def demand(
 
 
 def fits(need: Demand, available: float) -> bool:
-    """Return true if a run fits into `available` bytes per device, with some room to spare."""
+    """Return true if a run fits into `available` bytes per device, with some memory to spare."""
     return need.bytes <= RESERVE * available
 
 
@@ -147,7 +147,7 @@ def require_memory(need: Demand, available: float, gpu: bool) -> None:
     Args:
         need: Its demand.
         available: Bytes per device.
-        gpu: Whether the devices are GPUs: more of them are then among the proposals.
+        gpu: Whether the devices are GPUs; the proposals then include more of them.
 
     Raises:
         UserError: It needs more; the message lists changes that would fit.
@@ -156,11 +156,11 @@ def require_memory(need: Demand, available: float, gpu: bool) -> None:
         return
     changes = _changes(need, available, gpu)
     fitting = [f"{change} ({one.bytes / GIB:.0f} GiB)" for change, one in changes if fits(one, available)]
-    ways = f"would fit: {', '.join(fitting)}" if fitting else "no setting makes it fit: take a smaller model"
+    ways = f"would fit: {', '.join(fitting)}" if fitting else "no setting makes it fit; use a smaller model"
     raise UserError(
-        f"this run needs about {need.bytes / GIB:.0f} GiB of {'a GPU' if gpu else 'memory'}, and there are "
-        f"{available / GIB:.0f} GiB (weights, gradients and moments {need.state / GIB:.0f}, half-precision copies "
-        f"{need.copies / GIB:.0f}, activations {need.activations / GIB:.0f}); {ways}"
+        f"this run needs about {need.bytes / GIB:.0f} GiB of {'GPU memory' if gpu else 'memory'}, but only "
+        f"{available / GIB:.0f} GiB are available (weights, gradients and moments {need.state / GIB:.0f}, "
+        f"half-precision copies {need.copies / GIB:.0f}, activations {need.activations / GIB:.0f}); {ways}"
     )
 
 
@@ -172,7 +172,7 @@ def device_memory(gpu: bool) -> float:
 
 
 def _changes(need: Demand, available: float, gpu: bool) -> Iterator[tuple[str, Demand]]:
-    """Yield changes from harmless to drastic; each includes the earlier ones that only cost time."""
+    """Yield changes from harmless to drastic; each one includes the earlier ones that cost only time."""
     harmless = list[str]()
     if not need.checkpointing:
         need = replace(need, checkpointing=True)

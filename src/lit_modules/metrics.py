@@ -10,15 +10,15 @@ from collections.abc import Sequence
 import torch
 from torchmetrics import Metric
 
-TOGETHER = "all"  # the name under which the tokens of all tasks are measured
+TOGETHER = "all"  # name for the metrics over the tokens of all tasks
 NAMES = ("loss", "perplexity", "accuracy")
 
 
 class TaskMetrics(Metric):
-    """Averages over answer tokens, by task and over all tasks under the name `all`.
+    """Averages over answer tokens, per task and, as `all`, over all tasks.
 
-    The states are sums in float64, so that micro-batches and ranks of any size add up to the same averages. All tasks
-    share them: `compute` synchronizes three tensors over the ranks, however many tasks there are.
+    The states are float64 sums, so micro-batches and ranks of any size give the same averages. All tasks share them:
+    `compute` synchronizes three tensors over the ranks, however many tasks there are.
 
     Args:
         tasks: Names of the tasks, in the order of their numbers.

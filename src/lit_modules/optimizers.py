@@ -34,7 +34,7 @@ def build_optimizer(parameters: Iterable[torch.nn.Parameter], options: Optimizer
         return torch.optim.AdamW(used, fused=True, **constants)
     if any(isinstance(parameter, DTensor) for parameter in trained):
         raise UserError(
-            f"optimizer.kind={options.kind} needs one GPU; on several set optimizer=adamw, whose moments are sharded"
+            f"optimizer.kind={options.kind} needs a single GPU; on several, set optimizer=adamw (sharded moments)"
         )
     kinds = bitsandbytes().optim
     made: torch.optim.Optimizer
@@ -43,7 +43,7 @@ def build_optimizer(parameters: Iterable[torch.nn.Parameter], options: Optimizer
 
 
 def _paged(kind: Any) -> Any:
-    """A subclass that moves the moments of a checkpoint into pages; bitsandbytes loads them into ordinary memory."""
+    """A subclass that moves a checkpoint's moments into paged memory; bitsandbytes loads them into ordinary memory."""
 
     class Paged(kind):
         loaded = False
@@ -65,7 +65,7 @@ def _paged(kind: Any) -> Any:
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, total_steps: int, warmup: float) -> LambdaLR:
-    """Build the schedule of `rate_factor` over `total_steps`, with `ceil(warmup * total_steps)` warm-up steps."""
+    """Build the `rate_factor` schedule over `total_steps`, with `ceil(warmup * total_steps)` warm-up steps."""
     warmup_steps = math.ceil(warmup * total_steps)
     return LambdaLR(optimizer, lambda step: rate_factor(step, warmup_steps, total_steps))
 

@@ -26,7 +26,7 @@ class OptimizerOptions:
         betas: Decay of the first and second moments.
         eps: Added to the root of the second moment.
         weight_decay: Decoupled decay, of matrices only.
-        clip_norm: Largest gradient norm; 0 does not clip.
+        clip_norm: Maximum gradient norm; 0 does not clip.
         warmup: Fraction of all steps over which the rate grows linearly from 0; it then falls to 0 as a cosine.
         kind: "adamw"; "adamw8bit" keeps its moments in 8 bits (arXiv 2110.02861); "paged_adamw8bit" also lets the
             GPU swap them to host memory.
@@ -89,15 +89,15 @@ class BatchOptions:
 
 @checked_dataclass("checkpoint")
 class CheckpointOptions:
-    """Times of validation and of saving for a restart: the node `checkpoint` of conf/train.yaml.
+    """When to validate and to save checkpoints: the node `checkpoint` of conf/train.yaml.
 
     Args:
         every_steps: Optimizer steps between saves; None: not by steps.
         every_seconds: Seconds between saves; None: not by time.
         keep: Number of newest checkpoints kept.
         validate_every: Steps between validations; None: only after the last step.
-        select: "last" returns the weights of the last step, "best" those of the lowest validation loss: of the task
-            that is trained on, or over all tasks of a mixture.
+        select: "last" returns the weights of the last step, "best" those with the lowest validation loss: on the
+            trained task, or over all tasks of a mixture.
     """
 
     every_steps: Count | None = None
@@ -116,7 +116,7 @@ class CheckpointOptions:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """All settings of a training run beside its model and its rows.
+    """All settings of a training run except its model and rows.
 
     Args:
         optimizer: AdamW and its schedule.
@@ -136,7 +136,7 @@ class FitOptions:
 
 
 def require_positive(value: int, key: str) -> None:
-    """Check a count.
+    """Check that a count is positive.
 
     Raises:
         UserError: It is below 1.

@@ -25,10 +25,10 @@ from src.utils.errors import Stopped
 
 
 class SupervisedFineTuning(L.LightningModule):
-    """Trains a causal language model on answers.
+    """Train a causal language model on answers.
 
-    Callbacks find the checkpoint that training started from as `base`, and the metrics of the last validation as
-    `val_metrics`.
+    For callbacks, `base` is the checkpoint that training started from, and `val_metrics` holds the metrics of the last
+    validation.
 
     Args:
         network: The model; its weights are trained in place, in their own dtype.
@@ -37,8 +37,8 @@ class SupervisedFineTuning(L.LightningModule):
         held_out: Names of the tasks with validation rows.
         product_dtype: Type in which matrices are multiplied.
         base: The checkpoint that the weights come from; None: unknown.
-        newest: Gives the newest checkpoint, for the message where a loss is not a number.
-        shard: Divides the network over the ranks of a mesh; None: there is one rank.
+        newest: Returns the newest checkpoint, for the message if a loss is NaN.
+        shard: Shards the network over the ranks of a mesh; None: there is only one rank.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class SupervisedFineTuning(L.LightningModule):
         self.val_metrics = TaskMetrics(held_out)
         self.product_dtype, self.base = product_dtype, base
         self.newest, self.shard = newest, shard
-        # one process may keep the adapters alone; shards are only read whole
+        # a single process may save only the adapters; shards can only be read whole
         self.strict_loading = shard is not None or all(p.requires_grad for p in network.parameters())
 
     def configure_model(self) -> None:
-        """Divide the network over the ranks, once the processes know each other."""
+        """Shard the network over the ranks, once the processes are connected."""
         if self.shard is not None:
             self.shard(self.network, self.device_mesh["data_parallel"])  # type: ignore[index]
             self.shard = None
@@ -88,15 +88,15 @@ class SupervisedFineTuning(L.LightningModule):
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()  # type: ignore[union-attr]
-        # the sums are those of all ranks already: a torchmetrics metric would synchronize every step once more
+        # the sums already cover all ranks: a torchmetrics metric would synchronize once more in every step
         return {**_averages("", loss), **self._by_task(sums, batch["task_tokens"]), "gradient_norm": norm, "lr": rate}
 
     def validate_batch(self, batch: Batch, task: int) -> None:
-        """Add a micro-batch of one task to `val_metrics`; on several ranks all of them call this together."""
+        """Add a micro-batch of one task to `val_metrics`; all ranks must call this together."""
         self.val_metrics.update(task, *token_losses_and_hits(self.network, batch))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave frozen weights out: they are those of the base."""
+        """Leave out frozen weights: they equal the base's."""
         if not self.strict_loading:
             trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
             checkpoint["state_dict"] = {name: checkpoint["state_dict"][name] for name in sorted(trained)}
@@ -108,7 +108,7 @@ class SupervisedFineTuning(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _by_task(self, sums: torch.Tensor, counts: Sequence[int]) -> dict[str, torch.Tensor]:
-        """`<task>/loss` and `<task>/perplexity` of the tasks that are in the batch, where there are several."""
+        """`<task>/loss` and `<task>/perplexity` of the tasks in the batch, if the run has several tasks."""
         if len(self.tasks) < 2:
             return {}
         found = dict[str, torch.Tensor]()
@@ -128,8 +128,8 @@ class SupervisedFineTuning(L.LightningModule):
         step, kept = self.trainer.global_step, self.newest()
         saved = "no checkpoint had been saved yet" if kept is None else f"the last checkpoint is kept, {kept}"
         raise Stopped(
-            f"the loss is {float(loss)} and the gradient norm {float(norm)} at step {step + 1}; {saved}. Lower "
-            f"strategy.learning_rate or check the rows of the batch: {', '.join(self.steps.row_names(step))}"
+            f"loss {float(loss)} and gradient norm {float(norm)} at step {step + 1}; {saved}. Lower "
+            f"strategy.learning_rate, or check the rows of the batch: {', '.join(self.steps.row_names(step))}"
         )
 
 

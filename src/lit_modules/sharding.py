@@ -1,6 +1,6 @@
-"""Sharding of a network over ranks (FSDP2); each rank reads only its own part of a checkpoint.
+"""Shard a network over ranks (FSDP2); each rank reads only its own part of a checkpoint.
 
-Every parameter then is a DTensor whose first dimension is divided.
+Every parameter becomes a DTensor whose first dimension is divided.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from src.models import decoder_layers
 
 
 def shard_network(network: PreTrainedModel, mesh: Any, half: bool, weights: Checkpoint | None = None) -> None:
-    """Shard a network over the ranks of a mesh: each decoder layer is a unit, and so is everything around them.
+    """Shard a network over the ranks of a mesh: each decoder layer is a unit, and all other modules form one more.
 
     Args:
         network: Whole on every rank, or on the meta device.
         mesh: One-dimensional device mesh.
         half: Multiply in bfloat16; master weights and gradient sums stay float32.
-        weights: Fills a network that is on the meta device.
+        weights: Checkpoint that fills a network on the meta device.
     """
     policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if half else MixedPrecisionPolicy()
     for layer in decoder_layers(network):

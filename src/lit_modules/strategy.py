@@ -13,7 +13,7 @@ from src.lit_modules.sharding import local_shard
 
 
 class ShardedStrategy(ModelParallelStrategy):
-    """Shards the network over all ranks; each saves its shards, which reopen on any number of ranks.
+    """Shard the network over all ranks; each saves its shards, which any number of ranks can load.
 
     Args:
         ranks: Number of processes.
@@ -24,7 +24,7 @@ class ShardedStrategy(ModelParallelStrategy):
         super().__init__(ranks, 1, process_group_backend=backend)
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        """Load a directory of shards, or this rank's part of the file of one process."""
+        """Load a directory of shards, or this rank's part of a single process's file."""
         path = Path(self.broadcast(checkpoint_path))
         if path.is_dir():
             return super().load_checkpoint(path, weights_only)

@@ -1,4 +1,4 @@
-"""The Lightning trainer as it is used here: one epoch of steps, without its notices."""
+"""The Lightning trainer as we use it: one epoch of steps, without Lightning's notices."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def enough_memory(checkpoints: Path) -> Iterator[None]:
-    """Report a GPU that is out of memory in one line, from the process that it happened to."""
+    """Report GPU memory exhaustion in one line, from the process where it happened."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -106,15 +106,15 @@ def build_trainer(
         limit_val_batches=0,
         callbacks=list(callbacks),
         logger=list(loggers),
-        log_every_n_steps=1,  # of what callbacks log with Lightning's own `log`
+        log_every_n_steps=1,  # for values that callbacks log with Lightning's own `log`
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
         **(_sharded(options, world) if sharded else _single(options)),
     )
-    # On SIGTERM, Lightning's own handlers end the run with exit code 0, without a checkpoint, and after a collective
-    # inside the handler, which can deadlock. StopWhenAsked listens instead.
+    # On SIGTERM, Lightning's own handlers end the run with exit code 0 and without a checkpoint, after a collective
+    # operation inside the handler, which can deadlock. StopWhenAsked handles signals instead.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return trainer
 
@@ -128,8 +128,8 @@ def _sharded(options: TrainerOptions, world: World) -> dict[str, Any]:
         "devices": world.devices,
         "num_nodes": world.nodes,
         "strategy": ShardedStrategy(world.size, "nccl" if options.accelerator == "gpu" else "gloo"),
-        "precision": "32-true",  # of the master weights; FSDP2 multiplies in half precision by its own policy
-        # torchrun's variables describe the processes, whoever set them
+        "precision": "32-true",  # precision of the master weights; FSDP2's own policy multiplies in half precision
+        # torchrun's variables describe the processes, whoever sets them
         "plugins": [TorchElasticEnvironment()] if "WORLD_SIZE" in os.environ else [],
     }
 
@@ -148,9 +148,9 @@ def claim_directory(work_dir: Path, plan: dict[str, Any]) -> None:
     found = json.loads(path.read_text(encoding="utf-8"))
     names = sorted({*found, *plan})
     differences = [
-        f"{name} was {found.get(name)}, is {plan.get(name)}" for name in names if found.get(name) != plan.get(name)
+        f"{name} was {found.get(name)}, is now {plan.get(name)}" for name in names if found.get(name) != plan.get(name)
     ]
     if differences:
         raise UserError(
-            first_differences(f"{work_dir} holds another run; set another output= or remove it", differences)
+            first_differences(f"{work_dir} holds a different run; set another output= or remove it", differences)
         )

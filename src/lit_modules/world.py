@@ -1,4 +1,4 @@
-"""Number of processes of a run, from its settings and from what torchrun or Slurm has started."""
+"""Number of processes of a run, from its settings and the processes that torchrun or Slurm started."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from src.lit_modules.options import TrainerOptions
 from src.utils.errors import UserError
 
-_unfinished: list[TrainerOptions] = []  # jobs that have begun and not finished without an error
-PATIENCE = timedelta(hours=2)  # one process may merge, hash or write a large model meanwhile
+_unfinished: list[TrainerOptions] = []  # jobs that have started and not yet finished successfully
+PATIENCE = timedelta(hours=2)  # the others wait while one process merges, hashes or writes a large model
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class World:
 
 
 def resolve_world(options: TrainerOptions) -> World:
-    """Return the processes that `trainer.devices` and `trainer.nodes` ask for.
+    """Return the processes that `trainer.devices` and `trainer.nodes` request.
 
     Raises:
-        UserError: No or too few GPUs, or another number of processes has been started.
+        UserError: There are no or too few GPUs, or a different number of processes was started.
     """
     gpus = torch.cuda.device_count() if options.accelerator == "gpu" else 0
     if options.accelerator == "gpu" and gpus == 0:
         raise UserError(
-            "this model trains on a GPU and none is visible: run it on a machine with one, or try it with debug=shrink "
+            "this model trains on a GPU, but none is visible: use a machine with one, or try it with debug=shrink "
             "(two layers, seconds on a CPU); trainer=cpu trains the whole model slowly"
         )
     started = started_world()
@@ -64,7 +64,7 @@ def resolve_world(options: TrainerOptions) -> World:
     if started is not None and started != wanted:
         raise UserError(
             f"trainer.devices={devices} trainer.nodes={nodes}, but {started.devices} processes on each of "
-            f"{started.nodes} nodes were started; leave both at auto, or start that many"
+            f"{started.nodes} nodes were started; leave both at auto, or start as many processes"
         )
     if started is None and nodes > 1:
         raise UserError(
@@ -76,9 +76,9 @@ def resolve_world(options: TrainerOptions) -> World:
 
 @contextlib.contextmanager
 def connected(options: TrainerOptions) -> Iterator[None]:
-    """Connect the processes that were started together, before the first thing that only one of them does.
+    """Connect the processes that were started together, before the first step that only one of them does.
 
-    They stay connected until they end, since a sweep has several jobs. A single process is left as it is.
+    They stay connected until they end, since a sweep has several jobs. Nothing is done for a single process.
 
     Raises:
         UserError: As `resolve_world`.
@@ -113,7 +113,7 @@ def _connect(options: TrainerOptions, world: World) -> None:
 
 
 def started_world() -> World | None:
-    """Return the processes that torchrun, srun or our launcher has started; None: only this one."""
+    """Return the processes that torchrun, srun or our launcher started; None: only this one."""
     env = os.environ
     if "WORLD_SIZE" in env and "RANK" in env:
         local = int(env.get("LOCAL_WORLD_SIZE", env["WORLD_SIZE"]))

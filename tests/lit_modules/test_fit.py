@@ -83,7 +83,7 @@ def test_nan_stops_with_the_rows_named(tmp_path: Path) -> None:
 
 def test_another_run_in_the_same_place(tmp_path: Path) -> None:
     run(tmp_path, tiny.network(), batches=tiny.batches(2, 4, steps=1))
-    with pytest.raises(UserError, match=r"holds another run.*budget was .*'steps': 1.* is .*'steps': 2"):
+    with pytest.raises(UserError, match=r"holds a different run.*budget was .*'steps': 1.* is now .*'steps': 2"):
         run(tmp_path, tiny.network(), batches=tiny.batches(2, 4, steps=2))
 
 
@@ -93,7 +93,7 @@ def test_when_a_run_is_validated_is_no_part_of_it_unless_the_best_step_is_chosen
         run(tmp_path / "last", tiny.network(), batches=steps, checkpoints=CheckpointOptions(validate_every=every))
     best = [CheckpointOptions(validate_every=every, select="best") for every in (2, 3)]
     run(tmp_path / "best", tiny.network(), batches=steps, checkpoints=best[0])
-    with pytest.raises(UserError, match="validate_every was 2, is 3"):
+    with pytest.raises(UserError, match="validate_every was 2, is now 3"):
         run(tmp_path / "best", tiny.network(), batches=steps, checkpoints=best[1])
 
 

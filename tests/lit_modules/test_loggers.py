@@ -119,7 +119,7 @@ def test_a_tracker_that_is_down_does_not_end_training(tmp_path: Path, capsys: py
     assert down.calls == [1, 2]
     assert seen == [row["step"] for row in rows(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 4]
     said = capsys.readouterr().err
-    assert said.count("warning: Down fails (no route to host)") == 1
+    assert said.count("warning: Down failed (no route to host)") == 1
 
 
 def test_a_tracker_that_cannot_be_opened_is_one_line() -> None:

@@ -49,7 +49,7 @@ def test_state_by_hand() -> None:
 def test_seven_billion_fit_one_card_with_eight_bit_moments_only() -> None:
     require_memory(need("qwen7b", optimizer="adamw8bit"), H200, gpu=True)
     with pytest.raises(
-        UserError, match=r"(?s)needs about \d+ GiB of a GPU, and there are 140 GiB.*adamw8bit \(\d+ GiB"
+        UserError, match=r"(?s)needs about \d+ GiB of GPU memory, but only 140 GiB.*adamw8bit \(\d+ GiB"
     ):
         require_memory(need("qwen7b"), H200, gpu=True)
 
@@ -116,7 +116,7 @@ def test_what_would_fit_is_said() -> None:
     with pytest.raises(UserError) as caught:
         require_memory(need("qwen1.5b", half=False), 32 * GIB, gpu=False)
     assert "fsdp" not in str(caught.value)  # more processes on a CPU share its memory
-    with pytest.raises(UserError, match="nothing of this would fit: take a smaller model"):
+    with pytest.raises(UserError, match="no setting makes it fit; use a smaller model"):
         require_memory(need("qwen14b"), GIB, gpu=False)
 
 

@@ -166,7 +166,7 @@ def test_failed_save_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.Mon
     run(tmp_path / "whole", one := tiny.network())
     with monkeypatch.context() as patch:
         patch.setattr(L.Trainer, "save_checkpoint", fail_second)
-        with pytest.raises(UserError, match=r"cannot save a checkpoint in .*: No space left.*the one before is kept"):
+        with pytest.raises(UserError, match=r"cannot save a checkpoint in .*: No space left.*the previous one is kept"):
             run(tmp_path / "full", tiny.network())
     run(tmp_path / "full", other := tiny.network(seed=99))
     assert_equal_weights(one, other)
@@ -182,7 +182,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(tmp_path: Path) 
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
 
     try:
-        with pytest.raises(Stopped, match=r"cannot save a checkpoint in .*: File too large; the one before is kept"):
+        with pytest.raises(Stopped, match=r"cannot save a checkpoint in .*: File too large; the previous one is kept"):
             run(tmp_path / "full", tiny.network(), on_record=fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -58,7 +58,7 @@ def test_only_this_process(machine: Any) -> None:
 @pytest.mark.parametrize(
     ("gpus", "env", "options", "message"),
     [
-        (0, {}, {"accelerator": "gpu"}, r"trains on a GPU and none is visible.*debug=shrink.*trainer=cpu"),
+        (0, {}, {"accelerator": "gpu"}, r"trains on a GPU, but none is visible.*debug=shrink.*trainer=cpu"),
         (2, {}, {"accelerator": "gpu", "devices": 4}, r"trainer.devices=4: this node has 2 GPUs"),
         (1, SRUN, {"accelerator": "gpu"}, r"this node has 1 GPUs visible to this process.*srun --gpus-per-node=8"),
         (8, TORCHRUN, {"accelerator": "gpu", "devices": 4}, r"devices=4 trainer.nodes=2, but 8 processes on each of 2"),

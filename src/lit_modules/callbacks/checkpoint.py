@@ -1,4 +1,4 @@
-"""Checkpoints from which a run that was killed at any moment continues as if it had not been."""
+"""Checkpoints from which a run killed at any moment resumes as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ PREFIX = "step-"
 
 
 class ResumeCheckpoints(L.Callback):
-    """Saves network, optimizer, schedule, counters and random states every N steps and every T seconds.
+    """Save network, optimizer, schedule, counters and random states every N steps and every T seconds.
 
-    A checkpoint of step k is written just before step k + 1, so that the validation and records of step k are part of
-    it. It is renamed into place once it is complete, so one that exists is whole. Only then are older ones deleted.
+    A checkpoint of step k is written just before step k + 1, so that it includes the validation and records of step k.
+    It is renamed when complete, so an existing checkpoint is never partial. Only then are older ones deleted.
 
     Args:
         directory: Holds the checkpoints.
-        options: Times of saving, and the number to keep.
-        best_step: The step with the lowest validation loss so far; kept where `options.select` is "best".
+        options: When to save, and how many to keep.
+        best_step: The step with the lowest validation loss so far; kept if `options.select` is "best".
     """
 
     def __init__(self, directory: Path, options: CheckpointOptions, best_step: Callable[[], int | None]) -> None:
@@ -59,7 +59,7 @@ class ResumeCheckpoints(L.Callback):
         return self.path(steps[-1]) if steps else None
 
     def load_selected(self, network: torch.nn.Module, last: int) -> int:
-        """Load the weights that `select` asks for into a network that holds those of step `last`; return their step."""
+        """Load the weights that `select` requests into a network that holds those of step `last`; return their step."""
         best = self.best_step()
         if best is None or best == last:
             return last
@@ -73,13 +73,13 @@ class ResumeCheckpoints(L.Callback):
         return best
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Remove the partial checkpoint of a save that was killed."""
+        """Remove the partial checkpoint of an interrupted save."""
         if trainer.is_global_zero and self.directory.is_dir():
             for leftover in self.directory.glob(".saving-*"):
                 _remove(leftover)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the timer, and restore random states after everything else that may draw from them."""
+        """Start the timer and restore random states, after everything else that may use them."""
         self._last_time, self._last_step = time.monotonic(), trainer.global_step
         if self._random is not None:
             _set_random_state(self._random)
@@ -87,7 +87,7 @@ class ResumeCheckpoints(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Save the step before this one, where it is due."""
+        """Save the previous step if a checkpoint is due."""
         if self.best_step() == trainer.global_step or self._is_due(trainer):
             self.save(trainer)
 
@@ -96,7 +96,7 @@ class ResumeCheckpoints(L.Callback):
         self.save(trainer)
 
     def save(self, trainer: L.Trainer) -> None:
-        """Save the current step, unless it has been saved."""
+        """Save the current step unless it is already saved."""
         if trainer.global_step != self._last_step:
             self._save(trainer)
 
@@ -105,7 +105,7 @@ class ResumeCheckpoints(L.Callback):
         return {"ranks": from_all(_random_state())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep this rank's random state (that of rank 0 for new ranks) until training starts."""
+        """Keep this rank's random state (rank 0's for new ranks) until training starts."""
         states = state_dict["ranks"]
         self._random = states[rank() if rank() < len(states) else 0]
 
@@ -113,7 +113,7 @@ class ResumeCheckpoints(L.Callback):
         every, seconds = self.options.every_steps, self.options.every_seconds
         by_steps = every is not None and trainer.global_step % every == 0
         by_time = seconds is not None and time.monotonic() - self._last_time >= seconds
-        # saving is a collective and clocks differ: all ranks must take the same decision
+        # saving is a collective operation and clocks differ, so all ranks must make the same decision
         return by_steps or (seconds is not None and trainer.strategy.reduce_boolean_decision(by_time, all=False))
 
     def _save(self, trainer: L.Trainer) -> None:
@@ -139,14 +139,14 @@ class ResumeCheckpoints(L.Callback):
 
 
 class StreamedFiles(TorchCheckpointIO):
-    """Writes the checkpoints of one process straight to the file: Lightning would hold a second copy in memory."""
+    """Write a single process's checkpoints directly to the file; Lightning would hold a second copy in memory."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write the checkpoint; a full disk is an `OSError`."""
+        """Write the checkpoint; a full disk raises `OSError`."""
         try:
             with Path(path).open("wb") as file:
                 torch.save(checkpoint, file)
-        except RuntimeError as error:  # torch fails again on closing the file, and hides the reason
+        except RuntimeError as error:  # torch fails again when it closes the file, which hides the reason
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from error
             raise
@@ -159,7 +159,7 @@ def _disk_errors(directory: Path) -> Iterator[None]:
     except (OSError, CheckpointException) as error:
         reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
         raise Stopped(
-            f"cannot save a checkpoint in {directory}: {reason}; the one before is kept: free disk space and run the "
+            f"cannot save a checkpoint in {directory}: {reason}; the previous one is kept: free disk space and run the "
             "same command, with checkpoint.keep=1 to need less"
         ) from error
 
@@ -182,7 +182,7 @@ def _flush(path: Path) -> None:
 
 
 def _random_state() -> dict[str, Any]:
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the global state is what third parties draw from
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - third-party code uses the global state
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,

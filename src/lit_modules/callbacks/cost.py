@@ -1,4 +1,4 @@
-"""Tokens and seconds of a run, carried over restarts."""
+"""Tokens and seconds of a run, accumulated over restarts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from src.data.collate import Batch
 
 @dataclass
 class Cost:
-    """Resources that training consumed, over all ranks.
+    """Resources consumed by training, over all ranks.
 
     Args:
         steps: Optimizer steps.
@@ -32,9 +32,9 @@ class Cost:
 
 
 class CostMeter(L.Callback):
-    """Adds up the cost of the steps; a step starts when `start_clock` says so.
+    """Add up the cost of the steps; `start_clock` marks the start of a step.
 
-    The first callback of all: the time that others take after a step is none of the step's.
+    It must be the first callback, so that the time other callbacks take after a step is not counted.
 
     Attributes:
         cost: The sums so far.
@@ -52,7 +52,7 @@ class CostMeter(L.Callback):
         return next(callback for callback in trainer.callbacks if isinstance(callback, cls))  # type: ignore[attr-defined]
 
     def start_clock(self) -> L.Callback:
-        """The callback that starts the clock: the last of all, since others save and measure before a step."""
+        """The callback that starts the clock; it must be the last one, since others save and measure before a step."""
         return _StartClock(self)
 
     def on_train_batch_end(
@@ -60,7 +60,7 @@ class CostMeter(L.Callback):
     ) -> None:
         """Add a step."""
         if torch.cuda.is_available():
-            torch.cuda.synchronize()  # the step is over when its kernels are
+            torch.cuda.synchronize()  # the step ends when its kernels have finished
         self.step_seconds = time.perf_counter() - self.started
         self.cost.steps += 1
         self.cost.seconds += self.step_seconds
@@ -73,7 +73,7 @@ class CostMeter(L.Callback):
         return asdict(self.cost)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the sums of a checkpoint."""
+        """Continue from the sums in a checkpoint."""
         self.cost = Cost(**state_dict)
 
 

@@ -1,7 +1,7 @@
 """The angle between the gradients of a mixture's tasks (conf/callbacks/gradient_cosine.yaml).
 
-The cosine of two tasks' gradients (arXiv 2001.06782), each of the mean answer-token loss on the same rows every time:
-below 0, a step for one task undoes some of the other's.
+The cosine of two tasks' gradients (arXiv 2001.06782), each of the mean answer-token loss on the same rows every time.
+Below 0, a step for one task undoes part of the other's progress.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ KEY = "callbacks.gradient_cosine"
 
 
 class GradientCosine(L.Callback):
-    """Measures before every N-th step, on whole or sharded parameters, and logs `gradients/cosine_<task>_<task>`.
+    """Measure before every Nth step, on whole or sharded parameters, and log `gradients/cosine_<task>_<task>`.
 
-    Training is not changed by it. It holds one gradient per task for a moment, each rank that of its shard; their
-    norms are logged as `gradients/norm_<task>`.
+    Training is not affected. It temporarily holds one gradient per task, each rank its own shard; the norms are logged
+    as `gradients/norm_<task>`.
 
     Args:
         every_steps: Steps between measurements.
-        rows: The first rows of each task are measured, at most this many.
+        rows: Number of rows per task to measure on: the first ones.
 
     Raises:
-        UserError: A number is below 1, or at the start of training: there is one task.
+        UserError: A number is below 1, or, at the start of training, there is only one task.
     """
 
     def __init__(self, every_steps: int, rows: int = 32) -> None:
@@ -52,13 +52,13 @@ class GradientCosine(L.Callback):
         assert isinstance(datamodule, TokenDataModule)
         tasks = list(datamodule.rows.train)
         if len(tasks) < 2:
-            raise UserError(f"{KEY} compares tasks, and {tasks[0]} is the only one: take strategy=mix")
+            raise UserError(f"{KEY} compares tasks, but {tasks[0]} is the only one: set strategy=mix")
         self._batches = datamodule.micro_batches(datamodule.rows.train, self.rows)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Measure where it is due."""
+        """Measure if it is due."""
         if trainer.global_step % self.every_steps == 0:
             values = self.measure(trainer, pl_module)
             log_values(trainer, {f"{BEFORE_STEP}{name}": value for name, value in values.items()})
@@ -66,7 +66,7 @@ class GradientCosine(L.Callback):
     def measure(self, trainer: L.Trainer, module: L.LightningModule) -> dict[str, float]:
         """Cosines and norms at the current weights."""
         devices = [module.device] if module.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):  # dropout must not shift the stream of the steps
+        with torch.random.fork_rng(devices=devices):  # dropout here must not shift the training steps' random stream
             gradients = {task: self._gradient(trainer, module, task) for task in self._batches}
         tasks = list(gradients)
         pairs = [*((task, task) for task in tasks), *combinations(tasks, 2)]

@@ -19,7 +19,7 @@ SAID = b"\nstopping once this step is done and saved; press Ctrl-C again to stop
 
 
 class StopWhenAsked(L.Callback):
-    """Finishes the step, saves, and raises `Interrupted` in all ranks; a second request ends the process at once.
+    """Finish the step, save, and raise `Interrupted` on all ranks; a second request ends the process at once.
 
     Args:
         saver: Saves the run.
@@ -32,7 +32,7 @@ class StopWhenAsked(L.Callback):
         self._since = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start to listen for signals."""
+        """Start listening for signals."""
         self._handlers.set()
 
     def on_train_batch_start(
@@ -42,7 +42,7 @@ class StopWhenAsked(L.Callback):
         self._stop_if_asked(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop after the last step too: another run may be next."""
+        """Stop after the last step too: another run may follow."""
         self._stop_if_asked(trainer)
 
     def _stop_if_asked(self, trainer: L.Trainer) -> None:
@@ -55,7 +55,7 @@ class StopWhenAsked(L.Callback):
         if self._asked is None:
             self._asked, self._since = number, now
             if is_main_process():
-                os.write(2, SAID)  # print is not reentrant, and the signal may have interrupted one
+                os.write(2, SAID)  # print is not reentrant, and the signal may have interrupted a print
         elif now - self._since > SAME_REQUEST:
             self._handlers.restore()
             signal.raise_signal(number)

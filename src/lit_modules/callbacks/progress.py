@@ -10,10 +10,10 @@ from src.utils.progress import progress_bar
 
 
 class StepBar(L.Callback):
-    """Shows steps done, time left and the latest loss on stderr.
+    """Show the number of finished steps, the time left and the latest loss on stderr.
 
     Args:
-        description: Stands beside the bar; null in a config: the name of the run.
+        description: Text next to the bar; null in a config: the name of the run.
     """
 
     def __init__(self, description: str) -> None:
@@ -28,14 +28,14 @@ class StepBar(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Advance it."""
+        """Advance the bar."""
         description = f"{self.description} (loss {float(outputs['loss']):.3f})"
         self._bar.update(self._task, completed=trainer.global_step, description=description)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Remove it, after an error too."""
+        """Remove the bar, also after an error."""
         self._bar.stop()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Remove it before the error is shown."""
+        """Remove the bar before the error is shown."""
         self._bar.stop()

@@ -1,4 +1,4 @@
-"""The losses of a run's training steps, on their way to its loggers."""
+"""Pass the losses of training steps to the loggers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from src.lit_modules.loggers import RecordLogger, log_values
 
 
 class LossRecord(L.Callback):
-    """Logs what each training step returns as `train/<name>`, and keeps the record consistent over restarts."""
+    """Log what each training step returns as `train/<name>`, and keep the record consistent over restarts."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Rewind the record to the step that training goes on from."""
+        """Rewind the record to the step from which training resumes."""
         for logger in trainer.loggers:
             if isinstance(logger, RecordLogger):
                 logger.rewind(trainer.global_step)
@@ -22,5 +22,5 @@ class LossRecord(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Log loss and perplexity, of all tokens and of each task, learning rate and gradient norm."""
+        """Log the loss and perplexity of all tokens and of each task, the learning rate and the gradient norm."""
         log_values(trainer, {f"train/{name}": float(value) for name, value in outputs.items()})

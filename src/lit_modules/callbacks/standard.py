@@ -1,4 +1,4 @@
-"""The callbacks that every training run has, and the result they give."""
+"""The callbacks of every training run, and the result they produce."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from src.utils.ranks import wait_for_all
 
 @dataclass(frozen=True)
 class FitResult:
-    """Outcome of a training run; the network it was given holds the weights.
+    """Result of a training run; the weights are in the network that was passed in.
 
     Args:
         cost: Steps, tokens and seconds, restarts included.
@@ -36,12 +36,12 @@ class FitResult:
 
 
 class StandardCallbacks:
-    """Cost, losses, validation and checkpoints of a run: what its result and its restart are made of.
+    """Cost, losses, validation and checkpoints of a run: all that its result and a restart need.
 
     Args:
-        validation: Validates, and says which step is best.
+        validation: Validates and determines the best step.
         checkpoints: When to save, and which weights to return.
-        directory: Where checkpoints lie.
+        directory: Directory of the checkpoints.
     """
 
     def __init__(self, validation: TaskValidation, checkpoints: CheckpointOptions, directory: Path) -> None:
@@ -49,12 +49,12 @@ class StandardCallbacks:
         self.saver = ResumeCheckpoints(directory, checkpoints, validation.best_step)
 
     def in_order(self, others: Sequence[L.Callback]) -> list[L.Callback]:
-        """All callbacks: a step is timed, recorded, validated and measured by the others before it is saved."""
+        """All callbacks in order: a step is timed, recorded, validated and measured before it is saved."""
         saving = [self.saver, StopWhenAsked(self.saver)]
         return [self.meter, LossRecord(), self.validation, *others, *saving, self.meter.start_clock()]
 
     def result(self, network: PreTrainedModel, last_step: int) -> FitResult:
-        """Leave the weights that were asked for in the network, ready to be exported."""
+        """Leave the requested weights in the network, ready to be exported."""
         selected = self.saver.load_selected(network, last_step)
         network.eval()
         wait_for_all()
@@ -65,7 +65,7 @@ def as_callbacks(nodes: Mapping[str, Any]) -> list[L.Callback]:
     """The objects that conf/callbacks has built.
 
     Raises:
-        UserError: One of them is no Lightning callback.
+        UserError: One of them is not a Lightning callback.
     """
     for name, found in nodes.items():
         if not isinstance(found, L.Callback):

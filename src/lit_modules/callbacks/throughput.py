@@ -15,9 +15,9 @@ from src.lit_modules.loggers import log_values
 
 
 class Throughput(L.Callback):
-    """Logs tokens per second, padding, peak memory, and on a GPU the MFU.
+    """Log tokens per second, padding, peak memory and, on a GPU, MFU.
 
-    MFU is the share of the rate that this GPU reaches on large matrix products, which takes about a second to measure.
+    MFU is relative to the rate that this GPU reaches on large matrix products, which takes about a second to measure.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Throughput(L.Callback):
         self._peak_flops = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Measure what the GPU can do."""
+        """Measure the GPU's peak rate."""
         if pl_module.device.type == "cuda":
             self._step_flops = StepFlops.of(pl_module.network)  # type: ignore[arg-type]
             self._peak_flops = measured_peak(pl_module.product_dtype)  # type: ignore[arg-type]
@@ -48,7 +48,7 @@ class Throughput(L.Callback):
 
 
 def peak_memory() -> int:
-    """Most bytes held at once: of the GPU where there is one, else of the process."""
+    """Peak memory in bytes: of the GPU if there is one, else of the process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

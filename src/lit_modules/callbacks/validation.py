@@ -1,7 +1,7 @@
 """Loss, perplexity and accuracy of each task on its validation rows.
 
-Not Lightning's validation loop: its schedule counts batches that were fetched, which a restart shifts by one, and a
-resumed run must validate at the steps of one that never stopped.
+We do not use Lightning's validation loop: its schedule counts fetched batches, which a restart shifts by one, but a
+resumed run must validate at the same steps as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Losses = dict[str, float]
 
 
 class TaskValidation(L.Callback):
-    """Validates every N steps and after the last, and logs `val/<task>/loss`, `/perplexity` and `/accuracy`.
+    """Validate every N steps and after the last one, and log `val/<task>/loss`, `/perplexity` and `/accuracy`.
 
     Args:
         batches: This rank's micro-batches by task.
@@ -41,7 +41,7 @@ class TaskValidation(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Validate where it is due."""
+        """Validate if it is due."""
         step = trainer.global_step
         if self.batches and (step == trainer.max_steps or (self.every_steps and step % self.every_steps == 0)):
             assert isinstance(pl_module, SupervisedFineTuning)
@@ -51,7 +51,7 @@ class TaskValidation(L.Callback):
 
     @torch.no_grad()
     def measure(self, trainer: L.Trainer, module: SupervisedFineTuning) -> dict[str, float]:
-        """Metrics of the weights as they are, over the rows of all ranks."""
+        """Metrics of the current weights, over the rows of all ranks."""
         network, metrics = module.network, module.val_metrics.to(trainer.strategy.root_device)
         metrics.reset()
         network.eval()
@@ -61,7 +61,7 @@ class TaskValidation(L.Callback):
                     module.validate_batch(trainer.strategy.batch_to_device(batch), task)
         network.train()
         if isinstance(network, FSDPModule):
-            network.reshard()  # a forward pass without a backward one leaves what is around the layers whole
+            network.reshard()  # without a backward pass, the modules outside the layers stay gathered
         return {name: float(value) for name, value in metrics.compute().items()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -69,5 +69,5 @@ class TaskValidation(L.Callback):
         return {"history": self.history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the losses of a checkpoint."""
+        """Continue from the losses in a checkpoint."""
         self.history = state_dict["history"]

@@ -1,7 +1,7 @@
-"""The distance of the weights from the base, layer by layer, while training runs (conf/callbacks/weight_delta.yaml).
+"""The distance of the weights from the base, layer by layer, during training (conf/callbacks/weight_delta.yaml).
 
 Every parameter is reduced to a few sums over the shard that this rank holds, and the sums are added over ranks, so
-the model is never gathered. Of a network with adapters, the weights that have one are measured: the others are frozen.
+the model is never gathered. In a network with adapters, only the adapted weights are measured: the others are frozen.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SUMS = 6  # of d^2, base^2, d, s, s^2, d*s for an update d and a specialist's up
 
 
 class WeightDelta(L.Callback):
-    """Logs the L2 norm of each layer's update, and its likeness to the updates of given specialists, every N steps.
+    """Log the L2 norm of each layer's update, and its similarity to the updates of given specialists, every N steps.
 
     The names are `weights/l2/<layer>`, `weights/relative_l2/<layer>`, and for each specialist
     `weights/pearson_<task>/<layer>` and `weights/cosine_<task>/<layer>` (NaN where either update is zero).
@@ -51,7 +51,7 @@ class WeightDelta(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Measure where it is due."""
+        """Measure if it is due."""
         if trainer.global_step % self.every_steps != 0:
             return
         strategy = trainer.strategy
@@ -110,7 +110,7 @@ def _opened(task: str, place: str) -> Checkpoint:
 
 
 def _updates(network: torch.nn.Module, base: Checkpoint) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-    """Name of each weight, a tensor that is divided as it is, and this rank's part of its update."""
+    """Name of each weight, a tensor with the same sharding, and this rank's part of the weight's update."""
     whole = all(parameter.requires_grad for parameter in network.parameters())
     updates = [] if whole else list(adapter_updates(network))
     for name, given in updates:
