@@ -101,7 +101,7 @@ class CheckpointOptions:
     """
 
     every_steps: Count | None = None
-    every_seconds: Positive | None = 60.0
+    every_seconds: Annotated[float, Field(ge=0)] | None = 60.0
     keep: Count = 2
     validate_every: Count | None = None
     select: Literal["last", "best"] = "last"

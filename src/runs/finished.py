@@ -61,19 +61,29 @@ class FinishedRun:
 
 
 def open_finished(directory: Path) -> FinishedRun | None:
-    """The finished run in a directory, or None if there is none (a checkpoint from elsewhere)."""
+    """The finished run in a directory, or None if there is none (a checkpoint from elsewhere).
+
+    Raises:
+        UserError: Its record is damaged, or has the form of another version.
+    """
     record = read_record(directory)
     if record is None or record.get("state") != "finished":
         return None
-    return FinishedRun(
-        directory=directory,
-        stage=record["stage"],
-        inputs=record["inputs"],
-        outputs={name: FileState(**state) for name, state in record["outputs"].items()},
-        results=record["results"],
-        cost=record["cost"],
-        argv=record["argv"],
-    )
+    try:
+        return FinishedRun(
+            directory=directory,
+            stage=record["stage"],
+            inputs=record["inputs"],
+            outputs={name: FileState(**state) for name, state in record["outputs"].items()},
+            results=record["results"],
+            cost=record["cost"],
+            argv=record["argv"],
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{directory / RECORD} is damaged or was written by another version ({error!r}). Remove the directory and "
+            "repeat the run"
+        ) from error
 
 
 def read_record(directory: Path) -> dict[str, Any] | None:

@@ -69,5 +69,5 @@ def test_mistakes_are_named() -> None:
         PocketSource("codegne").examples("train")
     with pytest.raises(UserError, match="unknown split"):
         PocketSource("codegen").examples("dev")
-    with pytest.raises(UserError, match=r"asks for \{code\}"):
+    with pytest.raises(UserError, match=r"placeholder \{code\}"):
         PocketSource("codegen", user_prompt="{code}").examples("validation")

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -62,3 +63,16 @@ def test_another_file_is_refused_by_name(place, change, name, words):
     change(place)
     with pytest.raises(UserError, match=rf"{place} .*{name} {words}.*python train\.py strategy=mix"):
         hashes(place, "model.safetensors", name)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"outputs": {"model.safetensors": "0" * 64}}, {"outputs": None}, {"outputs": {"a": {"sha256": "0"}}}, {"cost": 0}],
+)
+def test_a_record_of_another_form_is_refused_by_name(place, changed):
+    record = json.loads((place / "run.json").read_text())
+    if "cost" in changed:
+        del record["cost"]
+    (place / "run.json").write_text(json.dumps(record | {k: v for k, v in changed.items() if k != "cost"}))
+    with pytest.raises(UserError, match=r"one/run\.json is damaged or was written by another version"):
+        open_finished(place)
