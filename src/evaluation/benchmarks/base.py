@@ -1,4 +1,4 @@
-"""Rows of a benchmark's splits, from files and functions, and checks that all benchmarks share."""
+"""Rows of a benchmark's splits, from files or functions, and checks shared by all benchmarks."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def check_split(name: str, split: str, splits: Sequence[str]) -> None:
     """Refuse a split that the benchmark does not have.
 
     Raises:
-        UserError: With the splits that it has.
+        UserError: The message lists the available splits.
     """
     if split not in splits:
-        raise UserError(f"split={split}: benchmark {name} has {' and '.join(splits)} only; set split= or benchmark=")
+        raise UserError(f"split={split}: benchmark {name} has only {' and '.join(splits)}; set split= or benchmark=")
 
 
 def read_rows(rows: Rows, split: str, key: str, limit: Limit = None) -> list[dict[str, Any]]:
@@ -64,8 +64,8 @@ def code_to_text_rows(
     Args:
         split: `validation` or `test`.
         languages: `python`, `java`, `go`, `javascript`, `php`, `ruby`.
-        data: Paths of a language's files with `{language}` and `{split}`; the first that exists is read. None: those
-            that training reads.
+        data: Paths of a language's files with `{language}` and `{split}`; the first that exists is read. None: the
+            files that training reads.
 
     Raises:
         UserError: No such file.
@@ -86,10 +86,10 @@ def evalplus_problems(
     """Read problems of HumanEval+ or MBPP+ in EvalPlus's format.
 
     Args:
-        split: One that `numbers` names.
+        split: A split named in `numbers`.
         dataset: `humaneval` or `mbpp`.
         path: The file; None: the one that EvalPlus's environment variable names.
-        numbers: split -> ranges [first, last] of task numbers, None for all; by default all are the test split.
+        numbers: split -> ranges [first, last] of task numbers, None for all; by default, all are the test split.
 
     Raises:
         UserError: The file is missing (the message says how to get it), or there is no such split.
@@ -108,12 +108,12 @@ def check_covered(items: Sequence[str], samples: Sequence[Sample], name: str) ->
     """Check that every item has an answer and every answer an item.
 
     Raises:
-        UserError: With the first of either.
+        UserError: Names the first missing or unknown item.
     """
     answered, known = {sample.task_id for sample in samples}, set(items)
     missing = [item for item in items if item not in answered]
     unknown = sorted(answered - known)
     if missing:
-        raise UserError(f"{name}: {len(missing)} of {len(items)} items have no sample, first {missing[0]}")
+        raise UserError(f"{name}: {len(missing)} of {len(items)} items have no sample; the first is {missing[0]}")
     if unknown:
-        raise UserError(f"{name}: {len(unknown)} samples belong to no item of the benchmark, first {unknown[0]}")
+        raise UserError(f"{name}: {len(unknown)} samples belong to no item of the benchmark; the first is {unknown[0]}")

@@ -22,7 +22,7 @@ from src.utils.progress import say
 SANITIZE = ("generated", "always", "never")
 
 
-# Runs samples on their problems and returns one result per sample, in order; those marked True are sanitized first.
+# Runs samples on their problems and returns one result per sample, in order; samples marked True are sanitized first.
 Judge = Callable[[Sequence[dict[str, Any]], Sequence[Sample], Sequence[bool]], Sequence[ProgramResult]]
 
 
@@ -39,9 +39,9 @@ class CodeBenchmark:
         chat: Use the chat template; False: the model continues the problem's prompt as raw text.
         strip: Strip white space around the problem's prompt first, as EvalPlus does.
         sanitize: Which answers are first reduced to the code that the problem's function needs (EvalPlus's sanitizer):
-            `generated` ones, as `evalplus.codegen` does, while existing files are graded as they stand, as
+            `generated` ones, as `evalplus.codegen` does, while existing files are graded unchanged, as
             `evalplus.evaluate` does; `always`; or `never`.
-        k: One or more k of pass@k.
+        k: One or more values of k for pass@k.
         limit: Maximum number of problems, evenly spaced over all; also by split; None: all.
         splits: Splits that it has.
     """
@@ -62,7 +62,7 @@ class CodeBenchmark:
         splits: Sequence[str] = SPLITS,
     ) -> None:
         if not k or min(k) < 1:
-            raise UserError(f"benchmark.k={list(k)}: expected numbers from 1 on, e.g. [1, 10]")
+            raise UserError(f"benchmark.k={list(k)}: expected numbers of at least 1, e.g. [1, 10]")
         if sanitize not in SANITIZE:
             raise unknown_choice("benchmark.sanitize", sanitize, list(SANITIZE))
         self.sanitize = sanitize
@@ -73,7 +73,7 @@ class CodeBenchmark:
 
     @property
     def definitions(self) -> dict[str, str]:
-        """Map each metric to its definition, to print beside its values."""
+        """Map each metric to its definition, to print with its values."""
         words = {"": "all base inputs", "+": "all base and plus inputs"}
         return {f"pass@{k}{mark}": f"{_share(k)} passes {inputs}" for k in self.k for mark, inputs in words.items()}
 
@@ -96,7 +96,7 @@ class CodeBenchmark:
         """Return one prompt per problem; ids are task ids.
 
         Raises:
-            UserError: The decoding draws too few answers for pass@k.
+            UserError: `decoding` draws too few answers for pass@k.
         """
         if max(self.k) > self.decoding.samples:
             raise UserError(
@@ -112,10 +112,10 @@ class CodeBenchmark:
     def score(self, samples: Sequence[Sample], split: str, judge: Judge) -> list[Score]:
         """Run the answers; `pass@k` counts base inputs, `pass@k+` base and plus inputs together.
 
-        Answers to other problems are left out, so that a file for all of MBPP serves each part of it.
+        Answers to other problems are ignored, so that one file for all of MBPP works for every part of it.
 
         Raises:
-            UserError: A problem without an answer, or with fewer answers than k.
+            UserError: A problem has no answer, or fewer answers than k.
         """
         problems = self.problems(split)
         by_id = self.items(split)
@@ -133,11 +133,11 @@ class CodeBenchmark:
         if known and len(known) < len(samples):
             other = next(sample.task_id for sample in samples if sample.task_id not in by_id)
             left_out = f"{len(samples) - len(known)} of {len(samples)} samples"
-            say(f"{self.name}: {left_out} belong to other problems and are left out, first {other}")
+            say(f"{self.name}: {left_out} belong to other problems and are ignored; the first is {other}")
         return known
 
     def _whole(self, sample: Sample, problem: dict[str, Any]) -> Sample:
-        """Replace the completion by the text that EvalPlus would hand to its sanitizer."""
+        """Replace the completion with the text that EvalPlus would pass to its sanitizer."""
         text = sample.completion
         if sample.generated:
             text = text.replace("\t", "    ")  # as EvalPlus's decoders do
@@ -158,13 +158,13 @@ class CodeBenchmark:
 def pass_scores(
     benchmark: str, samples: Sequence[Sample], results: Sequence[ProgramResult], ks: Sequence[int] = (1,)
 ) -> list[Score]:
-    """Compute the unbiased pass@k of each task; plus means base and plus inputs together.
+    """Compute the unbiased pass@k of each task; "plus" means base and plus inputs together.
 
     Args:
         benchmark: Name of the benchmark.
         samples: n answers per task.
         results: One per sample, in the order of `samples`.
-        ks: The k of pass@k.
+        ks: Values of k for pass@k.
 
     Raises:
         UserError: A task has fewer answers than k.
@@ -184,7 +184,7 @@ def pass_scores(
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:
-    """Estimate, without bias, the chance that at least one of `k` samples is correct (arXiv 2107.03374, equation 1).
+    """Unbiased estimate of the chance that at least one of `k` samples is correct (arXiv 2107.03374, equation 1).
 
     Args:
         samples: Number n of samples of a problem.
@@ -198,7 +198,7 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
         UserError: `k` is below 1 or above n.
     """
     if not 1 <= k <= samples:
-        raise UserError(f"pass@{k} needs at least {max(k, 1)} samples of every problem, got {samples}")
+        raise UserError(f"pass@{k} needs at least {max(k, 1)} samples per problem, got {samples}")
     return 1 - comb(samples - correct, k) / comb(samples, k)
 
 

@@ -66,7 +66,7 @@ class SummaryBenchmark:
 
     @property
     def definitions(self) -> dict[str, str]:
-        """Map each metric to its definition, to print beside its values."""
+        """Map each metric to its definition, to print with its values."""
         scales = {1: "0 to 1", 100: "0 to 1; papers print 100 times as much"}
         means = {metric.name: f"{metric.definition} ({scales[metric.published_scale]})" for metric in self.metrics}
         return means | {name: f"{CORPUS_SCORES[name][0]} ({scales[100]})" for name in self.corpus}
@@ -110,7 +110,7 @@ class SummaryBenchmark:
         """Score answers; the first sample of each row counts.
 
         Raises:
-            UserError: A row without an answer, or an answer to no row.
+            UserError: A row has no answer, or an answer belongs to no row.
         """
         references = self.references(split)
         check_covered(list(references), samples, self.name)
@@ -120,7 +120,7 @@ class SummaryBenchmark:
         """Score `id<TAB>text` lines, or JSONL, against references of the same form; items are the ids.
 
         Raises:
-            UserError: A malformed file, or ids without a partner.
+            UserError: A file is malformed, or an id is in only one of the files.
         """
         wanted, got = read_texts(references), read_texts(predictions)
         check_covered(list(wanted), [Sample(item, "", text) for item, text in got.items()], str(predictions))
@@ -165,9 +165,9 @@ def read_texts(path: Path) -> dict[str, str]:
     texts = dict(pairs)
     if len(texts) < len(pairs):
         twice = next(item for number, (item, _) in enumerate(pairs) if item in dict(pairs[:number]))
-        raise UserError(f"{path}: id {twice} occurs twice")
+        raise UserError(f"{path}: expected unique ids, but {twice} occurs twice")
     if not texts:
-        raise UserError(f"{path} is empty")
+        raise UserError(f"{path} is empty; expected one text per line")
     return texts
 
 

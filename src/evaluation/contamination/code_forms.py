@@ -6,7 +6,7 @@ import ast
 
 from src.utils.parsing import parse
 
-# Functions smaller than this many syntax nodes are equal by chance: `return a + b` has 12.
+# Functions with fewer syntax nodes than this can be equal by chance: `return a + b` has 12.
 SMALLEST = 20
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -14,8 +14,8 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 def function_forms(source: str) -> list[str]:
     """Return the normal forms of all functions in a source, methods and inner functions included.
 
-    Two functions have equal forms if they differ only in the names that they bind themselves (their own, parameters,
-    variables), docstrings, annotations, comments and layout.
+    Two functions have equal forms if they differ only in the names that they bind (their own, parameters, variables),
+    docstrings, annotations, comments and layout.
 
     Args:
         source: Python code; text that does not parse has no forms.
@@ -55,12 +55,12 @@ def _bound_names(tree: ast.AST) -> set[str]:
 
 
 def _in_order(node: ast.AST) -> list[ast.AST]:
-    """List nodes in the order of the source, so that equal programs number their names alike."""
+    """List nodes in source order, so that equal programs number their names alike."""
     return [node, *(inner for child in ast.iter_child_nodes(node) for inner in _in_order(child))]
 
 
 class _Plain(ast.NodeTransformer):
-    """Drops docstrings and annotations."""
+    """Drop docstrings and annotations."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         return self._function(node)

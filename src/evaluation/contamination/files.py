@@ -1,4 +1,4 @@
-"""Read training data and benchmark items as documents, compare them, and tabulate what was found."""
+"""Read training data and benchmark items as documents, compare them, and tabulate the findings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def document(row: dict[str, Any], number: int, origin: str) -> Document:
     Args:
         row: The row.
         number: Number of the row in its file, for rows without an id.
-        origin: Name of the file, likewise.
+        origin: Name of the file, for the same purpose.
     """
     turns = [
         str(turn.get("value", turn.get("content", ""))) for turn in row.get("conversations", row.get("messages", []))
@@ -51,7 +51,7 @@ def documents(files: Iterable[Path | str], keep: Mapping[str, Any] | None = None
         keep: Field -> value, or [first, last] of numbers; other rows are skipped.
 
     Raises:
-        UserError: A file is missing or malformed, a row lacks a field of `keep`, or no rows are left.
+        UserError: A file is missing or malformed, a row lacks a field in `keep`, or no rows are left.
     """
     number = 0
     for name in files:
@@ -61,7 +61,7 @@ def documents(files: Iterable[Path | str], keep: Mapping[str, Any] | None = None
                 number += 1
                 yield document(record.fields, place, origin)
     if not number:
-        raise UserError(f"no training rows left to check against; change contamination_keep ({dict(keep or {})})")
+        raise UserError(f"contamination_keep={dict(keep or {})} leaves no training rows; change it")
 
 
 def check_benchmarks(
@@ -121,7 +121,7 @@ def _is_kept(record: Record, field: str, wanted: Any) -> bool:
 
 
 def _id(row: dict[str, Any], number: int, origin: str) -> str:
-    """Return `Mbpp/601` for rows of MBPP itself, whose ids are numbers; else the row's id, or file and row number."""
+    """Return `Mbpp/601` for MBPP's own rows, whose ids are numbers; else the row's id, or file and row number."""
     value = next((row[field] for field in ID_FIELDS if row.get(field) is not None), None)
     if isinstance(value, int) and "test_list" in row:
         return f"Mbpp/{value}"

@@ -1,7 +1,7 @@
-"""Overlap of a benchmark with training data: equal ids, shared 10-grams, and equal programs up to names.
+"""Overlap of a benchmark with training data: same ids, shared 10-grams, and same programs up to names.
 
-Overlap is Llama 2's (arXiv 2307.09288, appendix A.6): the share of an item's tokens that lie in a 10-gram which
-training data contain. Items below 20 % are clean, items from 80 % on dirty.
+Overlap is defined as in Llama 2 (arXiv 2307.09288, appendix A.6): the share of an item's tokens that are in a 10-gram
+of the training data. Items below 20% are clean, items at 80% or above are dirty.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Document:
     """A training row or a benchmark item.
 
     Attributes:
-        id: Comparable between the two sides where they share a source, e.g. `Mbpp/601` or a URL.
+        id: Comparable between the two sides if they have the same source, e.g. `Mbpp/601` or a URL.
         texts: Prompt, answer, ...; no 10-gram spans two of them.
-        programs: Python sources in it.
+        programs: Python sources in the document.
     """
 
     id: str
@@ -60,14 +60,14 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """`clean`, `dirty` (same id, same program, or overlap from 80 %), or `between`."""
+        """`clean`, `dirty` (same id, same program, or overlap of at least 80%), or `between`."""
         if self.same_id or self.same_program or self.overlap >= DIRTY:
             return "dirty"
         return "clean" if self.overlap < CLEAN else "between"
 
 
 class _Item:
-    """Tokens of an item that have been found in training data."""
+    """Tokens of an item that were found in training data."""
 
     def __init__(self, document: Document) -> None:
         self.met = [bytearray(len(tokens)) for tokens in _fields(document)]
@@ -99,7 +99,7 @@ def find_contamination(training: Iterable[Document], items: Sequence[Document]) 
     """Compare training rows, read once, with the items of a benchmark.
 
     Args:
-        training: Any number of rows; only the benchmark is held in memory.
+        training: Any number of rows; only the benchmark is kept in memory.
         items: The benchmark.
 
     Returns:
@@ -127,9 +127,9 @@ def find_contamination(training: Iterable[Document], items: Sequence[Document]) 
 
 
 class OverlapFilter:
-    """Finds the training rows to drop so that no item of a benchmark is trained on.
+    """Find the training rows to drop so that no benchmark item is trained on.
 
-    It is small enough to send to other processes: 10-grams and programs are held as hashes of 64 bits.
+    It is small enough to send to other processes: 10-grams and programs are stored as 64-bit hashes.
 
     Args:
         items: The benchmark.
@@ -145,7 +145,7 @@ class OverlapFilter:
         self._grams = _GramIndex(read)
 
     def is_dirty(self, row: Document) -> bool:
-        """Return True if it has an item's id, its program up to names, or 10-grams that cover 20 % of its tokens."""
+        """Return True if it has an item's id, its program up to names, or 10-grams that cover 20% of its tokens."""
         shares = (
             len(self._items[number].covered(places)) / self._items[number].size
             for number, places in self._grams.shared(row).items()
@@ -175,16 +175,16 @@ def clean_scores(
     verdicts = {finding.item: finding.verdict for finding in findings}
     unchecked = [score.item for score in scores if score.item not in verdicts]
     if unchecked:
-        raise UserError(f"item {unchecked[0]} was scored but not checked; use the same benchmark for both")
+        raise UserError(f"item {unchecked[0]} was scored but not checked; set the same benchmark= for both")
     everything = summarize(scores)
     clean = summarize([score for score in scores if verdicts[score.item] == "clean"])
     return {metric: (interval, clean.get(metric)) for metric, interval in everything.items()}
 
 
 class _GramIndex:
-    """Index of 10-grams: which items hold one, and where; a shorter field of five tokens or more counts as one gram.
+    """Index of 10-grams: which items contain one, and where; a shorter field of at least five tokens is one gram.
 
-    A gram is stored as its hash, in 20 bytes; as text in a dictionary it takes 300. Shapes: G grams.
+    A gram is stored as its hash, in 20 bytes; as text in a dictionary it would take 300. Shapes: G grams.
     """
 
     def __init__(self, items: Sequence[Document]) -> None:
@@ -199,7 +199,7 @@ class _GramIndex:
         self._places = np.asarray(places).reshape(-1, 3)[order]
 
     def shared(self, document: Document) -> dict[int, set[tuple[int, int]]]:
-        """item -> (field, place) of its 10-grams that the document holds."""
+        """item -> (field, place) of its 10-grams that the document contains."""
         wanted = {_hash(gram) for tokens in _fields(document) for _, gram in _grams(tokens)}
         hashes = np.fromiter(wanted, np.uint64, len(wanted))
         first, last = (np.searchsorted(self._hashes, hashes, side) for side in ("left", "right"))

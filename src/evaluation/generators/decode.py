@@ -14,20 +14,20 @@ from src.evaluation.generators.samples import Decoding
 from src.evaluation.generators.sampling import draw, penalize
 from src.evaluation.generators.stopping import StopStrings
 
-# Finished rows leave the batch once they are this fraction of it: each removal copies the cache of all other rows, so
-# dropping them one by one would cost more than the forward passes it saves.
+# Finished rows are removed once they make up this fraction of the batch: each removal copies the cache of all other
+# rows, so removing them one by one would cost more than it saves.
 DROP_SHARE = 0.125
-ADDITIVE_MASKS = ("sdpa", "eager")  # attention backends that take a ready bias instead of the padding mask
+ADDITIVE_MASKS = ("sdpa", "eager")  # attention backends that take a prepared bias instead of the padding mask
 
 
 @dataclass
 class Rows:
-    """State of the rows still in the batch; `keep` drops rows from all of it."""
+    """State of the rows still in the batch; `keep` drops rows from every field."""
 
     index_B: torch.Tensor  # number of the row in the caller's batch
     limit_B: torch.Tensor  # maximum number of new tokens
     position_B: torch.Tensor  # position of the token to feed next
-    bias_BT: torch.Tensor  # additive attention mask: 0, or -inf on the padding left of a prompt
+    bias_BT: torch.Tensor  # additive attention mask: 0, or -inf on a prompt's left padding
     answer_BT: torch.Tensor  # tokens drawn so far
     ended_B: torch.Tensor  # boolean: already yielded
     seen_BV: torch.Tensor | None  # for the repetition penalty
@@ -53,8 +53,8 @@ def decode(
 ) -> Iterator[tuple[int, list[int]]]:
     """Answer a batch of prompts.
 
-    Prompts are padded on the left, with their own positions and a mask, so that a row's logits do not depend on the
-    others. Finished rows leave the batch during the loop.
+    Prompts are left-padded, with their own positions and a mask, so that a row's logits do not depend on the other
+    rows. Finished rows leave the batch during the loop.
 
     Args:
         model: In evaluation mode.
@@ -64,7 +64,7 @@ def decode(
         end_ids: Tokens that end an answer.
         key_BT: Random key of each new token, for sampling; None: greedy.
         stops: Stop strings, or None.
-        check_every: Look for finished rows every N tokens: on a GPU each look waits for the device, which then idles.
+        check_every: Look for finished rows every N tokens: on a GPU, each check waits for the device, which then idles.
 
     Yields:
         (row, ids), each row once, as it finishes; ids end with the end token if one was drawn.
@@ -83,12 +83,12 @@ def decode(
 
 
 class _Batch:
-    """Model and cache over the rows: takes the prompts in the first step, then each token drawn."""
+    """The model with its cache: takes the prompts in the first step, then one drawn token per step."""
 
     def __init__(self, model: PreTrainedModel, rows: Rows, ids_BT: torch.Tensor) -> None:
         self.model, self.rows, self.ids_BT = model, rows, ids_BT
         self.cache = growing_cache(model.config)
-        # Other backends (flash attention) take the plain padding mask and build what they need from it.
+        # Other backends (flash attention) take the plain padding mask and build their own inputs from it.
         self.plain = model.config._attn_implementation not in ADDITIVE_MASKS
 
     def next_logits(self, step: int) -> torch.Tensor:
@@ -163,7 +163,7 @@ def _start(
 
 
 def _prefill_mask(bias_BT: torch.Tensor) -> torch.Tensor:
-    """Build a causal mask with padding, B x 1 x T x T; padding attends to itself: a row of only -inf gives NaN."""
+    """Build a causal mask with padding, B x 1 x T x T; padding attends to itself: a row of -inf would give NaN."""
     length = bias_BT.shape[1]
     future = torch.full((length, length), -torch.inf, dtype=bias_BT.dtype, device=bias_BT.device).triu(1)
     mask = (bias_BT[:, None, :] + future)[:, None]
@@ -193,8 +193,8 @@ def _ended(
     completing_V: torch.Tensor | None,
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield the rows that finished in the last `window` tokens, and mark them."""
-    # Turning ids into text is slow, so only rows are checked that drew an end token or a token that can complete a stop
-    # string, or that reached their limit.
+    # Decoding ids to text is slow, so only rows that drew an end token, drew a token that can complete a stop string,
+    # or reached their limit are checked.
     recent_BT = rows.answer_BT[:, max(0, step + 1 - window) : step + 1]
     over_B = torch.isin(recent_BT, ends).any(-1) | (rows.limit_B <= step + 1)
     look_B = over_B if completing_V is None else over_B | completing_V[recent_BT].any(-1)

@@ -27,14 +27,14 @@ from src.utils.progress import say
 
 
 class HFGenerator:
-    """Answers prompts with a transformers model.
+    """Answer prompts with a transformers model.
 
     Args:
         device: `"auto"` (a GPU if there is one), `"cpu"`, `"cuda"`, `"cuda:1"`...
         dtype: `"auto"` (float32 on the CPU, the checkpoint's own on a GPU), or a torch dtype's name.
-        attention: transformers' `attn_implementation`, or `"auto"`: the fastest that is installed.
+        attention: transformers' `attn_implementation`, or `"auto"`: the fastest one installed.
         token_budget: Maximum number of tokens per batch, prompts and answers with padding; bounds the key/value cache.
-            No effect on the answers in float32; in bfloat16 other rounding may change a few tokens.
+            It does not change answers in float32; in bfloat16, different rounding may change a few tokens.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class HFGenerator:
         self._around: dict[str, Any] = {}
 
     def load(self, checkpoint: Path) -> None:
-        """Load a checkpoint; if only its weights differ from the last one's, they are copied into the model in memory.
+        """Load a checkpoint; if only its weights differ from the previous one's, copy them into the model in memory.
 
         Args:
             checkpoint: A Hugging Face directory.
@@ -68,13 +68,13 @@ class HFGenerator:
         self._around = around
 
     def load_lazy_merge(self, point: LazyMerge) -> None:
-        """Merge into the model in memory, which is built anew if config or tokenizer differ from the last one's.
+        """Merge into the model in memory, which is rebuilt if config or tokenizer differ from the previous one's.
 
         Args:
             point: A merge whose weights are not on disk.
 
         Raises:
-            UserError: Its parents are gone or do not fit together.
+            UserError: Its parents are missing or do not match.
         """
         around = all_but_weights(point.directory)
         if self.model is None or around != self._around:
@@ -83,7 +83,7 @@ class HFGenerator:
             dtype = kept if self.dtype == "auto" else torch_dtype(self.dtype)
             model = unfilled_model(point.directory, dtype=dtype, attention=self.attention)
             self.attach(model, load_tokenizer(point.directory), "")
-        self._around = {}  # a merge that fails half-way leaves a mix of old and new weights: load everything next time
+        self._around = {}  # a merge that fails halfway leaves a mix of old and new weights: reload everything next time
         point.merge_into(ToModel(self._loaded()[0].state_dict()), self.device.type)
         self.weights, self._around = point.fingerprint, around
 
@@ -101,7 +101,7 @@ class HFGenerator:
         self.weights = fingerprint
 
     def attach(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fingerprint: str) -> None:
-        """Use a model that is in memory already; it is moved to the device and put in evaluation mode."""
+        """Use a model that is already in memory; it is moved to the device and put in evaluation mode."""
         self.model = model.to(self.device).eval()  # type: ignore[arg-type]
         self.tokenizer, self.weights, self._around = tokenizer, fingerprint, {}
 
@@ -124,8 +124,8 @@ class HFGenerator:
             skip: (prompt id, sample index) pairs to leave out.
 
         Raises:
-            UserError: A chat prompt meets a tokenizer without a template, or one prompt alone is too much for the
-                device's memory.
+            UserError: The tokenizer has no template for a chat prompt, or a single prompt exceeds the device's
+                memory.
         """
         model, tokenizer = self._loaded()
         context = int(model.config.max_position_embeddings)
@@ -146,11 +146,12 @@ class HFGenerator:
                 rest = [request for row, request in enumerate(batch) if row not in answered]
                 if len(batch) == 1:
                     raise UserError(
-                        f"prompt {rest[0].prompt.id} alone needs more memory than {self.device} has"
+                        f"prompt {rest[0].prompt.id} alone exceeds the memory of {self.device}; lower max_new_tokens"
                     ) from error
                 say(f"{self.device} is out of memory: retrying the rest of a batch of {len(batch)} as two batches")
                 torch.cuda.empty_cache()
-                # Answers that were yielded stay; the rest are drawn again, from the same keys to the same tokens.
+                # Answers already yielded are kept; the rest are drawn again, with the same keys and thus the same
+                # tokens.
                 waiting.extendleft([half for half in (rest[len(rest) // 2 :], rest[: len(rest) // 2]) if half])
 
     def _answer(

@@ -1,4 +1,4 @@
-"""A key/value cache that writes in place. Shapes: B rows, H heads, T tokens, D head size."""
+"""A key/value cache that is updated in place. Shapes: B rows, H heads, T tokens, D head size."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ GROWTH = 64  # tokens of spare room: one copy of the cache per 64 tokens instead
 class GrowingLayer(DynamicLayer):
     """Keys and values of one layer in buffers with spare room.
 
-    transformers' `DynamicLayer` concatenates, which copies the whole cache for each token; this one copies it once per
-    `GROWTH` tokens. `keys` and `values` are views of the filled part (BHTD).
+    transformers' `DynamicLayer` concatenates, which copies the whole cache for every token; this class copies it once
+    per `GROWTH` tokens. `keys` and `values` are views of the filled part (BHTD).
     """
 
     buffers: tuple[torch.Tensor, torch.Tensor]

@@ -1,4 +1,4 @@
-"""From prompts to generation requests: text, token ids, room for the answer, and batches of like length."""
+"""Turn prompts into generation requests: text, token ids, answer length, and batches of similar length."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class GenerationRequest:
         index: Index among the prompt's samples.
         text: The prompt as the model sees it.
         ids: Token ids of `text`.
-        limit: Maximum number of new tokens, by `Decoding` and by the model's context; 0 if the prompt fills it.
+        limit: Maximum number of new tokens, from `Decoding` and the model's context; 0 if the prompt fills the context.
     """
 
     prompt: Prompt
@@ -54,7 +54,7 @@ def generation_requests(
         One request per answer.
 
     Raises:
-        UserError: A chat prompt meets a tokenizer without a template.
+        UserError: The tokenizer has no template for a chat prompt.
     """
     texts = [render(prompt, tokenizer) for prompt in prompts]
     ids = encode(texts, [prompt.chat for prompt in prompts], tokenizer)
@@ -67,7 +67,7 @@ def generation_requests(
 
 
 def over_context(requests: Sequence[GenerationRequest], context: int) -> Iterator[Sample]:
-    """Answer the prompts that fill the model's context with empty samples, and say so."""
+    """Return empty samples for prompts that fill the model's context, with a message."""
     full = [request for request in requests if request.limit == 0]
     if full:
         first = full[0].prompt.id
@@ -77,13 +77,13 @@ def over_context(requests: Sequence[GenerationRequest], context: int) -> Iterato
 
 
 def render(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> str:
-    """Render a prompt: by the chat template up to where the assistant continues, or raw.
+    """Render a prompt, either with the chat template up to where the assistant continues, or raw.
 
-    A prefill is rendered as part of the assistant turn, which is then cut behind it. So templates that put text between
-    header and content are followed (EvalPlus does the same).
+    A prefill is rendered as part of the assistant turn, which is then cut after it. This handles templates that put
+    text between header and content (EvalPlus does the same).
 
     Raises:
-        UserError: A chat prompt and a tokenizer without a chat template.
+        UserError: The tokenizer has no template for a chat prompt.
     """
     if not prompt.chat:
         return prompt.text
@@ -111,16 +111,16 @@ def encode(texts: list[str], chat: list[bool], tokenizer: PreTrainedTokenizerBas
 
 
 def batches(lengths: Sequence[int], new_tokens: int, token_budget: int) -> Iterator[list[int]]:
-    """Group prompts of like length so that no group's key/value cache exceeds the budget.
+    """Group prompts of similar length so that no group's key/value cache exceeds the budget.
 
     Args:
         lengths: Number of tokens of each prompt.
         new_tokens: Number of tokens of the longest answer.
-        token_budget: Maximum number of tokens per group, prompts and answers with padding; a single prompt beyond it
-            still gets a group of its own.
+        token_budget: Maximum number of tokens per group, prompts and answers with padding; a single prompt that
+            exceeds it still gets its own group.
 
     Yields:
-        Indices into `lengths`, longest prompts first, so that a lack of memory shows at once.
+        Indices into `lengths`, longest prompts first, so that running out of memory shows at once.
     """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     while order:

@@ -41,7 +41,7 @@ class Prompt:
 
 @checked_dataclass("decoding")
 class Decoding:
-    """Decoding settings; every field can change a score, so all of them enter the key of the samples.
+    """Decoding settings; every field can change a score, so all of them are part of the sample cache key.
 
     Attributes:
         max_new_tokens: Maximum length of an answer, in tokens.
@@ -79,7 +79,7 @@ class Sample:
         index: Index among the prompt's samples.
         tokens: Number of generated tokens, the end token included.
         finish: `"end"` (end token), `"stop"` (stop string), `"length"`, or `"context"` (the prompt left no room).
-        whole: The completion is a whole program, to be graded as it stands (`solution` of a file).
+        whole: The completion is a whole program, to be graded as it is (`solution` of a file).
         generated: One of our generators wrote it, as an answer to `prompt`; False: it comes from an existing file.
     """
 
@@ -108,7 +108,7 @@ class Generator(Protocol):
 
 
 def samples_key(identity: dict[str, Any], prompts: Sequence[Prompt], decoding: Decoding, benchmark: str) -> str:
-    """Hash all that a set of samples depends on, so that the cache never names them by a path.
+    """Hash everything that a set of samples depends on, so that the cache key is never a path.
 
     Args:
         identity: `Generator.identity()`.
@@ -131,7 +131,7 @@ def generate_samples(
     key: str,
     label: str = "samples",
 ) -> list[Sample]:
-    """Answer all prompts; answers of an interrupted call are kept and only the rest is generated.
+    """Answer all prompts; answers from an interrupted call are kept, and only the rest is generated.
 
     Args:
         generator: Called only if an answer is missing.
@@ -162,7 +162,7 @@ def generate_samples(
 
 
 def _recover(path: Path) -> list[Sample]:
-    """Read the complete lines of a file; a killed process may have left half a line at its end, which is cut off."""
+    """Read the complete lines of a file, and cut off a partial last line left by a killed process."""
     if not path.exists():
         return []
     content = path.read_bytes()

@@ -1,8 +1,8 @@
 """Choose the next token. Shapes: B rows, V vocabulary, T new tokens.
 
-Sampling adds Gumbel noise to the logits and takes the largest. Unlike inverting the cumulative distribution, that is
-insensitive to the last bits of the logits, which depend on the composition of the batch: a token changes only where the
-two best sums are within rounding of each other.
+Sampling adds Gumbel noise to the logits and takes the largest sum. Unlike inverting the cumulative distribution, this
+is insensitive to the last bits of the logits, which depend on the composition of the batch: a token changes only if the
+two largest sums are within rounding error of each other.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def draw(
 
 
 def _nucleus(scores_BV: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Mask the fewest most probable tokens whose mass reaches `top_p` (arXiv 1904.09751)."""
+    """Mask all but the smallest set of most probable tokens whose mass reaches `top_p` (arXiv 1904.09751)."""
     ordered, tokens = scores_BV.sort(dim=-1, descending=True, stable=True)
     probabilities = torch.softmax(ordered, dim=-1)
     kept = probabilities.cumsum(-1) - probabilities < top_p
@@ -86,7 +86,7 @@ def keys(seed: int, rows: list[tuple[str, int]], length: int) -> torch.Tensor:
         length: Number of keys per row.
 
     Returns:
-        B x T integers in [0, 2^32), on the CPU; row i depends on the seed and `rows[i]` alone.
+        B x T integers in [0, 2^32), on the CPU; row i depends only on the seed and `rows[i]`.
     """
     streams = []
     for row in rows:
@@ -96,7 +96,7 @@ def keys(seed: int, rows: list[tuple[str, int]], length: int) -> torch.Tensor:
 
 
 def _mix(word: torch.Tensor) -> torch.Tensor:
-    """Scatter 32-bit words by a bijection; constants from nullprogram.com/blog/2018/07/31."""
+    """Mix 32-bit words with a bijection; constants from nullprogram.com/blog/2018/07/31."""
     word = (word ^ (word >> 16)) * 0x7FEB352D & (WORD - 1)
     word = (word ^ (word >> 15)) * 0x846CA68B & (WORD - 1)
     return word ^ (word >> 16)

@@ -1,4 +1,4 @@
-"""Stop strings: found while decoding, cut off afterwards."""
+"""Stop strings: detected while decoding, cut off afterward."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from transformers import PreTrainedTokenizerBase
 
 
 class StopStrings:
-    """Ends an answer before the first of some strings.
+    """End an answer before the first stop string.
 
-    Turning ids into text at every token would cost more than a forward pass of a small model. Only a token that has the
-    last character of a stop string can complete it, so only rows that just drew such a token are checked.
+    Decoding ids to text at every token would cost more than a forward pass of a small model. Only a token that contains
+    the last character of a stop string can complete it, so only rows that just drew such a token are checked.
 
     Args:
         strings: Stop strings; empty: nothing stops.
@@ -36,7 +36,7 @@ class StopStrings:
 
         Args:
             ids: The answer so far.
-            start: Tokens before this one are known to complete none.
+            start: Tokens before this one are known not to complete any.
         """
         if not self.holds(ids):
             return None

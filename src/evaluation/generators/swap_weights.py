@@ -1,4 +1,4 @@
-"""Put other weights into a model that is already in memory: the points of a merge grid differ in nothing else."""
+"""Replace the weights of a model that is already in memory: the points of a merge grid differ only in weights."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def take_weights(model: PreTrainedModel, tensors: Iterable[tuple[str, torch.Tens
 
     Args:
         model: Changed in place; tied tensors may be named once or under both names.
-        tensors: (name, values), each used before the next is asked for.
+        tensors: (name, values), each used before the next is requested.
 
     Raises:
-        UserError: A name is unknown or missing, or a shape differs; the model may hold some new tensors by then.
+        UserError: A name is unknown or missing, or a shape differs; the model may already hold some new tensors.
     """
     own = model.state_dict(keep_vars=True)
     found = dict[str, TensorInfo]()
@@ -39,9 +39,9 @@ def take_weights(model: PreTrainedModel, tensors: Iterable[tuple[str, torch.Tens
 
 
 def all_but_weights(directory: Path) -> dict[str, Any]:
-    """Return config and hashes of tokenizer files; checkpoints that agree in them can share one model in memory."""
+    """Return config and hashes of tokenizer files; checkpoints with equal ones can share a model in memory."""
     files = {path.name: path for path in side_files(directory) if path.name != "config.json"}
     stored = read_config(directory)
-    # transformers writes its own version into the config; the dtype is the generator's business
+    # transformers writes its own version into the config; the generator chooses the dtype
     config = {key: value for key, value in stored.items() if key not in ("transformers_version", "_name_or_path")}
     return {"config": config, "files": {name: sha256_file(path) for name, path in files.items()}}

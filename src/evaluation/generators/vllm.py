@@ -26,10 +26,10 @@ from src.utils.seeding import derive_seed
 
 
 class VLLMGenerator:
-    """Answers prompts with a vLLM engine.
+    """Answer prompts with a vLLM engine.
 
-    vLLM schedules rows itself, and its kernels depend on what else runs. Unlike with `HFGenerator`, the last bits of
-    logits, and so a few tokens of an answer, may change with the batch.
+    vLLM schedules rows itself, and its kernels depend on what else is running. Unlike with `HFGenerator`, the last bits
+    of the logits, and so a few tokens of an answer, may change with the batch.
 
     Args:
         tensor_parallel: Number of GPUs that share the model.
@@ -55,7 +55,7 @@ class VLLMGenerator:
         self._around: dict[str, Any] = {}
 
     def load(self, checkpoint: Path) -> None:
-        """Load a checkpoint; if only its weights differ from the last one's, they go into the running engine.
+        """Load a checkpoint; if only its weights differ from the previous one's, load them into the running engine.
 
         Args:
             checkpoint: A Hugging Face directory, readable by every GPU's process.
@@ -63,17 +63,17 @@ class VLLMGenerator:
         Raises:
             UserError: vLLM is not installed, the directory holds no checkpoint, or it needs another engine.
         """
-        Checkpoint(checkpoint)  # bad weights are told before an engine starts
+        Checkpoint(checkpoint)  # report bad weights before starting an engine
         around = all_but_weights(checkpoint)
         if self.engine is None:
             self._start(checkpoint)
             self._around = around
         elif around == self._around:
             self.engine.collective_rpc("take_checkpoint", args=(str(checkpoint.resolve()),))
-            self.engine.reset_prefix_cache()  # keys and values of the old weights
+            self.engine.reset_prefix_cache()  # it holds keys and values of the old weights
         else:
             raise UserError(
-                f"{checkpoint} has another config or tokenizer than the running engine; evaluate it in a separate run"
+                f"config or tokenizer of {checkpoint} differ from the running engine's; evaluate it in a separate run"
             )
         self.weights = weights_fingerprint(checkpoint)
 
@@ -84,7 +84,7 @@ class VLLMGenerator:
             point: A merge whose weights are not on disk.
 
         Raises:
-            UserError: As `load`, or the point's parents do not fit together.
+            UserError: As for `load`, or the point's parents do not match.
         """
         with TemporaryDirectory(prefix=".merge-", dir=point.directory.parent) as place:
             point.merge_into(ToDirectory(Path(place)))
@@ -112,7 +112,7 @@ class VLLMGenerator:
             skip: (prompt id, sample index) pairs to leave out.
 
         Raises:
-            UserError: A chat prompt meets a tokenizer without a template.
+            UserError: The tokenizer has no template for a chat prompt.
         """
         requests = generation_requests(prompts, decoding, skip, self._loaded(), self.context)
         yield from over_context(requests, self.context)
@@ -163,6 +163,6 @@ class VLLMGenerator:
 
 
 def _sample(request: GenerationRequest, answer: Any) -> Sample:
-    """Convert an answer; vLLM reports `length` or `stop`, the latter with a string unless an end token came."""
+    """Convert an answer; vLLM reports `length` or `stop`, the latter with a string unless an end token was drawn."""
     finish = "length" if answer.finish_reason == "length" else "stop" if isinstance(answer.stop_reason, str) else "end"
     return Sample(request.prompt.id, request.text, answer.text, request.index, len(answer.token_ids), finish)

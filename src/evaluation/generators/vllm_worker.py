@@ -21,7 +21,7 @@ class TakesCheckpoints:
         """Read every tensor of a checkpoint into the loaded model, which keeps its own shard of each.
 
         Returns:
-            Tensors read.
+            Number of tensors read.
         """
         stored = Checkpoint(Path(path))
         self.model_runner.model.load_weights((name, stored.tensor(name)) for name in stored.names)

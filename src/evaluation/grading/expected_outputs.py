@@ -30,11 +30,11 @@ from src.utils.errors import UserError, first_differences
 from src.utils.files import user_cache
 
 CACHE_VERSION = 2
-REFERENCE_SECONDS = 120.0  # of CPU time per suite: reference solutions are trusted to end
-FULL_BYTES = 16 << 20  # of a longer output only the digest is kept: a program must match it to the bit
-# A NaN makes equal bytes unequal values, so such an output is compared value by value.
+REFERENCE_SECONDS = 120.0  # of CPU time per suite; reference solutions are trusted to terminate
+FULL_BYTES = 16 << 20  # for longer outputs, only the digest is kept: a program must match it bit for bit
+# With a NaN, equal bytes are not equal values, so such an output is compared value by value.
 _NANS = (b"g\x00\x00\x00\x00\x00\x00\xf8\x7f", b"g\x00\x00\x00\x00\x00\x00\xf8\xff")
-SMALL_BYTES = 1 << 16  # of a longer output the digest is kept; the bytes, compressed, only once they are asked for
+SMALL_BYTES = 1 << 16  # for longer outputs, the digest is kept; the compressed bytes only when they are needed
 DIGEST_BYTES = 32
 
 
@@ -93,7 +93,7 @@ class ExpectedOutputs:
 
 
 def default_cache() -> Path:
-    """`$XDG_CACHE_HOME/mixmerge/groundtruth`, by default below `~/.cache`."""
+    """`$XDG_CACHE_HOME/mixmerge/groundtruth`, by default in `~/.cache`."""
     return user_cache("groundtruth")
 
 
@@ -102,7 +102,7 @@ def expected_outputs(problems: Sequence[Problem], sandbox: Sandbox, cache: Path 
 
     Args:
         problems: Problems.
-        sandbox: Runs what is not in the cache.
+        sandbox: Runs reference solutions that are not in the cache.
         cache: Directory; None: `default_cache()`.
 
     Raises:
@@ -123,7 +123,7 @@ def expected_outputs(problems: Sequence[Problem], sandbox: Sandbox, cache: Path 
 
 
 def with_long_outputs(problem: Problem, worker: Worker, cache: Path | None = None) -> ExpectedOutputs:
-    """Return a problem's expected outputs up to `FULL_BYTES` each, for programs whose outputs differ in their bytes.
+    """Return a problem's expected outputs up to `FULL_BYTES` each, for programs whose outputs differ bytewise.
 
     Args:
         problem: A problem that `expected_outputs` knows.
@@ -144,17 +144,17 @@ def with_long_outputs(problem: Problem, worker: Worker, cache: Path | None = Non
 
 
 def _path(problem: Problem, cache: Path | None) -> Path:
-    """Name the file by the problem's content and by all that its outputs or its times depend on."""
+    """Name the file by the problem's content and everything that its outputs or run times depend on."""
     machine = (platform.python_version(), np.__version__, platform.node(), platform.machine())
     key = hashlib.sha256(repr((CACHE_VERSION, problem.fingerprint(), machine)).encode()).hexdigest()
     return (cache or default_cache()) / f"{key}.truth"
 
 
 def _compute(worker: Worker, problem: Problem, kept: int = SMALL_BYTES) -> ExpectedOutputs | str:
-    """Run the reference solution; of outputs longer than `kept` bytes only the digest is kept.
+    """Run the reference solution; for outputs longer than `kept` bytes, only the digest is kept.
 
     Returns:
-        The outputs, or why the solution failed.
+        The outputs, or the reason why the solution failed.
     """
     suites = []
     for inputs, packed in ((problem.base_input, problem.packed_base), (problem.plus_input, problem.packed_plus)):
@@ -214,7 +214,7 @@ def _expected(frame: Frame, only_not_none: bool, kept: int) -> ExpectedOutput:
 
 
 def read_outputs(path: Path) -> ExpectedOutputs | None:
-    """Read a file of `write_outputs`; None if there is none, or if a full disk or a kill cut it short."""
+    """Read a file from `write_outputs`; None if there is none, or if a full disk or a kill truncated it."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -230,7 +230,7 @@ def read_outputs(path: Path) -> ExpectedOutputs | None:
 
 
 def write_outputs(path: Path, outputs: ExpectedOutputs) -> None:
-    """Write `outputs` to `path`, whole or not at all."""
+    """Write `outputs` to `path`, completely or not at all."""
     content = marshal.dumps(
         [
             ([tuple(item) for item in suite.expected], suite.seconds, suite.first_float)
@@ -240,7 +240,7 @@ def write_outputs(path: Path, outputs: ExpectedOutputs) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:  # no fsync: a broken file is noticed by its digest
+        with os.fdopen(handle, "wb") as file:  # no fsync: its digest reveals a broken file
             file.write(hashlib.sha256(content).digest() + content)
         os.replace(temporary, path)
     except BaseException:

@@ -1,4 +1,4 @@
-"""Grade generated programs: run them in the sandbox and compare with the reference solutions, as EvalPlus does."""
+"""Grade generated programs: run them in the sandbox and compare with the reference solutions, like EvalPlus."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class ProgramResult:
         task_id: The problem.
         sample: Index of the program among those of its problem, from 0.
         base: `pass`, `fail` or `timeout` on the original tests.
-        plus: Likewise on original and added tests together.
+        plus: The same on original and added tests together.
         detail: Reason for a failure; empty if it passed.
-        flaky: It timed out or was killed while others ran, and got another result when run again alone.
+        flaky: It timed out or was killed while others ran, and got a different result when run again alone.
     """
 
     task_id: str
@@ -49,7 +49,7 @@ class ProgramResult:
 
 @dataclass(frozen=True)
 class _Program:
-    """A program to run: its index, its candidate texts, and what its outputs are compared with."""
+    """A program to run: its index, its candidate texts, and the expected outputs."""
 
     problem: Problem
     expected: ExpectedOutputs
@@ -72,8 +72,8 @@ def score_programs(
             any order, any number per problem; those of other problems are an error.
         sandbox: Where they run.
         cache: Directory of expected outputs; None: the user's cache directory.
-        sanitize: First reduce a text to what its entry point needs, as EvalPlus does with what it generates (but not
-            with files of samples); for all samples, or one value per sample.
+        sanitize: First reduce a text to what its entry point needs, as EvalPlus does for texts that it generates (but
+            not for sample files); for all samples, or one value per sample.
 
     Returns:
         One result per sample, in the order of `samples`.
@@ -98,7 +98,7 @@ def score_programs(
 
 
 def flaky_tasks(results: Iterable[ProgramResult]) -> list[str]:
-    """List the tasks with a program whose result changed when it was run again alone."""
+    """List the tasks with a program whose result changed when it was run again on its own."""
     return sorted({result.task_id for result in results if result.flaky})
 
 
@@ -106,17 +106,17 @@ def _check(rows: list[dict[str, Any]], by_id: dict[str, Problem]) -> None:
     wrong = []
     for number, row in enumerate(rows, 1):
         if row.get("task_id") not in by_id:
-            wrong.append(f"sample {number} is for {row.get('task_id')!r}, which the benchmark lacks")
+            wrong.append(f"sample {number} is for {row.get('task_id')!r}, which the benchmark does not have")
         elif not isinstance(row.get("solution", row.get("completion")), str):
             wrong.append(f"sample {number} ({row['task_id']}) has neither `solution` nor `completion` text")
     if wrong:
-        raise UserError(first_differences("samples and benchmark do not fit", wrong))
+        raise UserError(first_differences("samples and benchmark do not match", wrong))
 
 
 def _texts(
     rows: list[dict[str, Any]], wanted: list[bool], by_id: dict[str, Problem], sandbox: Sandbox
 ) -> list[tuple[str, ...]]:
-    """Return the texts to try for each row; the sanitized text is the only one if wanted, one of several if fenced."""
+    """Return the texts to try per row; only the sanitized text if requested, otherwise one of several if fenced."""
     texts = [candidate_programs(row, by_id[row["task_id"]]) for row in rows]
     jobs = {index: texts[index][0] for index, want in enumerate(wanted) if want}
     jobs |= {
@@ -130,7 +130,7 @@ def _texts(
 
 
 def _run_all(programs: list[_Program], sandbox: Sandbox, cache: Path | None) -> list[ProgramResult]:
-    # Equal answers run once. The slowest start first, so that no core is left with a slow one at the end.
+    # Equal answers run once. The slowest start first, so that no core is still busy with a slow one at the end.
     firsts = {
         (program.problem.task_id, program.candidates): index for index, program in reversed(list(enumerate(programs)))
     }
@@ -144,7 +144,8 @@ def _run_all(programs: list[_Program], sandbox: Sandbox, cache: Path | None) -> 
         task = bar.add_task("programs", total=len(order))
         first = sandbox.map(run, order, modules, on_done=lambda: bar.advance(task))
         results = {index: result for index, (result, _) in zip(order, first, strict=True)}
-        # A busy machine can make a correct program time out, so each doubtful one runs again with nothing beside it.
+        # A busy machine can make a correct program time out, so each doubtful one is run again with nothing else
+        # running.
         doubtful = [index for index, (_, doubt) in zip(order, first, strict=True) if doubt]
         for index, (again, _) in zip(doubtful, sandbox.map(run, doubtful, modules, workers=1), strict=True):
             same = (again.base, again.plus) == (results[index].base, results[index].plus)
@@ -156,7 +157,7 @@ def _run_all(programs: list[_Program], sandbox: Sandbox, cache: Path | None) -> 
 
 
 def _run_one(worker: Worker, program: _Program, sandbox: Sandbox, cache: Path | None) -> tuple[ProgramResult, bool]:
-    """Run one program; the flag asks for a second run, alone."""
+    """Run one program; the flag requests a second run, on its own."""
     problem, expected = program.problem, program.expected
     last = run_suite(worker, program.candidates, problem, False, expected.base, sandbox, cache)
     base, name = last.status, "base"
@@ -168,11 +169,11 @@ def _run_one(worker: Worker, program: _Program, sandbox: Sandbox, cache: Path | 
 
 
 class ProgramJudge:
-    """Runs and grades generated programs (conf/sandbox); its sandboxes stay up from one call to the next.
+    """Run and grade generated programs (conf/sandbox); its sandboxes stay up between calls.
 
     Args:
         isolation: `auto`, `bubblewrap`, `unshare` or `unsafe`; see `Sandbox`.
-        workers: Programs at a time; None: one per core.
+        workers: Number of programs at a time; None: one per core.
         memory_mb: Address space of a program, in MiB.
         min_time_limit: CPU seconds that any test may take.
         gt_time_limit_factor: A test may take this many times the CPU time of the reference solution.
@@ -200,7 +201,7 @@ class ProgramJudge:
         Args:
             problems: In EvalPlus's format.
             samples: Answers to them.
-            sanitize: First reduce them as EvalPlus does with what it generates; for all, or one value per sample.
+            sanitize: First reduce them as EvalPlus does for texts that it generates; for all, or one value per sample.
 
         Raises:
             UserError: A sample belongs to no problem, or programs cannot be isolated on this machine.

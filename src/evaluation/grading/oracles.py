@@ -11,7 +11,7 @@ from evalplus.eval._special_oracle import MBPP_OUTPUT_NOT_NONE_TASKS, MBPP_OUTPU
 from src.evaluation.grading.problems import Problem
 from src.evaluation.sandbox.decode import Undecodable, refuse_collisions
 
-FLOAT_ATOL = 1e-6  # value of `atol` from the first expected float of a suite on
+FLOAT_ATOL = 1e-6  # `atol` after the first expected float of a suite
 RTOL = 1e-7
 
 
@@ -52,7 +52,7 @@ class Oracle:
                 exact = self._exact(arguments, output, expected, before)
                 return True if exact else after != 0 and _close(output, expected, after)
         except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError, MemoryError):
-            return False  # to EvalPlus an output that cannot be compared is wrong
+            return False  # in EvalPlus, an output that cannot be compared is wrong
         except Undecodable:
             return False
 

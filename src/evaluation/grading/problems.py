@@ -1,4 +1,4 @@
-"""Problems in EvalPlus's format, from its files or any similar file or list."""
+"""Problems in EvalPlus's format, from its files or from similar files or lists."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Problem:
         canonical_solution: Continues `prompt`; its outputs are the expected ones.
         base_input: The original tests, a list of argument lists.
         plus_input: The added tests.
-        atol: Absolute tolerance of float comparison; 0: exact except for 1e-6 on floats.
+        atol: Absolute tolerance for floats; 0: exact except for 1e-6 on floats.
     """
 
     task_id: str
@@ -53,16 +53,16 @@ class Problem:
 
     @cached_property
     def packed_base(self) -> bytes:
-        """`base_input` in the form that a sandbox takes."""
+        """`base_input` in the format that a sandbox takes."""
         return marshal.dumps(self.base_input, MARSHAL_VERSION)
 
     @cached_property
     def packed_plus(self) -> bytes:
-        """`plus_input` in the form that a sandbox takes."""
+        """`plus_input` in the format that a sandbox takes."""
         return marshal.dumps(self.plus_input, MARSHAL_VERSION)
 
     def fingerprint(self) -> str:
-        """Hash all that the outputs of the reference solution depend on (hex SHA-256)."""
+        """Hash everything that the reference solution's outputs depend on (hex SHA-256)."""
         parts = (self.task_id, self.prompt, self.entry_point, self.canonical_solution, self.atol)
         sizes = (len(self.packed_base), len(self.packed_plus))
         digest = hashlib.sha256(marshal.dumps((parts, sizes), MARSHAL_VERSION))
@@ -75,13 +75,13 @@ def load_problems(path: Path | str) -> list[Problem]:
     """Read the problems of a `.jsonl` or `.jsonl.gz` file in EvalPlus's format.
 
     Raises:
-        UserError: The file is missing or malformed, or a field is.
+        UserError: The file is missing or malformed, or a field is missing.
     """
     return problems_from_rows(iterate_jsonl(Path(path)), str(path))
 
 
 def problems_from_rows(rows: Iterable[dict[str, Any]], origin: str = "problems") -> list[Problem]:
-    """Build problems from plain dicts; MBPP's inputs get back the tuples and numbers that JSON lost.
+    """Build problems from plain dicts; MBPP's inputs regain the tuples and numbers that JSON lost.
 
     Args:
         rows: Dicts with the fields of `Problem` (`atol` may be missing; further fields are ignored).
@@ -106,21 +106,21 @@ def problems_from_rows(rows: Iterable[dict[str, Any]], origin: str = "problems")
 
 
 def benchmark_path(dataset: str, path: Path | str | None = None) -> Path:
-    """Find the problems of a benchmark: `path`, else EvalPlus's environment variable, else below `data/`.
+    """Find the problems of a benchmark: `path`, else EvalPlus's environment variable, else in `data/`.
 
     Args:
         dataset: `humaneval` or `mbpp`.
         path: A file, or None.
 
     Raises:
-        UserError: They are nowhere; the message says how to get them.
+        UserError: They cannot be found; the message says how to get them.
     """
     variable = OVERRIDES[dataset]
     found = path or os.environ.get(variable)
     if not found and not Path(STANDARD[dataset]).is_file():
         raise UserError(
             f"no problems for benchmark={dataset}: download {_DOWNLOADS[dataset]} to {STANDARD[dataset]}, "
-            f"pass benchmark.problems=FILE or set {variable}=FILE"
+            f"or set benchmark.problems=FILE or {variable}=FILE"
         )
     return Path(found or STANDARD[dataset])
 

@@ -1,4 +1,4 @@
-"""Turn a model's answer into the texts of a program to try."""
+"""Turn a model's answer into the program texts to try."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE |
 def candidate_programs(sample: dict[str, Any], problem: Problem, reduced: str = "") -> tuple[str, ...]:
     """List the texts to try in order; the first that compiles is the program (compilation happens in the sandbox).
 
-    - `solution` is a whole program, graded as it stands.
+    - `solution` is a whole program, graded as it is.
     - `completion` continues the prompt. EvalPlus grades `prompt + completion`, which also works if the completion
       repeats the prompt; if that does not compile, the completion alone may.
-    - If either has Markdown fences, the sanitized text comes next, if it defines the function asked for; then the
+    - If either has Markdown fences, the sanitized text comes next, if it defines the requested function; then the
       fenced code, alone and after the prompt.
 
     Args:
@@ -40,7 +40,7 @@ def program_text(sample: dict[str, Any]) -> str:
 def whole_answer(text: str, prompt: str, entry_point: str) -> str:
     """Return the text to sanitize: the answer if it defines the function or has fences, else prompt and answer.
 
-    EvalPlus always sanitizes prompt and answer together, of which the prompt may be the longest stretch that parses.
+    EvalPlus always sanitizes prompt and answer together; the prompt may then be the longest stretch that parses.
     """
     whole = defines(text, entry_point) or fenced_code(text)
     return text if whole else f"{prompt}\n{text}"

@@ -19,8 +19,8 @@ from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker, WorkerDied
 
 PASS, FAIL, TIMEOUT = "pass", "fail", "timeout"
-LOAD_SECONDS = 10.0  # of CPU time for a program's top level with its imports
-SUITE_SECONDS = 60.0  # of CPU time for a whole suite (EvalPlus's cap); more where the reference solution is slow
+LOAD_SECONDS = 10.0  # CPU time for a program's top level with its imports
+SUITE_SECONDS = 60.0  # CPU time for a whole suite (EvalPlus's cap); more if the reference solution is slow
 LONGEST_REASON = 300
 
 
@@ -31,8 +31,8 @@ class SuiteResult:
     Attributes:
         status: `pass`, `fail` or `timeout`.
         why: Reason for a failure; empty if it passed.
-        doubtful: Other programs on the machine may be the cause: it ran out of time, or the kernel killed it (out of
-            memory).
+        doubtful: Other programs on the machine may be the cause: it ran out of time, or the kernel killed it for lack
+            of memory.
     """
 
     status: str
@@ -51,7 +51,7 @@ def run_suite(
 ) -> SuiteResult:
     """Run a program on one list of inputs.
 
-    Of a large output the program sends a digest. Where that differs from the expected one, the program runs again and
+    For a large output, the program sends a digest. If that differs from the expected one, the program runs again and
     sends the whole output, which may still be correct within the tolerance.
 
     Args:
@@ -60,7 +60,7 @@ def run_suite(
         problem: Its problem.
         plus: Use `problem.plus_input`; False: `problem.base_input`.
         suite: Expected outputs.
-        sandbox: Gives the limits.
+        sandbox: Provides the limits.
         cache: Directory of expected outputs.
     """
     inputs, packed = (problem.plus_input, problem.packed_plus) if plus else (problem.base_input, problem.packed_base)
@@ -98,7 +98,7 @@ def _job(
 
 
 class _OutputChecker:
-    """Compares each output with the expected one as it arrives; False ends the program."""
+    """Compare each output with the expected one as it arrives; False ends the program."""
 
     def __init__(self, oracle: Oracle, inputs: list[Any], suite: Suite) -> None:
         self.oracle = oracle
@@ -114,7 +114,7 @@ class _OutputChecker:
             self.why = where + frame.body[:LONGEST_REASON].decode("utf-8", "replace")
             return False
         if frame.index != self.right or self.right >= len(self.inputs):
-            self.why = "output that no input asked for"
+            self.why = "more outputs than inputs"
             return False
         if not self._is_right(frame, self.suite.expected[self.right]):
             self.why = f"input {self.right}: wrong output"

@@ -1,4 +1,4 @@
-"""EvalPlus's sanitizer, much faster: the longest valid stretch of lines, and of it what the entry point needs.
+"""EvalPlus's sanitizer, much faster: the longest stretch of lines that parses, reduced to what the entry point needs.
 
 This file runs as a program in the sandbox, on untrusted texts, so it imports nothing of ours.
 """
@@ -31,10 +31,10 @@ def sanitize(text: str, entry_point: str) -> str:
 
 
 def longest_valid_stretch(text: str) -> str:
-    """Find the consecutive lines that parse as Python and have the most non-blank lines; the first of equals.
+    """Find the consecutive lines that parse as Python and have the most non-blank lines; the first one in a tie.
 
     A stretch has at least two lines; if none parses, it is the first line. EvalPlus parses all stretches; this function
-    tries only those that could still win, the longest first.
+    tries only those that can still win, longest first.
     """
     lines = text.split("\n")
     filled = [0]

@@ -1,4 +1,4 @@
-"""Sanitize untrusted texts: the parsers run in the sandbox, where a text that breaks them does no harm.
+"""Sanitize untrusted texts in the sandbox, where a text that crashes the parser does no harm.
 
 EvalPlus's definition is quadratic in the number of lines, so a long answer of prose alone needs a time limit.
 """
@@ -16,14 +16,14 @@ from src.evaluation.sandbox.jobs import Frame, Job
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker, WorkerDied
 
-SECONDS = 10.0  # of CPU time per text
+SECONDS = 10.0  # CPU time per text
 LONGEST = 1 << 20  # bytes per result
 CHUNK = 16  # texts per process
 PARSERS = {"tree_sitter", "tree_sitter_python"}
 
 
 def sanitize_in_sandbox(texts: Sequence[tuple[str, str]], sandbox: Sandbox) -> list[str]:
-    """Apply `sanitize` to every (text, entry point); a text on which it fails or takes too long stays as it is.
+    """Apply `sanitize` to every (text, entry point); a text on which it fails or takes too long stays unchanged.
 
     Args:
         texts: Pairs of text and entry point.

@@ -1,1 +1,1 @@
-"""Runs untrusted programs: `Sandbox` is what the rest of the package uses."""
+"""Run untrusted programs; the rest of the package uses only `Sandbox`."""

@@ -1,8 +1,8 @@
-"""Rebuild an untrusted program's output from its bytes, with a decoder that builds values and does nothing else.
+"""Rebuild an untrusted program's output from its bytes, with a decoder that only builds values.
 
 `marshal.loads` is not safe on untrusted bytes and `pickle` runs code, so neither is used here. The decoder knows the
-value types of marshal version 2, never allocates more than the length of its input warrants, and refuses values that
-were made to be slow.
+value types of marshal version 2, never allocates more than its input's length justifies, and refuses values that are
+built to be slow.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from src.evaluation.sandbox.protocol import PLAIN, TAGGED
 _INT32 = struct.Struct("<i")
 _FLOAT = struct.Struct("<d")
 _COMPLEX = struct.Struct("<dd")
-_COLLISION_FACTOR = 8  # in an honest set hardly any two hashes are equal
+_COLLISION_FACTOR = 8  # in an honest set, hardly any two hashes are equal
 _DTYPE = re.compile(r"[<>|=][biufcUS][1-9][0-9]{0,5}")
-LARGEST_NUMBER = 100_000  # bits or digits, where arithmetic on more would take quadratic time
+LARGEST_NUMBER = 100_000  # bits or digits, for types whose arithmetic takes quadratic time
 LARGEST_RANGE = 1_000_000
 
 
@@ -82,7 +82,7 @@ class _Reader:
     def whole(self) -> Any:
         value = self.value()
         if self.at != len(self.body):
-            raise Undecodable(f"{len(self.body) - self.at} bytes too many")
+            raise Undecodable(f"{len(self.body) - self.at} trailing bytes")
         return value
 
     def value(self) -> Any:

@@ -1,4 +1,4 @@
-"""A job for a sandbox, and the frames that come out of it."""
+"""A job for a sandbox, and the frames that it returns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from src.evaluation.sandbox import protocol
 
 FILE_BYTES = 16 << 20  # maximum size of a file that a program writes
-MAX_BODY_BYTES = 64 << 20  # a longer frame is garbage
+MAX_BODY_BYTES = 64 << 20  # a longer frame is invalid
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Job:
         cpu_limits: CPU seconds for loading, then for every input.
         cpu_total: CPU seconds for the whole program.
         memory: Bytes of address space.
-        inline: Longest output in bytes that is sent whole; of longer ones the digest is sent.
+        inline: Maximum size in bytes of an output that is sent whole; for longer ones, the digest is sent.
     """
 
     candidates: tuple[str, ...]
@@ -78,7 +78,7 @@ class End:
 
 
 class FrameReader:
-    """Cuts the byte stream into frames; garbage settles the result like a wrong output."""
+    """Split the byte stream into frames; invalid bytes count as a wrong output."""
 
     def __init__(self, check: Callable[[Frame], bool]) -> None:
         self.check = check
@@ -87,7 +87,7 @@ class FrameReader:
 
     def feed(self, part: bytes) -> None:
         if self.settled:
-            return  # the result is known; what the program still writes is discarded
+            return  # the result is known; further output is discarded
         self.buffer += part
         header, at, end = protocol.FRAME, 0, len(self.buffer)
         while not self.settled and end - at >= header.size:

@@ -1,4 +1,4 @@
-"""Ways to start the sandboxed server: bubblewrap, util-linux `unshare`, or none at all."""
+"""Ways to start the sandboxed server: bubblewrap, util-linux `unshare`, or no isolation."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SCRATCH = "/scratch"  # not /tmp, where a checkout and its packages may be
 SCRATCH_BYTES = 64 << 20
 # If memory runs out, the kernel should end a generated program, not the user's work or another worker.
 _VICTIM = ("/bin/sh", "-c", 'echo 800 2>/dev/null >/proc/self/oom_score_adj; exec "$@"', "sh")
-_FIRST_USER = 1 << 30  # far from all real user numbers; one per worker
+_FIRST_USER = 1 << 30  # far above all real user numbers; one per worker
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives", "/nix/store")
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from src.evaluation.sandbox.guest.serve import main; main()"
 
 
 @dataclass(frozen=True)
 class Launch:
-    """Command line of the server, and the steps left to the server itself.
+    """Command line of the server, and the steps that the server performs itself.
 
     Attributes:
         name: One of `ISOLATIONS`.
@@ -74,7 +74,7 @@ def find_launches(isolation: str) -> list[Launch]:
         raise unknown_choice("isolation", isolation, list(ISOLATIONS))
     found = []
     unshare = shutil.which("unshare") if isolation in ("auto", "unshare") else None
-    if unshare and os.geteuid() == 0:  # better for root than any user namespace, in which it would stay itself
+    if unshare and os.geteuid() == 0:  # better for root than a user namespace, where it would remain root outside
         found.append(Launch("unshare", _unshare(unshare, user=False), jail=True, alone=True, drop=True))
     if isolation in ("auto", "bubblewrap") and (path := shutil.which("bwrap")):
         found.append(Launch("bubblewrap", _bubblewrap(path), jail=False, alone=True))
@@ -96,7 +96,7 @@ def refusal(reasons: list[str]) -> UserError:
 
 
 def visible_paths() -> list[str]:
-    """List what a program sees of the file system, read-only: system libraries, this Python, its packages."""
+    """List the parts of the file system that a program sees, read-only: system libraries, this Python, its packages."""
     prefix = os.path.realpath(sys.base_prefix)  # not the whole of it: it may be somebody's ~/.local
     python = {f"{prefix}/lib", f"{prefix}/lib64", os.path.realpath(sys.executable)}
     own = {path for path in python | set(_package_directories()) if not path.startswith("/usr/")}
@@ -104,7 +104,7 @@ def visible_paths() -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Return the whole environment of a program; it has nothing of the user's."""
+    """Return the complete environment of a program; it contains nothing from the user's."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return {
         "PATH": "/usr/bin:/bin",
@@ -117,8 +117,8 @@ def environment() -> dict[str, str]:
 
 
 def _bubblewrap(path: str) -> tuple[str, ...]:
-    # Not --die-with-parent: to the kernel the parent is the thread that started it, and ours come and go. The server
-    # ends when its input closes.
+    # No --die-with-parent: for the kernel, the parent is the thread that started the process, and our threads come and
+    # go. The server ends when its input closes.
     arguments = [path, "--unshare-user", "--unshare-all", "--as-pid-1", "--new-session", "--cap-drop", "ALL"]
     arguments += ["--hostname", "sandbox"]
     for shown in visible_paths():
@@ -139,7 +139,7 @@ def _unshare(path: str, user: bool) -> tuple[str, ...]:
 
 
 def _python() -> tuple[str, ...]:
-    # Not -I: it would ignore PYTHONHASHSEED, without which the order of sets changes from run to run.
+    # No -I: it would ignore PYTHONHASHSEED, without which the order of sets changes from run to run.
     return (os.path.realpath(sys.executable), "-s", "-S", "-P", "-c", _START, _code_directory())
 
 

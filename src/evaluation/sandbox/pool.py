@@ -1,4 +1,4 @@
-"""All sandboxes of a run: started once, one per core, and kept from one call to the next."""
+"""All sandboxes of a run: started once, one per core, and kept between calls."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ R = TypeVar("R")
 
 
 class Sandbox:
-    """Runs untrusted programs in isolation; a context manager that starts its workers at the first use.
+    """Run untrusted programs in isolation; a context manager that starts its workers on first use.
 
     Args:
         isolation: `auto` (bubblewrap where installed, else `unshare`), `bubblewrap`, `unshare`, or `unsafe`: separate
             processes with limits, which can read and write what the user can.
-        workers: Programs at a time; None: one per core.
+        workers: Number of programs at a time; None: one per core.
         memory_mb: Address space of a program, in MiB.
         min_time_limit: CPU seconds that any test may take (EvalPlus: 1).
         gt_time_limit_factor: A test may take this many times the CPU time of the reference solution (EvalPlus: 4).
@@ -46,7 +46,7 @@ class Sandbox:
         gt_time_limit_factor: float = 4.0,
     ) -> None:
         if sys.platform != "linux":
-            raise UserError(f"generated programs are run on Linux only, not on {sys.platform}")
+            raise UserError(f"generated programs can run only on Linux, not on {sys.platform}")
         if workers is not None and workers < 1:
             raise UserError(f"sandbox.workers: expected at least 1, got {workers}")
         self.isolation = isolation
@@ -90,7 +90,7 @@ class Sandbox:
                     future.result()
             except BaseException:
                 shared.stop.set()
-                self.close()  # ends the running programs, and so the threads that wait for them
+                self.close()  # ends the running programs, and thus the threads that wait for them
                 raise
         return [shared.results[index] for index in range(len(items))]
 
@@ -111,7 +111,7 @@ class Sandbox:
     def _ready(self, count: int) -> list[Worker]:
         if count and not self._workers:
             self._workers.append(self._start_one())
-        while len(self._workers) < count:  # these start with their first program, all at the same time
+        while len(self._workers) < count:  # they start with their first program, all in parallel
             self._workers.append(Worker(self._launches[0]))
         return self._workers[:count]
 
@@ -132,7 +132,7 @@ class Sandbox:
 
 
 class _Round(Generic[T, R]):
-    """Items that workers take one by one, each in its own thread, and their results."""
+    """Items that workers take one by one, each worker in its own thread, and their results."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class _Round(Generic[T, R]):
         self.stop = threading.Event()
 
     def work(self, worker: Worker) -> None:
-        """Take items until there are none, or until another thread failed."""
+        """Take items until none are left or another thread fails."""
         worker.warm(self.modules)
         with contextlib.suppress(queue.Empty):
             while not self.stop.is_set():

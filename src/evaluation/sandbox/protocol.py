@@ -1,8 +1,9 @@
 """Messages between the trusted side and the sandboxed side; standard library only, imported by both.
 
-Three pipes belong to a worker: *control in* (jobs and stop requests to the server in the sandbox), *control out* (how a
-program ended) and *data* (frames that the untrusted program's process writes itself). A frame is only ever a
-*claim* about an output: it carries no verdict, and the trusted side alone knows what was expected.
+Each worker has three pipes: *control in* (jobs and stop requests to the server in the sandbox), *control out* (how a
+program ended) and *data* (frames that the untrusted program's process writes itself). A frame is only a *claim* about
+an
+output: it carries no verdict, and only the trusted side knows the expected value.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ MARSHAL_VERSION = 2  # no back references: equal values of exact built-in types 
 # --- control: a length, then marshal of a dict; both ends of these two pipes are ours ---------------------------------
 LENGTH = struct.Struct("<Q")
 MESSAGE = b"m"  # before every message to the server
-STOP = b"s"  # a single byte while a program runs: its result is known, end it
+STOP = b"s"  # a single byte while a program runs: its result is already known, so end it
 
 
 def wall_limit(cpu_limit: float) -> float:

@@ -21,17 +21,17 @@ from src.evaluation.sandbox.launch import SCRATCH, Launch, environment
 
 PIPE_BYTES = 1 << 20
 START_SECONDS = 60.0
-GRACE_SECONDS = 60.0  # for a server to notice and to clean up after its program; then the sandbox is replaced
-CHUNKS = 16  # reads at a time, so that a program that never stops writing cannot keep us from stopping it
+GRACE_SECONDS = 60.0  # for a server to clean up after its program; after that, the sandbox is replaced
+CHUNKS = 16  # reads at a time: a program that never stops writing must not keep us from stopping it
 _F_SETPIPE_SZ = 1031
 
 
 class WorkerDied(Exception):
-    """The sandbox itself ended or did not start; the message is its last output."""
+    """The sandbox itself died or did not start; the message is its last output."""
 
 
 class Worker:
-    """A running sandbox. Not thread-safe: one thread, one worker."""
+    """A running sandbox. Not thread-safe: use one thread per worker."""
 
     def __init__(self, launch: Launch) -> None:
         self.launch = launch
@@ -68,10 +68,10 @@ class Worker:
             env=environment(),
             cwd="/",
             bufsize=0,
-            start_new_session=True,  # Ctrl-C reaches us alone, and we end the sandboxes in order
+            start_new_session=True,  # Ctrl-C reaches only us, and we end the sandboxes in order
         )
         os.close(data_out)
-        # Without `close`, a worker ends with its last reference, at the latest when Python exits.
+        # Without `close`, a worker ends with its last reference, or at the latest when Python exits.
         self._finish = weakref.finalize(self, _finish, self._process, self._errors, data_in, self._scratch)
         self._tell(self.launch.settings(self._scratch or SCRATCH, data_out))
         self._hear(START_SECONDS)
@@ -93,7 +93,7 @@ class Worker:
             check: Called for each frame in order; False ends the program at once.
 
         Raises:
-            WorkerDied: The sandbox ended under the program.
+            WorkerDied: The sandbox died while the program ran.
         """
         if self._process is None or self._process.poll() is not None:
             self.start()
@@ -112,7 +112,7 @@ class Worker:
         self._finish()
 
     def _follow(self, reader: FrameReader, deadline: float) -> dict[str, Any]:
-        """Feed frames to `reader` until the server says how the program ended, and what is left in the pipe after."""
+        """Feed frames to `reader` until the server says how the program ended, then those left in the pipe."""
         process = self._process
         assert process is not None
         assert process.stdin is not None
@@ -138,7 +138,7 @@ class Worker:
     def _stop(self) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # what became of the server is heard on its other pipe
+        with contextlib.suppress(BrokenPipeError):  # the other pipe tells what happened to the server
             self._process.stdin.write(protocol.STOP)
 
     def _drain(self, reader: FrameReader, chunks: int = CHUNKS) -> None:
@@ -183,7 +183,7 @@ class Worker:
         return data
 
     def _dead(self) -> WorkerDied:
-        """Close the worker and return the reason that the sandbox gave."""
+        """Close the worker and return the sandbox's reason."""
         self._errors.seek(0)
         lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
         self.close()

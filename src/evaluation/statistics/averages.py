@@ -1,12 +1,12 @@
 """The average of a study: scores of several models on the same items, relative to each task's specialist.
 
-The average of a model is the mean over tasks of the mean, over the metrics of the task's benchmarks, of the relative
-change against the task's specialist; a fraction, -0.05 for 5% below. Where all tasks have equally many metrics it is
-the column "Avg" of arXiv 2601.21115. Verdict, tables, figures, captions and logs print the values computed here.
+The average of a model is the mean over tasks of each task's mean relative change against its specialist, taken over the
+metrics of the task's benchmarks. It is a fraction: -0.05 is 5% below. If all tasks have the same number of metrics, it
+is the column "Avg" of arXiv 2601.21115. Verdict, tables, figures, captions and logs print the values computed here.
 
 A merge with random masks is scored once per mask seed. Its seeds are pooled: each item counts with its mean score over
 the seeds, for the average and for every interval. The intervals cover the choice of items, given these seeds; three
-seeds are too few to resample, so their spread is reported beside the interval (`seed_averages`), not mixed into it.
+seeds are too few to resample, so their spread is reported next to the interval (`seed_averages`), not as part of it.
 
 Shapes: N items, S subjects, M metrics of a benchmark, K metrics of all benchmarks, R bootstrap draws.
 """
@@ -49,9 +49,9 @@ class RelativeScores:
     Args:
         scores: subject -> its scores, one sequence per mask seed.
         specialists: task -> subject.
-        tasks: benchmark -> task; benchmarks that are not named stay out.
-        metrics: The metrics of the study, which are those of the average; None: all.
-        also: Further metrics whose means are kept for figures; they enter no average.
+        tasks: benchmark -> task; other benchmarks are ignored.
+        metrics: The metrics of the study, over which the average is taken; None: all.
+        also: Further metrics whose means are kept for figures; they are not part of the average.
 
     Raises:
         UserError: A subject misses a benchmark, metric or item that another has, or a specialist is not among the
@@ -61,9 +61,9 @@ class RelativeScores:
         subjects: Names, in order.
         seeds: subject -> number of mask seeds that are pooled.
         metrics: (benchmark, metric) pairs of the study, in the order of `tasks`.
-        measured: The same and those of `also`; `means` has all of them.
-        left_out: Those in which the task's specialist scores 0: a change against it is undefined, so that they enter
-            no average. Where all are left out, every average is 0.
+        measured: The same plus those of `also`; `means` has all of them.
+        left_out: Metrics on which the task's specialist scores 0: a change against it is undefined, so they are not
+            part of the average. If all are left out, every average is 0.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class RelativeScores:
         absent = [f"{task}: {subject}" for task, subject in specialists.items() if subject not in scores]
         absent += [f"no specialist of task {task}" for task in self.tasks.values() if task not in specialists]
         if absent:
-            raise UserError(first_differences("the decision needs the scores of every specialist", absent))
+            raise UserError(first_differences("the verdict needs the scores of every specialist; missing", absent))
         wanted = None if metrics is None else {*metrics, *also}
         tables = {name: [_table(run, self.tasks, wanted) for run in runs] for name, runs in scores.items()}
         _check_alike(tables)
@@ -129,7 +129,7 @@ class RelativeScores:
         }
 
     def seed_averages(self, subject: str) -> list[float]:
-        """The average of each mask seed alone; their mean is the subject's average."""
+        """The average of each mask seed; their mean is the subject's average."""
         if subject not in self._runs:
             return [self.averages[subject].mean]
         means_SK = np.repeat(self._means_SK[None], self.seeds[subject], axis=0)

@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from src.utils.errors import UserError
 
 Array = NDArray[np.float64]
-CELLS = 4_000_000  # resampling counts held at a time
+CELLS = 4_000_000  # maximum number of resampling counts held at a time
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Difference:
 
     @property
     def tie(self) -> bool:
-        """True where the interval includes zero."""
+        """True if the interval includes zero."""
         return self.low <= 0 <= self.high
 
 
@@ -101,7 +101,7 @@ def bootstrap_interval(
 def paired_bootstrap(
     first: Sequence[float], second: Sequence[float], level: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> Difference:
-    """Difference of two means over the same items, items drawn jointly.
+    """Difference of two means over the same items, which are drawn jointly.
 
     Args:
         first: One value per item.
@@ -134,14 +134,14 @@ def bootstrap_p(draws: Array) -> float:
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
-    """Exact two-sided McNemar test: do two systems solve different numbers of the same items?
+    """Exact two-sided McNemar test of whether two systems solve different numbers of the same items.
 
     Args:
         first: Solved or not, item by item.
         second: The same items in the same order.
 
     Returns:
-        The p-value: binomial, of the items that exactly one of them solves; 1 where there are none.
+        The p-value: binomial, over the items that exactly one of them solves; 1 if there are none.
 
     Raises:
         UserError: Different numbers of items.

@@ -1,4 +1,4 @@
-"""Paired tests of models against a reference model, metric by metric.
+"""Paired tests of models against a reference model, per metric.
 
 Within each metric, p-values are corrected over the models (the points of a merge grid, say).
 """
@@ -19,15 +19,15 @@ class Test:
     """One subject against the reference in one metric.
 
     Attributes:
-        subject: Compared with the reference.
+        subject: Model compared with the reference.
         benchmark: Benchmark that both were scored on.
         metric: Metric.
         difference: Subject minus reference, with bootstrap interval and uncorrected p.
-        mcnemar: Exact McNemar p where all values are 0 or 1 (pass@1), else None.
-        p_corrected: Holm-corrected over the subjects: of McNemar's p where there is one, else of the bootstrap's.
+        mcnemar: Exact McNemar p if all values are 0 or 1 (pass@1), else None.
+        p_corrected: Holm-corrected over the subjects: McNemar's p if there is one, else the bootstrap's.
     """
 
-    __test__ = False  # no test case for pytest
+    __test__ = False  # tells pytest that this is not a test case
 
     subject: str
     benchmark: str
@@ -67,14 +67,14 @@ def compare(
         One test per metric and subject.
 
     Raises:
-        UserError: A subject was scored on other items or metrics.
+        UserError: A subject was scored on different items or metrics.
     """
     wanted, tables = by_metric(reference), {subject: by_metric(scores) for subject, scores in others.items()}
     for subject, table in tables.items():
         if {metric: set(items) for metric, items in table.items()} != {
             key: set(items) for key, items in wanted.items()
         }:
-            raise UserError(f"{subject} was scored on other items or metrics than the reference; score both alike")
+            raise UserError(f"{subject} was scored on different items or metrics than the reference; score both alike")
     tests = []
     for metric, items in wanted.items():
         base = list(items.values())

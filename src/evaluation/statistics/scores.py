@@ -1,4 +1,4 @@
-"""A score, from the benchmark that gives it to the report that prints its mean."""
+"""A score, from the benchmark that computes it to the report that prints its mean."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = ("subject", "benchmark", "metric", "item", "value")
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The score of one item of a benchmark in one metric.
+    """The score of one benchmark item on one metric.
 
     Attributes:
         benchmark: Name of the benchmark.
@@ -90,7 +90,7 @@ def read_scores(path: Path) -> list[Score]:
         found = rows.fieldnames or []
         if not set(COLUMNS[1:]) <= set(found):
             raise UserError(f"{path}: expected columns {', '.join(COLUMNS[1:])}, got {list(found)}")
-        # A study reads millions of rows that name the same few thousand items: one string each.
+        # A study reads millions of rows that name the same few thousand items: keep one string per item.
         return [
             Score(intern(row["benchmark"]), intern(row["item"]), intern(row["metric"]), float(row["value"]))
             for row in rows

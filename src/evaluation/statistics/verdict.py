@@ -34,15 +34,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class StudyVerdict:
-    """The answer to the question.
+    """The verdict of a study: mix the data or merge the models.
 
     Attributes:
         winner: `"mix"`, `"merge:<method>"` or `"tie"`.
         mixture: The mixture's average, from `RelativeScores`.
-        best: The mixture against the best merge, which is the winner where a merge wins.
+        best: The mixture against the best merge, which is the winner if a merge wins.
         comparisons: The mixture against every merge.
-        left_out: (benchmark, metric) pairs in which the specialist scores 0; they enter no average.
-        comparable: False where all metrics are left out, so that there is no verdict.
+        left_out: (benchmark, metric) pairs on which the specialist scores 0; they are not part of the average.
+        comparable: False if all metrics are left out, so that there is no verdict.
         level: Coverage of the intervals.
     """
 
@@ -56,11 +56,11 @@ class StudyVerdict:
 
 
 def choose_point(relative: RelativeScores, points: Sequence[str]) -> str:
-    """The merge point with the highest average, on validation data.
+    """The merge point with the highest average on validation data.
 
     Args:
         relative: Scores of the points and the specialists.
-        points: Subjects to choose from; of equal averages the first wins.
+        points: Subjects to choose from; the first one wins a tie.
 
     Returns:
         One of `points`.
@@ -69,8 +69,8 @@ def choose_point(relative: RelativeScores, points: Sequence[str]) -> str:
         UserError: No points.
     """
     if not points:
-        raise UserError("no merge points to choose from; check the grid of the study")
-    return max(points, key=lambda point: round(relative.averages[point].mean, 12))  # max keeps the first of equals
+        raise UserError("no merge points to choose from; check study.methods and study.weights")
+    return max(points, key=lambda point: round(relative.averages[point].mean, 12))  # max returns the first in a tie
 
 
 def decide(
@@ -81,17 +81,17 @@ def decide(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> StudyVerdict:
-    """Mix or merge, on test data, for merges whose coefficients were chosen elsewhere.
+    """Decide between mixing and merging on test data, for merges whose coefficients were chosen on other data.
 
     The interval is a percentile bootstrap over problems, drawn within each benchmark and jointly for all subjects.
-    A merge wins if its average is higher and the difference survives Holm's correction over all merges compared; the
-    mixture wins if it beats every merge in that sense; all else is a tie.
+    A merge wins if its average is higher and the difference survives Holm's correction over all compared merges; the
+    mixture wins if it beats every merge in that sense; anything else is a tie.
 
     Args:
         relative: Scores of the mixture, the merges and the specialists.
         mixture: Subject fine-tuned on the mixed data.
         merges: method -> subject.
-        level: Coverage; 1 - level is the corrected significance level too.
+        level: Coverage; 1 - level is also the corrected significance level.
         resamples: Bootstrap draws.
         seed: Seed of the draws.
 
@@ -100,7 +100,7 @@ def decide(
     """
     absent = [subject for subject in (mixture, *merges.values()) if subject not in relative.subjects]
     if absent or not merges:
-        raise UserError(first_differences("the decision needs a mixture and at least one merge; no scores of", absent))
+        raise UserError(first_differences("the verdict needs a mixture and at least one merge; no scores of", absent))
     comparisons = _compare(relative, mixture, merges, relative.drawn_averages(resamples, seed), level)
     winner, best = _winner_and_best(comparisons)
     return StudyVerdict(
@@ -115,7 +115,7 @@ def decide(
 
 
 def _winner_and_best(comparisons: Sequence[Comparison]) -> tuple[str, Comparison]:
-    """The study's winner, and the comparison with the winning merge or else with the merge of the highest average."""
+    """The study's winner, and the comparison with the winning merge, or else with the highest-scoring merge."""
     winning = [comparison for comparison in comparisons if comparison.winner.startswith("merge:")]
     best = max(winning or comparisons, key=lambda comparison: comparison.average)
     beats_all = all(comparison.winner == MIX for comparison in comparisons)

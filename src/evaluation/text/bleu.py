@@ -1,4 +1,4 @@
-"""BLEU-4 (DOI 10.3115/1073083.1073135) as the paper and as CodeXGLUE define it: two numbers under one name."""
+"""BLEU-4 (DOI 10.3115/1073083.1073135) as defined by the paper and by CodeXGLUE: two metrics with one name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def matches(reference: Sequence[str], hypothesis: Sequence[str]) -> list[int]:
         hypothesis: Tokens of the candidate.
 
     Returns:
-        Four counts: the n-grams of the hypothesis that occur in the reference, each at most as often as there.
+        Four counts of the hypothesis's n-grams that occur in the reference, each counted at most as often as there.
     """
     counts = []
     for order in range(1, ORDERS + 1):
@@ -32,7 +32,7 @@ def matches(reference: Sequence[str], hypothesis: Sequence[str]) -> list[int]:
 def bleu4_paper(prediction: str, reference: str) -> float:
     """Compute unsmoothed sentence BLEU-4 on whitespace tokens, case kept, as `nltk.sentence_bleu` does.
 
-    Zero if any order has no match; nltk then returns 1e-78 to 1e-231, which stands for zero.
+    Zero if any order has no match; nltk then returns 1e-78 to 1e-231, which means zero.
     """
     hypothesis, wanted = prediction.split(), reference.split()
     counts = matches(wanted, hypothesis)
@@ -47,7 +47,7 @@ def bleu4_codexglue(prediction: str, reference: str) -> float:
 
     Lower case, punctuation split off, mteval tokens; one is added to matches and totals of orders 2 to 4, and to both
     lengths of the brevity penalty. The published figures are the mean over rows times 100. An empty prediction scores
-    0 here, exp(-len(reference)) in the evaluator.
+    0 here, but exp(-len(reference)) in the evaluator.
     """
     hypothesis, wanted = codexglue_tokens(prediction), codexglue_tokens(reference)
     if not hypothesis:

@@ -1,4 +1,4 @@
-"""chrF++ and ROUGE-L as the libraries define them whose numbers papers report: sacrebleu and rouge-score."""
+"""chrF++ and ROUGE-L from the libraries whose numbers papers report: sacrebleu and rouge-score."""
 
 from __future__ import annotations
 

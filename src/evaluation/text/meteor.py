@@ -1,4 +1,4 @@
-"""METEOR (ACL W05-0909) by nltk, with WordNet synonyms or without."""
+"""nltk's METEOR (ACL W05-0909), with or without WordNet synonyms."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def find_wordnet(directory: Path | str | None = None) -> Synonyms | None:
         nltk's reader, or None if the corpus is not there.
     """
     if directory is not None and str(directory) not in nltk.data.path:
-        nltk.data.path.append(str(directory))  # nltk opens no file outside of these places
+        nltk.data.path.append(str(directory))  # nltk opens no files outside these directories
     places = nltk.data.path if directory is None else [str(directory)]
     for name in ("corpora/wordnet", "corpora/wordnet.zip/wordnet/"):  # unpacked, or as the downloader leaves it
         with contextlib.suppress(LookupError):
@@ -73,11 +73,11 @@ def meteor(prediction: str, reference: str, wordnet: Synonyms) -> float:
 
     Args:
         prediction: Text to score.
-        reference: The one reference.
+        reference: The single reference.
         wordnet: Synonyms.
 
     Returns:
-        A fraction. With `NoSynonyms` report it as `meteor_nosyn`: it is about 2 % lower.
+        A fraction. With `NoSynonyms`, report it as `meteor_nosyn`: it is about 2% lower.
     """
     wanted, got = tokens(reference), tokens(prediction)
     if not wanted or not got:
@@ -85,10 +85,10 @@ def meteor(prediction: str, reference: str, wordnet: Synonyms) -> float:
     return float(single_meteor_score(wanted, got, stemmer=_stemmer(), wordnet=wordnet))
 
 
-@cache  # it takes seconds to load, and keeps its files open
+@cache  # takes seconds to load, and keeps its files open
 def _reader(corpus: Any) -> WordNetCorpusReader:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The multilingual functions")  # of no use to METEOR
+        warnings.filterwarnings("ignore", "The multilingual functions")  # METEOR does not use them
         return WordNetCorpusReader(corpus, None)
 
 

@@ -22,8 +22,8 @@ class TextMetric:
 
     Attributes:
         name: Name in score tables.
-        definition: One line, printed beside every value.
-        published_scale: 100 where papers print percentages, 1 where they print fractions; our tables hold fractions.
+        definition: One line, printed with every value.
+        published_scale: 100 if papers print percentages, 1 if they print fractions; our tables hold fractions.
         score: (prediction, reference) -> fraction.
         cleaned: Apply the paper's `normalize` to both texts first.
     """
@@ -58,7 +58,7 @@ SENTENCE_METRICS = {
 
 
 def meteor_metric(wordnet: Synonyms | None) -> TextMetric:
-    """Build `meteor` with a WordNet, `meteor_nosyn` with None: two names, since their values differ by about 2 %."""
+    """Build `meteor` with a WordNet, `meteor_nosyn` with None: two names, since their values differ by about 2%."""
     score = partial(meteor, wordnet=wordnet or NoSynonyms())
     if wordnet is None:
         return TextMetric("meteor_nosyn", f"mean {_METEOR}, exact and stem matches only", 1, score)
@@ -66,7 +66,7 @@ def meteor_metric(wordnet: Synonyms | None) -> TextMetric:
 
 
 def text_metrics(names: Sequence[str] = STUDY_METRICS, wordnet: Path | str | None = "auto") -> list[TextMetric]:
-    """Return the metrics of these names, ready to score.
+    """Return the metrics with these names, ready to score.
 
     Args:
         names: From `SENTENCE_METRICS`, `meteor` and `meteor_nosyn`.
@@ -77,7 +77,7 @@ def text_metrics(names: Sequence[str] = STUDY_METRICS, wordnet: Path | str | Non
         One metric per name, in order.
 
     Raises:
-        UserError: An unknown name, or a directory without WordNet.
+        UserError: A name is unknown, or a directory has no WordNet.
     """
     database = _wordnet(wordnet) if "meteor" in names else None
     built = {"meteor": lambda: meteor_metric(database), "meteor_nosyn": lambda: meteor_metric(None)}
@@ -92,7 +92,7 @@ def text_metrics(names: Sequence[str] = STUDY_METRICS, wordnet: Path | str | Non
 def score_texts(
     predictions: Sequence[str], references: Sequence[str], metrics: Sequence[TextMetric]
 ) -> dict[str, list[float]]:
-    """Score every row by every metric.
+    """Score every row on every metric.
 
     Args:
         predictions: N texts.

@@ -14,9 +14,9 @@ _WHITE_SPACE = re.compile(r"\s+")
 
 
 def normalize(text: str) -> str:
-    """Reduce a text to one line of prose: no fences, quotes, comment marks or thoughts, no final full stop.
+    """Reduce a text to one line of prose: no fences, quotes, comment marks or thoughts, no final period.
 
-    Applied to predictions and references alike. Letter case and inner punctuation stay.
+    Applied to both predictions and references. Letter case and inner punctuation are kept.
 
     Args:
         text: A docstring, Javadoc block or model answer.

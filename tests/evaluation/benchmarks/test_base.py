@@ -99,7 +99,7 @@ def test_absent_data_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("HUMANEVAL_OVERRIDE_PATH", raising=False)
     with pytest.raises(UserError, match=r"download HumanEvalPlus.*benchmark\.problems=FILE"):
         node("humaneval").prompts("test")
-    with pytest.raises(UserError, match=r"split=validation: benchmark humaneval has test only"):
+    with pytest.raises(UserError, match=r"split=validation: benchmark humaneval has only test"):
         node("humaneval").prompts("validation")
     with pytest.raises(UserError, match=r"no such file: data/codexglue/python_test\*\.jsonl\*"):
         node("codexglue").prompts("test")
@@ -141,7 +141,7 @@ def test_ranges_choose_tasks(tmp_path: Path) -> None:
 
 def test_samples_must_cover_the_items() -> None:
     check_covered(["a", "b"], [Sample("b", "", ""), Sample("a", "", "")], "n")
-    with pytest.raises(UserError, match="n: 1 of 2 items have no sample, first b"):
+    with pytest.raises(UserError, match="n: 1 of 2 items have no sample; the first is b"):
         check_covered(["a", "b"], [Sample("a", "", "")], "n")
     with pytest.raises(UserError, match="n: 1 samples belong to no item of the benchmark, first c"):
         check_covered(["a"], [Sample("a", "", ""), Sample("c", "", "")], "n")

@@ -61,14 +61,14 @@ def test_k_above_the_number_of_samples_is_refused() -> None:
     with pytest.raises(UserError, match=r"k=\[10\] needs benchmark.decoding.samples=10 or more \(now 1\)"):
         benchmark(k=(10,)).prompts("test")
     for k in ((0,), ()):
-        with pytest.raises(UserError, match=r"expected numbers from 1 on"):
+        with pytest.raises(UserError, match=r"expected numbers of at least 1"):
             benchmark(k=k)
     with pytest.raises(UserError, match="pass@2 needs at least 2 samples"):
         pass_scores("p", [Sample("a", "", "")], [result("pass", "pass")], (2,))
 
 
 def test_unanswered_problems_are_refused() -> None:
-    with pytest.raises(UserError, match="p: 1 of 2 items have no sample, first P/1"):
+    with pytest.raises(UserError, match="p: 1 of 2 items have no sample; the first is P/1"):
         benchmark().score([Sample("P/0", "", "pass pass")], "test", scripted)
 
 

@@ -102,7 +102,7 @@ def test_an_empty_text_is_a_text(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("0 no tab\n", r"line 1: expected id<TAB>text, got '0 no tab'"),
-        ("0\ta\n0\tb\n", "id 0 occurs twice"),
+        ("0\ta\n0\tb\n", "unique ids, but 0 occurs twice"),
         ("", "is empty"),
     ],
 )
@@ -123,7 +123,7 @@ def test_absent_and_textless_files_are_refused(tmp_path: Path) -> None:
 def test_ids_must_match(tmp_path: Path) -> None:
     (tmp_path / "gold").write_text("0\ta\n1\tb\n")
     (tmp_path / "output").write_text("0\ta\n")
-    with pytest.raises(UserError, match="1 of 2 items have no sample, first 1"):
+    with pytest.raises(UserError, match="1 of 2 items have no sample; the first is 1"):
         benchmark().score_files(tmp_path / "output", tmp_path / "gold")
 
 

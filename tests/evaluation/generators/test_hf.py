@@ -109,7 +109,7 @@ def test_a_prompt_that_alone_fills_the_memory_is_named(monkeypatch: pytest.Monke
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr("src.evaluation.generators.hf.decode", no_memory)
-    with pytest.raises(UserError, match="prompt t0 alone needs more memory than cpu has"):
+    with pytest.raises(UserError, match="prompt t0 alone exceeds the memory of cpu"):
         list(generator().generate(PROMPTS[:1], GREEDY))
 
 

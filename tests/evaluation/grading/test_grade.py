@@ -132,7 +132,7 @@ def test_order_samples_and_equal_answers(sandbox: Sandbox, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("sample", "message"),
     [
-        ({"task_id": "T/none", "completion": ""}, "sample 1 is for 'T/none', which the benchmark lacks"),
+        ({"task_id": "T/none", "completion": ""}, "sample 1 is for 'T/none', which the benchmark"),
         ({"task_id": "T/add"}, r"sample 1 \(T/add\) has neither `solution` nor `completion` text"),
         ({"task_id": "T/add", "completion": None}, "neither"),
         ({"completion": ""}, "sample 1 is for None"),

@@ -64,7 +64,7 @@ def test_fingerprint_follows_the_content() -> None:
 def test_where_the_problems_are(monkeypatch: pytest.MonkeyPatch) -> None:
     for dataset, variable in (("humaneval", "HUMANEVAL_OVERRIDE_PATH"), ("mbpp", "MBPP_OVERRIDE_PATH")):
         monkeypatch.delenv(variable, raising=False)
-        with pytest.raises(UserError, match=f"benchmark.problems=FILE or set {variable}=FILE"):
+        with pytest.raises(UserError, match=f"benchmark.problems=FILE or {variable}=FILE"):
             benchmark_path(dataset)
         monkeypatch.setenv(variable, "from/environment.jsonl")
         assert benchmark_path(dataset) == Path("from/environment.jsonl")

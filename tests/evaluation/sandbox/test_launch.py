@@ -69,7 +69,7 @@ def test_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="no system-call filter for"):
         Sandbox().map(lambda worker, item: item, [1])
     monkeypatch.setattr(sys, "platform", "darwin")
-    with pytest.raises(UserError, match="run on Linux only, not on darwin"):
+    with pytest.raises(UserError, match="run only on Linux, not on darwin"):
         Sandbox()
 
 

@@ -43,7 +43,7 @@ def test_worse_is_told_from_better() -> None:
 
 
 def test_other_items_are_refused() -> None:
-    with pytest.raises(UserError, match="other was scored on other items or metrics"):
+    with pytest.raises(UserError, match="other was scored on different items or metrics"):
         compare(scores("m", [1, 0]), {"other": scores("m", [1])})
 
 

@@ -114,7 +114,9 @@ def test_answers_to_other_problems_are_left_out(tmp_path, capsys):
     rows = [{"task_id": task, "solution": CODE} for task in ("HumanEval/0", "HumanEval/7", "HumanEval/8")]
     _, verdicts = score(tmp_path, rows)
     assert verdicts == [PASS]
-    assert "2 of 3 samples belong to other problems and are left out, first HumanEval/7" in (capsys.readouterr().err)
+    assert "2 of 3 samples belong to other problems and are ignored; the first is HumanEval/7" in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

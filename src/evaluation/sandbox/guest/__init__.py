@@ -1,1 +1,1 @@
-"""The part that runs inside the sandbox: standard library only, since no package is in sight when it starts."""
+"""The part that runs inside the sandbox: standard library only, since no package is visible when it starts."""

@@ -1,8 +1,8 @@
-"""Confine the sandboxed processes: a root directory of their own, no privileges, a system-call filter.
+"""Confine the sandboxed processes: their own root directory, no privileges, a system-call filter.
 
-The namespaces are the wall. The filter is the ditch before it: no new processes, no programs, no sockets, no kernel
-machinery. It also makes a program the only process it can be, so that a memory limit on the process is a limit on the
-program. Threads are allowed. Python's `os` lacks most of these calls, so they go to the C library.
+The namespaces isolate; the filter is a second line of defense: no new processes, no exec, no sockets, no exotic kernel
+interfaces. It also keeps a program to one process, so that the process's memory limit is the program's. Threads are
+allowed. Python's `os` lacks most of these calls, so they go through the C library.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def _prctl(option: int, value: int) -> None:
 
 
 def forgo_privileges(user: int) -> None:
-    """Give up every capability, the ways to regain them, and being inspected by processes of the same user.
+    """Drop every capability and the ways to regain them, and prevent inspection by processes of the same user.
 
     Args:
-        user: Number of the user and group that root becomes, which need not exist; 0: change neither.
+        user: Number of the user and group to switch to from root; it need not exist; 0: change neither.
     """
     for capability in range(64):
         if libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
-            break  # past the last one that this kernel has, or without the right to drop
+            break  # past the kernel's last capability, or no right to drop it
     if user:
         os.setgroups([])
         os.setresgid(user, user, user)
@@ -55,11 +55,11 @@ _RDONLY, _NOSUID, _NODEV, _NOEXEC = 1, 2, 4, 8
 _REMOUNT, _BIND, _REC, _DETACH = 32, 4096, 16384, 2
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 DEVICES = ("null", "zero", "full", "random", "urandom")
-_STAGE = "/tmp"  # exists everywhere; only this mount namespace sees what is mounted over it
+_STAGE = "/tmp"  # exists everywhere; only this mount namespace sees what is mounted there
 
 
 def enter_jail(visible: Sequence[str], scratch: str, scratch_bytes: int, user: int) -> None:
-    """Replace the root directory by one with nothing but read-only system files and an empty scratch directory.
+    """Replace the root directory with one that has only read-only system files and an empty scratch directory.
 
     Needs a private mount namespace and the right to mount in it.
 
@@ -72,7 +72,7 @@ def enter_jail(visible: Sequence[str], scratch: str, scratch_bytes: int, user: i
     Raises:
         OSError: A mount was refused.
     """
-    os.umask(0o022)  # another user must be able to enter the directories made here
+    os.umask(0o022)  # another user must be able to enter the directories created here
     links = {path: os.readlink(path) for path in visible if os.path.islink(path)}
     sources = {path: os.open(path, os.O_PATH) for path in visible if path not in links and os.path.exists(path)}
     sources |= {f"/dev/{name}": os.open(f"/dev/{name}", os.O_PATH) for name in DEVICES}
@@ -166,8 +166,8 @@ def build_filter() -> bytes:
     for numbers in _DENIED.values():
         if numbers[column] >= 0:
             code += [_instruction(_JUMP_EQUAL, numbers[column], 0, 1), _instruction(_RETURN, _ERRNO | _EPERM)]
-    # The C library tries clone3 first, whose flags a filter cannot see, and on ENOSYS clone, whose flags it can see:
-    # with CLONE_THREAD it starts a thread, which is allowed, without it a process.
+    # The C library tries clone3 first, whose flags a filter cannot see. On ENOSYS it falls back to clone, whose flags
+    # are visible: with CLONE_THREAD it starts a thread, which is allowed, without it a process.
     code += [_instruction(_JUMP_EQUAL, _CLONE3[column], 0, 1), _instruction(_RETURN, _ERRNO | _ENOSYS)]
     code += [
         _instruction(_JUMP_EQUAL, _CLONE[column], 0, 4),

@@ -1,4 +1,4 @@
-"""Encode a program's output as bytes that the trusted side can compare without running any of the program's code.
+"""Encode a program's output as bytes that the trusted side can compare without running the program's code.
 
 Plain values (exact built-in types all the way down) go through `marshal` at C speed. All others become a tagged tree of
 tuples, so that the other side can rebuild subclasses of built-ins, numpy values and the like, and tell them from plain
@@ -21,7 +21,7 @@ from src.evaluation.sandbox.protocol import DIGEST, DIGEST_BODY, MARSHAL_VERSION
 
 SCALARS = frozenset({int, float, complex, str, bytes, bool, type(None)})
 SEQUENCES = frozenset({list, tuple, set, frozenset})
-DEEP_CHECK_BYTES = 1 << 20  # larger values are checked one level deep only: the check would cost more than sending
+DEEP_CHECK_BYTES = 1 << 20  # larger values are checked only one level deep: a full check costs more than sending
 
 
 def encode(value: Any, inline: int) -> tuple[bytes, bytes]:
@@ -45,7 +45,7 @@ def _body(value: Any) -> tuple[bytes, bytes]:
         body = marshal.dumps(value, MARSHAL_VERSION)
     except ValueError:  # contains something that marshal does not know
         return TAGGED, marshal.dumps(_tagged(value), MARSHAL_VERSION)
-    # marshal writes anything with a buffer (bytearray, numpy) as bytes, so its success alone does not mean "plain".
+    # marshal writes anything with a buffer (bytearray, numpy) as bytes, so its success does not imply a plain value.
     deep = len(body) <= DEEP_CHECK_BYTES
     if _is_plain(value, deep):
         return PLAIN, body
@@ -109,7 +109,7 @@ def _tagged_numpy(value: Any, numpy: Any) -> tuple[Any, ...]:
 
 
 def _tagged_subclass(value: Any, kind: type) -> tuple[Any, ...] | None:
-    """A subclass of a built-in that compares as its base does; one with an `__eq__` of its own is opaque."""
+    """A subclass of a built-in that compares as its base does; one with its own `__eq__` is opaque."""
     for base, plain in _PLAIN_VIEWS:
         if isinstance(value, base):
             if kind.__eq__ is not base.__eq__ and kind is not collections.OrderedDict:
@@ -118,7 +118,7 @@ def _tagged_subclass(value: Any, kind: type) -> tuple[Any, ...] | None:
     return None
 
 
-# The base's own view of a value, past any method that a subclass overrides.
+# The base class's view of a value, bypassing overridden methods.
 _PLAIN_VIEWS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (int, int.__pos__),
     (float, float.__pos__),

@@ -1,4 +1,4 @@
-"""Run one untrusted program in a process of its own: limits, code, inputs, one frame per output."""
+"""Run one untrusted program in its own process: limits, code, inputs, one frame per output."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _compile(candidates: list[str]) -> Any:
 
 
 def _confine(job: dict[str, Any], data: int, syscall_filter: bytes | None) -> None:
-    os.setsid()  # a process group of its own, so that the server can end all of it
+    os.setsid()  # its own process group, so that the server can end all of it
     null = os.open("/dev/null", os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
@@ -96,7 +96,8 @@ def _confine(job: dict[str, Any], data: int, syscall_filter: bytes | None) -> No
         _, hard = resource.getrlimit(limit)
         ceiling = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (ceiling, ceiling))
-    # With the default of 700 objects, programs that allocate much spend a third of their time in the collector.
+    # With the default of 700 objects, programs that allocate a lot spend a third of their time in the garbage
+    # collector.
     gc.set_threshold(50_000, 20, 100)
     if syscall_filter is not None:
         install_filter(syscall_filter)
@@ -111,7 +112,7 @@ def _describe(error: BaseException) -> bytes:
 
 
 class _Frames:
-    """Buffer of frames: a thousand small outputs cost a few writes."""
+    """Buffer frames, so that a thousand small outputs cost only a few writes."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor

@@ -1,8 +1,7 @@
-"""The server in the sandbox: starts once, imports once, then forks one process per program.
+"""The server in the sandbox: it starts once, imports once, then forks one process per program.
 
-It is process 1 of its own namespace, has no privileges, cannot be inspected or signaled by the programs, and ends
-them. After each program nothing of it is left, neither processes nor files; otherwise the server says so and is
-replaced.
+It is process 1 of its own namespace, has no privileges, cannot be inspected or signaled by the programs, and ends them.
+After each program, no process or file of it may remain; otherwise the server says so and is replaced.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ COMMON = (
 
 
 def main() -> None:
-    """Set up by the marshaled settings on control in, report readiness, then serve until control in closes."""
+    """Set up with the marshaled settings from control in, report readiness, then serve until control in closes."""
     settings = _receive()
     assert settings is not None
     sys.path[:] = [path for path in sys.path if path != settings["code"]]
@@ -52,7 +51,7 @@ def main() -> None:
 
 
 def _shed(settings: dict[str, Any]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 ignores signals that it has no handler for
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 ignores signals without a handler
     os.chdir(settings["directory"])
     confine.forgo_privileges(settings["user"])
 
@@ -62,7 +61,7 @@ def _import_all(names: list[str]) -> None:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     gc.collect()
-    gc.freeze()  # otherwise the collector would touch these pages, and so copy them, in every fork
+    gc.freeze()  # otherwise the garbage collector would touch, and thus copy, these pages in every fork
 
 
 def _serve(job: dict[str, Any], settings: dict[str, Any], syscall_filter: bytes | None) -> dict[str, Any]:
@@ -91,7 +90,7 @@ def _serve(job: dict[str, Any], settings: dict[str, Any], syscall_filter: bytes 
 
 
 def _watch(child: int, job: dict[str, Any], page: memoryview) -> str | None:
-    """Wait until `child` ends or must be ended, and return why; None if the trusted side is gone."""
+    """Wait until `child` ends or must be ended, and return the reason; None if the trusted side is gone."""
     watched = select.poll()
     handle = os.pidfd_open(child)
     try:
@@ -111,14 +110,14 @@ def _watch(child: int, job: dict[str, Any], page: memoryview) -> str | None:
 
 
 class _Limits:
-    """CPU and wall-clock time, for each input and for the whole program.
+    """CPU and wall-clock limits, per input and for the whole program.
 
     A program could lie about which input it has reached, but the limits of the whole program still hold.
     """
 
     def __init__(self, child: int, job: dict[str, Any]) -> None:
         self.clock = (~child << 3) | 2  # clock_getcpuclockid(3): CPU time of the process, all threads
-        self.cpu_limits: list[float] = job["cpu_limits"]  # of loading, then of every input
+        self.cpu_limits: list[float] = job["cpu_limits"]  # for loading, then for every input
         self.cpu_total: float = job["cpu"]
         self.wall_start = self.wall_mark = time.monotonic()
         self.cpu_mark = 0.0
@@ -172,7 +171,7 @@ def _empty(directory: str) -> bool:
 
 def _receive() -> dict[str, Any] | None:
     mark = _read(1)
-    while mark == protocol.STOP:  # it crossed with the message that the program had ended by itself
+    while mark == protocol.STOP:  # it crossed with our message that the program had already ended
         mark = _read(1)
     header = _read(protocol.LENGTH.size) if mark else None
     body = _read(*protocol.LENGTH.unpack(header)) if header else None
