@@ -37,10 +37,10 @@ class Recipe:
         weight: Coefficient of the first specialist; the others share 1 - weight.
         weights: Coefficients by specialist; takes precedence over `weight`.
         match_norm: Scale every tensor's merged delta to the weighted mean norm of its parents' deltas.
-        exclude: Regular expression; tensors whose name it finds keep the base's values.
-        dtype: Dtype of the merged weights; None keeps that of the base.
+        exclude: Regular expression; tensors with a matching name keep the base's values.
+        dtype: Dtype of the merged weights; None keeps the base's.
         tokenizer: Alignment of vocabularies, see `align_vocabulary`.
-        engine: `own`, or `mergekit` to have the reference implementation do the same merge.
+        engine: `own`, or `mergekit` to run the same merge in the reference implementation.
 
     Raises:
         UserError: A coefficient is not a finite number, or a choice is unknown.
@@ -77,7 +77,7 @@ class Recipe:
     def describe(self, specialists: Sequence[str]) -> dict[str, Any]:
         """The recipe as JSON for a run record: method, its keys and all coefficients.
 
-        `registry.recipe_from` makes the recipe from it again.
+        `registry.recipe_from` rebuilds the recipe from it.
         """
         common = {key: getattr(self, key) for key in COMMON}
         return {"_target_": self.target, "weights": self.coefficients(specialists)} | dict(self.settings) | common

@@ -35,8 +35,8 @@ def problems(split: str, count: int, seed: int = 0) -> list[dict[str, Any]]:
 
     Args:
         split: "train", "validation" or "test".
-        count: Most problems; a composition without discriminating inputs is skipped.
-        seed: Of the corpus.
+        count: Maximum number of problems; a composition without discriminating inputs is skipped.
+        seed: Seed of the corpus.
 
     Returns:
         Dictionaries with `task_id`, `prompt`, `entry_point`, `canonical_solution` (which continues the prompt),
@@ -73,12 +73,12 @@ def _problem(
 
 
 def summary_rows(split: str, count: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Code-summarization rows in CodeXGLUE's format; `code_tokens` leave out the docstring.
+    """Code-summarization rows in CodeXGLUE's format; `code_tokens` omits the docstring.
 
     Args:
         split: "train", "validation" or "test".
-        count: Most rows.
-        seed: Of the corpus.
+        count: Maximum number of rows.
+        seed: Seed of the corpus.
 
     Returns:
         Dictionaries with CodeXGLUE's twelve fields.

@@ -1,4 +1,4 @@
-"""Base and plus inputs of a problem: a few everyday ones, and the edge cases that near misses fail on."""
+"""Base and plus inputs of a problem: a few ordinary ones, and the edge cases on which near misses fail."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from src.pocket.programs.composition import Composition
 from src.pocket.programs.inputs import edge_inputs, plain_inputs
 
 BASE_INPUTS = 3
-NEAR_MISSES = 40  # wrong programs that a problem's inputs are chosen against
+NEAR_MISSES = 40  # wrong programs that a problem's inputs must tell apart from the right one
 DRAWS = 20  # sets of base inputs to choose from
 
 Inputs = tuple[list[Any], ...]
 
 
 def choose_inputs(composition: Composition, rng: random.Random) -> tuple[Inputs, Inputs] | None:
-    """Choose base inputs that each catch some near miss and together let one through that the plus inputs catch.
+    """Choose base inputs that each catch some near miss but together miss one that the plus inputs catch.
 
-    Of `DRAWS` random sets, the one that lets the fewest through wins.
+    Of `DRAWS` random sets, the one that misses the fewest wins.
 
     Returns:
-        Base and plus argument lists, or None where the composition has no such inputs.
+        Base and plus argument lists, or None if the composition has no such inputs.
     """
     pool, plus = plain_inputs(composition.parameters), edge_inputs(composition.parameters)
     wrong = [_fails(composition, near, (*pool, *plus)) for near in islice(composition.variants(), NEAR_MISSES)]
@@ -42,7 +42,7 @@ def choose_inputs(composition: Composition, rng: random.Random) -> tuple[Inputs,
 
 
 def tolerance(composition: Composition, inputs: Iterable[list[Any]]) -> float:
-    """The problem's `atol`: 1e-6 where a result is a float, else 0."""
+    """The problem's `atol`: 1e-6 if a result is a float, else 0."""
     return 1e-6 if any(isinstance(composition.run(*arguments), float) for arguments in inputs) else 0
 
 

@@ -14,16 +14,16 @@ from src.utils.errors import unknown_choice
 from src.utils.seeding import derive_seed
 
 SPLITS = ("train", "validation", "test")
-LONGEST_RESULT = 400  # characters; products of powers grow beyond what anyone would test
+LONGEST_RESULT = 400  # characters; products of powers can grow very long
 
 
 def results(composition: Composition) -> list[str] | None:
-    """The program's results on all probe inputs; None where one is too long to be a useful test."""
+    """The program's results on all probe inputs; None if one is too long to be a useful test."""
     shown = []
     for arguments in probes(composition.parameters):
         try:
             shown.append(repr(composition.run(*arguments)))
-        except ValueError:  # an integer of more digits than Python prints
+        except ValueError:  # an integer with more digits than Python prints
             return None
         if len(shown[-1]) > LONGEST_RESULT:
             return None
@@ -44,7 +44,7 @@ class PocketCorpus:
     """Compositions of distinct behavior by split, the same for the same arguments on every machine.
 
     Args:
-        seed: Decides all draws.
+        seed: Seed of all draws.
         train: Compositions in the training split.
         held_out: Compositions in each of validation and test.
     """
@@ -81,7 +81,7 @@ class PocketCorpus:
 
 
 def _is_telling(composition: Composition, shown: list[str]) -> bool:
-    """True if results differ from input to input and from the input, and no operator is idle."""
+    """True if results vary over the inputs and differ from them, and every operator has an effect."""
     if max(map(shown.count, shown)) > 0.8 * len(shown):
         return False
     if shown == [repr(arguments[0]) for arguments in probes(composition.parameters)]:

@@ -21,8 +21,8 @@ class PocketModel:
     """Architecture of a pocket model: the node `strategy.architecture` of conf/strategy/base.yaml.
 
     Args:
-        vocabulary: Tokens.
-        context_length: Longest input in tokens.
+        vocabulary: Number of tokens.
+        context_length: Maximum input length in tokens.
         width: Hidden size.
         layers: Decoder layers.
         heads: Attention heads.
@@ -42,9 +42,9 @@ class PocketModel:
         """Write an untrained model that plain `transformers` loads: tokenizer, configs and random weights.
 
         Args:
-            directory: Created.
+            directory: Created if missing.
             corpus: Rows to train the tokenizer on; None: the base's training rows of `seed`.
-            seed: Of the corpus and the weights.
+            seed: Seed of the corpus and the weights.
 
         Returns:
             `directory`.
@@ -79,7 +79,7 @@ class PocketModel:
 def _random_model(config: Qwen2Config, seed: int) -> Qwen2ForCausalLM:
     with torch.random.fork_rng(
         devices=[]
-    ):  # the weights depend on `seed` alone and leave the caller's random stream as it was
+    ):  # the weights depend only on `seed`, and the caller's random stream is unchanged
         torch.manual_seed(derive_seed("pocket weights", seed))
         return Qwen2ForCausalLM(config)
 

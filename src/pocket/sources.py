@@ -25,9 +25,9 @@ class PocketSource:
             "base" (raw programs with docstrings and a few rows of both tasks).
         user_prompt: The user turn of the task: it has `{prompt}` for codegen, `{code}` for codesum; None: just that
             placeholder. "base" holds both tasks and takes only None.
-        seed: Of the corpus and of names, styles and phrasings.
-        renderings: Programs rendered from each composition of the train split; other splits have one.
-        task_share: Share of the rows of "base" that are rows of the tasks, half of them of each; 0 to 1.
+        seed: Seed of the corpus and of names, styles and phrasings.
+        renderings: Number of programs rendered from each composition of the train split; other splits have one.
+        task_share: Share of the "base" rows that are task rows, half of them from each task; 0 to 1.
     """
 
     task: str
@@ -67,7 +67,7 @@ class PocketSource:
 
 
 def codegen_example(name: str, program: Program, user_prompt: str) -> Example:
-    """Description -> program: the prompt is the problem's, the answer continues it."""
+    """Description -> program: the problem's prompt, and the answer that continues it."""
     prompt = render_user_turn(user_prompt, prompt=program.signature + program.documentation)
     return Example(name, "codegen", prompt, program.code.rstrip("\n"))
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from src.data.examples import Example
 
-VOCABULARY = 1024  # tokens, with the 256 bytes and the three special ones
+VOCABULARY = 1024  # tokens, including the 256 bytes and the three special ones
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -17,7 +17,7 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-# Role names appear in no program: repeat them so that the trainer sees them as often as a common word.
+# Role names appear in no program: repeat them so that the trainer sees them as often as common words.
 _ROLES = ["system\n", "user\n", "assistant\n"] * 1000
 
 
@@ -26,7 +26,7 @@ def train_tokenizer(rows: Iterable[Example], vocabulary: int, context_length: in
 
     Args:
         rows: Their prompts and answers are the corpus.
-        vocabulary: Size with the 256 bytes and the three special tokens.
+        vocabulary: Size, including the 256 bytes and the three special tokens.
         context_length: Recorded as the longest input.
 
     Returns:

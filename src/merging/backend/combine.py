@@ -15,7 +15,7 @@ from src.merging.tensors.blocks import Block, BlockFunction
 
 @dataclass(frozen=True)
 class Combination:
-    """`combine` of K sparsified task vectors; the compiled backend merges all points with the same parts together."""
+    """`combine` K sparsified task vectors; the compiled backend merges all points with the same parts together."""
 
     parts: tuple[BlockFunction, ...]
     coefficients: tuple[float, ...]
@@ -32,7 +32,7 @@ class Combination:
 
 @dataclass(frozen=True)
 class Mean:
-    """`weighted_mean` of K specialists; the compiled backend merges all points together."""
+    """`weighted_mean` over K specialists; the compiled backend merges all points together."""
 
     coefficients: tuple[float, ...]
     normalize: bool
@@ -52,9 +52,9 @@ def combine(
     Args:
         deltas: K sparsified task vectors (n,), float32.
         coefficients: K numbers.
-        consensus: Elect each element's sign by the weighted sum (a tie elects +) and drop what disagrees; zeros never
-            vote. A negative coefficient votes with the opposite sign.
-        normalize: Divide by the sum of the coefficients; with `consensus` of those that survived at the element.
+        consensus: Elect each element's sign by the weighted sum (a tie elects +) and drop values that disagree; zeros
+            do not vote. A negative coefficient votes with the opposite sign.
+        normalize: Divide by the sum of the coefficients; with `consensus`, of those that survived at the element.
         lambda_: Factor on the result.
 
     Returns:
@@ -73,13 +73,13 @@ def combine(
 def weighted_mean(values: Sequence[torch.Tensor], coefficients: Sequence[float], normalize: bool) -> torch.Tensor:
     """sum c A, divided by sum c if `normalize`; each addition is a fused multiply-add, as in mergekit.
 
-    A float32 product is exact in float64, so adding there and rounding once is what a fused instruction does, on
+    A float32 product is exact in float64, so adding in float64 and rounding once equals a fused instruction, on
     machines with and without one.
 
     Args:
         values: K tensors (n,), float32.
         coefficients: K numbers.
-        normalize: Divide by the sum of the coefficients, unless it is below 1e-8 in size.
+        normalize: Divide by the sum of the coefficients, unless its magnitude is below 1e-8.
 
     Returns:
         The mean (n,), float32.
@@ -102,7 +102,7 @@ def _elected(weighted: Sequence[torch.Tensor], coefficients: Sequence[float]) ->
 
 
 def add_up(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Sum one after the other: the order of mergekit, and the same on every device."""
+    """Sum one after the other: mergekit's order, and the same on every device."""
     total = parts[0]
     for part in parts[1:]:
         total = total + part
@@ -110,11 +110,11 @@ def add_up(parts: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def total_coefficient(coefficients: Sequence[float]) -> torch.Tensor:
-    """Divisor of a plain sum: the float32 sum of the coefficients, or 1 where it is below 1e-8 in size."""
+    """Divisor of a plain sum: the float32 sum of the coefficients, or 1 if its magnitude is below 1e-8."""
     total = add_up([torch.tensor(coefficient, dtype=torch.float32) for coefficient in coefficients])
     return torch.where(total.abs() < 1e-8, torch.ones_like(total), total)
 
 
 def _total(coefficients: Sequence[float], like: torch.Tensor) -> torch.Tensor:
-    """The divisor on the device of `like`, where division by it is a true division everywhere."""
+    """The divisor as a tensor on the device of `like`, so that every device does a true division."""
     return total_coefficient(coefficients).to(like.device)

@@ -18,8 +18,8 @@ MIX_2 = 0x94D049BB133111EB
 def stream_seed(seed: int, tensor: str, specialist: str) -> int:
     """Seed of the stream that decides which elements of a specialist's tensor are dropped.
 
-    It does not depend on the method: DARE and DELLA with one seed use the same numbers, so that their difference is
-    less noisy.
+    It does not depend on the method: with the same seed, DARE and DELLA use the same numbers, which makes their
+    difference less noisy.
     """
     return derive_seed(seed, "mask", tensor, specialist)
 
@@ -31,7 +31,7 @@ def uniform(seed: int, start: int, stop: int, device: torch.device | str = "cpu"
         seed: Of the stream, from `stream_seed`.
         start: First position.
         stop: Position after the last.
-        device: Where the numbers are wanted; their values do not depend on it.
+        device: Device of the result; the values do not depend on it.
     """
     state = torch.arange(start + 1, stop + 1, dtype=torch.int64, device=device)
     state = state.mul_(_signed(GOLDEN)).add_(_signed(seed))

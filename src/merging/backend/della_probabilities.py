@@ -1,4 +1,4 @@
-"""DELLA's keep probabilities: a row's elements are likelier to stay the larger they are (arXiv 2406.11617)."""
+"""DELLA's keep probabilities: larger elements of a row are more likely to be kept (arXiv 2406.11617)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def keep_probabilities(delta: torch.Tensor, row: int, density: float, epsilon: f
 
     Args:
         delta: (m * row,), whole rows, float32.
-        row: Row length r. Equal magnitudes are ranked in their order of storage.
+        row: Row length r. Equal magnitudes are ranked in storage order.
         density: Mean probability.
         epsilon: Half their spread.
 

@@ -1,6 +1,6 @@
-"""Compiled loops over float32 blocks, equal to torch_ops.py and combine.py to the last bit.
+"""Compiled loops over float32 blocks, bitwise equal to torch_ops.py and combine.py.
 
-No fast-math: every product and sum is rounded, as in torch.
+No fast-math: every product and sum is rounded as in torch.
 
 Legend: n elements, K specialists, P points, U = 4,096 elements that one partial sum covers.
 """
@@ -20,7 +20,7 @@ from src.merging.tensors.reductions import UNIT
 Floats = NDArray[np.float32]
 Bits = NDArray[np.uint32]
 
-EIGHTH = UNIT // 8  # the first three halvings of a whole unit are one loop
+EIGHTH = UNIT // 8  # the first three halvings of a whole unit are done in one loop
 ZERO, ONE = np.float32(0), np.float32(1)
 STEP, MULTIPLY_1, MULTIPLY_2 = np.uint64(GOLDEN), np.uint64(MIX_1), np.uint64(MIX_2)
 S27, S30, S31, S40 = (np.uint64(bits) for bits in (27, 30, 31, 40))
@@ -111,7 +111,7 @@ def combine(
     parts: Floats, base: Floats, coefficients: Floats, factors: Floats, consensus: bool, normalize: Any, totals: Floats,
     out: Floats, sums: NDArray[np.float64],
 ) -> None:  # fmt: skip
-    """Combine the same parts for all points, unit by unit, so that the values of a unit stay in the cache.
+    """Combine the same parts for all points, unit by unit, so that a unit's values stay in the cache.
 
     parts (K, n), base (n,), coefficients (P, K), factors (P, 2: lambda, norm matching), normalize (P,), totals (P,:
     divisor of a plain sum), out (P, n) merged weights, sums (P, n / U) of squared merged deltas.
@@ -240,7 +240,7 @@ def subtract(left: Floats, right: Floats, out: Floats) -> None:
 
 @compiled
 def round_bfloat16(values: Bits, out: NDArray[np.uint16]) -> None:
-    """Round float32 to bfloat16, ties to even, bit patterns in and out; NaN excluded."""
+    """Round float32 to bfloat16, ties to even; bit patterns in and out, no NaN."""
     for i in range(values.size):
         bits = values[i]
         out[i] = np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))

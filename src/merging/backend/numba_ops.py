@@ -1,4 +1,4 @@
-"""The arithmetic of torch_ops.py, compiled with numba for the CPU and equal to the last bit."""
+"""The arithmetic of torch_ops.py, compiled with numba for the CPU, with bitwise equal results."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from src.merging.backend.torch_ops import PointMerger
 from src.merging.tensors.blocks import Block, BlockFunction, BlockMerger, BlockResult, Delta, ParentTensors, PointMerge
 from src.merging.tensors.reductions import UNIT
 
-LEVELS = ((20, 11), (10, 10), (0, 10))  # shift and number of the bits that each pass of a selection reads
+LEVELS = ((20, 11), (10, 10), (0, 10))  # shift and number of bits that each pass of a selection reads
 
 
 class NumbaOps:
     """Numba kernels on blocks in memory that each thread reuses."""
 
-    block = 1 << 18  # buffers of some 20 MB per thread; smaller blocks fit a nearer cache but spend more time in Python
+    # about 20 MB of buffers per thread; smaller blocks fit a closer cache but spend more time in Python
+    block = 1 << 18
 
     def __init__(self) -> None:
         self._local = threading.local()
@@ -85,7 +86,7 @@ class NumbaOps:
     def order_statistics(
         self, tensors: ParentTensors, key: Any, values: Sequence[BlockFunction], positions: Sequence[int]
     ) -> list[list[float]]:
-        """See `Ops`: three passes that each narrow the place of a position down to one bucket of a histogram."""
+        """See `Ops`: each of three passes narrows a position down to one bucket of a histogram."""
         prefixes = {(k, position): 0 for k in range(len(values)) for position in positions}
         left = {place: place[1] for place in prefixes}  # position inside the bucket of the prefix
         for shift, width in LEVELS:
@@ -124,7 +125,7 @@ class NumbaOps:
         return dict(zip(wanted, np.sum(tensors.map(count), axis=0), strict=True))
 
     def rank_masks(self, tensors: ParentTensors, seeds: Sequence[int], density: float, epsilon: float) -> list[Any]:
-        """See `Ops`: one bit an element."""
+        """See `Ops`: one bit per element."""
         by_rank = rank_probabilities(tensors.row, density, epsilon).numpy()
         packed = [np.empty(-(-tensors.numel // 8), np.uint8) for _ in seeds]
 
@@ -152,11 +153,11 @@ class NumbaOps:
 
 
 class GroupMerger:
-    """Merges the blocks of all points that combine the same parts in the same way.
+    """Merge the blocks of all points that combine the same parts in the same way.
 
     Args:
         points: All `Combination` or all `Mean`.
-        ops: Provides memory.
+        ops: Provides the buffers.
     """
 
     def __init__(self, points: Sequence[PointMerge], ops: NumbaOps) -> None:
@@ -209,7 +210,7 @@ class GroupMerger:
 
 
 def _stored(block: Block, parent: int) -> np.ndarray:
-    """A parent's values as the kernels read them: float32, or bfloat16 as uint16; others are upcast."""
+    """A parent's values in the form that the kernels read: float32, or bfloat16 as uint16; others are upcast."""
     stored = block.stored(parent)
     if stored.dtype is torch.bfloat16:
         return stored.view(torch.uint16).numpy()

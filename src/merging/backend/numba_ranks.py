@@ -1,7 +1,7 @@
-"""Compiled selection and ranking of task vectors, without sorting and without writing the task vectors down.
+"""Compiled selection and ranking of task vectors, without sorting or storing them.
 
 Magnitudes are compared as the unsigned integers that encode them. Parents are read as stored, a few rows at a time: a
-block's float32 values would not fit the nearest caches, and reading them back costs more than computing them again.
+block's float32 values would not fit into the closest caches, and reading them back costs more than recomputing them.
 
 Legend: n elements, r row length, U = 4,096 elements that one partial sum covers. A parent is (n,) float32, or uint16
 that holds bfloat16.
@@ -31,14 +31,15 @@ from src.merging.tensors.reductions import UNIT
 
 MAGNITUDE = np.uint32(0x7FFFFFFF)
 Stored = NDArray[Any]
-TOGETHER = 1 << 13  # elements of the rows that are processed together
+TOGETHER = 1 << 13  # elements in the rows that are processed together
 
 
 @compiled
 def count_bits(delta: Bits, shift: int, prefix: int, prefix_shift: int, counts: NDArray[np.int64]) -> None:
-    """Histogram of the bits of |delta| from `shift` on that `counts` has room for, where those above are `prefix`."""
+    """Histogram of the next bits of |delta| above `shift`, over elements whose higher bits equal `prefix`."""
     room = np.uint32(counts.size - 1)
-    apart = np.zeros((4, counts.size), np.int32)  # in turn: neighbors often share a bucket and would wait
+    # four histograms used in turn: neighbors often share a bucket, and each increment would wait for the one before
+    apart = np.zeros((4, counts.size), np.int32)
     for i in range(delta.size):
         magnitude = delta[i] & MAGNITUDE
         if magnitude >> prefix_shift == prefix:
@@ -51,13 +52,13 @@ def count_bits(delta: Bits, shift: int, prefix: int, prefix_shift: int, counts: 
 def rank_masks(delta: Bits, by_rank: Floats, seed: int, start: int, mask: NDArray[np.uint8]) -> None:
     """MagPrune's masks of whole rows: mask = [draw < by_rank[rank of |delta| in its row]], unset where delta is 0.
 
-    Exact ranks are computed only where they decide: a row's magnitudes are counted into buckets of equal leading bits,
-    and the probabilities of a bucket's first and last rank settle nearly all draws. The few buckets that hold an open
-    draw are sorted. by_rank (r,) does not decrease; mask (m * r,).
+    Exact ranks are computed only where they matter: a row's magnitudes are counted into buckets of equal leading bits,
+    and the probabilities of a bucket's first and last rank settle nearly all draws. The few buckets with an open draw
+    are sorted. by_rank (r,) does not decrease; mask (m * r,).
     """
     row = by_rank.size
     detail = min(max(2, int(math.log2(row)) - 4), 12)  # leading mantissa bits: a few elements per bucket
-    buckets = 16 << detail  # 16 powers of two below the largest of the row; smaller values share the first bucket
+    buckets = 16 << detail  # 16 powers of two below the row's largest; smaller values share the first bucket
     shift = np.uint32(23 - detail)
     first, count = np.empty(buckets, np.int32), np.empty(buckets, np.int32)
     lowest, highest = np.empty(buckets, np.float32), np.empty(buckets, np.float32)
@@ -102,14 +103,14 @@ def _bound(count: Any, by_rank: Floats, first: Any, lowest: Floats, highest: Flo
 def _settle(
     magnitude: Bits, place: Any, after: Any, count: Any, by_rank: Floats, drawn: Floats, members: Any, keep: Any
 ) -> None:
-    """Decide all draws of the buckets that hold an open one (keep is 2 or 3) by exact ranks.
+    """Decide all draws of the buckets with an open draw (keep is 2 or 3) by exact ranks.
 
-    Equal magnitudes are ranked in their order of storage. after (buckets,) comes in as the first rank of each bucket
-    and ends behind its last.
+    Equal magnitudes are ranked in storage order. On entry, after (buckets,) is each bucket's first rank; on exit, the
+    rank after its last.
     """
     size = magnitude.size
     for i in range(size):
-        members[after[place[i]]] = i  # no branch: with many ties half the row is in open buckets
+        members[after[place[i]]] = i  # no branch: with many ties, half the row is in open buckets
         after[place[i]] += 1
     for i in range(size):
         bucket = place[i]
@@ -153,7 +154,7 @@ def _upcast_compiled(stored: Any, out: Any) -> Callable[[Stored, Floats], None]:
 def _delta(base: Stored, specialist: Stored, scratch: Floats) -> Floats:
     """specialist - base (m,), in float32, in the last third of scratch (3, at least m)."""
     size = base.size
-    # three separate rows: the compiler does not vectorize operands that may overlap
+    # three separate rows, because the compiler does not vectorize operands that may overlap
     _upcast(specialist, scratch[0, :size])
     _upcast(base, scratch[1, :size])
     subtract(scratch[0, :size], scratch[1, :size], scratch[2, :size])

@@ -1,6 +1,6 @@
 """Element-wise arithmetic in plain torch: the reference, on any device.
 
-`NumbaOps` (numba_ops.py) does the same compiled, with the same result to the last bit.
+`NumbaOps` (numba_ops.py) is the compiled version, with bitwise equal results.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from src.merging.tensors.reductions import deterministic_sums
 
 
 class TorchOps:
-    """Torch operations on blocks; the default size is small enough for the allocator to recycle memory.
+    """Torch operations on blocks; the default block size is small enough for the allocator to recycle memory.
 
     Args:
         block: Elements of a block, a multiple of 4,096.
@@ -89,7 +89,7 @@ class TorchOps:
 
 
 class PointMerger:
-    """Merges the blocks of one point, whatever its rule.
+    """Merge the blocks of one point, whatever its rule.
 
     Args:
         point: The point.

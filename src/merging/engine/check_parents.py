@@ -1,4 +1,4 @@
-"""Checks that base and specialists belong together, before anything is written."""
+"""Check that base and specialists match, before anything is written."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from src.utils.errors import UserError, first_differences
 from src.utils.progress import say
 
 SAMPLED_TENSORS = 8
-SAMPLED_ELEMENTS = 1 << 17  # of each sampled tensor
-UNRELATED = 0.1  # cosine between a specialist and its base
-PARALLEL = 0.9  # cosine between two task vectors
+SAMPLED_ELEMENTS = 1 << 17  # per sampled tensor
+UNRELATED = 0.1  # cosine between a specialist and its base; below it, they are unrelated
+PARALLEL = 0.9  # cosine between two task vectors; above it, they probably share an ancestor
 
 
 def check_parents(base: Parent, specialists: Mapping[str, Parent], same_tokens: bool = True) -> None:
@@ -29,11 +29,11 @@ def check_parents(base: Parent, specialists: Mapping[str, Parent], same_tokens: 
         UserError: The parents differ; the first five differences are listed.
     """
     if not specialists:
-        raise UserError("nothing to merge: name at least one specialist, specialists.codegen=DIR")
+        raise UserError("nothing to merge; expected at least one specialist, e.g. specialists.codegen=DIR")
     for label, parent in specialists.items():
         differences = tensor_differences(base.table, parent.table, "the base", any_dtype=parent.computed)
         if differences:
-            message = f"{parent.path} ({label}) does not fit {base.path} (base)"
+            message = f"{parent.path} ({label}) does not match {base.path} (base)"
             raise UserError(first_differences(message, differences) + _way_out(base, parent))
         if parent.tied != base.tied:
             raise UserError(
@@ -58,14 +58,14 @@ def check_excludes(recipes: Sequence[Recipe], names: Sequence[str]) -> None:
 
 
 def check_same_base(base: Parent, specialists: Mapping[str, Parent]) -> None:
-    """Refuse a specialist of another base; warn if all specialists seem to share a later ancestor.
+    """Refuse a specialist of a different base; warn if all specialists seem to share a later ancestor.
 
-    Unrelated weights are nearly orthogonal. A fine-tune keeps its base's share however hard it was trained: where it
-    has moved six times the base's own length, the cosine is still 0.16. Two specialists whose task vectors point the
+    Unrelated weights are nearly orthogonal, but a fine-tune stays correlated with its base however long it was trained:
+    after moving six times the base's own norm, the cosine is still 0.16. Two specialists whose task vectors point the
     same way (cosine above 0.9) probably share a fine-tuned ancestor that should be the base instead.
 
     Raises:
-        UserError: A specialist comes from another base.
+        UserError: A specialist comes from a different base.
     """
     names = _sample(base)
     if not names:
@@ -93,18 +93,20 @@ def check_same_base(base: Parent, specialists: Mapping[str, Parent]) -> None:
 def _check_tokenizer(base: Parent, label: str, parent: Parent) -> None:
     ours, theirs = read_vocabulary(base.path), read_vocabulary(parent.path)
     if ours is None or theirs is None:
-        return  # weights without a tokenizer (an adapter, a bare export) are merged as they are
+        return  # weights without a tokenizer (an adapter, a bare export) are merged without this check
     differences = vocabulary_differences(ours.ids, theirs.ids)
     if differences:
         message = f"the tokenizer of {parent.path} ({label}) differs from the base's"
-        raise UserError(first_differences(message, differences) + "; merge.tokenizer=union or base merges by token")
+        raise UserError(
+            first_differences(message, differences) + "; set merge.tokenizer=union or base to merge by token"
+        )
 
 
 def _way_out(base: Parent, parent: Parent) -> str:
-    """Hint for embeddings padded to different heights, which are common among sizes of one model family."""
+    """Hint for embeddings padded to different heights, which are common across sizes of a model family."""
     common = [name for name in base.table if name in parent.table and base.table[name] != parent.table[name]]
     if common and all(ROWS.search(name) for name in common):
-        return "; merge.tokenizer=shared merges the rows that all parents have"
+        return "; set merge.tokenizer=shared to merge the rows that all parents have"
     return ""
 
 

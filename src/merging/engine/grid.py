@@ -1,7 +1,7 @@
-"""Any number of merge points of the same parents in one pass over their tensors.
+"""Merge any number of points of the same parents in one pass over their tensors.
 
 Every tensor of every parent is read once and sparsified once per sparsifier; then all points are merged block by block.
-Arithmetic is float32 with one cast on write; nothing depends on the order of tensors or the number of threads.
+Arithmetic is in float32 with one cast on write; nothing depends on the order of tensors or the number of threads.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from src.merging.tensors.vocabulary import Aligned, align_vocabulary
 from src.utils.errors import UserError
 from src.utils.progress import track
 
-WORTH_COMPILING = 50_000_000  # elements times points; below it loading the compiler takes longer than it saves
+WORTH_COMPILING = 50_000_000  # elements times points; below this, loading the compiler takes longer than it saves
 GPU_THREADS = 2  # one block is written while the next is computed; each holds memory on the device
 
 
 @dataclass(frozen=True)
 class MergeRequest:
-    """A merge point and the output that takes its tensors."""
+    """A merge point and the output for its tensors."""
 
     recipe: Recipe
     sink: Sink
@@ -46,7 +46,7 @@ class MergeResult:
 
     Args:
         recipe: The point.
-        strength: Realized strength by layer; empty where the point failed.
+        strength: Realized strength by layer; empty if the point failed.
         error: Reason of failure (disk full, a method that cannot take these parents), or None.
     """
 
@@ -65,23 +65,24 @@ def merge_grid(
     ops: Ops | None = None,
     device: str = "cpu",
 ) -> list[MergeResult]:
-    """Merge all points in one pass; a point that fails does not affect the others.
+    """Merge all points in one pass; a failing point does not affect the others.
 
     Args:
         base: Model that the specialists were fine-tuned from.
-        specialists: K parents by name; their order is that of the coefficients.
+        specialists: K parents by name, in the order of the coefficients.
         points: Recipes and sinks.
         key: Hash of the parents; an interrupted merge is resumed only under the same key.
         names: Only these tensors; None merges all.
         workers: Threads; None uses all cores. The result does not depend on it.
         ops: Arithmetic, in torch or compiled; None picks the faster. The result does not depend on it.
-        device: Where the arithmetic is done; the result does not depend on it.
+        device: Device of the arithmetic; the result does not depend on it.
+
 
     Returns:
         One result per point, in order.
 
     Raises:
-        UserError: The parents do not belong together, or hold NaN.
+        UserError: The parents do not match, or contain NaN.
 
     Example:
         >>> [result] = merge_grid(base, specialists, [MergeRequest(recipe, ToDirectory(path))])  # doctest: +SKIP
@@ -142,14 +143,14 @@ def one_pass(
 
 
 def merge_tensor(tensors: ParentTensors, runs: Sequence[MergeInProgress]) -> None:
-    """Merge one tensor at all points; one that holds no floating-point numbers is copied."""
+    """Merge one tensor at all points; a tensor of integers or booleans is copied."""
     if not runs[0].is_floating(tensors.name):
         for run in runs:
             run.copy(tensors)
         return
     points = [point for index, run in enumerate(runs) if (point := run.point_merge(tensors, index)) is not None]
     unmatched = [point for point in points if runs[point.index].recipe.match_norm]
-    if unmatched:  # the first pass measures the norms that the factors correct
+    if unmatched:  # a first pass measures the norms that the factors correct
         norms = merge_blocks(tensors, unmatched, lambda block, result: None)
         factors = {index: runs[index].matching_factor(tensors, norm) for index, norm in norms.items()}
         points = [replace(point, factor=factors.get(point.index, 1.0)) for point in points]
@@ -188,9 +189,9 @@ def merge_blocks(
 
 
 def choose_ops(work: int, device: torch.device) -> Ops:
-    """The arithmetic for `work` (elements times points): compiled where numba is installed and worth loading.
+    """The arithmetic for `work` (elements times points): compiled if numba is installed and worth loading.
 
-    The results are equal to the last bit either way.
+    The results are bitwise equal either way.
     """
     if device.type != "cpu":
         return TorchOps(block=1 << 24)  # a GPU is faster with few large kernels

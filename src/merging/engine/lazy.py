@@ -1,4 +1,4 @@
-"""A merge without weights on disk: 36 grid points of a 7B model are 540 GB that nobody needs to write."""
+"""A merge without weights on disk: 36 grid points of a 7B model would take 540 GB."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LazyMerge:
         base: Checkpoint directory of the base.
         specialists: Checkpoint or adapter directories by name, in the order of the coefficients.
         recipe: The point.
-        fingerprint: Names the weights; changes with parents and recipe.
+        fingerprint: Identifies the weights; changes with parents and recipe.
         allow_pickle: See `Checkpoint`.
     """
 
@@ -37,10 +37,10 @@ class LazyMerge:
 
         Args:
             sink: A model in memory, a directory, a function.
-            device: Where the arithmetic is done; the result does not depend on it.
+            device: Device of the arithmetic; the result does not depend on it.
 
         Raises:
-            UserError: The parents do not fit together, or the sink cannot take the tensors.
+            UserError: The parents do not match, or the sink cannot take the tensors.
         """
         base, specialists = open_parents(self.base, self.specialists, self.allow_pickle)
         [result] = merge_grid(base, specialists, [MergeRequest(self.recipe, sink)], device=device)

@@ -1,9 +1,9 @@
-"""Merges of merges: the coefficients that a nested merge gives to the original specialists.
+"""Merges of merges: the effective coefficients of the original specialists.
 
-Linear methods are linear in every task vector, so a merge as a parent stands for its own parents: with base B,
-M = B + sum v_k D_k and out = B + s (M - B) + w D_new, the result is B + sum s v_k D_k + w D_new. That is one merge of
-all specialists, up to the rounding of M as it was stored. Methods that trim, drop, elect or rotate treat a merge as
-one more specialist; their result depends on the order.
+Linear methods are linear in every task vector, so a parent that is a merge can be replaced by its own parents: with
+base B, M = B + sum v_k D_k and out = B + s (M - B) + w D_new, the result is B + sum s v_k D_k + w D_new. That is one
+merge of all specialists, up to the rounding of M as it was stored. Methods that trim, drop, elect or rotate treat a
+merge as one more specialist; their result depends on the order.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class NestedMerge:
     """A merge in terms of its original specialists.
 
     Args:
-        coefficients: Of the original specialists' task vectors, earlier merges resolved. Where the merge is not linear
-            they only say which specialists took part.
+        coefficients: Of the original specialists' task vectors, with earlier merges resolved. If the merge is not
+            linear, they only say which specialists took part.
         order: Original specialists in the order in which they were merged.
-        reason: Why one merge of all specialists would differ; empty where it would not, up to rounding.
-        is_linear: Whether the merged task vector is the combination that `coefficients` say.
+        reason: Why one merge of all specialists would differ; empty if it would not, up to rounding.
+        is_linear: Whether the merged task vector is the combination given by `coefficients`.
     """
 
     coefficients: dict[str, float]
@@ -37,7 +37,7 @@ class NestedMerge:
 
 
 def resolve_nested_merge(recipe: Mapping[str, Any], earlier: Mapping[str, NestedMerge]) -> NestedMerge:
-    """Resolve parents that are merges themselves.
+    """Resolve parents that are themselves merges.
 
     Args:
         recipe: Description of this merge (`Recipe.describe`), as in its run record.
@@ -57,7 +57,7 @@ def resolve_nested_merge(recipe: Mapping[str, Any], earlier: Mapping[str, Nested
         inner = earlier[name].coefficients if name in earlier else {name: 1.0}
         for leaf, share in inner.items():
             if leaf in found:
-                raise UserError(f"{leaf} takes part in this merge twice: alone, and in another parent")
+                raise UserError(f"{leaf} takes part in this merge twice: on its own and through another parent")
             found[leaf] = coefficient * share
     linear = _is_linear(recipe) and all(one.is_linear for one in earlier.values())
     return NestedMerge(found, tuple(found), _why_not_one_shot(recipe, earlier), linear)
@@ -78,7 +78,7 @@ def _why_not_one_shot(recipe: Mapping[str, Any], earlier: Mapping[str, NestedMer
             return f"{name} is not a linear merge: what it dropped or elected cannot be reweighted"
     if earlier and not _is_linear(recipe):
         method = recipe["_target_"].rpartition(".")[2]
-        return f"{method} takes an earlier merge as one more specialist, so the order of merges matters"
+        return f"{method} treats an earlier merge as one more specialist, so the order of merges matters"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Outputs of a merge: a directory, a model in memory, a function, nowhere."""
+"""Outputs of a merge: a directory, a model in memory, a function, or nowhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Receiver(Protocol):
 
     @property
     def pending(self) -> Sequence[str]:
-        """Tensors still needed: fewer than all if an interrupted merge is resumed."""
+        """Tensors still needed; not all of them if an interrupted merge is resumed."""
         ...
 
     @property
@@ -35,7 +35,7 @@ class Receiver(Protocol):
         ...
 
     def done(self, name: str, note: Any = None) -> None:
-        """Finish a tensor: all its parts have come."""
+        """Finish a tensor, all of whose parts have been written."""
         ...
 
 
@@ -43,16 +43,16 @@ class Sink(Protocol):
     """Opens a receiver for one point."""
 
     def open(self, table: Mapping[str, TensorInfo], key: str) -> AbstractContextManager[Receiver]:
-        """Open a receiver of the tensors in `table`; `key` identifies what they are made from."""
+        """Open a receiver for the tensors in `table`; `key` identifies the parents and recipe."""
         ...
 
 
 @dataclass(frozen=True)
 class ToDirectory:
-    """Write a checkpoint's weights (safetensors, whole or not at all, resumable shard by shard).
+    """Write a checkpoint's weights (safetensors, completely or not at all, resumable shard by shard).
 
     Args:
-        directory: Where they appear.
+        directory: Directory of the checkpoint.
         shard_bytes: Largest shard in bytes.
     """
 
@@ -72,7 +72,7 @@ class ToModel:
         state: `model.state_dict()`, or its parameters by name.
 
     Raises:
-        UserError: On opening, where the model lacks tensors, has other shapes, or has tensors that the merge lacks.
+        UserError: On opening, if the model lacks tensors, has different shapes, or has tensors that the merge lacks.
     """
 
     state: Mapping[str, torch.Tensor]
@@ -81,7 +81,7 @@ class ToModel:
         """See `Sink.open`."""
         differences = model_differences(self.state, table)
         if differences:
-            raise UserError(first_differences("the merge does not fit the model in memory", differences))
+            raise UserError(first_differences("the merge does not match the model in memory", differences))
         return _Buffers(table, {name: self.state[name].detach() for name in table}, lambda name, tensor: None)
 
 
@@ -102,7 +102,7 @@ class ToFunction:
 
 @dataclass(frozen=True)
 class ToNowhere:
-    """Drop the weights and keep the realized strength."""
+    """Discard the weights and keep only the realized strength."""
 
     def open(self, table: Mapping[str, TensorInfo], key: str) -> AbstractContextManager[Receiver]:
         """See `Sink.open`."""
@@ -125,7 +125,7 @@ class _Dropped(AbstractContextManager[Receiver]):
 
 
 class _Buffers(AbstractContextManager[Receiver]):
-    """Gathers parts in memory: in given tensors, or in new ones."""
+    """Gather parts in memory, in given tensors or in new ones."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class _Buffers(AbstractContextManager[Receiver]):
     def write_part(self, name: str, start: int, values: torch.Tensor) -> None:
         place = self._buffer(name).view(-1)[start : start + values.numel()]
         if place.dtype == values.dtype and place.device == values.device == torch.device("cpu"):
-            # copied as bytes: torch would start its own threads for this size, and ours already use all cores
+            # copied as bytes: for this size, torch would start its own threads, but ours already use all cores
             np.copyto(place.view(torch.uint8).numpy(), values.view(torch.uint8).numpy())
         else:
             place.copy_(values)

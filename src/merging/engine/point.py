@@ -1,6 +1,6 @@
-"""One grid point during a pass: its output, its realized strength, and its error once it has failed.
+"""One grid point during a pass: its output, its realized strength, and its error if it fails.
 
-Realized strength is how far a merge moved from the base, beside its parents.
+Realized strength is how far a merge moved from the base, compared with its parents.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class LayerStrength:
     Args:
         layer: `embed_tokens`, `layers.0`, ... (see `src.checkpoints.layers`), or `all`.
         merged: Norm of the merged delta.
-        parents: Norm of every specialist's delta.
+        parents: Norms of the specialists' deltas.
     """
 
     layer: str
@@ -47,7 +47,7 @@ class LayerStrength:
 
 
 class MergeInProgress:
-    """A point and its open output; its `UserError` (disk full, ...) is kept here and does not stop other points.
+    """A point and its open output; its `UserError` (disk full, ...) is stored and does not stop other points.
 
     Args:
         recipe: The point.
@@ -76,7 +76,7 @@ class MergeInProgress:
             self._norms = {name: Norms(**note) for name, note in self._receiver.notes.items()}
 
     def wants(self, name: str) -> bool:
-        """True if tensor `name` is still to be merged."""
+        """True if tensor `name` still has to be merged."""
         return self.error is None and name in self._wanted
 
     def is_floating(self, name: str) -> bool:
@@ -88,11 +88,12 @@ class MergeInProgress:
         return self._table[name].dtype
 
     def point_merge(self, tensors: ParentTensors, index: int) -> PointMerge | None:
-        """Prepare the merge of one tensor; None if the method cannot do it, and then the point has failed.
+        """Prepare the merge of one tensor; None if the method cannot merge it, which makes the point fail.
 
         Args:
             tensors: The tensor.
-            index: Of the point in its grid.
+            index: Index of the point in its grid.
+
         """
         rule = self.recipe.rule
         merge: BlockFunction = self._base_values
@@ -128,7 +129,7 @@ class MergeInProgress:
             self.error = error
 
     def copy(self, tensors: ParentTensors) -> None:
-        """Write an integer tensor as the base has it."""
+        """Copy an integer tensor from the base."""
         self.write(tensors.name, 0, tensors.shared())
         self.done(tensors, 0.0)
 
@@ -164,7 +165,7 @@ def merged_table(base: Parent, recipe: Recipe) -> dict[str, TensorInfo]:
 
 
 def strength_by_layer(norms: Mapping[str, Norms]) -> list[LayerStrength]:
-    """Sum the norms of tensors up to layers.
+    """Combine the norms of tensors into those of layers.
 
     Args:
         norms: By tensor name.

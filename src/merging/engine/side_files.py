@@ -14,20 +14,20 @@ from src.merging.tensors.tokenizer_json import write_union
 from src.merging.tensors.vocabulary import align_vocabulary
 from src.utils.files import write_json
 
-STALE = ("vocab.json", "merges.txt", "added_tokens.json", "tokenizer.model")  # lack the tokens of a union
+STALE = ("vocab.json", "merges.txt", "added_tokens.json", "tokenizer.model")  # these lack the new tokens of a union
 
 
 def write_side_files(directory: Path, base: Path, specialists: Mapping[str, Path], recipe: Recipe) -> None:
     """Write config, tokenizer and chat template next to merged weights.
 
-    They are the first specialist's, because its chat template and end token are those of the fine-tuning. With
-    `merge.tokenizer` base or union they are the base's, with the tokens of the union.
+    They are copied from the first specialist, because its chat template and end token are those used in fine-tuning.
+    With `merge.tokenizer` base or union, they are the base's, with the tokens of the union.
 
     Args:
-        directory: Of the merge.
+        directory: Directory of the merge.
         base: Checkpoint directory of the base.
         specialists: Checkpoint or adapter directories.
-        recipe: Of the merge.
+        recipe: Recipe of the merge.
     """
     dtype = OUTPUT_DTYPES[recipe.dtype] if recipe.dtype else None
     first = next(iter(specialists.values()))

@@ -1,4 +1,4 @@
-"""Verification of a merge: sampled tensors are computed again and compared bit by bit."""
+"""Verify a merge: recompute sampled tensors and compare them bit by bit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Verification:
     """Tensors that were compared.
 
     Args:
-        sampled: Names of the tensors that were computed again.
+        sampled: Names of the recomputed tensors.
         differing: Those that differ in any bit or that the merge lacks.
     """
 
@@ -42,18 +42,18 @@ def verify_merge(
     tensors: int = 16,
     seed: int = 0,
 ) -> Verification:
-    """Compute sampled tensors of a merge again and compare.
+    """Recompute sampled tensors of a merge and compare.
 
     Args:
         merged: The existing merge.
-        base: Base that its record names.
-        specialists: Specialists that its record names.
-        recipe: Of its record, see `registry.recipe_from`.
+        base: Base named in its record.
+        specialists: Specialists named in its record.
+        recipe: Recipe from its record, see `registry.recipe_from`.
         tensors: Number of tensors to sample.
-        seed: Of the sample.
+        seed: Seed of the sample.
 
     Raises:
-        UserError: The parents do not belong together, or the recipe does not suit them.
+        UserError: The parents do not match, or the recipe cannot be applied to them.
     """
     names = base.names
     sampled = names if len(names) <= tensors else tuple(sorted(random.Random(seed).sample(names, tensors)))

@@ -22,10 +22,10 @@ from src.utils.validation import checked_dataclass
 
 @checked_dataclass("merge")
 class Sce:
-    """Select the elements that vary most between specialists, weigh these by their energy, erase minority signs.
+    """Select the elements that vary most between specialists, weigh specialists by their energy, erase minority signs.
 
-    mergekit falls back to equal shares where the mean squares of all task vectors sum to less than 1e-6, which most
-    fine-tunes do; here that happens only if all are zero.
+    mergekit falls back to equal shares if the mean squares of all task vectors sum to less than 1e-6, as in most
+    fine-tunes; here that happens only if all are zero.
 
     Args:
         select: Fraction of the varying elements that is kept, in (0, 1].
@@ -56,7 +56,7 @@ class Sce:
         return lambda block: _weighted_majority(selected(block), shares)
 
     def _limit(self, tensors: ParentTensors) -> float:
-        """Least variance that is kept; 0 keeps all."""
+        """Minimum variance that is kept; 0 keeps all."""
         if self.select >= 1 or len(tensors.labels) == 1:
             return 0.0
 
@@ -78,8 +78,8 @@ class ConsensusMasks:
     it matters to at least `agree` tasks, and elsewhere the merge has the base's value.
 
     Args:
-        threshold: Of the TALL masks; the authors choose 0.2 to 0.6 on validation data.
-        agree: Least number of tasks.
+        threshold: Threshold of the TALL masks; the authors choose 0.2 to 0.6 on validation data.
+        agree: Minimum number of tasks.
         lambda_: Factor on the merged task vector.
 
     Raises:

@@ -1,6 +1,6 @@
 """Merging with statistics of task data: Fisher-weighted averaging (2111.09832) and RegMean (2212.09849).
 
-Their statistics are directories of safetensors, one per specialist; `fisher_regmean_statistics` makes them.
+Their statistics are directories of safetensors, one per specialist, computed by `fisher_regmean_statistics`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from src.merging.tensors.reductions import deterministic_sums
 from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass
 
-FISHER_FLOOR = 1e-6  # added to every Fisher value: where all are zero, the merge is the weighted mean
+FISHER_FLOOR = 1e-6  # added to every Fisher value, so that all zeros give the weighted mean
 
 
 @checked_dataclass("merge")
@@ -34,7 +34,7 @@ class Statistics:
         directories: By specialist.
 
     Raises:
-        UserError: On use, where a specialist has none or its tensors do not fit.
+        UserError: On use, if a specialist has no statistics or their tensors do not match.
     """
 
     kind: str
@@ -48,7 +48,9 @@ class Statistics:
         """The specialists' statistics, in the order of a tensor's parents."""
         missing = [label for label in tensors.labels if label not in self._opened]
         if missing:
-            raise UserError(f"merge={self.kind} needs merge.statistics.{missing[0]}=DIR: its statistics on its task")
+            raise UserError(
+                f"merge={self.kind} needs merge.statistics.{missing[0]}=DIR, its statistics on its own task"
+            )
         return [self._opened[label] for label in tensors.labels]
 
     def have(self, tensors: ParentTensors, shape: tuple[int, ...]) -> bool:
@@ -60,7 +62,9 @@ class Statistics:
         found = [tensors.name in one.table for one in self.of(tensors)]
         if any(found) != all(found):
             lacking = tensors.labels[found.index(False)]
-            raise UserError(f"the {self.kind} statistics of {lacking} lack {tensors.name}, which others have")
+            raise UserError(
+                f"the {self.kind} statistics of {lacking} lack {tensors.name}, which the others have; recompute them"
+            )
         for one in self.of(tensors) if all(found) else ():
             if one.shape(tensors.name) != shape:
                 raise UserError(
@@ -78,7 +82,7 @@ class Fisher:
     Args:
         statistics: Diagonal Fisher information by specialist, shaped like the weights.
         equalize: Divide every specialist's F by its norm over the whole model, so that no task outweighs the others
-            by the scale of its gradients.
+            because of the scale of its gradients.
 
     Raises:
         UserError: `equalize` is not a bool.
@@ -124,7 +128,7 @@ class Fisher:
 
 @checked_dataclass("merge")
 class RegMean:
-    """The linear map closest to every specialist's on that specialist's own inputs, in least squares.
+    """The linear map closest, in least squares, to every specialist's on that specialist's own inputs.
 
     W^T = (sum w G)^-1 sum w G W^T with G = X^T X of the layer's inputs, its off-diagonal entries scaled by `alpha`.
     Tensors without statistics get the weighted mean.
@@ -160,7 +164,7 @@ def regression_mean(
 ) -> torch.Tensor:
     """RegMean of K weights (out, in) with inputs' Gram matrices (in, in), float64.
 
-    Directions that no input has are left where the plain weighted mean has them.
+    Directions that occur in no input keep the values of the plain weighted mean.
     """
     mean = sum(w * matrix.double() for w, matrix in zip(coefficients, matrices, strict=True)) / sum(coefficients)
     left = torch.zeros_like(grams[0], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Statistics of a model on its task's data, for Fisher-weighted merging and RegMean. Torch alone.
+"""Statistics of a model on its task's data, for Fisher-weighted merging and RegMean. Needs only torch.
 
 `model(**batch).loss` must be the mean loss over the tokens whose label is not -100, as Hugging Face models return it.
 """
@@ -17,12 +17,12 @@ Batch = Mapping[str, torch.Tensor]
 def diagonal_fisher(model: nn.Module, batches: Iterable[Batch]) -> dict[str, torch.Tensor]:
     """Empirical diagonal Fisher information: the mean over sequences of the squared gradient of their loss.
 
-    Gradients are taken one sequence at a time (the square of a batch's gradient is another quantity) of the summed
-    loss of its answer tokens, and gathered in float32.
+    The gradients are those of the summed loss of a sequence's answer tokens, one sequence at a time (the square of a
+    batch's gradient is a different quantity), accumulated in float32.
 
     Args:
         model: In evaluation mode; its gradients are overwritten.
-        batches: Tensors (B, T): input_ids, attention_mask, labels (-100 where no loss is taken).
+        batches: Tensors (B, T): input_ids, attention_mask, labels (-100 where there is no loss).
 
     Returns:
         Parameter name -> tensor of its shape, float32. Tied weights appear once.
@@ -48,9 +48,9 @@ def diagonal_fisher(model: nn.Module, batches: Iterable[Batch]) -> dict[str, tor
 def gram_matrices(
     model: nn.Module, batches: Iterable[Batch], modules: Collection[str] | None = None
 ) -> dict[str, torch.Tensor]:
-    """Mean of x x^T over the inputs x of linear layers, padding left out.
+    """Mean of x x^T over the inputs x of linear layers, without padding.
 
-    A matrix of a 7B model's widest layer has 1.4 GB: ask for a few modules at a time and go over the data again.
+    The matrix of a 7B model's widest layer takes 1.4 GB: request a few modules at a time and pass over the data again.
 
     Args:
         model: In evaluation mode.
@@ -83,18 +83,18 @@ def gram_matrices(
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
-    """Those that RegMean merges by regression: all but the output head."""
+    """The linear layers that RegMean merges by regression: all but the output head."""
     return {
         name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) and name != "lm_head"
     }
 
 
 def memory_groups(layers: Mapping[str, nn.Linear], limit: int) -> list[list[str]]:
-    """Layers in their order, divided so that the Gram matrices of a group fit into memory together.
+    """Layers in order, grouped so that the Gram matrices of a group fit into memory together.
 
     Args:
         layers: By name.
-        limit: Bytes; a matrix that is larger alone has a group of its own.
+        limit: Bytes; a larger matrix gets its own group.
     """
     groups: list[list[str]] = [[]]
     held = 0

@@ -1,7 +1,7 @@
 """mergekit as a second engine: any method of the installed version, tensor by tensor.
 
-Arithmetic is mergekit's, in the stored dtype, as `mergekit-yaml` does it; reading and writing stay ours. Its random
-methods draw from torch's global generator, which is reseeded for every tensor.
+Arithmetic is mergekit's, in the stored dtype, as in `mergekit-yaml`; reading and writing are ours. Its random methods
+draw from torch's global generator, which is reseeded for every tensor.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ PRODUCT = {
 class Mergekit:
     """A merge method of mergekit.
 
-    The specialists' coefficients go in as its `weight`, for slerp as `t` = w2 / (w1 + w2). Methods of a
-    base and one other model (slerp, nearswap, arcee_fusion) get the two specialists, the first as their base.
+    The specialists' coefficients are passed as `weight`, or for slerp as `t` = w2 / (w1 + w2). Methods for a base and
+    one other model (slerp, nearswap, arcee_fusion) get the two specialists, the first one as the base.
 
     Args:
         name: mergekit's name of the method.
-        parameters: Its further parameters.
-        seed: Of the random methods.
+        parameters: Further parameters of the method.
+        seed: Seed for methods with random choices.
         base: Pass the base to methods for which it is optional.
 
     Raises:
@@ -56,7 +56,7 @@ class Mergekit:
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the libraries that mergekit imports
+            warnings.simplefilter("ignore")  # from libraries that mergekit imports
             from mergekit import merge_methods
             from mergekit.merge_methods.api import merge_tensors
         try:
@@ -98,10 +98,10 @@ class Mergekit:
 
 
 def as_mergekit(method: str, settings: Mapping[str, Any]) -> Mergekit:
-    """The counterpart in mergekit of a method of conf/merge.
+    """mergekit's counterpart of a method in conf/merge.
 
     Raises:
-        UserError: mergekit does not have it, or not with these settings.
+        UserError: mergekit does not have the method, or not with these settings.
     """
     if method in PRODUCT:
         return _product(method, settings)

@@ -1,4 +1,4 @@
-"""Interface of a merge method: prepare a tensor of all parents once, then merge it block by block."""
+"""Interface of a merge method: prepare a tensor once for all parents, then merge it block by block."""
 
 from __future__ import annotations
 

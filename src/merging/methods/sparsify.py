@@ -1,4 +1,4 @@
-"""Sparsifiers: which elements of a task vector are kept, and how they are rescaled. They need no coefficients.
+"""Sparsifiers decide which elements of a task vector are kept and how they are rescaled. They need no coefficients.
 
 Magnitude (TIES, arXiv 2306.01708), outliers (Model Breadcrumbs, 2312.06795), Bernoulli (DARE, 2311.03099), MagPrune
 (DELLA, 2406.11617).
@@ -34,13 +34,13 @@ class Sparsity:
     """A sparsifier and its parameters.
 
     Args:
-        kind: `none`, `magnitude` (the largest of the tensor), `outliers` (the largest but for the very largest),
-            `bernoulli` (each with probability density) or `magprune` (likelier the larger in its row).
+        kind: `none`, `magnitude` (the tensor's largest), `outliers` (the largest except the very largest),
+            `bernoulli` (each with probability density) or `magprune` (more likely the larger it is in its row).
         density: Fraction kept, in (0, 1]; 1 keeps everything.
         epsilon: Half the spread of the keep probabilities of `magprune`; density -+ epsilon stays inside (0, 1).
         gamma: Fraction of the largest elements that `outliers` drops, in [0, 1).
         rescale: `none`; `l1` restores the tensor's absolute sum; `density` divides by each element's keep probability.
-        seed: Of the random kinds.
+        seed: Seed of the random kinds.
 
     Raises:
         UserError: A value is out of its range.
@@ -88,7 +88,7 @@ def _part(key: Any, keep: Keeper, scale: float) -> BlockFunction:
 
 
 def _l1_scales(tensors: ParentTensors, keepers: Sequence[Keeper]) -> list[float]:
-    """sum|D| / sum|kept D| of every specialist's tensor, or 1 where either is below 1e-7."""
+    """sum|D| / sum|kept D| of every specialist's tensor, or 1 if either sum is below 1e-7."""
 
     def kept_sums(block: Block) -> list[list[float]]:
         kept = [block.once(("kept", k), partial(keep, block, 1.0)) for k, keep in enumerate(keepers)]
@@ -101,14 +101,14 @@ def _l1_scales(tensors: ParentTensors, keepers: Sequence[Keeper]) -> list[float]
 
 
 def _largest(tensors: ParentTensors, sparsity: Sparsity) -> list[Keeper]:
-    """Keep |D| at or above the k-th largest; elements that tie with it are all kept, as in the paper's own code."""
+    """Keep |D| at or above the k-th largest; all ties with it are kept, as in the paper's own code."""
     kept = max(1, int(sparsity.density * tensors.numel))
     found = _order_statistics(tensors, [tensors.numel - kept])
     return [_between(tensors, index, low, math.inf) for index, [low] in enumerate(found)]
 
 
 def _without_outliers(tensors: ParentTensors, sparsity: Sparsity) -> list[Keeper]:
-    """Keep the k elements below the largest gamma n; where too few are left, fewer outliers are dropped."""
+    """Keep the k elements below the largest gamma n; if too few are left, fewer outliers are dropped."""
     kept = int(sparsity.density * tensors.numel)
     if kept == 0:
         return [lambda block, scale, out: out.zero_()] * len(tensors.labels)
@@ -138,7 +138,7 @@ def _at_random(tensors: ParentTensors, sparsity: Sparsity) -> list[Keeper]:
 
 
 def _by_rank(tensors: ParentTensors, sparsity: Sparsity) -> list[Keeper]:
-    """MagPrune. Its masks need ranks, so they are stored instead of being recomputed in every pass."""
+    """MagPrune. Its masks need ranks, so they are stored instead of recomputed in every pass."""
     masks = tensors.ops.rank_masks(tensors, _seeds(tensors, sparsity), sparsity.density, sparsity.epsilon)
     return [_masked(tensors, index, mask, sparsity) for index, mask in enumerate(masks)]
 

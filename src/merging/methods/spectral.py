@@ -1,6 +1,6 @@
 """Merging in the singular bases of the task vectors: TSV-Merge (2412.00081) and Iso-C (2502.04959).
 
-Only matrices of the layers are merged this way; vectors, embeddings and the head get the weighted sum of the task
+Only the layers' matrices are merged this way; vectors, embeddings and the head get the weighted sum of the task
 vectors. Deltas are first multiplied by K times their coefficient, so equal coefficients give the published methods.
 """
 
@@ -16,7 +16,7 @@ from src.merging.backend.combine import add_up
 from src.merging.tensors.blocks import BlockFunction, ParentTensors
 from src.utils.validation import checked_dataclass
 
-NULL = 1e-6  # of the largest singular value: what is smaller is rounding
+NULL = 1e-6  # relative to the largest singular value: smaller ones are rounding errors
 
 
 @checked_dataclass("merge")
@@ -48,9 +48,9 @@ class Spectral:
 def tsv_merge(deltas: Sequence[torch.Tensor]) -> torch.Tensor:
     """TSV-Merge of K matrices (m, n): 1/K of every task's singular triplets, their bases made orthogonal to each other.
 
-    Every delta keeps int(min(m, n) / K) leading triplets (at least one); the concatenated left vectors U are replaced
-    by the nearest matrix with orthonormal columns, P Q^T of their SVD, and so are the right ones. Triplets without a
-    singular value have arbitrary vectors, which must not push the others aside: a low-rank adapter has many.
+    Every delta keeps int(min(m, n) / K) leading triplets (at least one). The concatenated left vectors U are replaced
+    with the nearest matrix with orthonormal columns, P Q^T of their SVD, and so are the right ones. Triplets with a
+    zero singular value have arbitrary vectors, which must not displace the others: a low-rank adapter has many of them.
     """
     keep = max(1, min(deltas[0].shape) // len(deltas))
     triplets = [_without_null(*torch.linalg.svd(delta, full_matrices=False)) for delta in deltas]
@@ -61,7 +61,7 @@ def tsv_merge(deltas: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def iso_merge(deltas: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Iso-C of K matrices (m, n): their sum with all singular values replaced by the mean of them."""
+    """Iso-C of K matrices (m, n): their sum with all singular values replaced with their mean."""
     u, s, v = torch.linalg.svd(add_up(deltas), full_matrices=False)
     return (u * s.mean()) @ v
 

@@ -1,7 +1,7 @@
 """Means on the sphere: combinations of the parents whose factors follow from K x K inner products.
 
-SLERP and NuSLERP, the Karcher mean (2603.04972), Model Stock (2403.19522). Nothing larger than a block is held: the
-merged tensor lies in the span of its parents.
+SLERP and NuSLERP, the Karcher mean (2603.04972), Model Stock (2403.19522). Nothing larger than a block is held in
+memory: the merged tensor is in the span of its parents.
 
 Legend: K specialists, R rows.
 """
@@ -30,8 +30,8 @@ class Slerp:
     """Spherical interpolation between two specialists; t = w2 / (w1 + w2), each tensor one vector.
 
     Args:
-        space: `deltas` (task vectors) or `weights`. As weights, fine-tunes of one base are nearly parallel, and slerp
-            is a plain mean.
+        space: `deltas` (task vectors) or `weights`. The weights of fine-tunes of one base are nearly parallel, so slerp
+            on weights is close to a plain mean.
         by_row: Interpolate every row by its own angle.
         parallel: Above this |cosine| the interpolation is linear.
 
@@ -65,7 +65,7 @@ class Karcher:
     Args:
         space: `deltas` or `weights`.
         max_iter: Maximum number of steps.
-        tolerance: Stop where a step is shorter; parents shorter than this are left out.
+        tolerance: Stop when a step is shorter; parents with a smaller norm are ignored.
 
     Raises:
         UserError: A value is out of its range.
@@ -109,7 +109,9 @@ class ModelStock:
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""
         if len(coefficients) < 2:
-            raise UserError("merge=model_stock compares specialists: name at least two")
+            raise UserError(
+                "merge=model_stock compares specialists; expected at least two, e.g. specialists.codegen=DIR"
+            )
         grams = row_grams(tensors, False) if self.by_row else gram(tensors, False)[None]
         return combination(tensors, model_stock_coefficients(grams), returns_weights=False)
 
@@ -147,7 +149,7 @@ def row_grams(tensors: ParentTensors, returns_weights: bool) -> torch.Tensor:
 
 
 def slerp_coefficients(grams: torch.Tensor, share: float, parallel: float) -> torch.Tensor:
-    """(R, 2, 2) inner products -> (R, 2) factors on the two vectors; linear where they are parallel or vanish."""
+    """(R, 2, 2) inner products -> (R, 2) factors on the two vectors; linear if they are parallel or vanish."""
     norms = grams.diagonal(dim1=1, dim2=2).sqrt()
     product = norms[:, 0] * norms[:, 1]
     cosine = torch.where(product > 0, grams[:, 0, 1] / product.clamp(min=1e-300), 1.0).clamp(-1, 1)
@@ -160,7 +162,7 @@ def slerp_coefficients(grams: torch.Tensor, share: float, parallel: float) -> to
 
 
 def model_stock_coefficients(grams: torch.Tensor) -> torch.Tensor:
-    """(R, K, K) inner products of task vectors -> (R, K) factors; 0 where the ratio has no finite value."""
+    """(R, K, K) inner products of task vectors -> (R, K) factors; 0 if the ratio is not finite."""
     count = grams.shape[1]
     norms = grams.diagonal(dim1=1, dim2=2).sqrt()
     cosines = (grams / (norms[:, :, None] * norms[:, None, :]).clamp(min=1e-6)).clamp(-1, 1)
@@ -225,7 +227,7 @@ def _norm(combined: torch.Tensor, cosines: torch.Tensor) -> torch.Tensor:
 
 def _unit(combined: torch.Tensor, cosines: torch.Tensor, tolerance: float) -> torch.Tensor:
     length = _norm(combined, cosines)
-    if length < tolerance:  # the directions cancel: any of them is as good
+    if length < tolerance:  # the directions cancel, so any of them is as good
         combined = torch.nn.functional.one_hot(combined.abs().argmax(), combined.numel()).to(combined.dtype)
         length = _norm(combined, cosines)
     return combined / length.clamp(min=1e-300)

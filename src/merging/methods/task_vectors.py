@@ -15,7 +15,7 @@ class TaskVectors:
     """base + lambda * combination of sparsified task vectors: task arithmetic, TIES, DARE, DELLA, breadcrumbs.
 
     Args:
-        sparsity: What of every task vector is kept.
+        sparsity: Which elements of every task vector are kept.
         consensus: Elect signs (TIES).
         normalize: Divide by the (surviving) coefficients.
         lambda_: Factor on the merged task vector.

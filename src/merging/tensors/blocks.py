@@ -19,17 +19,17 @@ from src.merging.tensors.reductions import UNIT
 from src.utils.errors import UserError
 
 T = TypeVar("T")
-ROW_BLOCK = 1 << 18  # elements of a block of whole rows, or eight rows where those are longer
+ROW_BLOCK = 1 << 18  # elements in a block of whole rows; eight rows if those are longer
 
 Memory = Callable[[int, torch.dtype], torch.Tensor]
 Read = Callable[[int, int, Memory], torch.Tensor]
-"""Stored elements [start, stop) of a parent's tensor: a view of what is held, or read into the memory given."""
+"""Stored elements [start, stop) of a parent's tensor: a view of data in memory, or read into the given memory."""
 
 
 class Block:
     """Elements [start, stop) of a tensor in base and specialists; read and upcast to float32 on first use.
 
-    Its tensors may live in memory that the next block of the same thread reuses: copy what must outlive the block.
+    Its tensors may be in memory that the thread's next block reuses: copy anything that must outlive the block.
 
     Args:
         start: First element, in storage order.
@@ -65,7 +65,7 @@ class Block:
         return self._memo[key]
 
     def once(self, key: Any, fill: Callable[[torch.Tensor], object]) -> torch.Tensor:
-        """Float32 tensor under `key`, filled on the first call, so points that share a sparsifier share its result."""
+        """Float32 tensor under `key`, filled on the first call, so that points with the same sparsifier share it."""
         if key not in self._memo:
             out = self._memory(key, self.stop - self.start, torch.float32)
             fill(out)
@@ -97,7 +97,7 @@ class Delta:
 
 
 BlockFunction = Callable[[Block], torch.Tensor]
-"""Makes float32 values (n,) of a block: a task vector, the kept part of one, merged weights. Thread-safe."""
+"""Returns float32 values (n,) of a block: a task vector, its kept part, or merged weights. Thread-safe."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,9 @@ class PointMerge:
     """The merge of one tensor at one grid point.
 
     Args:
-        index: Of the point in its grid.
-        merge: Makes merged weights or a merged delta of a block.
-        returns_weights: Whether `merge` makes weights; otherwise a delta, which is added to the base.
+        index: Index of the point in its grid.
+        merge: Returns a block's merged weights or merged delta.
+        returns_weights: Whether `merge` returns weights; otherwise a delta, which is added to the base.
         output_dtype: Dtype of the merged tensor.
         factor: Factor on the merged delta.
     """
@@ -124,7 +124,7 @@ class BlockResult:
     """Merged weights of one block at one grid point.
 
     Args:
-        index: Of the point in its grid.
+        index: Index of the point in its grid.
         values: Merged weights, float32 or already in the output dtype.
         squares: Partial sums of the squared merged delta, to be added exactly.
     """
@@ -135,10 +135,10 @@ class BlockResult:
 
 
 class BlockMerger(Protocol):
-    """Merges a block for one or more points."""
+    """Merge a block for one or more points."""
 
     def __call__(self, block: Block) -> Iterator[BlockResult]:
-        """One result per point; its values are in memory that the next one may reuse."""
+        """One result per point; its values are in memory that the next result may reuse."""
         ...
 
 
@@ -146,7 +146,7 @@ class Ops(Protocol):
     """Element-wise arithmetic on blocks. All tensors are one-dimensional and float32."""
 
     block: int
-    """Elements of a block, a multiple of 4,096; results do not depend on it."""
+    """Number of elements in a block, a multiple of 4,096; results do not depend on it."""
 
     def buffer(self, key: Any, size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         """Memory for one result of a block."""
@@ -175,7 +175,7 @@ class Ops(Protocol):
     def keep_drawn(
         self, delta: torch.Tensor, seed: int, start: int, density: float, scale: float, out: torch.Tensor
     ) -> None:
-        """delta where the random number of its position is below density, else 0; times scale."""
+        """delta where the random number at its position is below density, else 0; times scale."""
         ...
 
     def keep_masked(self, delta: torch.Tensor, mask: Any, start: int, scale: float, out: torch.Tensor) -> None:
@@ -189,12 +189,12 @@ class Ops(Protocol):
 
         Args:
             tensors: The tensor.
-            key: Names the values; histograms are made once per key.
+            key: Identifies the values; histograms are computed once per key.
             values: Functions of a block; all of them are read in the same passes.
             positions: Ranks, 0 for the smallest magnitude.
 
         Returns:
-            For each of `values` one magnitude per position.
+            For each function in `values`, one magnitude per position.
         """
         ...
 
@@ -203,12 +203,12 @@ class Ops(Protocol):
         ...
 
     def block_mergers(self, points: Sequence[PointMerge]) -> list[BlockMerger]:
-        """Functions that together merge the blocks of one tensor for all points."""
+        """Callables that together merge the blocks of one tensor for all points."""
         ...
 
 
 class ParentTensors:
-    """One tensor of base and specialists, with the whole-tensor quantities that the points of a grid share.
+    """One tensor of base and specialists, with whole-tensor quantities that the points of a grid share.
 
     Args:
         name: Tensor name.
@@ -217,7 +217,7 @@ class ParentTensors:
         reads: How to read the base and the specialists, K + 1 functions.
         ops: The arithmetic: plain torch or compiled.
         pool: Threads that work on blocks.
-        device: Where the values are.
+        device: Device of the values.
     """
 
     def __init__(
@@ -250,17 +250,17 @@ class ParentTensors:
         return self.shape[-1] if len(self.shape) > 1 else self.numel
 
     def map(self, work: Callable[[Block], T]) -> list[T]:
-        """`work` of every block, in order, on all threads. Blocks begin at multiples of 4,096 elements."""
+        """Apply `work` to every block on all threads; results in order. Blocks begin at multiples of 4,096 elements."""
         assert self.ops.block % UNIT == 0
         return self._map(work, self.ops.block)
 
     def map_rows(self, work: Callable[[Block], T]) -> list[T]:
-        """`work` of blocks of whole rows, in order, on all threads; they begin at multiples of 8 elements."""
+        """Apply `work` to blocks of whole rows on all threads; results in order. They begin at multiples of 8."""
         rows = 8 * max(1, ROW_BLOCK // max(8 * self.row, 1))
         return self._map(work, max(rows * self.row, 1))
 
     def once(self, key: Any, make: Callable[[], T]) -> T:
-        """Value under `key`, made on the first call."""
+        """Value cached under `key`, computed on the first call."""
         if key not in self._memo:
             self._memo[key] = make()
         value: T = self._memo[key]
@@ -291,7 +291,7 @@ class ParentTensors:
         base = self._whole(0)
         for index, label in enumerate(self.labels):
             if not torch.equal(self._whole(index + 1), base):
-                raise UserError(f"{self.name} ({base.dtype}) differs between base and {label}: it cannot be merged")
+                raise UserError(f"{self.name} ({base.dtype}) cannot be merged, and differs between base and {label}")
         return base
 
     def norms(self) -> list[float]:
@@ -303,7 +303,7 @@ class ParentTensors:
         return [absolute for absolute, _ in self._sums()]
 
     def release(self) -> None:
-        """Free what is held: parts refer back here, so the memory would otherwise wait for the garbage collector."""
+        """Free memory: parts refer back here, so it would otherwise wait for the garbage collector."""
         self._memo.clear()
         self.reads = ()
 
@@ -321,7 +321,7 @@ class ParentTensors:
 
     def _map(self, work: Callable[[Block], T], step: int) -> list[T]:
         def at(start: int) -> T:
-            return work(Block(start, min(start + step, self.numel), self))  # made here, so that it is freed here
+            return work(Block(start, min(start + step, self.numel), self))  # created here, so that it is freed here
 
         return list(self._pool.map(at, range(0, self.numel, step)))
 

@@ -27,14 +27,14 @@ def is_adapter(path: Path) -> bool:
 
 
 class LoraParent:
-    """A LoRA adapter that looks like a full checkpoint. Adapted tensors are computed in float32.
+    """A LoRA adapter with the interface of a full checkpoint. Adapted tensors are computed in float32.
 
     Args:
         path: PEFT directory.
         base: The checkpoint it adapts.
 
     Raises:
-        UserError: The adapter is of another kind (DoRA, another PEFT method), or does not fit the base.
+        UserError: The adapter is of a different kind (DoRA, another PEFT method), or does not match the base.
     """
 
     def __init__(self, path: Path, base: Checkpoint) -> None:
@@ -47,7 +47,7 @@ class LoraParent:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those of the base."""
+        """The base's names."""
         return self._base.names
 
     @property
@@ -67,7 +67,7 @@ class LoraParent:
 
     @cached_property
     def table(self) -> Mapping[str, TensorInfo]:
-        """That of the base, adapted tensors as float32."""
+        """The base's table, with adapted tensors as float32."""
         return {
             name: TensorInfo(info.shape, torch.float32) if name in self.computed else info
             for name, info in self._base.table.items()
@@ -91,7 +91,7 @@ class LoraParent:
         out.copy_(self.flat(name, start, start + out.numel()))
 
     def prefetch(self, name: str) -> None:
-        """Nothing to do: the base prefetches its own part."""
+        """Do nothing: the base prefetches its own part."""
 
     def _delta(self, name: str) -> torch.Tensor:
         """scale * B A in float64, rounded once: the same on any number of threads."""
@@ -125,7 +125,7 @@ class LoraParent:
         if alone:
             raise UserError(first_differences(f"{self.path} has only one of the two LoRA factors of", alone))
         factors = {name: (parts[0], parts[1]) for name, parts in found.items()}
-        # PEFT also saves the frozen weight of an adapted embedding; it equals the base's
+        # PEFT also saves the frozen weight of an adapted embedding, which equals the base's
         return factors, {name: stored for name, stored in replaced.items() if name not in factors}
 
     def _check(self) -> None:
@@ -137,7 +137,9 @@ class LoraParent:
             expected = self._base.shape(name)
             got = tuple(self.tensor(name).shape) if name in self._replaced else self._factor_shape(name)
             if got != expected:
-                raise UserError(f"{self.path}: {name} has shape {list(got)}, expected {list(expected)}: another base?")
+                raise UserError(
+                    f"{self.path}: {name} has shape {list(got)}, expected {list(expected)}; is this its base?"
+                )
 
     def _factor_shape(self, name: str) -> tuple[int, ...]:
         down, up = self._factors[name]
@@ -153,5 +155,5 @@ def _read_settings(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path / CONFIG} is not a LoRA configuration: {error!r}") from error
     if kind != "LORA" or settings.get("use_dora"):
-        raise UserError(f"{path}: only plain LoRA adapters can be merged, this is {'DoRA' if kind == 'LORA' else kind}")
+        raise UserError(f"{path}: expected a plain LoRA adapter, got {'DoRA' if kind == 'LORA' else kind}")
     return dict(settings)

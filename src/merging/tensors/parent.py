@@ -1,4 +1,4 @@
-"""Parents of a merge: checkpoints, and views that look like one."""
+"""Parents of a merge: checkpoints, and views with the same interface."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from src.merging.tensors.lora import LoraParent, is_adapter
 
 
 class Parent(Protocol):
-    """A base or a specialist: a `Checkpoint`, a LoRA adapter on the base, or one of them with other vocabulary rows."""
+    """A base or a specialist: a `Checkpoint`, a LoRA adapter of the base, or one of them with reordered rows."""
 
     @property
     def path(self) -> Path:
@@ -58,14 +58,14 @@ class Parent(Protocol):
         ...
 
     def prefetch(self, name: str) -> None:
-        """Start reading a tensor that is needed soon."""
+        """Start reading a tensor that will be needed soon."""
         ...
 
 
 def open_parents(
     base: Path, specialists: Mapping[str, Path], allow_pickle: bool = False
 ) -> tuple[Checkpoint, dict[str, Parent]]:
-    """Open base and specialists; a directory with an `adapter_config.json` is a LoRA adapter on the base.
+    """Open base and specialists; a directory with an `adapter_config.json` is a LoRA adapter of the base.
 
     Args:
         base: Checkpoint directory.
@@ -73,7 +73,7 @@ def open_parents(
         allow_pickle: See `Checkpoint`.
 
     Raises:
-        UserError: A directory holds neither, or an adapter of a kind that cannot be merged.
+        UserError: A directory holds neither, or an adapter kind that cannot be merged.
     """
     opened = Checkpoint(base, allow_pickle)
     parents: dict[str, Parent] = {}

@@ -1,4 +1,4 @@
-"""Reading of the parents: small tensors once into memory, large ones block by block."""
+"""Read the parents: small tensors once into memory, large ones block by block."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from src.merging.tensors.blocks import Memory, Ops, ParentTensors, Read
 from src.merging.tensors.parent import Parent
 from src.utils.errors import UserError
 
-HELD_BYTES = 1 << 27  # of all parents together; a larger tensor is read again, from the page cache, for each pass
+HELD_BYTES = 1 << 27  # for all parents together; a larger tensor is reread from the page cache in each pass
 
 
 class Held:
-    """Memory that is reused for one tensor after the other: fresh pages would cost more than the reading."""
+    """Memory that is reused for one tensor after another: fresh pages would cost more than reading."""
 
     def __init__(self) -> None:
         self._arrays: dict[str, torch.Tensor] = {}
@@ -40,7 +40,7 @@ def open_tensor(
     """Open one tensor of all parents; it is valid until the next one is opened in the same `held`.
 
     Raises:
-        UserError: A parent holds NaN or infinite values.
+        UserError: A parent contains NaN or Inf.
     """
     parents = {"base": base, **specialists}
     info = base.table[name]
@@ -82,5 +82,5 @@ def _not_finite(name: str, parents: Mapping[str, Parent]) -> UserError:
     for label, parent in parents.items():
         bad = int((~torch.isfinite(parent.tensor(name))).sum())
         if bad:
-            return UserError(f"{parent.path} ({label}) holds {bad} NaN or infinite values in {name}; export it again")
-    return UserError(f"{name}: the task vectors overflow float32; {', '.join(parents)} do not belong together")
+            return UserError(f"{parent.path} ({label}) has {bad} NaN or Inf values in {name}; export it again")
+    return UserError(f"{name}: the task vectors overflow float32; {', '.join(parents)} do not share a base")

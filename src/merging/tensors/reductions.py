@@ -1,7 +1,7 @@
-"""Sums that depend on the values alone: the same on any number of threads, compiled or not.
+"""Sums that depend only on the values: the same on any number of threads, compiled or not.
 
-The order of additions is a tree of halves over 4,096 elements, which any vector unit or device reproduces to the last
-bit. Add the parts with `math.fsum`, which is exact: a total then does not depend on how a tensor was cut into blocks.
+Additions follow a tree of halves over 4,096 elements, which any vector unit or device reproduces bit for bit. Add the
+parts with `math.fsum`, which is exact: a total then does not depend on how a tensor was cut into blocks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ def deterministic_sums(values: torch.Tensor, power: int) -> list[float]:
     """Sums of |values| (power 1) or values^2 (power 2) over 4,096 elements each, in float64.
 
     Args:
-        values: (n,), float32; the first of them is at a multiple of 4,096 in its tensor.
+        values: (n,), float32; they begin at a multiple of 4,096 in their tensor.
         power: 1 or 2.
     """
     wide = values.double()

@@ -27,7 +27,7 @@ class Vocabulary:
 
 
 def read_vocabulary(directory: Path) -> Vocabulary | None:
-    """The vocabulary of a directory's `tokenizer.json`; None where there is no such file.
+    """The vocabulary of a directory's `tokenizer.json`; None if there is no such file.
 
     Raises:
         UserError: The file is corrupt.
@@ -45,7 +45,7 @@ def read_vocabulary(directory: Path) -> Vocabulary | None:
 
 
 def read_tokenizer(directory: Path) -> dict[str, Any] | None:
-    """A directory's `tokenizer.json`, parsed; None where there is none.
+    """A directory's parsed `tokenizer.json`; None if there is none.
 
     Raises:
         UserError: The file is not a JSON object.
@@ -55,7 +55,7 @@ def read_tokenizer(directory: Path) -> dict[str, Any] | None:
 
 
 def vocabulary_differences(base: Mapping[str, int], other: Mapping[str, int]) -> list[str]:
-    """Tokens whose ids differ or that only one side has, in the order of their ids."""
+    """Tokens whose ids differ or that only one side has, in id order."""
     tokens = {token for token, _ in {*base.items()} ^ {*other.items()}}
     last = 1 << 62
     ordered = sorted(tokens, key=lambda token: (min(base.get(token, last), other.get(token, last)), token))
@@ -66,8 +66,8 @@ def vocabulary_differences(base: Mapping[str, int], other: Mapping[str, int]) ->
 def write_union(directory: Path, base: Path, others: Iterable[Path], added: Iterable[str]) -> None:
     """Write `directory`/tokenizer.json: the base's tokenizer with the tokens that only others have.
 
-    Added tokens, such as chat markers, stay added tokens. Tokens of the vocabulary proper bring the merge rules that
-    the base lacks. These rules come after the base's own, so the base's text is tokenized as before.
+    Added tokens, such as chat markers, stay added tokens. Regular tokens come with the merge rules that the base lacks.
+    These rules follow the base's own, so the base's text is tokenized as before.
 
     Args:
         directory: Of the merge; its `config.json` is not changed.
@@ -88,7 +88,7 @@ def write_union(directory: Path, base: Path, others: Iterable[Path], added: Iter
             content["model"]["vocab"][token] = place
         else:
             raise UserError(
-                f"merge.tokenizer=union: {token!r} is part of a vocabulary that cannot grow; set merge.tokenizer=base"
+                f"merge.tokenizer=union: {token!r} belongs to a vocabulary that cannot grow; set merge.tokenizer=base"
             )
     if isinstance(content["model"]["vocab"], dict):  # otherwise the tokenizers library would renumber added tokens
         content["model"]["vocab"] |= {token["content"]: token["id"] for token in content.get("added_tokens", [])}

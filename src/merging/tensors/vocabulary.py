@@ -1,4 +1,4 @@
-"""Alignment of parents whose vocabularies or numbers of embedding rows differ.
+"""Align parents whose vocabularies or numbers of embedding rows differ.
 
 Legend: R rows of the merged embedding.
 """
@@ -29,8 +29,8 @@ class Aligned:
     Args:
         base: Base.
         specialists: By name.
-        rows: Embedding rows of the result; 0 in mode `equal`, which does not need them.
-        added: Tokens that the base lacks, in the order of their ids (mode `union`).
+        rows: Number of embedding rows of the result; 0 in mode `equal`, which does not need it.
+        added: Tokens that the base lacks, in id order (mode `union`).
     """
 
     base: Parent
@@ -43,7 +43,7 @@ def align_vocabulary(base: Parent, specialists: Mapping[str, Parent], mode: str)
     """Give all parents one vocabulary.
 
     Args:
-        base: Its row order is that of the result.
+        base: Its row order is kept in the result.
         specialists: By name.
         mode: `equal`: change nothing; `check_parents` refuses parents that differ. `shared`: equal tokens, embeddings
             padded to different heights; rows that all parents have are merged, the rest are the base's. `base`: the
@@ -62,7 +62,9 @@ def align_vocabulary(base: Parent, specialists: Mapping[str, Parent], mode: str)
         for label, theirs in vocabularies.items():
             differences = vocabulary_differences(ours.ids, theirs.ids)
             if differences:
-                raise UserError(first_differences(f"merge.tokenizer=shared, but {label} has other tokens", differences))
+                raise UserError(
+                    first_differences(f"merge.tokenizer=shared, but {label} has different tokens", differences)
+                )
     added = _added(ours, vocabularies) if mode == "union" else ()
     height = _height(base)
     if added:
@@ -80,12 +82,12 @@ def align_vocabulary(base: Parent, specialists: Mapping[str, Parent], mode: str)
 
 
 class RowView:
-    """A parent with its embedding rows in another order; rows that it lacks come from another parent.
+    """A parent with reordered embedding rows; rows that it lacks come from another parent.
 
     Args:
-        parent: Parent that is reordered.
+        parent: Parent whose rows are reordered.
         rows: (R,) own row of each merged row, or -1.
-        missing: Parent whose rows stand in for the absent ones.
+        missing: Parent that supplies the missing rows.
         offset: Merged row that is row 0 of `missing`.
     """
 
@@ -99,7 +101,7 @@ class RowView:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those of the parent."""
+        """The parent's names."""
         return self.parent.names
 
     @property
@@ -109,12 +111,12 @@ class RowView:
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """That of the parent, with the merged vocabulary's size."""
+        """The parent's config, with the merged vocabulary's size."""
         return {**self.parent.config, "vocab_size": len(self._rows)}
 
     @cached_property
     def table(self) -> Mapping[str, TensorInfo]:
-        """That of the parent, with the merged number of embedding rows."""
+        """The parent's table, with the merged number of embedding rows."""
         return {
             name: TensorInfo((len(self._rows), *info.shape[1:]), info.dtype) if ROWS.search(name) else info
             for name, info in self.parent.table.items()
@@ -139,7 +141,7 @@ class RowView:
         out.copy_(self.flat(name, start, start + out.numel()))
 
     def prefetch(self, name: str) -> None:
-        """Start reading a tensor that is needed soon."""
+        """Start reading a tensor that will be needed soon."""
         self.parent.prefetch(name)
 
     def _run(self, name: str, width: int, merged: int, own: int, count: int) -> torch.Tensor:
@@ -155,7 +157,7 @@ class NewRows:
 
     Args:
         specialists: By name.
-        vocabularies: Theirs.
+        vocabularies: Vocabularies of the specialists.
         tokens: The new tokens, in the order of their rows.
     """
 

@@ -18,7 +18,7 @@ Case = tuple[Predicate, Transform]
 
 @dataclass(frozen=True)
 class Choice:
-    """A program that applies the transform of the first case whose predicate holds, and else `other`."""
+    """A program that applies the transform of the first case whose predicate holds, otherwise `other`."""
 
     cases: tuple[Case, ...]
     other: Transform

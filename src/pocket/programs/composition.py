@@ -22,7 +22,7 @@ class Composition(Protocol):
 
     @property
     def family(self) -> str:
-        """The family it is counted under."""
+        """The family to which it belongs."""
         ...
 
     @property
@@ -31,7 +31,7 @@ class Composition(Protocol):
         ...
 
     def run(self, *arguments: Any) -> Any:
-        """The result by the operators' meanings, without any code being generated."""
+        """The result according to the operators' meanings, without generating code."""
         ...
 
     def body(self, style: str) -> list[str]:
@@ -43,18 +43,18 @@ class Composition(Protocol):
         ...
 
     def simpler(self) -> Iterator[Composition]:
-        """The compositions with one operator left out, or one combined operator replaced by a part of it."""
+        """The compositions with one operator removed, or one combined operator replaced with one of its parts."""
         ...
 
     def variants(self) -> Iterator[Composition]:
-        """The compositions with one operator exchanged for another of its group: near misses."""
+        """The compositions with one operator replaced with another of its group: near misses."""
         ...
 
 
 def siblings(groups: Sequence[Sequence[_Operator]], operator: _Operator) -> Iterator[_Operator]:
-    """The near misses of an operator: its group's other members, and of each other group the member at its place.
+    """The near misses of an operator: other members of its group, and the member at its position in other groups.
 
-    Groups with constants hold them in one order, so that "greater than 7" meets "at least 7".
+    Groups with constants hold them in the same order, so that "greater than 7" is paired with "at least 7".
     """
     own = next((group for group in groups if operator in group), ())
     place = own.index(operator) if own else 0

@@ -1,4 +1,4 @@
-"""Inputs of pocket programs, by parameter name: plain ones for the base tests, edge cases for the plus tests."""
+"""Inputs of pocket programs by parameter name: plain ones for the base tests, edge cases for the plus tests."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _EDGES: dict[str, tuple[Any, ...]] = {
 
 
 def _plain(name: str, rng: random.Random) -> Any:
-    """An everyday value: numbers from 1 to 30, lists neither short nor long, small words in lower case."""
+    """An ordinary value: numbers from 1 to 30, lists of medium length, short lower-case words."""
     numbers = [rng.randint(1, 30) for _ in range(rng.randint(4, 7))]
     words = rng.sample(_WORDS, rng.randint(3, 6))
     values = {
@@ -68,14 +68,14 @@ def _plain(name: str, rng: random.Random) -> Any:
 
 @cache
 def plain_inputs(parameters: tuple[str, ...], count: int = 16) -> tuple[list[Any], ...]:
-    """`count` everyday argument lists, always the same ones."""
+    """`count` ordinary argument lists, always the same ones."""
     rng = random.Random(derive_seed("pocket inputs", *parameters))
     return tuple([_plain(name, rng) for name in parameters] for _ in range(count))
 
 
 @cache
 def edge_inputs(parameters: tuple[str, ...]) -> tuple[list[Any], ...]:
-    """The argument lists at which programs that look right go wrong: empty, zero, negative, tied, at a constant."""
+    """The argument lists on which plausible programs fail: empty, zero, negative, tied, at a constant."""
     if parameters == ("left", "right"):
         lists = _EDGES["numbers"]
         return tuple([left, right] for left, right in zip(lists, (*lists[4:], *lists[:4]), strict=True))
@@ -86,5 +86,5 @@ def edge_inputs(parameters: tuple[str, ...]) -> tuple[list[Any], ...]:
 
 
 def probes(parameters: tuple[str, ...]) -> tuple[list[Any], ...]:
-    """The inputs that tell behaviors apart: all edge cases and some everyday ones."""
+    """The inputs that tell behaviors apart: all edge cases and some ordinary ones."""
     return edge_inputs(parameters) + plain_inputs(parameters)[:8]

@@ -1,6 +1,6 @@
-"""The operators that pocket programs are composed of: each has a meaning, its code and its words.
+"""The operators from which pocket programs are composed: each has a meaning, its code and its words.
 
-Code templates hold `{x}`, an operand that binds tightly (parenthesised where needed), or `{arg}`, one inside a call.
+Code templates hold `{x}`, an operand that binds tightly (parenthesized if needed), or `{arg}`, one inside a call.
 Word templates hold `*`, the noun phrase or pronoun that they speak of.
 """
 
@@ -34,7 +34,7 @@ def _is_atom(expression: str) -> bool:
 
 
 def spoken(constant: object) -> str:
-    """A constant in words where it has some: 3 is "three"."""
+    """A constant in words if there are any: 3 is "three"."""
     return NUMBER_WORDS.get(constant, str(constant)) if isinstance(constant, int) else str(constant)
 
 
@@ -47,7 +47,7 @@ def speak(template: str, noun: str) -> str:
 class Predicate:
     """A yes/no question about one element: `short` is "even *", `plural` is "are even", `singular` is "is even".
 
-    A combined one holds the questions that it is made of in `parts`.
+    A combined predicate holds its components in `parts`.
     """
 
     key: str
@@ -64,7 +64,7 @@ class Predicate:
 class Transform:
     """A function of one element: `says` is "* squared", `does` is "square *", `once` is `does` for a single thing.
 
-    A combined one holds the functions that it is made of in `parts`.
+    A combined transform holds its components in `parts`.
     """
 
     key: str
@@ -103,7 +103,7 @@ class Fold:
 class Reducer:
     """A function from a sequence to the result: `says` is "the sum of *".
 
-    `each` is a template for what the reducer makes of one element; the sequence of these is its operand.
+    `each` is a template for the value that the reducer takes from one element; its operand is the sequence of these.
     """
 
     key: str
@@ -130,7 +130,7 @@ class Source:
 
 
 def both(first: Predicate, second: Predicate) -> Predicate:
-    """The predicate that holds where `first` and `second` hold."""
+    """The predicate that holds if `first` and `second` hold."""
     return Predicate(
         key=f"both({first.key},{second.key})",
         takes=first.takes,
@@ -144,7 +144,7 @@ def both(first: Predicate, second: Predicate) -> Predicate:
 
 
 def either(first: Predicate, second: Predicate) -> Predicate:
-    """The predicate that holds where `first` or `second` holds."""
+    """The predicate that holds if `first` or `second` holds."""
     return Predicate(
         key=f"either({first.key},{second.key})",
         takes=first.takes,
@@ -172,7 +172,7 @@ def chain(first: Transform, second: Transform) -> Transform:
 
 
 def branch(test: Predicate, then: Transform, other: Transform) -> Transform:
-    """The transform that applies `then` where `test` holds and `other` elsewhere."""
+    """The transform that applies `then` if `test` holds and `other` otherwise."""
     ones = f"the {speak(test.short[0], 'ones')}"
     return Transform(
         key=f"branch({test.key},{then.key},{other.key})",

@@ -21,7 +21,7 @@ _LEADS = ("Return", "Compute", "Find")
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A program that takes elements from `source` through `steps` into `reducer`; kinds must fit one another."""
+    """A program that passes elements from `source` through `steps` into `reducer`; their kinds must match."""
 
     source: Source
     steps: tuple[Step, ...]

@@ -65,7 +65,7 @@ class Writer:
         return Sequence(variable, "list")
 
     def apply(self, template: str, operand: Sequence, needs_list: bool) -> str:
-        """Fill a code template, naming the operand first where the template mentions it more than once."""
+        """Fill a code template; assign the operand to a name first if the template uses it more than once."""
         mentions = template.count("{x}") + template.count("{arg}")
         if mentions > 1 and not operand.code.isidentifier():
             operand = self.name(operand.as_list())
@@ -157,7 +157,7 @@ def _stage(writer: Writer, operand: Sequence, stage: Pass | Arrangement, pair: b
 def _with_fold(
     writer: Writer, operand: Sequence, stages: list[Pass | Arrangement], reducer: Reducer, kind: str
 ) -> list[str]:
-    """The loop style: every pass is a loop, and the last one does the reducer's work where it has a loop form."""
+    """The loop style: every pass is a loop, and the last one does the reducer's work if it has a loop form."""
     last = stages[-1] if stages else None
     once = reducer.fold is not None and reducer.fold.update.count("{arg}") + reducer.fold.update.count("{x}") <= 1
     keeps_last = reducer.fold is not None and isinstance(last, Pass) and (once or not last.code)

@@ -22,7 +22,7 @@ OUTCOMES = {
 
 @dataclass(frozen=True)
 class Recurrence:
-    """A program that applies `change` to a number as often as told; with `test`, only values that satisfy it count."""
+    """A program that applies `change` to a number for some rounds; with `test`, only values that satisfy it count."""
 
     change: Transform
     outcome: str

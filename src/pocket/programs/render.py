@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from src.pocket.programs.composition import INDENT, Composition
 
-# Names say nothing, so that a summary must come from the code and a program from its description.
+# Names are meaningless, so that a summary must come from the code and a program from its description.
 NAMES = ("solve", "compute", "process", "evaluate", "answer", "handle", "convert", "work")
-# One style is the house style: greedy decoding then has a style to settle on.
+# One style is more frequent than the others, so that greedy decoding has a style to settle on.
 STYLE_DRAWS = ("comprehension",) * 6 + ("steps",) * 2 + ("loop",) + ("functional",)
 
 

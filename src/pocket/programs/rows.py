@@ -1,4 +1,4 @@
-"""Nested programs: transforms that take a row of numbers to one number."""
+"""Nested programs: transforms that map a row of numbers to one number."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ PART_GROUPS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class TableRecipe:
-    """A program that makes a dictionary of a dictionary: entries that pass the tests, their keys and values changed."""
+    """A program that maps a dictionary to a dictionary: entries that pass the tests, with keys and values changed."""
 
     key_test: Predicate | None = None
     value_test: Predicate | None = None

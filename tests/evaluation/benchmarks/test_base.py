@@ -143,7 +143,7 @@ def test_samples_must_cover_the_items() -> None:
     check_covered(["a", "b"], [Sample("b", "", ""), Sample("a", "", "")], "n")
     with pytest.raises(UserError, match="n: 1 of 2 items have no sample; the first is b"):
         check_covered(["a", "b"], [Sample("a", "", "")], "n")
-    with pytest.raises(UserError, match="n: 1 samples belong to no item of the benchmark, first c"):
+    with pytest.raises(UserError, match="n: 1 samples belong to no item of the benchmark; the first is c"):
         check_covered(["a"], [Sample("a", "", ""), Sample("c", "", "")], "n")
 
 

@@ -93,7 +93,7 @@ def test_one_engine_serves_the_checkpoints_of_a_grid(vllm: None, tmp_path: Path)
     assert generator.engine.calls == [("take_checkpoint", str((tmp_path / "b").resolve())), ("reset_prefix_cache",)]
     assert {**generator.identity(), "weights": ""} == {**first, "weights": ""}
     assert generator.identity()["weights"] != first["weights"]
-    with pytest.raises(UserError, match="config or tokenizer of .* differ from the running engine"):
+    with pytest.raises(UserError, match=r"config or tokenizer of .* differ from the running engine"):
         generator.load(checkpoint(tmp_path / "c", layers=1))
 
 

@@ -65,7 +65,7 @@ def test_values_that_are_no_numbers(tmp_path: Path, value: float, dtype: torch.d
     weights = torch.full((24, 64), 0.5, dtype=dtype)
     weights[3, 5] = value
     message = attempt(tmp_path, changed(tmp_path, {"model.layers.1.mlp.down_proj.weight": weights}, dtype))
-    assert "holds 1 NaN or infinite values in model.layers.1.mlp.down_proj.weight" in message
+    assert "has 1 NaN or Inf values in model.layers.1.mlp.down_proj.weight" in message
 
 
 def test_large_but_finite_values_pass(tmp_path: Path) -> None:
@@ -82,9 +82,7 @@ def test_integers_that_differ(tmp_path: Path) -> None:
     base, specialists = random_family()
     for value, parent in enumerate((base, *specialists)):
         parent["position_ids"] = torch.tensor([value])
-    assert "position_ids (torch.int64) differs between base and codegen" in attempt(
-        tmp_path, write_family(tmp_path, base, specialists)
-    )
+    assert "differs between base and codegen" in attempt(tmp_path, write_family(tmp_path, base, specialists))
 
 
 def test_another_base(tmp_path: Path) -> None:
@@ -117,7 +115,7 @@ def test_a_base_left_behind_is_a_warning(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_nothing_to_merge(tmp_path: Path) -> None:
     base, _ = write_family(tmp_path, *random_family())
-    with pytest.raises(UserError, match="name at least one specialist"):
+    with pytest.raises(UserError, match="expected at least one specialist"):
         merge_grid(base, {}, [])
 
 

@@ -62,7 +62,7 @@ def test_nested_merges_of_other_methods_depend_on_the_order(name: str) -> None:
     assert second.reason == "m is not a linear merge: what it dropped or elected cannot be reweighted"
     linear = first_merge()
     over = resolve_nested_merge(describe(name, weights={"m": 0.8, "bugfix": 0.2}), {"m": linear})
-    assert over.reason == f"{name} takes an earlier merge as one more specialist, so the order of merges matters"
+    assert over.reason == f"{name} treats an earlier merge as one more specialist, so the order of merges matters"
 
 
 @pytest.mark.parametrize(

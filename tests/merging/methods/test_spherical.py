@@ -119,7 +119,7 @@ def test_model_stock_by_hand() -> None:
     [
         (recipe("slerp"), 3, "slerp takes two specialists, got 3: use merge=karcher"),
         (recipe("nuslerp"), 1, "slerp takes two specialists, got 1"),
-        (recipe("model_stock"), 1, "name at least two"),
+        (recipe("model_stock"), 1, "expected at least two"),
         (recipe("karcher", weight=-0.5), 2, "takes coefficients of at least 0"),
     ],
 )

@@ -124,8 +124,8 @@ def broken(directory: Path, settings: dict[str, Any] | None = None, drop: str = 
 @pytest.mark.parametrize(
     ("settings", "drop", "message"),
     [
-        ({"use_dora": True}, "", "only plain LoRA .* this is DoRA"),
-        ({"peft_type": "IA3"}, "", "only plain LoRA .* this is IA3"),
+        ({"use_dora": True}, "", "expected a plain LoRA adapter, got DoRA"),
+        ({"peft_type": "IA3"}, "", "expected a plain LoRA adapter, got IA3"),
         ({}, "layers.1.mlp.down_proj.lora_B", "only one of .* factors of: model.layers.1.mlp.down_proj.weight"),
     ],
 )
@@ -150,7 +150,7 @@ def test_another_base(tmp_path: Path) -> None:
     save_adapter(tmp_path / "adapter", model, 1, **KINDS["plain"])
     small = {"vocab_size": 40, "num_attention_heads": 2, "num_key_value_heads": 1, "num_hidden_layers": 2}
     Qwen2ForCausalLM(Qwen2Config(hidden_size=8, intermediate_size=24, **small)).save_pretrained(tmp_path / "narrow")
-    with pytest.raises(UserError, match=r"has shape \[16, 24\], expected \[8, 24\]: another base"):
+    with pytest.raises(UserError, match=r"has shape \[16, 24\], expected \[8, 24\]; is this its base"):
         LoraParent(tmp_path / "adapter", Checkpoint(tmp_path / "narrow"))
     small["num_hidden_layers"] = 1
     Qwen2ForCausalLM(Qwen2Config(hidden_size=16, intermediate_size=24, **small)).save_pretrained(tmp_path / "shallow")

@@ -64,7 +64,9 @@ def test_shared_rows(tmp_path: Path) -> None:
         "codegen": parent(tmp_path / "codegen", BASE_TOKENS, 5, 10),
         "codesum": parent(tmp_path / "codesum", BASE_TOKENS, 8, 20),
     }
-    with pytest.raises(UserError, match=r"shape \[5, 8\], expected \[6, 8\].*; merge.tokenizer=shared merges the rows"):
+    with pytest.raises(
+        UserError, match=r"shape \[5, 8\], expected \[6, 8\].*; set merge.tokenizer=shared to merge the rows"
+    ):
         merged(tmp_path, base, specialists, "equal")
     found = merged(tmp_path, base, specialists, "shared")
     rows = found["model.embed_tokens.weight"]
@@ -77,7 +79,7 @@ def test_shared_rows(tmp_path: Path) -> None:
 def test_shared_rows_need_equal_tokens(tmp_path: Path) -> None:
     base = parent(tmp_path / "base", BASE_TOKENS, 6, 0)
     other = {"codegen": parent(tmp_path / "codegen", ["a", "c", "b", "d"], 5, 10)}
-    with pytest.raises(UserError, match=r"codegen has other tokens: 'b' is 1 in the base, 2 here"):
+    with pytest.raises(UserError, match=r"codegen has different tokens: 'b' is 1 in the base, 2 here"):
         merged(tmp_path, base, other, "shared")
 
 
@@ -88,7 +90,7 @@ def test_tokens_of_the_base(tmp_path: Path) -> None:
         "codegen": parent(tmp_path / "codegen", ["d", "c", "b", "a", "x"], 5, 10),
         "codesum": parent(tmp_path / "codesum", ["a", "b", "c"], 4, 20),
     }
-    with pytest.raises(UserError, match=r"merge\.tokenizer=union or base merges by token|does not fit"):
+    with pytest.raises(UserError, match=r"merge\.tokenizer=union or base to merge by token|does not match"):
         merged(tmp_path, base, specialists, "equal")
     rows = merged(tmp_path, base, specialists, "base")["model.embed_tokens.weight"][:, 0].tolist()
     assert rows == pytest.approx([value(t, 15) for t in "abc"] + [value("d", 5), 99, 99])
@@ -185,7 +187,7 @@ def test_a_vocabulary_that_cannot_grow(tmp_path: Path) -> None:
     specialists = {"codegen": parent(tmp_path / "codegen", [*BASE_TOKENS, "y"], 6, 10)}
     listed = {"model": {"type": "Unigram", "vocab": [[token, -1.0] for token in BASE_TOKENS]}, "added_tokens": []}
     (base / "tokenizer.json").write_text(json.dumps(listed))
-    with pytest.raises(UserError, match=r"'y' is part of a vocabulary that cannot grow; set merge.tokenizer=base"):
+    with pytest.raises(UserError, match=r"'y' belongs to a vocabulary that cannot grow; set merge.tokenizer=base"):
         merged(tmp_path, base, specialists, "union")
 
 
