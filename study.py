@@ -1,4 +1,4 @@
-"""The whole question: specialists, mixture, merges, evaluation, diagnosis, verdict, report.
+"""Run a whole study: specialists, mixture, merges, evaluation, diagnosis, verdict, report.
 
 python study.py                     the pocket study: minutes on a laptop
 python study.py study=pocket seed=1

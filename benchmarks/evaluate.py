@@ -2,7 +2,8 @@
 
     HUMANEVAL_OVERRIDE_PATH=FILE MBPP_OVERRIDE_PATH=FILE python -m benchmarks.evaluate
 
-Each half is a benchmark of its own with options: `python -m benchmarks.scoring -h`, `python -m benchmarks.generation
+Each half is a separate benchmark with its own options: `python -m benchmarks.scoring -h`, `python -m
+benchmarks.generation
 -h`.
 """
 

@@ -3,7 +3,7 @@
     python -m benchmarks.generation                          # an untrained pocket model: every answer has full length
     python -m benchmarks.generation --checkpoint runs/train/pocket-mix-s0
 
-All three answer the same pocket problems, asked as EvalPlus asks, in float32; answers are compared.
+All three answer the same pocket problems with EvalPlus's prompt in float32; their answers are compared.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def ours(checkpoint: Path, prompts: Sequence[Prompt], decoding: Decoding) -> Tim
 
 
 def plain_generate(checkpoint: Path, prompts: Sequence[Prompt], decoding: Decoding, batch: int) -> Timed:
-    """`model.generate` on batches padded on the left; stop strings are cut off afterwards."""
+    """`model.generate` on left-padded batches; stop strings are cut off afterward."""
     generator = HFGenerator(device="cpu")
     generator.load(checkpoint)
     model, tokenizer = generator.model, generator.tokenizer
@@ -99,7 +99,7 @@ def evalplus(checkpoint: Path, rows: Sequence[dict[str, str]], decoding: Decodin
         row["task_id"]: decoder.codegen(row["prompt"].strip() + "\n", do_sample=False, num_samples=1)[0] for row in rows
     }
     seconds = time.perf_counter() - start
-    return Timed("EvalPlus's decoder", answers, seconds)  # it replaces tabs by blanks, so the others do here
+    return Timed("EvalPlus's decoder", answers, seconds)  # it replaces tabs with spaces, so the others do too here
 
 
 def main() -> None:
@@ -132,7 +132,7 @@ def main() -> None:
 
 
 def report(timed: Sequence[Timed], tokenizer: PreTrainedTokenizerBase) -> None:
-    """A table with the ratio to the first row, and how many answers are the same as the last row's."""
+    """Print a table with the ratio to the first row, and how many answers equal the last row's."""
     print(f"| decoder | tokens | seconds | tokens/s | ratio | answers equal to ours |\n|{'---|' * 6}")
     first = timed[0].tokens(tokenizer) / timed[0].seconds
     for one in timed:

@@ -3,9 +3,9 @@
     python -m benchmarks.merge_grid --work /tmp/merge              # 0.39B parameters: about 10 minutes, 26 GB of disk
     python -m benchmarks.merge_grid --work /tmp/merge --seven-b    # also a 7B-shaped family of sparse files
 
-Every row is a process of its own, from its start to its end, imports included; mergekit's grid is its single points
-times nine. Our kernels are compiled before (numba keeps them on disk). Writes are flushed to the disk before the clock
-stops, ours and the plain copy's alike (mergekit does not).
+Every row is a separate process, timed from start to end, imports included; mergekit's grid is its single points times
+nine. Our kernels are compiled beforehand (numba caches them on disk). Our writes and the plain copy's are flushed to
+disk before the clock stops; mergekit's are not.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def table(layers: int, hidden: int, inner: int, vocabulary: int, values: int, ti
 
 
 def config(layers: int, hidden: int, inner: int, vocabulary: int, values: int, tied: bool) -> dict[str, object]:
-    """The `config.json` that mergekit asks for."""
+    """The `config.json` that mergekit needs."""
     return {
         "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": hidden, "intermediate_size": inner,
         "num_hidden_layers": layers, "num_attention_heads": hidden // 64, "num_key_value_heads": values // 64,
@@ -101,7 +101,7 @@ def make_family(directory: Path, layers: int) -> None:
 
 
 def make_sparse_family(directory: Path, layers: int, shard_bytes: int = 5_000_000_000) -> None:
-    """A 7B-shaped family whose files hold holes: read as zeros, no room on the disk."""
+    """A 7B-shaped family of sparse files: they read as zeros and take no disk space."""
     tensors = dict(sorted(table(layers, **LARGE).items()))
     shards: list[dict[str, TensorInfo]] = [{}]
     for name, info in tensors.items():
@@ -155,7 +155,7 @@ def measure(name: str, command: Sequence[str], read: int = 0, written: int = 0) 
 
 
 def ours(label: str, family: Path, names: Sequence[str], weights: Sequence[float], to: str, size: int) -> Row:
-    """One of our rows; what it wrote is removed again."""
+    """One of our rows; its output is removed afterward."""
     out = family / "out"
     written = size * len(names) * len(weights)
     command = [sys.executable, "-m", "benchmarks.merge_grid", "--child", str(family), "--methods", *names]
@@ -209,7 +209,10 @@ def read_bandwidth(family: Path) -> float:
 def run(work: Path, layers: int, seven_b: bool) -> None:
     """Measure everything and print the tables."""
     family, deep = work / f"qwen-{layers}", work / f"qwen-{2 * layers}"
-    for place, depth in ((family, layers), (deep, 2 * layers)):  # not here: a child's peak begins with its parent's
+    for place, depth in (
+        (family, layers),
+        (deep, 2 * layers),
+    ):  # in a child: its peak memory starts at ours
         subprocess.run(
             [sys.executable, "-m", "benchmarks.merge_grid", "--make", place, "--layers", str(depth)], check=True
         )

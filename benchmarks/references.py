@@ -1,9 +1,9 @@
-"""Stability of grading: the reference solutions, run after run, on an idle machine and on a busy one.
+"""Stability of grading: the reference solutions, run repeatedly, on an idle machine and on a busy one.
 
     HUMANEVAL_OVERRIDE_PATH=FILE MBPP_OVERRIDE_PATH=FILE python -m benchmarks.references
 
-Expected outputs and time limits are taken once, at the beginning; then come `--runs` runs on the machine as it is and
-as many with one endless loop per core beside them. Prints one row per run, and fails if any run is not perfect.
+Expected outputs and time limits are determined once at the start, followed by `--runs` runs on the machine as it is and
+as many with one endless loop per core. Prints one row per run, and fails if any run is not perfect.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ Verdicts = dict[str, tuple[bool, bool]]  # task: passes base, passes base and pl
 
 @dataclass(frozen=True)
 class Timed:
-    """Verdicts, and the seconds of the first run and of the fastest of those after it."""
+    """Verdicts, and the seconds of the first run and of the fastest later run."""
 
     verdicts: Verdicts
     cold: float
@@ -46,8 +46,8 @@ class Contender:
 
     Attributes:
         command: To run.
-        output: What it writes, removed before each run.
-        seconds: Of its runs so far.
+        output: Its output, removed before each run.
+        seconds: Durations of its runs so far.
     """
 
     command: list[str]
@@ -55,7 +55,7 @@ class Contender:
     seconds: list[float] = field(default_factory=list)
 
     def run(self, scratch: Path) -> None:
-        """Once more; what it caches is kept below `scratch`."""
+        """Run it once more; its caches are kept in `scratch`."""
         environment = os.environ | {"XDG_CACHE_HOME": str(scratch / "cache"), "PYTHONPATH": str(ROOT)}
         self.output.unlink(missing_ok=True)
         start = time.perf_counter()
@@ -86,7 +86,7 @@ def compare(dataset: str, samples: Path, scratch: Path, repeats: int) -> tuple[T
 
 
 def score(dataset: str, samples: Path, scratch: Path, out: Path) -> None:
-    """One run of ours, in a process of its own."""
+    """One run of ours, in its own process."""
     with Sandbox() as sandbox:
         problems = load_problems(benchmark_path(dataset))
         verdicts = score_programs(problems, read_jsonl(samples), sandbox, scratch / "truth")
@@ -99,13 +99,13 @@ def reference_rows(problems: list[Problem]) -> list[dict[str, str]]:
 
 
 def known_rows(path: Path, problems: list[Problem]) -> list[dict[str, str]]:
-    """The rows of a file whose problems the benchmark has (EvalPlus passes over the others)."""
+    """The rows of a file whose problems the benchmark has (EvalPlus skips the others)."""
     known = {problem.task_id for problem in problems}
     return [row for row in read_jsonl(path) if row["task_id"] in known]
 
 
 def sandbox_cost(programs: int = 300) -> dict[str, float]:
-    """Milliseconds a trivial program, one after the other: in the sandbox, without isolation, and as `python -c`."""
+    """Milliseconds per trivial program, one after another: in the sandbox, without isolation, and as `python -c`."""
     problem = Problem("T/0", "def f(x):\n", "f", "    return x\n", [[1]], [[2]])
     rows = [{"task_id": "T/0", "completion": f"    return x  # {number}\n"} for number in range(programs)]
     cost = {}
@@ -162,7 +162,7 @@ def main() -> None:
                 problems = load_problems(benchmark_path(dataset))
                 write_jsonl(samples, known_rows(given.samples, problems) if given.samples else reference_rows(problems))
                 report(dataset, *compare(dataset, samples, scratch, given.repeats))
-    print("milliseconds a trivial program:", {name: round(cost, 2) for name, cost in sandbox_cost().items()})
+    print("milliseconds per trivial program:", {name: round(cost, 2) for name, cost in sandbox_cost().items()})
     versions = {name: version(name) for name in ("evalplus", "numpy")}
     print(
         json.dumps({**versions, "python": platform.python_version(), "cores": os.cpu_count(), "load": os.getloadavg()})

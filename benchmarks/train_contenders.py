@@ -95,7 +95,7 @@ def padded(folder: Path, rows: Rows, clock: Clock, **more: Any) -> float:
 
 
 def grouped(folder: Path, rows: Rows, clock: Clock) -> float:
-    """The same with rows of like length in a batch."""
+    """The same with rows of similar length in a batch."""
     return padded(folder, rows, clock, train_sampling_strategy="group_by_length")
 
 
@@ -194,7 +194,7 @@ class _Padder:
 
 
 def _now() -> tuple[float, float]:
-    """Wall time and processor time."""
+    """Wall time and CPU time."""
     return time.perf_counter(), time.process_time()
 
 
@@ -216,14 +216,14 @@ def _limit(folder: Path) -> int:
 
 
 def _packs_per_step(folder: Path, rows: Rows) -> int:
-    """As many as hold the rows of a step on average."""
+    """Number of packs that hold the rows of a step on average."""
     data = [row for found in rows.values() for row in found]
     packs = -(-sum(len(row["ids"]) for row in data) // _limit(folder))
     return max(1, round(packs / -(-len(data) // STEP_ROWS)))
 
 
 def _tokenizer() -> Any:
-    """TRL wants a tokenizer, though rows have ids already."""
+    """TRL needs a tokenizer, although rows already have ids."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
@@ -232,7 +232,7 @@ def _tokenizer() -> Any:
 
 
 def _warm_up(name: str, folder: Path, rows: Rows) -> None:
-    """A few rows first, so that threads, caches and imports are there."""
+    """Train on a few rows first, so that threads, caches and imports are ready."""
     CONTENDERS[name](folder, {task: found[:4] for task, found in rows.items()}, Clock())
 
 

@@ -8,13 +8,14 @@ A trial of this script without a GPU:
     python -m benchmarks.train_throughput --gpu --models qwen1.5b --attention varlen sdpa --overrides trainer=cpu \\
         model.init=random model.shrink=true strategy.max_length=512 strategy.batch_tokens=8192
 
-Random weights in the published sizes, real rows packed to 4096 tokens, bfloat16 over float32 master weights; MFU is the
-share of the rate that this GPU reaches on large bfloat16 matrix products. The 7B model takes 8-bit AdamW, with which it
-is meant to fit one card of 139 GiB. Whether activations are recomputed is decided by the memory, as in training. Aims:
-45 % at 1.5B and 50 % at 7B on an H200 or H100. A backend that is not installed leaves its row blank. Every row is a
-process of its own.
+Random weights in the published sizes, real rows packed to 4096 tokens, bfloat16 over float32 master weights; MFU is
+relative to the rate that this GPU reaches on large bfloat16 matrix products. The 7B model uses 8-bit AdamW, which
+should make it fit one 139 GiB card. Available memory decides whether activations are recomputed, as in training.
+Targets: 45% at 1.5B and 50% at 7B on an H200 or H100. A backend that is not installed leaves its row blank. Every row
+    is a separate
+process.
 
-It has not been run on a GPU yet: none was at hand when it was written.
+It has not been run on a GPU yet: none was available when it was written.
 """
 
 from __future__ import annotations
@@ -69,14 +70,14 @@ COLUMNS = (
 
 
 class Measured(Exception):
-    """Enough steps are done; the weights are of no use to anybody."""
+    """Enough steps are done; the weights are not needed."""
 
 
 class Stop(L.Callback):
-    """Ends training after so many steps."""
+    """End training after a given number of steps."""
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Ends it."""
+        """End training."""
         if trainer.global_step == STEPS:
             raise Measured
 

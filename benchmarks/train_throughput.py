@@ -5,16 +5,16 @@
     python -m benchmarks.train_throughput --gpu     # full-size models on one H200 or H100: see train_gpu.py
 
 On the CPU all train the same small Qwen2 from the same weights, for one epoch over the same real rows (KodCode
-questions with their solutions, CodeXGLUE functions with their docstrings) as the Qwen2.5 tokenizer cuts them, with
-AdamW, the same rows per step on average, clipping and schedule, in float32. Token ids are renumbered to those that
-occur, so that the output head has about the share of the work that it has in a real model (with 152k rows it would be
-most of it, and a trainer that skips prompt tokens there would gain more). Each contender runs in a process of its own,
-after a warm-up step; contenders take turns, and the fastest of the rounds counts.
+questions with their solutions, CodeXGLUE functions with their docstrings) tokenized with Qwen2.5's tokenizer, with
+AdamW, the same average rows per step, clipping and schedule, in float32. Only token ids that occur are kept,
+renumbered, so that the output head's share of the work is about that in a real model (with 152k rows it would be most
+of the work, and a trainer that skips prompt tokens there would gain more). Each contender runs in its own process after
+a warm-up step; contenders take turns, and the fastest round counts.
 
-The packed peers are wanted in environments of their own: `TRL/bin/pip install torch==2.13.0 transformers==5.23.0 trl`,
+The packed peers need their own environments: `TRL/bin/pip install torch==2.13.0 transformers==5.23.0 trl`,
 `LF/bin/pip install torch==2.13.0 llamafactory==0.9.5` (which brings an older transformers; where torchvision and
-torchaudio do not match torch, uninstall them and put an empty torchaudio.py in their place). One that is not named is
-left out.
+torchaudio do not match torch, uninstall them and put an empty torchaudio.py in their place). A peer that is not named
+is skipped.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NAMES = {
     "llamafactory": "LLaMA-Factory, packed (neat_packing)",
     "ours": "ours, packed",
 }
-PEERS = ("trl", "llamafactory")  # each in an environment of its own
+PEERS = ("trl", "llamafactory")  # each in its own environment
 
 Result = dict[str, Any]
 

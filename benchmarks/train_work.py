@@ -31,11 +31,11 @@ class Work:
     """The rows of an epoch.
 
     Args:
-        rows: How many.
-        tokens: Of prompts and answers.
-        answer_tokens: Of them with loss.
+        rows: Number of rows.
+        tokens: Number of prompt and answer tokens.
+        answer_tokens: Number of tokens with loss.
         max_length: Longest row, and size of a pack.
-        parameters: Of the model.
+        parameters: Number of parameters of the model.
         vocabulary: Token ids that occur, and the one for padding.
     """
 
@@ -96,7 +96,7 @@ def real_tables(data: Path, tokenizer: PreTrainedTokenizerBase, max_length: int)
 
 
 def small_network(vocabulary: int) -> Qwen2ForCausalLM:
-    """A Qwen2 that a CPU trains at a bound set by its matrix products, with the proportions of the 1.5B model."""
+    """A Qwen2 with the proportions of the 1.5B model, whose training on a CPU is bound by matrix products."""
     config = Qwen2Config(
         vocab_size=vocabulary, hidden_size=384, intermediate_size=2240, num_hidden_layers=6, num_attention_heads=6,
         num_key_value_heads=2, max_position_embeddings=4096, tie_word_embeddings=True, pad_token_id=PAD,

@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def updated(page: str) -> str:
-    """The page with the list of the files as they are now.
+    """The page with the current list of files.
 
     Raises:
         ValueError: The page lacks the two comments that enclose the list.
@@ -41,7 +41,7 @@ def file_list() -> Iterator[str]:
     """Lines of Markdown: the rooms in the order of the layers, each file with its summary.
 
     Raises:
-        ValueError: A room of src has no place among the layers.
+        ValueError: A package of src is not among the layers.
     """
     source = ROOT / "src"
     unknown = {path.name for path in source.iterdir() if (path / "__init__.py").is_file()} - set(ROOMS)

@@ -1,4 +1,4 @@
-"""Remove outputs and counters from notebooks, so that git holds what was written and not what was run.
+"""Remove outputs and counters from notebooks, so that git tracks only their source.
 
 python -m tools.strip_notebooks examples/*.ipynb
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Rewrite the notebooks named on the command line; exit with 1 where one changed, as a git hook should."""
+    """Rewrite the notebooks named on the command line; exit with 1 if one changed, as a git hook should."""
     changed = [path for path in map(Path, sys.argv[1:]) if _rewrite(path)]
     sys.exit(f"removed outputs: {', '.join(map(str, changed))}" if changed else 0)
 

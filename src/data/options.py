@@ -13,7 +13,7 @@ Count = Annotated[int, Field(ge=1)]
 
 @checked_dataclass("data")
 class DataOptions:
-    """Which rows to train on, and where their tokens are cached.
+    """The rows to train on, and the cache of their tokens.
 
     Args:
         fraction: Share of every task's training rows, above 0, at most 1; a smaller share is a subset of a larger one.

@@ -89,7 +89,7 @@ class BatchOptions:
 
 @checked_dataclass("checkpoint")
 class CheckpointOptions:
-    """When to validate and to save checkpoints: the node `checkpoint` of conf/train.yaml.
+    """Times of validation and of saving checkpoints: the node `checkpoint` of conf/train.yaml.
 
     Args:
         every_steps: Optimizer steps between saves; None: not by steps.

@@ -65,7 +65,7 @@ def test_adapters_and_pickled_weights(tmp_path):
     assert checkpoint_files(tmp_path) == ["pytorch_model.bin"]
 
 
-def test_runs_of_equal_weights_are_alike_whatever_else_they_wrote(tmp_path):
+def test_fingerprints_depend_only_on_checkpoint_files(tmp_path):
     one, two = (run_with_weights(tmp_path / name) for name in ("one", "two"))
     assert fingerprint(one) == fingerprint(two) == fingerprint(write(tmp_path / "elsewhere"))
     assert fingerprint(run_with_weights(tmp_path / "three", 2.0)) != fingerprint(one)

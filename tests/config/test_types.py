@@ -71,7 +71,7 @@ def test_what_does_not(values: dict[str, Any], words: str) -> None:
     assert complaint(values) == words
 
 
-def test_functions_are_asked_too() -> None:
+def test_functions_are_checked_too() -> None:
     def function(count: int, *more: Any, **keys: Any) -> None: ...
 
     with pytest.raises(UserError, match="count must be an integer, got 'x'"):

@@ -61,7 +61,7 @@ def test_an_epoch_gives_every_row_once(layout: Layout) -> None:
     assert targets(micro) == expected(list(range(11)))
 
 
-def test_groups_are_runs_of_like_length() -> None:
+def test_groups_have_similar_lengths() -> None:
     assert sorted_groups([5, 1, 4, 1, 3], 2) == [[1, 3, 4], [2, 0]]
     assert micro_batches([5, 1, 4, 1, 3], Layout(2, world=2)) == [
         [[[1], [3]], [[2]]],

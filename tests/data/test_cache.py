@@ -68,7 +68,7 @@ def test_without_a_key_the_rows_are_the_key(tmp_path: Path) -> None:
     assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 2
 
 
-def test_an_interrupted_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_one_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write, done = shards_module._write_shard, list[str]()
 
     def stop_at_the_second(rows: Any, path: Path, **how: Any) -> None:

@@ -30,7 +30,7 @@ def test_order_is_a_function_of_seed_and_epoch() -> None:
     assert not np.array_equal(first.epoch(0), other.epoch(0))
 
 
-def test_stream_goes_on_over_epochs_and_starts_anywhere() -> None:
+def test_stream_continues_over_epochs_and_starts_anywhere() -> None:
     mixture = Mixture({"a": table(5), "b": table(7)}, seed=3, counts=[7, 3])
     whole = np.concatenate([mixture.epoch(epoch) for epoch in range(4)])
     assert np.array_equal(mixture.stream(0, 40), whole)

@@ -33,7 +33,7 @@ def test_nothing_is_dropped_cut_or_over_capacity(seed: int, multiple: int) -> No
     assert len(packs) < len(best_fit(lengths, 100)) + multiple
 
 
-def test_ranks_get_like_amounts() -> None:
+def test_ranks_get_similar_amounts() -> None:
     random = np.random.default_rng(0)
     lengths = random.integers(1, 50, 100).tolist()
     filled = sums(lengths, pack(lengths, 100, 8))

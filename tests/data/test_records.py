@@ -31,7 +31,7 @@ def test_every_form_gives_the_same_rows(tmp_path: Path, name: str) -> None:
     assert records[1].place == f"{tmp_path / name}, row 2"
 
 
-def test_the_size_is_told_where_that_takes_no_reading(tmp_path: Path) -> None:
+def test_the_size_is_known_if_it_needs_no_reading(tmp_path: Path) -> None:
     for name in ("x.jsonl", "x.parquet", "x.jsonl.gz", "x.json"):
         write(tmp_path / name)
     (tmp_path / "y.jsonl").write_text('{"q": "three"}\n' * 3)

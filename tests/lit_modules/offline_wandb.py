@@ -1,4 +1,4 @@
-"""What an offline run of Weights & Biases has written to disk, read back from its transaction log.
+"""Read back what an offline run of Weights & Biases has written to disk, from its transaction log.
 
 The log is that of LevelDB: blocks of 32 KiB, each with chunks of (checksum, length, type) and data, after a header of
 seven bytes; type 1 is a whole record, 2, 3 and 4 its first, middle and last part. A record is a protobuf message.

@@ -58,7 +58,7 @@ def flash(
     module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: None, scaling: float,
     cu_seq_lens_q: torch.Tensor, max_length_q: int, **_: Any,
 ) -> tuple[torch.Tensor, None]:  # fmt: skip
-    """What `varlen` does on a GPU; fake tensors take its kernel on any device."""
+    """Attention as `varlen` does it on a GPU; fake tensors use its kernel on any device."""
     return attention._flash_varlen(query, key, value, scaling, cu_seq_lens_q, max_length_q), None
 
 

@@ -36,7 +36,7 @@ ROWS = {"a": tiny.rows("a", 14), "b": tiny.rows("b", 9, length=4)}
 
 
 def run(base: Path, work_dir: Path, out: Path, **changes: Any) -> FitResult:
-    """What one rank does; a large eps keeps AdamW from blowing up the sign of gradients that are rounding noise."""
+    """Train on one rank; a large eps keeps AdamW from amplifying the sign of gradients that are rounding noise."""
     trainer = TrainerOptions(precision=changes.pop("precision", "auto"))
     with connected(trainer):
         return fit_and_export(base, work_dir, out, trainer, **changes)

@@ -1,4 +1,4 @@
-"""Which backend is chosen, and what it says where it is missing."""
+"""Choice of the attention backend, and its error message if it is missing."""
 
 from __future__ import annotations
 

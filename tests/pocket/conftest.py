@@ -1,4 +1,4 @@
-"""What the tests of generated programs share: running them (the code is our own), and operators by name."""
+"""Fixtures for tests of generated programs: running them (the code is our own), and operators by name."""
 
 from __future__ import annotations
 

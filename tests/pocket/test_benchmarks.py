@@ -41,7 +41,7 @@ COMPARISONS = {ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Lt: ast.LtE, ast.LtE: ast.L
 
 
 class Mutant(ast.NodeTransformer):
-    """Changes the n-th place where a programmer slips: a comparison, a sign, a constant, a condition."""
+    """Change the nth place where a programmer may slip: a comparison, a sign, a constant, a condition."""
 
     def __init__(self, target: int) -> None:
         self.target, self.seen = target, -1

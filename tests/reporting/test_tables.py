@@ -217,7 +217,7 @@ def test_average_of_the_reference_studys_table_5():
     ],
 )
 def test_averages_of_table_3_that_were_misprinted(model, method, average):
-    """What follows from the printed cells; the study prints -1.26, -0.17 and -17.79."""
+    """Averages computed from the printed cells; the study prints -1.26, -0.17 and -17.79."""
     report, _ = _paper(3, model)
     row = next(r for r in headline_table(report).rows if r.model and r.model.name == f"{method} nan")
     assert row.average == pytest.approx(average, abs=0.006)

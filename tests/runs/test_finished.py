@@ -46,7 +46,7 @@ def test_files_that_the_run_wrote_have_its_hashes_wherever_they_lie(place, tmp_p
     assert hashes(tmp_path / "copy", "model.safetensors") == hashes(place, "model.safetensors")
 
 
-def test_a_file_that_is_not_asked_for_may_change(place):
+def test_a_file_that_is_not_requested_may_change(place):
     (place / "metrics.jsonl").write_text("notes")
     assert list(hashes(place, "model.safetensors")) == ["model.safetensors"]
 

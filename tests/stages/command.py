@@ -26,7 +26,7 @@ def run_train(monkeypatch, capsys, *overrides):
 
 
 def refused(monkeypatch, capsys, *overrides):
-    """The one line of a command that ends with exit code 2."""
+    """Return the single line printed by a command that ends with exit code 2."""
     code, lines = run_train(monkeypatch, capsys, *overrides)
     assert code == 2
     assert len(lines) == 1, lines

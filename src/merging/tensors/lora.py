@@ -52,12 +52,12 @@ class LoraParent:
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """That of the base."""
+        """The base's."""
         return self._base.config
 
     @property
     def tied(self) -> bool:
-        """That of the base."""
+        """The base's."""
         return self._base.tied
 
     @property

@@ -106,7 +106,7 @@ class RowView:
 
     @property
     def tied(self) -> bool:
-        """That of the parent."""
+        """The parent's."""
         return self.parent.tied
 
     @property

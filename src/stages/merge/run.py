@@ -65,7 +65,7 @@ class Opened:
 
     @property
     def sink(self) -> Sink:
-        """Where the weights go; without `save_weights` they are computed only to measure the realized strength."""
+        """Output for the weights; without `save_weights`, they are computed only to measure the realized strength."""
         return ToDirectory(self.run.work) if self.save_weights else ToNowhere()
 
 

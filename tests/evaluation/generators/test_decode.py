@@ -112,7 +112,7 @@ def test_every_row_has_its_own_limit(model: Qwen2ForCausalLM) -> None:
     assert [found[0], found[1], found[2]] == [whole[0][:1], whole[1], whole[2][:5]]
 
 
-def test_stops_are_asked_only_where_a_completing_token_was_drawn(model: Qwen2ForCausalLM) -> None:
+def test_stop_strings_are_checked_only_after_a_completing_token(model: Qwen2ForCausalLM) -> None:
     decoding = Decoding(max_new_tokens=30)
     whole = answers(model, [[1, 2, 3]], decoding)[0]
     assert len(whole) > 6

@@ -113,7 +113,7 @@ def test_a_prompt_that_alone_fills_the_memory_is_named(monkeypatch: pytest.Monke
         list(generator().generate(PROMPTS[:1], GREEDY))
 
 
-def test_interrupted_generation_goes_on(tmp_path: Path) -> None:
+def test_interrupted_generation_resumes(tmp_path: Path) -> None:
     decoding = Decoding(max_new_tokens=24, temperature=0.7, samples=2)
     key = samples_key(generator().identity(), PROMPTS, decoding, "content")
     whole = generate_samples(generator(), PROMPTS, decoding, tmp_path / "whole", key)

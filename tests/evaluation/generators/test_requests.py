@@ -61,6 +61,6 @@ def test_each_prompt_once_and_no_group_above_the_budget() -> None:
         assert len(group) == 1 or len(group) * (longest + 100) <= 4000
 
 
-def test_a_prompt_above_the_budget_stands_alone() -> None:
+def test_a_prompt_above_the_budget_gets_its_own_batch() -> None:
     assert list(batches([50, 5], 10, 20)) == [[0], [1]]
     assert list(batches([], 10, 20)) == []

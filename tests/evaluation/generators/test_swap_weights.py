@@ -38,7 +38,7 @@ def test_a_live_model_becomes_the_other() -> None:
     assert live.lm_head.weight.data_ptr() == live.model.embed_tokens.weight.data_ptr()
 
 
-def test_tensors_are_asked_for_one_by_one() -> None:
+def test_tensors_are_requested_one_by_one() -> None:
     live, alive = tiny_model(), []
 
     def tensors():  # type: ignore[no-untyped-def]

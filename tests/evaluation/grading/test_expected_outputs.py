@@ -44,7 +44,7 @@ def test_broken_file_is_made_again(sandbox: Sandbox, tmp_path: Path) -> None:  #
     assert again[0].base.expected == first[0].base.expected
 
 
-def test_long_outputs_are_digested_until_they_are_asked_for(
+def test_long_outputs_are_kept_as_digests_until_needed(
     sandbox: Sandbox,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -122,7 +122,7 @@ def test_environment_is_empty_of_the_user(probe: Probe) -> None:
     }  # fmt: skip
 
 
-def test_hostname_is_not_told(probe: Probe) -> None:
+def test_hostname_is_not_disclosed(probe: Probe) -> None:
     assert probe("import socket; return socket.gethostname()") == "sandbox"
 
 

@@ -36,7 +36,7 @@ def test_a_grid_is_corrected_within_each_metric() -> None:
     assert all(test.p_corrected >= test.difference.p for test in tests)
 
 
-def test_worse_is_told_from_better() -> None:
+def test_worse_is_distinguished_from_better() -> None:
     base, other = scores("m", [0.9, 0.8] * 20), scores("m", [0.1, 0.2] * 20)
     assert compare(base, {"other": other})[0].verdict == "worse"
     assert compare(other, {"base": base})[0].verdict == "better"

@@ -33,7 +33,7 @@ def reference(
     monkeypatch: pytest.MonkeyPatch,
     **keys: Any,
 ) -> Tensors:
-    """What mergekit makes of every tensor, its Bernoulli draws replaced by ours."""
+    """Merge every tensor with mergekit, with its Bernoulli draws replaced with ours."""
     merged = {}
     for tensor in base:
         calls = iter(LABELS)

@@ -47,7 +47,7 @@ def test_sce_by_hand(tmp_path: Path) -> None:
 
 
 def test_sce_of_small_updates_weighs_by_energy(tmp_path: Path) -> None:
-    """Where mergekit's floor on the mean squares would fall back to equal weights."""
+    """A case in which mergekit's floor on the mean squares would fall back to equal weights."""
     base = {"x": torch.zeros(2)}
     updates = [{"x": torch.tensor([3e-5, 3e-5])}, {"x": torch.tensor([1e-5, 1e-5])}]
     merged = merge_one(tmp_path, base, updates, recipe("sce"))["x"]

@@ -1,4 +1,4 @@
-"""What the presets and experiments plan, against the facts of the study in ../shared/paper."""
+"""Plans of the presets and experiments, compared with the facts of the study in ../shared/paper."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_an_experiment_expands_to_the_rows_of_its_table(table: str) -> None:
 
 
 @needs_shared
-def test_table_4_trains_the_specialists_of_each_share_and_nothing_else() -> None:
+def test_table_4_trains_only_the_specialists_of_each_share() -> None:
     with shared("paper", "data_scale.csv").open() as file:
         wanted = {(NAMES[row["model"]], share, row["metric"]) for row in csv.DictReader(file)
                   for share in (0.25, 0.5, 1.0)}  # fmt: skip

@@ -170,7 +170,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(monkeypatch, capsys,
     assert not (tmp_path / "out").exists()
 
 
-def test_a_gpu_without_room_is_one_line_and_less_at_once_goes_on(monkeypatch, capsys, tmp_path, world):
+def test_out_of_gpu_memory_is_one_line_and_smaller_batches_continue(monkeypatch, capsys, tmp_path, world):
     place = tmp_path / "out"
     overrides = ["strategy=mix", *SHORT, f"output_root={world}", f"output={place}", "checkpoint.every_steps=1"]
     calls = []

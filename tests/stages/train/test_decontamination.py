@@ -30,7 +30,7 @@ def problem(dataset: str, number: int, prompt: str) -> dict[str, object]:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Ten rows per task; of codegen one repeats a prompt of HumanEval, one a program of MBPP under other names."""
+    """Ten rows per task; one codegen row repeats a HumanEval prompt, one an MBPP program with other names."""
     monkeypatch.chdir(tmp_path)
     for name in ("HUMANEVAL_OVERRIDE_PATH", "MBPP_OVERRIDE_PATH"):
         monkeypatch.delenv(name, raising=False)

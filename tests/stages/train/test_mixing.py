@@ -1,4 +1,4 @@
-"""Every option of a mixture, as typed for `train.py`, changes which rows a run takes."""
+"""Every mixture option, as typed for `train.py`, changes the rows that a run uses."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from src.utils.errors import UserError
 
 @pytest.fixture
 def decided(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Whether activations are recomputed on GPUs of a size."""
+    """Return whether activations are recomputed on GPUs of the given size."""
 
     def decide(gib: int, ranks: int, *overrides: str) -> bool | None:
         monkeypatch.setattr("src.stages.train.network.device_memory", lambda gpu: float(gib * GIB))

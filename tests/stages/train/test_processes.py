@@ -96,7 +96,7 @@ def test_a_sweep_has_several_jobs(tmp_path):
     assert {f"deepseek1.3b-shrunk-mix-steps3-s{seed}" for seed in (0, 1)} <= names
 
 
-def test_whatever_stops_the_first_process_is_told_to_the_others(monkeypatch):
+def test_an_error_in_the_first_process_reaches_the_others(monkeypatch):
     told = []
     monkeypatch.setattr("src.stages.train.launch.from_main", told.append)
     with pytest.raises(ZeroDivisionError):

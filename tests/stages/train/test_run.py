@@ -50,7 +50,7 @@ def test_the_same_seed_gives_the_same_weights(world, tmp_path):
     assert weights_fingerprint(again) == weights_fingerprint(world / "train" / "pocket-mix-s0")
 
 
-def test_strategy_merge_trains_what_is_missing_and_nothing_else(world):
+def test_strategy_merge_trains_only_what_is_missing(world):
     merged = train(
         compose_job("train", ["strategy=merge", "merge=linear", "merge.weight=0.35", f"output_root={world}"])
     )
@@ -87,7 +87,7 @@ def test_strategy_merge_hands_variants_of_tasks_on(world, monkeypatch):
     assert "specialists.codegen='/a b(c)/codegen'" in lines[2]
 
 
-def test_a_mistake_in_the_merge_is_told_before_anything_is_trained(tmp_path):
+def test_a_mistake_in_the_merge_is_reported_before_training(tmp_path):
     with pytest.raises(Exception, match=r"merge.density .*got 2"):
         train(compose_job("train", ["strategy=merge", "merge=ties", "merge.density=2", f"output_root={tmp_path}"]))
     assert list(tmp_path.iterdir()) == []
@@ -129,7 +129,7 @@ def test_a_shrunken_family_runs_offline_from_base_to_mixture(tmp_path):
     assert train(compose_job("train", [*options, "strategy=base"])) == base.path
 
 
-def test_a_published_base_is_where_it_lies(world):
+def test_a_published_base_is_used_in_place(world):
     place = world / "train" / "pocket-base-s0"
     assert train(compose_job("train", ["model=qwen7b", "strategy=base", f"model.path={place}"])) == place
 
