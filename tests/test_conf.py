@@ -18,12 +18,11 @@ GROUP_OF_SCRIPT = {
     "callbacks": "train", "logger": "train", "merge": "merge", "benchmark": "evaluate", "generator": "evaluate",
     "sandbox": "evaluate", "study": "study",
 }  # fmt: skip
-ABSTRACT = {("model", "qwen"), ("model", "deepseek")}  # families: name and path are set by the files built on them
 
 
 def choices():
     found = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/[!_]*.yaml"))]
-    return [choice for choice in found if choice not in ABSTRACT and choice[0] not in ("experiment", "debug")]
+    return [choice for choice in found if choice[0] not in ("experiment", "debug")]
 
 
 def nodes(cfg, path=""):
