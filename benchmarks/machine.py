@@ -12,7 +12,7 @@ import torch
 
 
 def machine(*packages: str) -> dict[str, Any]:
-    """Processor, cores, threads, load, GPU and versions, for the record beside a table."""
+    """Processor, cores, threads, load, GPU and versions, for the record next to a table."""
     found: dict[str, Any] = {
         "processor": _processor(),
         "cores": os.cpu_count(),

@@ -209,10 +209,7 @@ def read_bandwidth(family: Path) -> float:
 def run(work: Path, layers: int, seven_b: bool) -> None:
     """Measure everything and print the tables."""
     family, deep = work / f"qwen-{layers}", work / f"qwen-{2 * layers}"
-    for place, depth in (
-        (family, layers),
-        (deep, 2 * layers),
-    ):  # in a child: its peak memory starts at ours
+    for place, depth in ((family, layers), (deep, 2 * layers)):  # in a child: our peak memory would be its floor
         subprocess.run(
             [sys.executable, "-m", "benchmarks.merge_grid", "--make", place, "--layers", str(depth)], check=True
         )

@@ -3,7 +3,7 @@
 One rule for every file of a study, so that the files join on `layer`:
 
 - The layer of a tensor is the path of its module without the prefix of the model (`model.`, `transformer.`, ...).
-- Inside a numbered block it is the path to the outermost number: `model.layers.3.mlp.experts.5.up_proj.weight` lies in
+- Inside a numbered block it is the path to the outermost number: `model.layers.3.mlp.experts.5.up_proj.weight` is in
   `layers.3`, `encoder.block.0.layer.1.DenseReluDense.wi.weight` in `encoder.block.0`, apart from the decoder's.
 - Outside blocks it is the whole path: `embed_tokens`, `norm`, `lm_head`, `encoder.final_layer_norm`.
 """

@@ -1,4 +1,4 @@
-"""Files of a checkpoint beside its weights: config, tokenizer, generation config and chat template."""
+"""Files of a checkpoint other than its weights: config, tokenizer, generation config and chat template."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class CheckpointWriter:
     Args:
         directory: Directory of the checkpoint; created if absent.
         table: Shape and dtype of every tensor that will be written, by name.
-        shard_bytes: Largest shard in bytes (a tensor larger than that gets a shard of its own).
+        shard_bytes: Largest shard in bytes (a larger tensor gets its own shard).
         key: Hash of what the weights are made from; work under another key is discarded instead of resumed.
 
     Raises:

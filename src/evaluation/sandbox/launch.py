@@ -31,7 +31,7 @@ class Launch:
         name: One of `ISOLATIONS`.
         command: Program and arguments.
         jail: The server builds its own root directory (it has the right to mount).
-        alone: The server is process 1 of a namespace of its own.
+        alone: The server is process 1 of its own namespace.
         drop: The server is root outside too and must become another user, because the kernel counts processes per user.
     """
 
