@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from src.checkpoints.layout import INDEX_FILE, SINGLE_FILE, read_index
-from src.checkpoints.pickled import pickle_files
+from src.checkpoints.layout import INDEX_FILE, SINGLE_FILE, read_index, shards_without_index
+from src.checkpoints.pickled import adapter_pickles, pickle_files
 from src.checkpoints.side_files import SIDE_FILES, side_files
 from src.runs.file_hashes import hash_files
 from src.runs.finished import FinishedRun, open_finished
@@ -73,4 +73,6 @@ def weight_files(directory: Path) -> list[Path]:
         return [directory / INDEX_FILE, *(directory / shard for shard in shards), *adapter]
     if (directory / SINGLE_FILE).is_file():
         return [directory / SINGLE_FILE, *adapter]
-    return adapter or pickle_files(directory)
+    if adapter:
+        return adapter if len(adapter) > 1 else [*adapter, *adapter_pickles(directory)]
+    return shards_without_index(directory) or pickle_files(directory)

@@ -101,6 +101,7 @@ class DiagnoseConfig(Common, Parents):
     model: Any = None  # conf/model
     tasks: dict[str, Any] = field(default_factory=dict)
     variants: dict[str, Any] = field(default_factory=dict)  # further checkpoints measured against the base
+    allow_pickle: bool = False  # true: also read pytorch_model.bin (weights only), not just safetensors
     threshold: float = 0.3  # smaller updates, relative to a tensor's largest, are zeroed for the study's correlation
 
 

@@ -19,11 +19,12 @@ from src.utils.progress import say
 SAMPLED_TENSORS = 8
 SAMPLED_ELEMENTS = 1 << 17  # of each sampled tensor
 UNRELATED = 0.1  # cosine between a specialist and its base
+MERGEABLE = {torch.float64, torch.float32, torch.bfloat16, torch.float16}
 PARALLEL = 0.9  # cosine between two task vectors
 
 
 def check_parents(base: Parent, specialists: Mapping[str, Parent], same_tokens: bool = True) -> None:
-    """Require equal tensors, shapes, dtypes and tied weights of all parents, and equal tokenizers if `same_tokens`.
+    """Require equal tensors, shapes and tied weights of all parents, and equal tokenizers if `same_tokens`.
 
     Raises:
         UserError: The parents differ; the first five differences are listed.
@@ -31,11 +32,11 @@ def check_parents(base: Parent, specialists: Mapping[str, Parent], same_tokens: 
     if not specialists:
         raise UserError("nothing to merge: name at least one specialist, specialists.codegen=DIR")
     for label, parent in specialists.items():
-        differences = tensor_differences(base.table, parent.table, "the base", any_dtype=parent.computed)
+        differences = tensor_differences(base.table, parent.table, "the base", any_dtype=_castable(base, parent))
         if differences:
             message = f"{parent.path} ({label}) does not fit {base.path} (base)"
             raise UserError(first_differences(message, differences) + _way_out(base, parent))
-        if parent.tied != base.tied:
+        if not _same_tying(base, parent):
             raise UserError(
                 f"{parent.path} ({label}) has tie_word_embeddings={parent.tied}, {base.path} (base) {base.tied}: "
                 "export both the same way"
@@ -88,6 +89,22 @@ def check_same_base(base: Parent, specialists: Mapping[str, Parent]) -> None:
                 f"warning: the task vectors of {left} and {right} are nearly parallel (cosine {likeness:.2f}); "
                 f"is {base.path} the checkpoint they were fine-tuned from?"
             )
+
+
+def _castable(base: Parent, parent: Parent) -> set[str]:
+    """Tensors whose dtypes may differ: all arithmetic is float32, and the result has the base's dtype."""
+    return {
+        name
+        for name, info in base.table.items()
+        if name in parent.table and {info.dtype, parent.table[name].dtype} <= MERGEABLE
+    }
+
+
+def _same_tying(base: Parent, parent: Parent) -> bool:
+    """The default of the model class is asked for only where one config says what the other does not."""
+    keys = ("model_type", "tie_word_embeddings", "text_config")
+    alike = all(base.config.get(key) == parent.config.get(key) for key in keys)
+    return alike or parent.tied == base.tied
 
 
 def _check_tokenizer(base: Parent, label: str, parent: Parent) -> None:

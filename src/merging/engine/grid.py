@@ -22,6 +22,7 @@ from src.merging.engine.outputs import Sink
 from src.merging.engine.point import LayerStrength, MergeInProgress
 from src.merging.recipe import Recipe
 from src.merging.tensors.blocks import Block, BlockResult, Ops, ParentTensors, PointMerge
+from src.merging.tensors.matching import match_tensors
 from src.merging.tensors.parent import Parent
 from src.merging.tensors.reading import Held, open_tensor
 from src.merging.tensors.vocabulary import Aligned, align_vocabulary
@@ -101,6 +102,7 @@ def merge_grid(
 
 def aligned_families(base: Parent, specialists: Mapping[str, Parent], modes: Collection[str]) -> dict[str, Aligned]:
     """Align and check the parents in each mode of `align_vocabulary`."""
+    base, specialists = match_tensors(base, specialists)
     families = {}
     for mode in sorted(modes):
         family = align_vocabulary(base, specialists, mode)

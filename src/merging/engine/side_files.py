@@ -9,6 +9,7 @@ from pathlib import Path
 from src.checkpoints import copy_side_files
 from src.merging.recipe import OUTPUT_DTYPES, Recipe
 from src.merging.tensors.lora import is_adapter
+from src.merging.tensors.matching import match_tensors
 from src.merging.tensors.parent import open_parents
 from src.merging.tensors.tokenizer_json import write_union
 from src.merging.tensors.vocabulary import align_vocabulary
@@ -17,7 +18,9 @@ from src.utils.files import write_json
 STALE = ("vocab.json", "merges.txt", "added_tokens.json", "tokenizer.model")  # lack the tokens of a union
 
 
-def write_side_files(directory: Path, base: Path, specialists: Mapping[str, Path], recipe: Recipe) -> None:
+def write_side_files(
+    directory: Path, base: Path, specialists: Mapping[str, Path], recipe: Recipe, allow_pickle: bool = False
+) -> None:
     """Write config, tokenizer and chat template next to merged weights.
 
     They are the first specialist's, because its chat template and end token are those of the fine-tuning. With
@@ -28,6 +31,7 @@ def write_side_files(directory: Path, base: Path, specialists: Mapping[str, Path
         base: Checkpoint directory of the base.
         specialists: Checkpoint or adapter directories.
         recipe: Of the merge.
+        allow_pickle: See `Checkpoint`.
     """
     dtype = OUTPUT_DTYPES[recipe.dtype] if recipe.dtype else None
     first = next(iter(specialists.values()))
@@ -37,7 +41,7 @@ def write_side_files(directory: Path, base: Path, specialists: Mapping[str, Path
         copy_side_files(first, directory, dtype)
     if recipe.tokenizer == "equal":
         return
-    aligned = align_vocabulary(*open_parents(base, specialists), recipe.tokenizer)
+    aligned = align_vocabulary(*match_tensors(*open_parents(base, specialists, allow_pickle)), recipe.tokenizer)
     if aligned.added:
         write_union(directory, base, specialists.values(), aligned.added)
         for name in STALE:

@@ -12,6 +12,7 @@ from src.checkpoints import Checkpoint
 from src.merging.engine.grid import MergeRequest, merge_grid
 from src.merging.engine.outputs import ToFunction
 from src.merging.recipe import Recipe
+from src.merging.tensors.matching import match_tensors
 from src.merging.tensors.parent import Parent
 from src.utils.errors import UserError
 
@@ -55,6 +56,7 @@ def verify_merge(
     Raises:
         UserError: The parents do not belong together, or the recipe does not suit them.
     """
+    base, specialists = match_tensors(base, specialists)
     names = base.names
     sampled = names if len(names) <= tensors else tuple(sorted(random.Random(seed).sample(names, tensors)))
     differing = []

@@ -32,16 +32,17 @@ class LoraParent:
     Args:
         path: PEFT directory.
         base: The checkpoint it adapts.
+        allow_pickle: See `Checkpoint`.
 
     Raises:
         UserError: The adapter is of another kind (DoRA, another PEFT method), or does not fit the base.
     """
 
-    def __init__(self, path: Path, base: Checkpoint) -> None:
+    def __init__(self, path: Path, base: Checkpoint, allow_pickle: bool = False) -> None:
         self.path = Path(path)
         self._base = base
         self._settings = _read_settings(self.path)
-        self._weights = Checkpoint(self.path, weights=WEIGHTS)
+        self._weights = Checkpoint(self.path, allow_pickle, weights=WEIGHTS)
         self._factors, self._replaced = self._sort()
         self._check()
 

@@ -155,7 +155,7 @@ def _close(
         item.run.abandon()
         return result.error
     specialists = dict(parents.specialists)
-    write_side_files(item.run.work, parents.base, specialists, item.recipe)
+    write_side_files(item.run.work, parents.base, specialists, item.recipe, parents.allow_pickle)
     recipe = item.recipe.describe(list(specialists))
     item.run.results |= {
         "recipe": recipe,

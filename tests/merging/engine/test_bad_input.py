@@ -43,7 +43,7 @@ def attempt(directory: Path, parents: tuple[Checkpoint, dict[str, Checkpoint]]) 
         ({"model.norm.weight": None}, "model.norm.weight is missing"),
         ({"lm_head.weight": torch.ones(2, 2)}, "lm_head.weight is not in the base"),
         ({"model.norm.weight": torch.ones(7)}, r"model.norm.weight has shape \[7\], expected \[24\]"),
-        ({"model.norm.weight": torch.ones(24).half()}, "model.norm.weight has dtype float16, expected float32"),
+        ({"model.norm.weight": torch.ones(24, dtype=torch.int8)}, "model.norm.weight has dtype int8, expected float32"),
     ],
 )
 def test_tensors_that_differ(tmp_path: Path, change: Change, message: str) -> None:
