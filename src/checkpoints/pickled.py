@@ -13,7 +13,6 @@ import torch
 from src.checkpoints.layout import TensorInfo
 from src.utils.errors import UserError
 
-
 ADAPTER_PICKLE = "adapter_model.bin"
 
 

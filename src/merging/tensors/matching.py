@@ -1,11 +1,10 @@
-"""Parents under one set of tensor names: other prefixes, copies of a tied embedding, buffers that a class recomputes."""
+"""Parents under one set of tensor names: other prefixes, copies of a tied embedding, buffers of old exports."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Set
 from functools import cached_property
-from typing import Any
 
 import torch
 

@@ -139,7 +139,7 @@ def test_a_config_without_tie_word_embeddings_has_the_default_of_its_class(
 def test_another_value_than_the_default_of_the_class_is_refused(tmp_path: Path) -> None:
     root = family(tmp_path, tie_word_embeddings=True)
     configure(root / "codesum", tie_word_embeddings=None)  # Qwen2 is untied by default
-    with pytest.raises(UserError, match="codesum.*tie_word_embeddings=False"):
+    with pytest.raises(UserError, match=r"codesum.*tie_word_embeddings=False"):
         merge(root)
 
 
@@ -179,7 +179,7 @@ def test_buffers_that_some_files_lack_are_left_out(
 def test_a_bias_that_one_file_lacks_is_no_buffer(tmp_path: Path) -> None:
     root = family(tmp_path)
     rewrite(root / "codesum", transformer__h__0__attn__bias=torch.ones(16))
-    with pytest.raises(UserError, match="attn.bias is not in the base"):
+    with pytest.raises(UserError, match=r"attn.bias is not in the base"):
         merge(root)
 
 
