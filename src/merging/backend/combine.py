@@ -22,12 +22,18 @@ class Combination:
     consensus: bool
     normalize: bool
     lambda_: float
+    fallback: bool = False
 
     def __call__(self, block: Block) -> torch.Tensor:
         """The merged task vector of a block."""
         return combine(
             [part(block) for part in self.parts], self.coefficients, self.consensus, self.normalize, self.lambda_
         )
+
+    def kept(self) -> list[int] | None:
+        """See `ReportingFunction`."""
+        counts = [getattr(part, "kept", None) for part in self.parts]
+        return None if None in counts else counts
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,16 @@ class Mean:
 
     coefficients: tuple[float, ...]
     normalize: bool
+    fallback: bool = False
 
     def __call__(self, block: Block) -> torch.Tensor:
         """The merged weights of a block."""
         return weighted_mean(
             [block.specialist(k) for k in range(len(self.coefficients))], self.coefficients, self.normalize
         )
+
+    def kept(self) -> None:
+        """See `ReportingFunction`."""
 
 
 def combine(

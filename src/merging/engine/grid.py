@@ -48,11 +48,13 @@ class MergeResult:
     Args:
         recipe: The point.
         strength: Realized strength by layer; empty where the point failed.
+        fallbacks: Matrices that got a plain weighted mean or sum, because the method does not apply to them.
         error: Reason of failure (disk full, a method that cannot take these parents), or None.
     """
 
     recipe: Recipe
     strength: list[LayerStrength]
+    fallbacks: list[str]
     error: UserError | None
 
 
@@ -97,7 +99,7 @@ def merge_grid(
         ]
         one_pass(family.base, family.specialists, opened, names, workers, ops, torch.device(device))
         runs |= dict(zip(chosen, opened, strict=True))
-    return [MergeResult(run.recipe, run.strength(), run.error) for _, run in sorted(runs.items())]
+    return [MergeResult(run.recipe, run.strength(), run.fallbacks(), run.error) for _, run in sorted(runs.items())]
 
 
 def aligned_families(base: Parent, specialists: Mapping[str, Parent], modes: Collection[str]) -> dict[str, Aligned]:
@@ -159,8 +161,9 @@ def merge_tensor(tensors: ParentTensors, runs: Sequence[MergeInProgress]) -> Non
     def write(block: Block, result: BlockResult) -> None:
         runs[result.index].write(tensors.name, block.start, result.values)
 
+    merges = {point.index: point.merge for point in points}
     for index, norm in merge_blocks(tensors, points, write).items():
-        runs[index].done(tensors, norm)
+        runs[index].done(tensors, norm, merges[index])
 
 
 def merge_blocks(

@@ -9,13 +9,14 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from src.checkpoints import TensorInfo
 from src.checkpoints.layers import locate
 from src.merging.engine.outputs import Receiver, Sink
+from src.merging.methods.rule import ReportingFunction
 from src.merging.recipe import Recipe
 from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors, PointMerge
 from src.merging.tensors.parent import Parent
@@ -25,10 +26,21 @@ from src.utils.files import sha256_json
 
 @dataclass(frozen=True)
 class Norms:
-    """Frobenius norms of one tensor's merged delta and of its parents' deltas."""
+    """Frobenius norms of one tensor's merged delta and of its parents' deltas, and what its method did with it.
+
+    Args:
+        merged: Norm of the merged delta.
+        parents: Norm of every specialist's delta.
+        numel: Number of elements.
+        kept: Elements of every specialist's delta that were kept and are not 0; empty if nothing is selected.
+        fallback: See `ReportingFunction`.
+    """
 
     merged: float
     parents: dict[str, float]
+    numel: int = 0
+    kept: dict[str, int] = field(default_factory=dict)
+    fallback: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,11 +51,13 @@ class LayerStrength:
         layer: `embed_tokens`, `layers.0`, ... (see `src.checkpoints.layers`), or `all`.
         merged: Norm of the merged delta.
         parents: Norm of every specialist's delta.
+        density: Share of every specialist's delta that was kept and is not 0; empty if the method selects nothing.
     """
 
     layer: str
     merged: float
     parents: dict[str, float]
+    density: dict[str, float]
 
 
 class MergeInProgress:
@@ -132,10 +146,10 @@ class MergeInProgress:
         self.write(tensors.name, 0, tensors.shared())
         self.done(tensors, 0.0)
 
-    def done(self, tensors: ParentTensors, norm: float) -> None:
-        """Finish a tensor."""
+    def done(self, tensors: ParentTensors, norm: float, merge: BlockFunction | None = None) -> None:
+        """Finish a tensor, which `merge` has merged; None if it was copied."""
         if self.error is None:
-            norms = Norms(norm, dict(zip(tensors.labels, tensors.norms(), strict=True)))
+            norms = _norms(tensors, norm, merge)
             self._norms[tensors.name] = norms
             try:
                 self._receiver.done(tensors.name, dataclasses.asdict(norms))
@@ -156,6 +170,18 @@ class MergeInProgress:
     def strength(self) -> list[LayerStrength]:
         """Realized strength by layer; empty if the point failed."""
         return [] if self.error else strength_by_layer(self._norms)
+
+    def fallbacks(self) -> list[str]:
+        """Matrices to which the method does not apply, sorted."""
+        return sorted(name for name, norms in self._norms.items() if norms.fallback)
+
+
+def _norms(tensors: ParentTensors, norm: float, merge: BlockFunction | None) -> Norms:
+    parents = dict(zip(tensors.labels, tensors.norms(), strict=True))
+    if not isinstance(merge, ReportingFunction):
+        return Norms(norm, parents, tensors.numel)
+    kept = dict(zip(tensors.labels, merge.kept() or (), strict=False))
+    return Norms(norm, parents, tensors.numel, kept, merge.fallback and len(tensors.shape) > 1)
 
 
 def merged_table(base: Parent, recipe: Recipe) -> dict[str, TensorInfo]:
@@ -185,4 +211,9 @@ def _sum(layer: str, parts: list[Norms]) -> LayerStrength:
         layer,
         math.hypot(*(part.merged for part in parts)),
         {label: math.hypot(*(part.parents[label] for part in parts)) for label in labels},
+        {label: _density(label, parts) for label in labels if any(part.kept for part in parts)},
     )
+
+
+def _density(label: str, parts: list[Norms]) -> float:
+    return sum(part.kept.get(label, part.numel) for part in parts) / max(sum(part.numel for part in parts), 1)

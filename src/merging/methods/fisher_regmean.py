@@ -91,7 +91,7 @@ class Fisher:
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""
         if not self.statistics.have(tensors, tensors.shape):
-            return Mean(tuple(coefficients), normalize=True)
+            return Mean(tuple(coefficients), normalize=True, fallback=True)
         files = self.statistics.of(tensors)
         scales = [
             w / self._norm(label) if self.equalize else w for w, label in zip(coefficients, tensors.labels, strict=True)
@@ -144,7 +144,7 @@ class RegMean:
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""
         if len(tensors.shape) != 2 or not self.statistics.have(tensors, (tensors.row, tensors.row)):
-            return Mean(tuple(coefficients), normalize=True)
+            return Mean(tuple(coefficients), normalize=True, fallback=True)
         grams = [file.tensor(tensors.name) for file in self.statistics.of(tensors)]
         matrices = [tensors.weights(k).cpu() for k in range(len(coefficients))]
         merged = regression_mean(matrices, grams, coefficients, self.alpha).float().reshape(-1).to(tensors.device)

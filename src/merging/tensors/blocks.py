@@ -101,6 +101,19 @@ BlockFunction = Callable[[Block], torch.Tensor]
 
 
 @dataclass(frozen=True)
+class Ranked:
+    """An element at a rank of a tensor.
+
+    Args:
+        magnitude: |x|.
+        index: Its position in storage order.
+    """
+
+    magnitude: float
+    index: int
+
+
+@dataclass(frozen=True)
 class PointMerge:
     """The merge of one tensor at one grid point.
 
@@ -168,33 +181,39 @@ class Ops(Protocol):
         """`deterministic_sums` of specialist `index`'s task vector with powers 1 and 2."""
         ...
 
-    def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> None:
-        """delta where low <= |delta| <= high, else 0; times scale."""
+    def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> int:
+        """delta where low <= |delta| <= high, else 0; times scale. Returns how many of `out` are not 0."""
         ...
 
     def keep_drawn(
         self, delta: torch.Tensor, seed: int, start: int, density: float, scale: float, out: torch.Tensor
-    ) -> None:
-        """delta where the random number of its position is below density, else 0; times scale."""
+    ) -> int:
+        """delta where the random number of its position is below density, else 0; times scale. Returns as above."""
         ...
 
-    def keep_masked(self, delta: torch.Tensor, mask: Any, start: int, scale: float, out: torch.Tensor) -> None:
-        """delta where `mask` (from `rank_masks`) is set, else 0; times scale."""
+    def keep_masked(self, delta: torch.Tensor, mask: Any, start: int, scale: float, out: torch.Tensor) -> int:
+        """delta where `mask` (from `rank_masks`) is set, else 0; times scale. Returns as above."""
         ...
 
     def order_statistics(
-        self, tensors: ParentTensors, key: Any, values: Sequence[BlockFunction], positions: Sequence[int]
-    ) -> list[list[float]]:
-        """Magnitudes at given ranks, by selection instead of sorting.
+        self,
+        tensors: ParentTensors,
+        key: Any,
+        values: Sequence[BlockFunction],
+        positions: Sequence[int],
+        descending: bool,
+    ) -> list[list[Ranked]]:
+        """Elements at given ranks, by selection instead of sorting. Equal magnitudes rank in their order of storage.
 
         Args:
             tensors: The tensor.
             key: Names the values; histograms are made once per key.
             values: Functions of a block; all of them are read in the same passes.
-            positions: Ranks, 0 for the smallest magnitude.
+            positions: Ranks, 0 for the smallest magnitude, or with `descending` for the largest.
+            descending: Rank from the largest down.
 
         Returns:
-            For each of `values` one magnitude per position.
+            For each of `values` one element per position.
         """
         ...
 
@@ -253,6 +272,11 @@ class ParentTensors:
         """`work` of every block, in order, on all threads. Blocks begin at multiples of 4,096 elements."""
         assert self.ops.block % UNIT == 0
         return self._map(work, self.ops.block)
+
+    def block_at(self, number: int) -> Block:
+        """Block `number` of those that `map` works on."""
+        start = number * self.ops.block
+        return Block(start, min(start + self.ops.block, self.numel), self)
 
     def map_rows(self, work: Callable[[Block], T]) -> list[T]:
         """`work` of blocks of whole rows, in order, on all threads; they begin at multiples of 8 elements."""

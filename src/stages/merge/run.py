@@ -28,8 +28,9 @@ from src.stages.checkpoints import (
 )
 from src.stages.job import Job
 from src.stages.merge.statistics_inputs import statistics_places
-from src.utils.errors import UserError
+from src.utils.errors import UserError, first_differences
 from src.utils.files import sha256_json
+from src.utils.progress import say
 
 Result = Path | UserError
 
@@ -164,7 +165,11 @@ def _close(
         "allow_pickle": parents.allow_pickle,
         "parents": {name: str(place) for name, place in {"base": parents.base, **specialists}.items()},
         "strength": [asdict(layer) for layer in result.strength],
+        "fallbacks": result.fallbacks,
     }
+    if result.fallbacks:
+        message = f"warning: merge={item.recipe.method} does not apply to, and takes the weighted mean or sum of"
+        say(first_differences(message, result.fallbacks))
     item.run.finish(seconds)
     return item.run.directory
 
