@@ -7,10 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 
 from src.merging.tensors.blocks import Block, BlockFunction
+
+
+@runtime_checkable
+class CountingPart(Protocol):
+    """A `BlockFunction` that keeps some elements of a task vector and counts them."""
+
+    @property
+    def kept(self) -> int:
+        """Elements that were kept and are not 0, once all blocks are merged."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -32,8 +43,9 @@ class Combination:
 
     def kept(self) -> list[int] | None:
         """See `ReportingFunction`."""
-        counts = [getattr(part, "kept", None) for part in self.parts]
-        return None if None in counts else counts
+        parts: tuple[object, ...] = self.parts
+        counts = [part.kept for part in parts if isinstance(part, CountingPart)]
+        return counts if len(counts) == len(parts) else None
 
 
 @dataclass(frozen=True)
