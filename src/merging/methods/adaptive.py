@@ -49,6 +49,7 @@ class Adaptive:
     sharpness: Annotated[float, Field(ge=0, le=8)]
     lambda_: float
     returns_weights = False
+    normalize = True  # only the ratio of the coefficients matters
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`; the coefficients say how much each task's harm counts."""
