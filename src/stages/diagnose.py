@@ -29,7 +29,10 @@ def diagnose(job: Job) -> Path:
     cfg = job.cfg
     base = base_checkpoint(cfg)
     specialists = specialist_checkpoints(cfg)
-    others = {str(name): written_checkpoint(str(path), f"variants.{name}") for name, path in cfg.variants.items()}
+    others = {
+        str(name): written_checkpoint(str(path), f"variants.{name}", cfg.allow_pickle)
+        for name, path in cfg.variants.items()
+    }
     variants = {f"{task} specialist": path for task, path in specialists.items()} | others
     named = ("model", "seed")
     words = [model_label(cfg.model), *named_specialists(cfg), *job.extras(named), *others, f"s{cfg.seed}"]

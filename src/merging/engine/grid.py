@@ -146,8 +146,8 @@ def one_pass(
 
 
 def merge_tensor(tensors: ParentTensors, runs: Sequence[MergeInProgress]) -> None:
-    """Merge one tensor at all points; one that holds no floating-point numbers is copied."""
-    if not runs[0].is_floating(tensors.name):
+    """Merge one tensor at all points; one that holds no floating-point numbers, or nothing at all, is copied."""
+    if not runs[0].is_floating(tensors.name) or tensors.numel == 0:
         for run in runs:
             run.copy(tensors)
         return
