@@ -87,7 +87,7 @@ def test_values_that_overflow_the_output(tmp_path: Path, ops: Ops) -> None:
     """Two of 1,536 values exceed the 65,504 of float16; the other point of the pass is written."""
     name = "model.layers.1.mlp.down_proj.weight"
     base, specialists = random_family()
-    for parent in specialists:
+    for parent in (base, *specialists):
         parent[name][0, :2] = torch.tensor([7e4, -7e4])
     points = [
         MergeRequest(recipe("ties", dtype=dtype), ToDirectory(tmp_path / dtype)) for dtype in ("float16", "bfloat16")
