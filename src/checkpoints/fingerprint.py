@@ -44,6 +44,8 @@ def identify(directory: Path) -> IdentifiedCheckpoint:
         states = hash_files({name: directory / name for name in names})
         return IdentifiedCheckpoint(directory, {name: state.sha256 for name, state in states.items()}, None)
     written = {name for name in run.outputs if any(fnmatch(name, pattern) for pattern in RECORDED)}
+    if (directory / INDEX_FILE).is_file():  # beside a single file some loaders would follow it
+        names.append(INDEX_FILE)
     return IdentifiedCheckpoint(directory, run.hashes(written | set(names)), run)
 
 
@@ -68,11 +70,11 @@ def checkpoint_files(directory: Path) -> list[str]:
 def weight_files(directory: Path) -> list[Path]:
     """The files that `Checkpoint` reads: a repository may hold the same weights in other formats beside them."""
     adapter = [directory / name for name in ADAPTER_FILES if (directory / name).is_file()]
+    if (directory / SINGLE_FILE).is_file():
+        return [directory / SINGLE_FILE, *adapter]
     if (directory / INDEX_FILE).is_file():
         shards = sorted(set(read_index(directory).values()))
         return [directory / INDEX_FILE, *(directory / shard for shard in shards), *adapter]
-    if (directory / SINGLE_FILE).is_file():
-        return [directory / SINGLE_FILE, *adapter]
     if adapter:
         return adapter if len(adapter) > 1 else [*adapter, *adapter_pickles(directory)]
     return shards_without_index(directory) or pickle_files(directory)

@@ -17,8 +17,9 @@ ADAPTER_PICKLE = "adapter_model.bin"
 
 
 def pickle_files(directory: Path) -> list[Path]:
-    """List the `pytorch_model*.bin` files of a directory."""
-    return sorted(directory.glob("pytorch_model*.bin"))
+    """List the pickled weights of a directory that transformers would read: one file, else shards."""
+    single = directory / "pytorch_model.bin"
+    return [single] if single.is_file() else sorted(directory.glob("pytorch_model*.bin"))
 
 
 def adapter_pickles(directory: Path) -> list[Path]:

@@ -25,6 +25,8 @@ from src.checkpoints.pickled import PickledWeights, adapter_pickles, pickle_file
 from src.utils.errors import UserError, first_differences
 from src.utils.files import read_json_object
 
+LOADED = (None, SINGLE_FILE, INDEX_FILE)  # what `transformers_weights` of a config may name
+
 
 class Checkpoint:
     """A Hugging Face directory with safetensors weights: one file, or shards with or without their index.
@@ -51,12 +53,14 @@ class Checkpoint:
         self.path = Path(path)
         if not self.path.is_dir():
             raise UserError(f"no checkpoint at {self.path}: expected a Hugging Face directory with {weights}")
+        if weights == SINGLE_FILE and (named := read_config(self.path).get("transformers_weights")) not in LOADED:
+            raise UserError(f"{self.path}/config.json names transformers_weights={named!r}: expected {SINGLE_FILE}")
         self._pickled: PickledWeights | None = None
         self._entries: dict[str, Entry] = {}
-        if (self.path / INDEX_FILE).is_file():
-            self._entries = _indexed(self.path)
-        elif (self.path / weights).is_file():
+        if (self.path / weights).is_file():  # before the index, as transformers does
             self._entries = read_header(self.path / weights)
+        elif weights == SINGLE_FILE and (self.path / INDEX_FILE).is_file():
+            self._entries = _indexed(self.path)
         elif weights == SINGLE_FILE and (shards := shards_without_index(self.path)):
             self._entries = _joined(shards)
         elif not (pickles := pickle_files(self.path) if weights == SINGLE_FILE else adapter_pickles(self.path)):
