@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -13,9 +12,9 @@ from typing import Any
 import torch
 
 from src.checkpoints import Checkpoint, TensorInfo
+from src.merging.tensors.lora_settings import CONFIG, read_settings
 from src.utils.errors import UserError, first_differences
 
-CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."
 PARTS = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")
@@ -41,7 +40,7 @@ class LoraParent:
     def __init__(self, path: Path, base: Checkpoint, allow_pickle: bool = False) -> None:
         self.path = Path(path)
         self._base = base
-        self._settings = _read_settings(self.path)
+        self._settings = read_settings(self.path)
         self._weights = Checkpoint(self.path, allow_pickle, weights=WEIGHTS)
         self._factors, self._replaced = self._sort()
         self._check()
@@ -145,14 +144,3 @@ class LoraParent:
         shape = (self._weights.shape(up)[0], self._weights.shape(down)[1])
         flipped = down.endswith(PARTS[2]) or bool(self._settings.get("fan_in_fan_out"))
         return shape[::-1] if flipped else shape
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-        kind, _ = settings["peft_type"], settings["lora_alpha"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path / CONFIG} is not a LoRA configuration: {error!r}") from error
-    if kind != "LORA" or settings.get("use_dora"):
-        raise UserError(f"{path}: only plain LoRA adapters can be merged, this is {'DoRA' if kind == 'LORA' else kind}")
-    return dict(settings)
