@@ -16,7 +16,15 @@ from src.utils.validation import checked_dataclass
 
 OUTPUT_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ZERO_SUM = 1e-6  # of the sum of their sizes: coefficients that cancel up to rounding
-COMMON = ("match_norm", "exclude", "dtype", "tokenizer", "engine")  # keys of every method
+COMMON = (
+    "match_norm",
+    "exclude",
+    "dtype",
+    "tokenizer",
+    "template",
+    "generation_config",
+    "engine",
+)  # keys of every method
 
 
 def _regular_expression(pattern: str) -> str:
@@ -41,6 +49,9 @@ class Recipe:
         exclude: Regular expression; tensors whose name it finds keep the base's values.
         dtype: Dtype of the merged weights; None keeps that of the base.
         tokenizer: Alignment of vocabularies, see `align_vocabulary`.
+        template: `base`, a specialist or a file: whose chat template and special tokens the merge gets; None wants
+            specialists that agree.
+        generation_config: The same for `generation_config.json`.
         engine: `own`, or `mergekit` to have the reference implementation do the same merge.
 
     Raises:
@@ -56,6 +67,8 @@ class Recipe:
     exclude: Annotated[str, AfterValidator(_regular_expression)] | None = None
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     tokenizer: Literal["equal", "shared", "base", "union"] = "equal"
+    template: str | None = None
+    generation_config: str | None = None
     engine: Literal["own", "mergekit"] = "own"
 
     @property

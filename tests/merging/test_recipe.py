@@ -129,7 +129,9 @@ def test_bad_values(keys: dict[str, Any], message: str) -> None:
 
 
 def test_missing_keys() -> None:
-    with pytest.raises(UserError, match="merge=linear: missing keys dtype, engine, exclude, match_norm, normalize"):
+    with pytest.raises(
+        UserError, match="merge=linear: missing keys dtype, engine, exclude, generation_config, match_norm, normalize"
+    ):
         methods.linear(weight=0.5, weights=None)
 
 

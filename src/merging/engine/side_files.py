@@ -10,6 +10,7 @@ import torch
 
 from src.checkpoints import copy_side_files, read_config
 from src.checkpoints.side_files import PROCESSORS, companion_files, copy_files, side_files
+from src.merging.engine.chat_files import choose_chat_files
 from src.merging.recipe import OUTPUT_DTYPES, Recipe
 from src.merging.tensors.lora import is_adapter
 from src.merging.tensors.matching import match_tensors
@@ -27,8 +28,8 @@ def write_side_files(
 ) -> None:
     """Write config, tokenizer and chat template next to merged weights.
 
-    They are the first specialist's, because its chat template and end token are those of the fine-tuning. With
-    `merge.tokenizer` base or union they are the base's, with the tokens of the union. What else the base has beside its
+    `choose_chat_files` says whose they are. With `merge.tokenizer` base or union they are the base's, with the tokens
+    of the union. What else the base has beside its
     weights (remote code, processors, license) is copied too.
 
     Args:
@@ -38,7 +39,8 @@ def write_side_files(
         recipe: Of the merge.
         allow_pickle: See `Checkpoint`.
     """
-    first = next(iter(specialists.values()))
+    chosen = choose_chat_files(base, specialists, recipe)
+    first = chosen.source
     dtype = OUTPUT_DTYPES[recipe.dtype] if recipe.dtype else _other_dtype(base, first)
     copy_files(companion_files(base), base, directory)
     if is_adapter(first) or recipe.tokenizer in ("base", "union"):
@@ -48,6 +50,7 @@ def write_side_files(
         copy_side_files(first, directory, dtype)
         processors = sorted(path for pattern in PROCESSORS for path in first.glob(pattern))
         copy_files([*processors, *_remote_code(first)], first, directory)
+    chosen.write(directory)
     if recipe.tokenizer == "equal":
         return
     aligned = align_vocabulary(*match_tensors(*open_parents(base, specialists, allow_pickle)), recipe.tokenizer)

@@ -31,7 +31,7 @@ from src.stages.checkpoints import (
 from src.stages.job import Job
 from src.stages.merge.statistics_inputs import statistics_places
 from src.utils.errors import UserError, first_differences
-from src.utils.files import sha256_json
+from src.utils.files import sha256_file, sha256_json
 from src.utils.progress import say
 
 Result = Path | UserError
@@ -124,6 +124,7 @@ def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
             more = {"statistics": {name: str(place) for name, place in statistics.items()}} if statistics else {}
             recipe = build(job.cfg.merge, **more)
             taken = {f"statistics.{name}": fingerprint(place) for name, place in statistics.items()}
+            taken |= _files_of(recipe)
             run = _begin(job, recipe, parents, inputs | taken)
         except Exception as error:
             results[index] = _as_user_error(error)
@@ -132,6 +133,12 @@ def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
         if not run.finished:
             opened.append(Opened(index, recipe, run, job.cfg.save_weights))
     return results | _merge_opened(parents, opened, sha256_json(inputs), earlier_merges(identified))
+
+
+def _files_of(recipe: Recipe) -> dict[str, dict[str, str]]:
+    """Hashes of the files that a recipe names."""
+    named = {"merge.template": recipe.template, "merge.generation_config": recipe.generation_config}
+    return {key: {name: sha256_file(Path(name))} for key, name in named.items() if name and Path(name).is_file()}
 
 
 def _merge_opened(
