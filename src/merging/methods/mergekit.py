@@ -112,7 +112,7 @@ def as_mergekit(method: str, settings: Mapping[str, Any]) -> Mergekit:
     if method in PRODUCT:
         return _product(method, settings)
     if method == "mergekit":
-        return Mergekit(**settings)
+        return Mergekit(**{**settings, "parameters": settings["parameters"] or {}})
     if method == "linear":
         return Mergekit("linear", {"normalize": settings["normalize"]})
     if method in ("slerp", "nuslerp"):

@@ -20,6 +20,7 @@ from src.utils.errors import UserError
 
 T = TypeVar("T")
 ROW_BLOCK = 1 << 18  # elements of a block of whole rows, or eight rows where those are longer
+INLINE = 1 << 15  # elements of a tensor that is worked on in the calling thread
 
 Memory = Callable[[int, torch.dtype], torch.Tensor]
 Read = Callable[[int, int, Memory], torch.Tensor]
@@ -347,7 +348,10 @@ class ParentTensors:
         def at(start: int) -> T:
             return work(Block(start, min(start + step, self.numel), self))  # made here, so that it is freed here
 
-        return list(self._pool.map(at, range(0, self.numel, step)))
+        starts = range(0, self.numel, step)
+        if self.numel <= INLINE:  # handing a small tensor to another thread takes longer than working on it
+            return [at(start) for start in starts]
+        return list(self._pool.map(at, starts))
 
     def _whole(self, parent: int) -> torch.Tensor:
         def memory(size: int, dtype: torch.dtype) -> torch.Tensor:
