@@ -23,11 +23,13 @@ class Verification:
 
     Args:
         sampled: Names of the tensors that were computed again.
-        differing: Those that differ in any bit or that the merge lacks.
+        differing: Those that differ in any bit, that the merge lacks, or that it has beyond those of its recipe.
+        total: Number of tensors that there are.
     """
 
     sampled: tuple[str, ...]
     differing: tuple[str, ...]
+    total: int
 
     @property
     def holds(self) -> bool:
@@ -40,8 +42,8 @@ def verify_merge(
     base: Parent,
     specialists: Mapping[str, Parent],
     recipe: Recipe,
-    tensors: int = 16,
-    seed: int = 0,
+    tensors: int | None = 16,
+    seed: int | None = 0,
 ) -> Verification:
     """Compute sampled tensors of a merge again and compare.
 
@@ -50,16 +52,17 @@ def verify_merge(
         base: Base that its record names.
         specialists: Specialists that its record names.
         recipe: Of its record, see `registry.recipe_from`.
-        tensors: Number of tensors to sample.
-        seed: Of the sample.
+        tensors: Number of tensors to sample; None takes all.
+        seed: Of the sample; None draws a new one each time.
 
     Raises:
         UserError: The parents do not belong together, or the recipe does not suit them.
     """
     base, specialists = match_tensors(base, specialists)
     names = base.names
-    sampled = names if len(names) <= tensors else tuple(sorted(random.Random(seed).sample(names, tensors)))
-    differing = []
+    every = tensors is None or len(names) <= tensors
+    sampled = names if every else tuple(sorted(random.Random(seed).sample(names, tensors or 0)))
+    differing = sorted(set(merged.names) - set(names))
 
     def compare(name: str, tensor: torch.Tensor) -> None:
         if name not in merged.table or not _same(merged.tensor(name), tensor):
@@ -68,7 +71,7 @@ def verify_merge(
     [result] = merge_grid(base, specialists, [MergeRequest(recipe, ToFunction(compare))], names=sampled)
     if result.error is not None:
         raise UserError(f"the merge of {merged.path} cannot be repeated: {result.error}")
-    return Verification(sampled, tuple(differing))
+    return Verification(sampled, tuple(differing), len(names))
 
 
 def _same(left: torch.Tensor, right: torch.Tensor) -> bool:

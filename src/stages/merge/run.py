@@ -49,6 +49,8 @@ class Parents:
     @classmethod
     def of(cls, cfg: DictConfig) -> Parents:
         """Parents named by `base=` and `specialists.*=`, or the standard run directories."""
+        if cfg.verify_all and cfg.verify is None:
+            raise UserError("verify_all=true needs verify=DIR, the merge to verify")
         specialists = tuple(specialist_checkpoints(cfg).items())
         return cls(base_checkpoint(cfg), specialists, cfg.allow_pickle, cfg.device)
 
