@@ -7,15 +7,17 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from src.checkpoints import Checkpoint, TensorInfo
+from src.checkpoints.model_class import class_names
 from src.merging.tensors.lora_settings import CONFIG, read_settings
 from src.utils.errors import UserError, first_differences
 
 WEIGHTS = "adapter_model.safetensors"
+V = TypeVar("V")
 PREFIX = "base_model.model."
 PARTS = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")
 
@@ -42,7 +44,8 @@ class LoraParent:
         self._base = base
         self._settings = read_settings(self.path)
         self._weights = Checkpoint(self.path, allow_pickle, weights=WEIGHTS)
-        self._factors, self._replaced = self._sort()
+        factors, replaced = self._sort()
+        self._factors, self._replaced = self._in_the_base(factors), self._in_the_base(replaced)
         self._check()
 
     @property
@@ -97,7 +100,7 @@ class LoraParent:
         """scale * B A in float64, rounded once: the same on any number of threads."""
         down_name, up_name = self._factors[name]
         down, up = (self._weights.tensor(part).double() for part in (down_name, up_name))
-        module = name.removesuffix(".weight")
+        module = down_name.removeprefix(PREFIX).removesuffix(PARTS[0]).removesuffix(PARTS[2])
         product = up @ down * self._scale(module, down.shape[0])
         is_embedding = down_name.endswith(PARTS[2])
         return (product.T if is_embedding or self._settings.get("fan_in_fan_out") else product).float()
@@ -127,6 +130,14 @@ class LoraParent:
         factors = {name: (parts[0], parts[1]) for name, parts in found.items()}
         # PEFT also saves the frozen weight of an adapted embedding; it equals the base's
         return factors, {name: stored for name, stored in replaced.items() if name not in factors}
+
+    def _in_the_base(self, found: Mapping[str, V]) -> dict[str, V]:
+        """The same by the base's names: PEFT names modules as the class does, which a file need not."""
+        if all(name in self._base.table for name in found):
+            return dict(found)
+        stored = {new: old for old, new in class_names(self._base.config, self._base.names).items()}
+        names = class_names(self._base.config, list(found))
+        return {stored.get(names.get(name, name), name): value for name, value in found.items()}
 
     def _check(self) -> None:
         absent = sorted(name for name in self.computed if name not in self._base.table)

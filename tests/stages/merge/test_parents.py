@@ -11,6 +11,7 @@ import torch
 
 from src.checkpoints import Checkpoint, write_checkpoint
 from src.runs.record import Run
+from src.stages.diagnose import diagnose
 from src.stages.job import Job, compose_job
 from src.stages.merge import run as stage
 from src.stages.merge.run import merge, merge_all
@@ -192,3 +193,18 @@ def test_a_name_that_the_cache_lacks_says_what_to_type(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=line):
             merge(job(tmp_path, codegen=name))
+
+
+def test_diagnose_takes_what_merge_takes(tmp_path: Path) -> None:
+    """A pickle, a tied head in one file, shards without an index, another dtype."""
+    root = write_parents(tmp_path)
+    words = [f"base={root}/base", f"specialists.codegen={root}/codegen", f"specialists.codesum={root}/codesum"]
+    before = diagnose(compose_job("diagnose", [*words, f"output={root}/before"])) / "layers.csv"
+    codegen, codesum = (Checkpoint(root / name) for name in ("codegen", "codesum"))
+    tensors = {name: codegen.tensor(name).double() for name in codegen.names}
+    write_checkpoint(root / "codegen", {**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"]})
+    (root / "codegen" / "model.safetensors").rename(root / "codegen" / "model-00001-of-00001.safetensors")
+    torch.save({name: codesum.tensor(name) for name in codesum.names}, root / "codesum" / "pytorch_model.bin")
+    (root / "codesum" / "model.safetensors").unlink()
+    after = diagnose(compose_job("diagnose", [*words, f"output={root}/after", "allow_pickle=true"])) / "layers.csv"
+    assert after.read_text() == before.read_text()
