@@ -29,8 +29,7 @@ def write_side_files(
     """Write config, tokenizer and chat template next to merged weights.
 
     `choose_chat_files` says whose they are. With `merge.tokenizer` base or union they are the base's, with the tokens
-    of the union. What else the base has beside its
-    weights (remote code, processors, license) is copied too.
+    of the union. What else the base has beside its weights (remote code, processors, license) is copied too.
 
     Args:
         directory: Of the merge.
