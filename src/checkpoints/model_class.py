@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 TIED = "tie_word_embeddings"
+VOCABULARY_STEP = 64
 
 
 def is_tied(config: Mapping[str, Any]) -> bool:
@@ -74,3 +75,34 @@ def _renamed(config: Mapping[str, Any], names: Collection[str]) -> dict[str, str
             if new not in known and not new.startswith(f"{prefix}."):
                 renamed[old] = f"{prefix}.{new}"
     return renamed
+
+
+def rows_are_tokens(config: Mapping[str, Any], names: Collection[str]) -> dict[str, bool]:
+    """Whether the rows of a tensor are the vocabulary: whether it grows with `vocab_size` in the model class.
+
+    Args:
+        config: The parsed `config.json`.
+        names: Of the tensors in a file, whose prefix may differ from the class's.
+
+    Returns:
+        By name, for the tensors that the class has; nothing where the class is unknown or transformers is missing.
+    """
+    with contextlib.suppress(Exception):  # of foreign configs and classes; the caller then goes by the names
+        small, large = (_shapes(config, more) for more in (0, VOCABULARY_STEP))
+        renamed = class_names(config, names)
+        found = {name: renamed.get(name, name) for name in names}
+        return {name: small[own][:1] != large[own][:1] for name, own in found.items() if own in small}
+    return {}
+
+
+def _shapes(config: Mapping[str, Any], more: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of all tensors of the model class, its vocabulary `more` tokens larger."""
+    import torch
+    import transformers
+
+    settings = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(dict(config))
+    text = settings.get_text_config()
+    text.vocab_size += more
+    with torch.device("meta"):
+        model = getattr(transformers, config["architectures"][0])(settings)
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

@@ -90,10 +90,11 @@ def merge_grid(
         >>> [result] = merge_grid(base, specialists, [MergeRequest(recipe, ToDirectory(path))])  # doctest: +SKIP
     """
     check_excludes([point.recipe for point in points], base.names)
-    families = aligned_families(base, specialists, {point.recipe.tokenizer for point in points} or {"equal"})
+    alignments = [_alignment(point.recipe, tuple(specialists)) for point in points]
+    families = aligned_families(base, specialists, alignments or [("equal", None)])
     runs: dict[int, MergeInProgress] = {}
-    for mode, family in families.items():
-        chosen = [index for index, point in enumerate(points) if point.recipe.tokenizer == mode]
+    for alignment, family in families.items():
+        chosen = [index for index, found in enumerate(alignments) if found == alignment]
         opened = [
             MergeInProgress(points[i].recipe, points[i].sink, family.base, tuple(specialists), key) for i in chosen
         ]
@@ -102,15 +103,30 @@ def merge_grid(
     return [MergeResult(run.recipe, run.strength(), run.fallbacks(), run.error) for _, run in sorted(runs.items())]
 
 
-def aligned_families(base: Parent, specialists: Mapping[str, Parent], modes: Collection[str]) -> dict[str, Aligned]:
-    """Align and check the parents in each mode of `align_vocabulary`."""
+Alignment = tuple[str, tuple[float, ...] | None]
+"""Mode of `align_vocabulary`, and its coefficients where they matter."""
+
+
+def _alignment(recipe: Recipe, labels: tuple[str, ...]) -> Alignment:
+    """With three specialists or more, the rows of a token that one of them lacks depend on the coefficients."""
+    if recipe.tokenizer in ("base", "union") and len(labels) > 2:
+        return recipe.tokenizer, tuple(recipe.coefficients(labels).values())
+    return recipe.tokenizer, None
+
+
+def aligned_families(
+    base: Parent, specialists: Mapping[str, Parent], alignments: Sequence[Alignment]
+) -> dict[Alignment, Aligned]:
+    """Align and check the parents in each way of `align_vocabulary`."""
     base, specialists = match_tensors(base, specialists)
-    families = {}
-    for mode in sorted(modes):
-        family = align_vocabulary(base, specialists, mode)
+    families: dict[Alignment, Aligned] = {}
+    for mode, values in dict.fromkeys(alignments):
+        family = align_vocabulary(
+            base, specialists, mode, dict(zip(specialists, values, strict=True)) if values else None
+        )
         check_parents(family.base, family.specialists, same_tokens=mode == "equal")
         check_same_base(family.base, family.specialists)
-        families[mode] = family
+        families[mode, values] = family
     return families
 
 
