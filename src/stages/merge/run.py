@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from src.checkpoints.fingerprint import IdentifiedCheckpoint, fingerprint, identify
+from src.checkpoints.fingerprint import IdentifiedCheckpoint, fingerprint, identify, weights_fingerprint
 from src.merging.engine.grid import MergeRequest, MergeResult, merge_grid
 from src.merging.engine.nested_merges import NestedMerge, resolve_nested_merge
 from src.merging.engine.outputs import Sink, ToDirectory, ToNowhere
@@ -35,6 +35,8 @@ from src.utils.files import sha256_file, sha256_json
 from src.utils.progress import say
 
 Result = Path | UserError
+Ancestry = tuple[Mapping[str, NestedMerge], Mapping[str, str]]
+"""Nested merges among the parents, and the hash of the weights of every specialist."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
         results[index] = run.directory
         if not run.finished:
             opened.append(Opened(index, recipe, run, job.cfg.save_weights))
-    return results | _merge_opened(parents, opened, sha256_json(inputs), earlier_merges(identified))
+    ancestry = earlier_merges(identified), {name: weights_fingerprint(place) for name, place in parents.specialists}
+    return results | _merge_opened(parents, opened, sha256_json(inputs), ancestry)
 
 
 def _files_of(recipe: Recipe) -> dict[str, dict[str, str]]:
@@ -143,15 +146,13 @@ def _files_of(recipe: Recipe) -> dict[str, dict[str, str]]:
     return {key: {name: sha256_file(Path(name))} for key, name in named.items() if name and Path(name).is_file()}
 
 
-def _merge_opened(
-    parents: Parents, opened: list[Opened], key: str, earlier: Mapping[str, NestedMerge]
-) -> dict[int, Result]:
+def _merge_opened(parents: Parents, opened: list[Opened], key: str, ancestry: Ancestry) -> dict[int, Result]:
     """Merge all points in one pass; a point that fails does not affect the others, and leaves nothing behind."""
     failed: dict[int, Result] = {}
     ready = []
     try:
         for item in opened:
-            if error := _attempt(item, lambda item=item: _write_around(item, parents, earlier)):  # type: ignore[misc]
+            if error := _attempt(item, lambda item=item: _write_around(item, parents, ancestry)):  # type: ignore[misc]
                 failed[item.index] = error
             else:
                 ready.append(item)
@@ -185,13 +186,13 @@ def _attempt(item: Opened, step: Callable[[], None]) -> UserError | None:
     return None
 
 
-def _write_around(item: Opened, parents: Parents, earlier: Mapping[str, NestedMerge]) -> None:
+def _write_around(item: Opened, parents: Parents, ancestry: Ancestry) -> None:
     """Write all but weights and strength: what can fail of it fails before the merge."""
     specialists = dict(parents.specialists)
     recipe = item.recipe.describe(list(specialists))
     item.run.results |= {
         "recipe": recipe,
-        "nested_merges": asdict(resolve_nested_merge(recipe, earlier)),
+        "nested_merges": asdict(resolve_nested_merge(recipe, *ancestry)),
         "weights_saved": item.save_weights,
         "allow_pickle": parents.allow_pickle,
         "parents": {name: str(place.absolute()) for name, place in {"base": parents.base, **specialists}.items()},
