@@ -31,6 +31,12 @@ class IdentifiedCheckpoint:
     files: dict[str, str]
     run: FinishedRun | None
 
+    @property
+    def weights(self) -> str:
+        """One hash for the weights alone."""
+        names = [path.relative_to(self.path).as_posix() for path in weight_files(self.path)]
+        return sha256_json({name: self.files[name] for name in names})
+
 
 def identify(directory: Path) -> IdentifiedCheckpoint:
     """Hash the files of a checkpoint, reading only those that look changed since they were hashed before.
@@ -56,9 +62,7 @@ def fingerprint(directory: Path) -> dict[str, str]:
 
 def weights_fingerprint(directory: Path) -> str:
     """One hash for the weights of a checkpoint alone; samples are kept under it."""
-    files = fingerprint(directory)
-    names = [path.relative_to(directory).as_posix() for path in weight_files(directory)]
-    return sha256_json({name: files[name] for name in names})
+    return identify(directory).weights
 
 
 def checkpoint_files(directory: Path) -> list[str]:

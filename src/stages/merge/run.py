@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from src.checkpoints.fingerprint import IdentifiedCheckpoint, fingerprint, identify, weights_fingerprint
+from src.checkpoints.fingerprint import IdentifiedCheckpoint, fingerprint, identify
 from src.merging.engine.grid import MergeRequest, MergeResult, merge_grid
 from src.merging.engine.nested_merges import NestedMerge, resolve_nested_merge
 from src.merging.engine.outputs import Sink, ToDirectory, ToNowhere
@@ -136,7 +136,7 @@ def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
         results[index] = run.directory
         if not run.finished:
             opened.append(Opened(index, recipe, run, job.cfg.save_weights))
-    ancestry = earlier_merges(identified), {name: weights_fingerprint(place) for name, place in parents.specialists}
+    ancestry = earlier_merges(identified), {name: identified[name].weights for name, _ in parents.specialists}
     return results | _merge_opened(parents, opened, sha256_json(inputs), ancestry)
 
 
