@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from src.checkpoints.layout import INDEX_FILE, SINGLE_FILE, read_index
-from src.checkpoints.pickled import pickle_files
+from src.checkpoints.layout import INDEX_FILE, SINGLE_FILE, read_index, shards_without_index
+from src.checkpoints.pickled import adapter_pickles, pickle_files
 from src.checkpoints.side_files import SIDE_FILES, side_files
 from src.runs.file_hashes import hash_files
 from src.runs.finished import FinishedRun, open_finished
@@ -31,6 +31,12 @@ class IdentifiedCheckpoint:
     files: dict[str, str]
     run: FinishedRun | None
 
+    @property
+    def weights(self) -> str:
+        """One hash for the weights alone."""
+        names = [path.relative_to(self.path).as_posix() for path in weight_files(self.path)]
+        return sha256_json({name: self.files[name] for name in names})
+
 
 def identify(directory: Path) -> IdentifiedCheckpoint:
     """Hash the files of a checkpoint, reading only those that look changed since they were last hashed.
@@ -44,6 +50,8 @@ def identify(directory: Path) -> IdentifiedCheckpoint:
         states = hash_files({name: directory / name for name in names})
         return IdentifiedCheckpoint(directory, {name: state.sha256 for name, state in states.items()}, None)
     written = {name for name in run.outputs if any(fnmatch(name, pattern) for pattern in RECORDED)}
+    if (directory / INDEX_FILE).is_file():  # beside a single file some loaders would follow it
+        names.append(INDEX_FILE)
     return IdentifiedCheckpoint(directory, run.hashes(written | set(names)), run)
 
 
@@ -54,9 +62,7 @@ def fingerprint(directory: Path) -> dict[str, str]:
 
 def weights_fingerprint(directory: Path) -> str:
     """One hash of only the weights of a checkpoint; cached samples are keyed by it."""
-    files = fingerprint(directory)
-    names = [path.relative_to(directory).as_posix() for path in weight_files(directory)]
-    return sha256_json({name: files[name] for name in names})
+    return identify(directory).weights
 
 
 def checkpoint_files(directory: Path) -> list[str]:
@@ -68,9 +74,11 @@ def checkpoint_files(directory: Path) -> list[str]:
 def weight_files(directory: Path) -> list[Path]:
     """The weight files that `Checkpoint` reads; a repository may also hold the same weights in other formats."""
     adapter = [directory / name for name in ADAPTER_FILES if (directory / name).is_file()]
+    if (directory / SINGLE_FILE).is_file():
+        return [directory / SINGLE_FILE, *adapter]
     if (directory / INDEX_FILE).is_file():
         shards = sorted(set(read_index(directory).values()))
         return [directory / INDEX_FILE, *(directory / shard for shard in shards), *adapter]
-    if (directory / SINGLE_FILE).is_file():
-        return [directory / SINGLE_FILE, *adapter]
-    return adapter or pickle_files(directory)
+    if adapter:
+        return adapter if len(adapter) > 1 else [*adapter, *adapter_pickles(directory)]
+    return shards_without_index(directory) or pickle_files(directory)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from src.utils.errors import UserError, first_differences
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+SHARD = re.compile(r"model-(\d+)-of-(\d+)\.safetensors")
 HEADER_LIMIT = 100_000_000  # bytes; the limit of the reference implementation
 
 DTYPES = {
@@ -93,6 +95,26 @@ def read_index(directory: Path) -> dict[str, str]:
     if absent:
         raise UserError(first_differences(f"{path} names missing shards", absent))
     return {str(name): str(file) for name, file in weight_map.items()}
+
+
+def shards_without_index(directory: Path) -> list[Path]:
+    """List the shards of a checkpoint whose index is gone; nothing where there are none.
+
+    Raises:
+        UserError: Some of the shards that their names announce are absent, or the directory holds two sets of them.
+    """
+    found = {path: SHARD.fullmatch(path.name) for path in sorted(directory.glob("model-*-of-*.safetensors"))}
+    shards = {path: (int(match[1]), int(match[2])) for path, match in found.items() if match}
+    totals = sorted({total for _, total in shards.values()})
+    if not totals:
+        return []
+    if len(totals) > 1:
+        raise UserError(f"{directory} has no {INDEX_FILE} and shards of several checkpoints: of {totals}; keep one set")
+    absent = sorted(set(range(1, totals[0] + 1)) - {number for number, _ in shards.values()})
+    if absent:
+        names = [f"model-{number:05d}-of-{totals[0]:05d}.safetensors" for number in absent]
+        raise UserError(first_differences(f"{directory} has no {INDEX_FILE} and lacks shards", names))
+    return list(shards)
 
 
 def pack_header(table: Mapping[str, TensorInfo]) -> tuple[bytes, dict[str, int]]:

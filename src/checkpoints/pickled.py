@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -11,24 +13,36 @@ import torch
 from src.checkpoints.layout import TensorInfo
 from src.utils.errors import UserError
 
+ADAPTER_PICKLE = "adapter_model.bin"
+
 
 def pickle_files(directory: Path) -> list[Path]:
-    """List the `pytorch_model*.bin` files of a directory."""
-    return sorted(directory.glob("pytorch_model*.bin"))
+    """List the pickled weights of a directory that transformers would read: one file, else shards."""
+    single = directory / "pytorch_model.bin"
+    return [single] if single.is_file() else sorted(directory.glob("pytorch_model*.bin"))
+
+
+def adapter_pickles(directory: Path) -> list[Path]:
+    """List the `adapter_model.bin` of a PEFT directory that is older than safetensors."""
+    return [path for path in (directory / ADAPTER_PICKLE,) if path.is_file()]
 
 
 class PickledWeights:
-    """Tensors of `pytorch_model*.bin`, memory-mapped; `weights_only` keeps code in the file from running.
+    """Tensors of pickled files, memory-mapped where they can be; `weights_only` keeps code in the file from running.
+
+    Args:
+        files: For example the `pytorch_model*.bin` of a directory.
 
     Raises:
         UserError: A file is corrupt or holds more than tensors.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, files: Sequence[Path]) -> None:
         self._tensors: dict[str, torch.Tensor] = {}
-        for path in pickle_files(directory):
+        for path in files:
             try:
-                self._tensors |= torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+                # files older than PyTorch 1.6 are no zip archives and cannot be mapped
+                self._tensors |= torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
             except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, TypeError) as error:
                 raise UserError(
                     f"{path} is corrupt or holds more than tensors: {str(error).splitlines()[0]}"

@@ -18,21 +18,25 @@ from src.checkpoints.layout import (
     read_header,
     read_index,
     read_into,
+    shards_without_index,
 )
-from src.checkpoints.pickled import PickledWeights, pickle_files
+from src.checkpoints.model_class import is_tied
+from src.checkpoints.pickled import PickledWeights, adapter_pickles, pickle_files
 from src.utils.errors import UserError, first_differences
 from src.utils.files import read_json_object
 
+LOADED = (None, SINGLE_FILE, INDEX_FILE)  # what `transformers_weights` of a config may name
+
 
 class Checkpoint:
-    """A Hugging Face directory with safetensors weights, one file or shards with an index.
+    """A Hugging Face directory with safetensors weights: one file, or shards with or without their index.
 
     Opening reads only the tables of contents. Each tensor is read on request into its own memory; reading is
     thread-safe.
 
     Args:
         path: The directory.
-        allow_pickle: Read `pytorch_model*.bin` (with `weights_only`) if there are no safetensors.
+        allow_pickle: Read pickled weights (with `weights_only`) if there are no safetensors.
         weights: Name of the safetensors file if there is no index.
 
     Raises:
@@ -49,18 +53,22 @@ class Checkpoint:
         self.path = Path(path)
         if not self.path.is_dir():
             raise UserError(f"no checkpoint at {self.path}: expected a Hugging Face directory with {weights}")
+        if weights == SINGLE_FILE and (named := read_config(self.path).get("transformers_weights")) not in LOADED:
+            raise UserError(f"{self.path}/config.json names transformers_weights={named!r}: expected {SINGLE_FILE}")
         self._pickled: PickledWeights | None = None
         self._entries: dict[str, Entry] = {}
-        if (self.path / INDEX_FILE).is_file():
-            self._entries = _indexed(self.path)
-        elif (self.path / weights).is_file():
+        if (self.path / weights).is_file():  # before the index, as transformers does
             self._entries = read_header(self.path / weights)
-        elif not pickle_files(self.path):
+        elif weights == SINGLE_FILE and (self.path / INDEX_FILE).is_file():
+            self._entries = _indexed(self.path)
+        elif weights == SINGLE_FILE and (shards := shards_without_index(self.path)):
+            self._entries = _joined(shards)
+        elif not (pickles := pickle_files(self.path) if weights == SINGLE_FILE else adapter_pickles(self.path)):
             raise UserError(f"no weights in {self.path}: expected {weights} or {INDEX_FILE}")
         elif not allow_pickle:
             raise UserError(f"{self.path} holds only pickled weights; convert them, or pass allow_pickle=true")
         else:
-            self._pickled = PickledWeights(self.path)
+            self._pickled = PickledWeights(pickles)
 
     @cached_property
     def table(self) -> Mapping[str, TensorInfo]:
@@ -112,8 +120,8 @@ class Checkpoint:
 
     @property
     def tied(self) -> bool:
-        """True if the config says that the output head shares the input embedding."""
-        return bool(self.config.get("tie_word_embeddings", False))
+        """True if the output head shares the input embedding, by the config or by default of the model class."""
+        return is_tied(self.config)
 
     def _info(self, name: str) -> TensorInfo:
         if name not in self.table:
@@ -138,3 +146,13 @@ def _indexed(directory: Path) -> dict[str, Entry]:
     if missing:
         raise UserError(first_differences(f"{directory / INDEX_FILE} names tensors that its shards lack", missing))
     return {name: shards[file][name] for name, file in weight_map.items()}
+
+
+def _joined(shards: list[Path]) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
+    for shard in shards:
+        found = read_header(shard)
+        if twice := sorted(entries.keys() & found.keys()):
+            raise UserError(first_differences(f"{shard.parent} has no {INDEX_FILE} and shards that repeat", twice))
+        entries |= found
+    return entries

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.config.ellipsis import expand_ellipsis
 from src.config.groups import CONF, check_choices
+from src.config.quoting import quote_path
 from src.utils.errors import AlreadyTold, Interrupted, Stopped, UserError, unknown_choice
 from src.utils.ranks import is_first_of_node
 
@@ -68,7 +69,7 @@ class Script:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle OpenMP threads that spin slow down small models 5-8x
         try:
             arguments = name_positional(sys.argv[1:], self._positional) if self._positional else sys.argv[1:]
-            sys.argv[1:] = [expand_ellipsis(argument) for argument in arguments]
+            sys.argv[1:] = [expand_ellipsis(quote_path(argument)) for argument in arguments]
             check_choices(sys.argv[1:])
             main()
         except KeyboardInterrupt:

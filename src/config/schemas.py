@@ -72,7 +72,8 @@ class MergeConfig(Common, Parents):
     device: str = "cpu"  # of the arithmetic: cpu or cuda; the result is the same
     allow_pickle: bool = False  # true: also read pytorch_model.bin (weights only), not just safetensors
     save_weights: bool = True  # false: save only the recipe; evaluate.py then merges in memory
-    verify: str | None = None  # an existing merge: recompute sampled tensors and compare them
+    verify: str | None = None  # an existing merge: compare its files with their hashes, recompute a sample of tensors
+    verify_all: bool = False  # true: verify= recomputes all tensors
 
 
 @dataclass
@@ -101,6 +102,7 @@ class DiagnoseConfig(Common, Parents):
     model: Any = None  # conf/model
     tasks: dict[str, Any] = field(default_factory=dict)
     variants: dict[str, Any] = field(default_factory=dict)  # further checkpoints measured against the base
+    allow_pickle: bool = False  # true: also read pytorch_model.bin (weights only), not just safetensors
     threshold: float = 0.3  # smaller updates, relative to a tensor's largest, are zeroed for the study's correlation
 
 

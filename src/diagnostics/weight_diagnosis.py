@@ -16,11 +16,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from src.checkpoints import Checkpoint
 from src.checkpoints.compat import tensor_differences
 from src.checkpoints.layers import is_weight, locate
 from src.diagnostics.diagnosis_tables import correlation_table, layer_table
 from src.diagnostics.running_sums import GroupSums
+from src.merging.tensors.parent import Parent
 from src.utils.errors import UserError, first_differences
 from src.utils.progress import track
 
@@ -48,15 +48,15 @@ class Diagnosis:
 
 
 def diagnose_weights(
-    base: Checkpoint,
-    variants: Mapping[str, Checkpoint],
+    base: Parent,
+    variants: Mapping[str, Parent],
     threshold: float = PAPER_THRESHOLD,
     block_elements: int = BLOCK_ELEMENTS,
 ) -> Diagnosis:
     """Compare every variant with the base block by block; memory use is a few blocks, whatever the model's size.
 
     Args:
-        base: Checkpoint that all variants started from.
+        base: Parent that all variants started from.
         variants: Checkpoints by name, with the tensors and shapes of the base.
         threshold: Share, 0-1, of a tensor's largest magnitude below which the thresholded correlation counts zero.
         block_elements: C, the number of elements read at once.
@@ -85,12 +85,12 @@ def diagnose_weights(
 def _add_tensor(
     group: GroupSums,
     name: str,
-    base: Checkpoint,
-    variants: Mapping[str, Checkpoint],
+    base: Parent,
+    variants: Mapping[str, Parent],
     threshold: float,
     block_elements: int,
 ) -> None:
-    elements = prod(base.shape(name))
+    elements = prod(base.table[name].shape)
     blocks = [(start, min(start + block_elements, elements)) for start in range(0, elements, block_elements)]
     squares_K, peak_K = torch.zeros(2, len(variants), dtype=torch.float64)
     base_square = 0.0
@@ -107,9 +107,7 @@ def _add_tensor(
             group.add_weights(_read(name, base, variants, block)[1], threshold * peak_K)
 
 
-def _read(
-    name: str, base: Checkpoint, variants: Mapping[str, Checkpoint], block: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
+def _read(name: str, base: Parent, variants: Mapping[str, Parent], block: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Elements of the base (C) and all deltas (K, C), in float64, whose rounding error is far below float32's."""
     base_C = base.flat(name, *block).double()
     return base_C, torch.stack([variant.flat(name, *block).double() - base_C for variant in variants.values()])

@@ -15,7 +15,16 @@ from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass
 
 OUTPUT_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-COMMON = ("match_norm", "exclude", "dtype", "tokenizer", "engine")  # keys of every method
+ZERO_SUM = 1e-6  # of the sum of their sizes: coefficients that cancel up to rounding
+COMMON = (
+    "match_norm",
+    "exclude",
+    "dtype",
+    "tokenizer",
+    "template",
+    "generation_config",
+    "engine",
+)  # keys of every method
 
 
 def _regular_expression(pattern: str) -> str:
@@ -40,6 +49,9 @@ class Recipe:
         exclude: Regular expression; tensors with a matching name keep the base's values.
         dtype: Dtype of the merged weights; None keeps the base's.
         tokenizer: Alignment of vocabularies, see `align_vocabulary`.
+        template: `base`, a specialist or a file: the source of the chat template and special tokens; None: the
+            specialists', which must agree.
+        generation_config: The same for `generation_config.json`.
         engine: `own`, or `mergekit` to run the same merge in the reference implementation.
 
     Raises:
@@ -55,6 +67,8 @@ class Recipe:
     exclude: Annotated[str, AfterValidator(_regular_expression)] | None = None
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     tokenizer: Literal["equal", "shared", "base", "union"] = "equal"
+    template: str | None = None
+    generation_config: str | None = None
     engine: Literal["own", "mergekit"] = "own"
 
     @property
@@ -63,8 +77,20 @@ class Recipe:
         return self.target.rpartition(".")[2]
 
     def coefficients(self, specialists: Sequence[str]) -> dict[str, float]:
-        """Coefficient of every specialist, in their order."""
-        return coefficients(self.weight, self.weights, specialists)
+        """Coefficient of every specialist, in their order.
+
+        Raises:
+            UserError: They do not fit the specialists, or the method divides by their sum, which is zero.
+        """
+        found = coefficients(self.weight, self.weights, specialists)
+        size = sum(abs(coefficient) for coefficient in found.values())
+        if getattr(self.rule, "normalize", False) and abs(sum(found.values())) <= ZERO_SUM * size:
+            raise UserError(
+                f"merge={self.method} divides by the sum of the coefficients, which is zero: "
+                f"{', '.join(f'{name} {value:g}' for name, value in found.items())}; change merge.weight or "
+                "merge.weights, or set merge.normalize=false where the method has it"
+            )
+        return found
 
     def output_dtype(self, stored: torch.dtype) -> torch.dtype:
         """Dtype in which a tensor stored as `stored` is written."""

@@ -200,9 +200,9 @@ def adaptive(sharpness: float, lambda_: float) -> Rule:
 
 
 @method(None)
-def mergekit(name: str, parameters: Mapping[str, Any], seed: int) -> Rule:
+def mergekit(name: str, parameters: Mapping[str, Any] | None, seed: int) -> Rule:
     """Any method of the installed mergekit."""
-    return Mergekit(name, parameters, seed)
+    return Mergekit(name, {} if parameters is None else parameters, seed)
 
 
 def recipe_from(description: Mapping[str, Any]) -> Recipe:

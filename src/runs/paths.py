@@ -5,10 +5,20 @@ Plain arguments only; `src/stages` reads them from a config.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from src.utils.files import sha256_json
+
+# Names that many runs give to directories inside them: they say nothing without the name of the run.
+_INNER = re.compile(
+    r"(checkpoint|global_?step|step|epoch|iter)[-_]?\d*|final|best|last|latest|merged|model|output|hf|export",
+    re.IGNORECASE,
+)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+LONGEST_REVISION = 7
 
 
 def run_path(output_root: str | Path, stage: str, name: str) -> Path:
@@ -46,6 +56,28 @@ def merge_name(
     return "-".join([base, method, *extras, weights, f"s{seed}", *(["recipe"] if lazy else [])])
 
 
+def checkpoint_label(path: str | Path) -> str:
+    """Name of a checkpoint in the names of runs.
+
+    Args:
+        path: A directory, or a name of the Hub with or without `@revision`.
+
+    Example:
+        >>> checkpoint_label("/data/runA/checkpoint-500")
+        'runA-checkpoint-500'
+        >>> checkpoint_label("org/name@main")
+        'name@main'
+    """
+    place = Path(os.path.expanduser(path))
+    if not place.exists():
+        return place.name
+    place = place.absolute() if place.name not in ("", ".", "..") else place.resolve()
+    repository = place.parent.parent.name
+    if _COMMIT.fullmatch(place.name) and place.parent.name == "snapshots" and repository.startswith("models--"):
+        return f"{repository.rpartition('--')[2]}-{place.name[:LONGEST_REVISION]}"
+    return f"{place.parent.name}-{place.name}" if _INNER.fullmatch(place.name) and place.parent.name else place.name
+
+
 def words_for_specialists(given: Mapping[str, Path], standard: Mapping[str, str]) -> list[str]:
     """A word for the name of a run with non-standard specialists: `["of3f1c20"]`, else nothing.
 
@@ -54,4 +86,5 @@ def words_for_specialists(given: Mapping[str, Path], standard: Mapping[str, str]
         standard: Name of the standard run directory by task.
     """
     names = {task: path.name for task, path in given.items()}
-    return [] if names == dict(standard) else [f"of{sha256_json(names)[:6]}"]
+    typed = {task: os.path.normpath(path) for task, path in given.items()}  # many runs have a checkpoint-500
+    return [] if names == dict(standard) else [f"of{sha256_json(typed)[:6]}"]

@@ -24,6 +24,7 @@ from src.runs.finished import RECORD, read_record
 from src.utils.errors import Stopped, UserError, first_differences
 from src.utils.files import write_json
 
+LOCK = ".lock"
 Inputs = Mapping[str, str | Mapping[str, str]]  # name -> SHA-256 of its content, or of each of its files
 
 
@@ -65,7 +66,7 @@ class Run:
             seconds: Duration of the run; None: the time since it was opened.
         """
         shutil.rmtree(self.work / ".scratch", ignore_errors=True)
-        files = sorted(path for path in self.work.rglob("*") if path.is_file() and path.name != RECORD)
+        files = sorted(path for path in self.work.rglob("*") if path.is_file() and path.name not in (RECORD, LOCK))
         # The rename below changes neither the time nor the inode of the files, so these states stay valid.
         named = {path.relative_to(self.work).as_posix(): path for path in files}
         states = hash_files(named, remember=False)  # `run.json` remembers them
@@ -75,6 +76,7 @@ class Run:
         self.record |= {"state": "finished", "results": self.results, "outputs": outputs, "cost": cost}
         write_json(self.work / RECORD, self.record)
         os.replace(self.work, self.directory)
+        (self.directory / LOCK).unlink(missing_ok=True)
         self.finished = True
         self.release()
 
@@ -119,22 +121,24 @@ def begin_run(
     if found := _finished(directory, identity):  # without the lock: the directory may be read-only for this process
         return found
     _refuse_foreign(directory)
-    lock = _lock(directory)
+    work = directory.parent / f".{directory.name}.partial"
+    lock = _lock(directory, work)
     if found := _finished(directory, identity):  # another process may have finished it before we got the lock
+        if read_record(work) is None:
+            shutil.rmtree(work)
         lock.release()
         return found
-    work = directory.parent / f".{directory.name}.partial"
-    fresh = not work.exists()
+    interrupted = read_record(work)
     try:
         # What an interrupted attempt wrote is resumed only under the same config and inputs.
-        if not fresh and (interrupted := read_record(work)) is not None:
+        if interrupted is not None:
             _require_equal(work, interrupted, identity, "holds an interrupted run of another configuration")
     except UserError:
         lock.release()
         raise
     record = {**identity, "state": "running", "argv": argv or [], **environment()}
     write_json(work / RECORD, record)
-    return Run(directory, work, record, finished=False, lock=lock, fresh=fresh)
+    return Run(directory, work, record, finished=False, lock=lock, fresh=interrupted is None)
 
 
 @contextlib.contextmanager
@@ -205,10 +209,13 @@ def _refuse_foreign(directory: Path) -> None:
         raise UserError(f"{directory} exists and is not a run of this tool; choose another output=DIR")
 
 
-def _lock(directory: Path) -> FileLock:
-    """An operating-system lock: it ends with its process, so that no stale lock blocks a resumed run."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory.parent / f".{directory.name}.lock")
+def _lock(directory: Path, work: Path) -> FileLock:
+    """An operating-system lock: it ends with its process, so that no stale lock blocks a resumed run.
+
+    Its file is in the work directory and is removed with it, so nothing is left beside runs or in a checkpoint.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(work / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from src.utils.errors import UserError
 
 STATISTICS = ("fisher", "regmean")  # strategies of train.py, and the methods of merge.py that need their results
 OF_ONE_TASK = ("specialist", *STATISTICS)
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 WITHOUT_WEIGHTS = (
     ", or debug=shrink: two layers of the architecture on generated rows"
     ", or model.init=random model.tokenizer=DIR: the full architecture without weights"
@@ -43,7 +45,7 @@ def base_checkpoint(cfg: DictConfig) -> Path:
         UserError: It is missing; the message says how to train or download it.
     """
     if cfg.base is not None:
-        return written_checkpoint(str(cfg.base), "base")
+        return written_checkpoint(str(cfg.base), "base", cfg.get("allow_pickle", False))
     if is_published(cfg.model):
         from src.models import local_directory  # transformers takes seconds to import, and most runs never come here
 
@@ -61,9 +63,11 @@ def specialist_checkpoints(cfg: DictConfig) -> dict[str, Path]:
     Raises:
         UserError: Some are missing; the message holds the `train.py` lines that make them.
     """
+    if "base" in cfg.specialists:
+        raise UserError(f"specialists.base={cfg.specialists.base}: base is the name of the base; choose another name")
     if cfg.specialists:
         return {
-            name: written_checkpoint(str(cfg.specialists[name]), f"specialists.{name}")
+            name: written_checkpoint(str(cfg.specialists[name]), f"specialists.{name}", cfg.get("allow_pickle", False))
             for name in specialist_names(cfg)
         }
     return trained_directories(cfg, "specialist", [str(task) for task in cfg.tasks])
@@ -109,27 +113,47 @@ def named_specialists(cfg: DictConfig) -> list[str]:
     return words_for_specialists(given, {task: trained_directory(cfg, "specialist", task).name for task in given})
 
 
-def existing_checkpoint(path: str, key: str) -> Path:
+def existing_checkpoint(path: str, key: str, allow_pickle: bool = False) -> Path:
     """Require that `path` is a checkpoint directory, with or without weights.
+
+    Args:
+        path: A directory, or a name of the Hub: `org/name` or `org/name@revision`, looked up in the cache first.
+        key: Config key that it comes from.
+        allow_pickle: Whether to download pickled weights too.
 
     Raises:
         UserError: `path` is not one; the message names `key`.
     """
-    directory = Path(path)
+    directory = Path(path).expanduser()
     if not directory.is_dir():
-        raise UserError(f"{key}={path}: no such directory; a checkpoint is a Hugging Face directory")
+        directory = _from_hub(path, key, allow_pickle)
     if not any((directory / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise UserError(f"{key}={path}: no config.json in it; a checkpoint is a Hugging Face directory")
     return directory
 
 
-def written_checkpoint(path: str, key: str) -> Path:
+def _from_hub(path: str, key: str, allow_pickle: bool) -> Path:
+    """Directory of a Hub name; a path inside an existing directory is not taken as one."""
+    name, _, revision = path.partition("@")
+    if not HUB_NAME.fullmatch(name) or Path(name.partition("/")[0]).exists():
+        raise UserError(f"{key}={path}: no such directory; a checkpoint is a Hugging Face directory")
+    from src.models import local_directory  # transformers takes seconds to import, and most runs never come here
+
+    return local_directory(name, key, revision or None, allow_pickle=allow_pickle)
+
+
+def written_checkpoint(path: str, key: str, allow_pickle: bool = False) -> Path:
     """Require that `path` is a checkpoint directory with weights.
+
+    Args:
+        path: See `existing_checkpoint`.
+        key: Config key that it comes from.
+        allow_pickle: Whether to download pickled weights too.
 
     Raises:
         UserError: It is not one, or it is a merge made with `save_weights=false`.
     """
-    directory = existing_checkpoint(path, key)
+    directory = existing_checkpoint(path, key, allow_pickle)
     # The record is read only if weights are missing, so that a parent's record is parsed once on its way to a merge.
     run = None if weight_files(directory) else open_finished(directory)
     if run is not None and _is_lazy(run):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from src.checkpoints import Checkpoint
 from src.checkpoints.fingerprint import fingerprint
 from src.diagnostics.weight_diagnosis import diagnose_weights
+from src.merging.tensors.matching import match_tensors
+from src.merging.tensors.parent import open_parents
 from src.reporting.write import write_weight_figures
 from src.runs.record import open_run
 from src.stages.checkpoints import (
@@ -28,7 +29,10 @@ def diagnose(job: Job) -> Path:
     cfg = job.cfg
     base = base_checkpoint(cfg)
     specialists = specialist_checkpoints(cfg)
-    others = {str(name): written_checkpoint(str(path), f"variants.{name}") for name, path in cfg.variants.items()}
+    others = {
+        str(name): written_checkpoint(str(path), f"variants.{name}", cfg.allow_pickle)
+        for name, path in cfg.variants.items()
+    }
     variants = {f"{task} specialist": path for task, path in specialists.items()} | others
     named = ("model", "seed")
     words = [model_label(cfg.model), *named_specialists(cfg), *job.extras(named), *others, f"s{cfg.seed}"]
@@ -37,9 +41,8 @@ def diagnose(job: Job) -> Path:
     with open_run(directory, stage="diagnose", config=job.identity(), inputs=inputs, argv=job.command) as run:
         if run.finished:
             return directory
-        found = diagnose_weights(
-            Checkpoint(base), {name: Checkpoint(path) for name, path in variants.items()}, threshold=cfg.threshold
-        )
+        opened = match_tensors(*open_parents(base, variants, cfg.allow_pickle))
+        found = diagnose_weights(*opened, threshold=cfg.threshold)
         found.layers.to_csv(run.work / "layers.csv", index=False)
         found.correlations.to_csv(run.work / "correlations.csv", index=False)
         labels = {task: f"{task} specialist" for task in specialists}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,4 +167,4 @@ def _slug(text: str) -> str:
 
 def quoted_override(override: str) -> str:
     """An override as a shell takes it."""
-    return f"'{override}'" if re.search(r"[\s{}\[\]()&|;<>$*?]", override) else override
+    return shlex.quote(override) if re.search(r"""[\s{}\[\]()&|;<>$*?'"#!~`\\]""", override) else override

@@ -37,6 +37,40 @@ def test_weights_that_name_others(named: dict[str, float]) -> None:
         coefficients(None, named, ["a", "b"])
 
 
+@pytest.mark.parametrize("weights", [{"a": 1.0, "b": -1.0}, {"a": 0.0, "b": 0.0}, {"a": 0.3, "b": -0.1, "c": -0.2}])
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("linear", {}),
+        ("ties", {}),
+        ("della", {}),
+        ("dare", {"normalize": True}),
+        ("slerp", {}),
+        ("nuslerp", {}),
+        ("fisher", {}),
+        ("regmean", {}),
+        ("adaptive", {}),
+        ("mergekit", {"name": "ties"}),
+        ("mergekit", {"name": "dare_linear", "parameters": {"normalize": True}}),
+        ("linear", {"engine": "mergekit"}),
+    ],
+)
+def test_coefficients_that_sum_to_zero_where_they_divide(
+    name: str, keys: dict[str, Any], weights: dict[str, float]
+) -> None:
+    with pytest.raises(UserError, match=r"sum of the coefficients, which is zero: a .*merge\.weights"):
+        recipe(name, weights=weights, **keys).coefficients(list(weights))
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [("task_arithmetic", {}), ("dare", {}), ("linear", {"normalize": False}), ("ties", {"normalize": False})],
+)
+def test_coefficients_that_sum_to_zero_where_they_only_multiply(name: str, keys: dict[str, Any]) -> None:
+    weights = {"a": 1.0, "b": -1.0}
+    assert recipe(name, weights=weights, **keys).coefficients(["a", "b"]) == weights
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_yaml_is_the_keys_of_its_builder(name: str) -> None:
     content = method_keys(name)
@@ -95,7 +129,9 @@ def test_bad_values(keys: dict[str, Any], message: str) -> None:
 
 
 def test_missing_keys() -> None:
-    with pytest.raises(UserError, match="merge=linear: missing keys dtype, engine, exclude, match_norm, normalize"):
+    with pytest.raises(
+        UserError, match="merge=linear: missing keys dtype, engine, exclude, generation_config, match_norm, normalize"
+    ):
         methods.linear(weight=0.5, weights=None)
 
 

@@ -69,7 +69,7 @@ def test_a_crash_leaves_nothing_in_place_and_the_work_to_resume(tmp_path):
 def test_bad_input_leaves_nothing_at_all(tmp_path):
     with pytest.raises(UserError, match="no weights"), open_run(tmp_path / "one", stage="merge", config=CONFIG):
         raise UserError("no weights")
-    assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")] == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_of_the_user_is_not_touched(tmp_path):
@@ -90,14 +90,23 @@ def test_a_run_that_another_process_finishes_meanwhile_is_found(tmp_path, monkey
     """Between the first look and the lock."""
     original = record._lock
 
-    def late(directory):
+    def late(directory, work):
         monkeypatch.setattr(record, "_lock", original)
         finish(directory)
-        return original(directory)
+        return original(directory, work)
 
     monkeypatch.setattr(record, "_lock", late)
     assert finish(tmp_path / "one", text="other").finished
     assert (tmp_path / "one" / "table.csv").read_text() == "payload"
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_runs_leave_no_lock_files(tmp_path):
+    for _ in range(2):
+        finish(tmp_path / "one")
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["run.json", "table.csv"]
+    assert list(json.loads((tmp_path / "one" / "run.json").read_text())["outputs"]) == ["table.csv"]
 
 
 def test_two_processes_do_not_write_one_place(tmp_path):

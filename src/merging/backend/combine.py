@@ -7,10 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 
 from src.merging.tensors.blocks import Block, BlockFunction
+
+
+@runtime_checkable
+class CountingPart(Protocol):
+    """A `BlockFunction` that keeps some elements of a task vector and counts them."""
+
+    @property
+    def kept(self) -> int:
+        """Elements that were kept and are not 0, once all blocks are merged."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -22,12 +33,19 @@ class Combination:
     consensus: bool
     normalize: bool
     lambda_: float
+    fallback: bool = False
 
     def __call__(self, block: Block) -> torch.Tensor:
         """The merged task vector of a block."""
         return combine(
             [part(block) for part in self.parts], self.coefficients, self.consensus, self.normalize, self.lambda_
         )
+
+    def kept(self) -> list[int] | None:
+        """See `ReportingFunction`."""
+        parts: tuple[object, ...] = self.parts
+        counts = [part.kept for part in parts if isinstance(part, CountingPart)]
+        return counts if len(counts) == len(parts) else None
 
 
 @dataclass(frozen=True)
@@ -36,12 +54,16 @@ class Mean:
 
     coefficients: tuple[float, ...]
     normalize: bool
+    fallback: bool = False
 
     def __call__(self, block: Block) -> torch.Tensor:
         """The merged weights of a block."""
         return weighted_mean(
             [block.specialist(k) for k in range(len(self.coefficients))], self.coefficients, self.normalize
         )
+
+    def kept(self) -> None:
+        """See `ReportingFunction`."""
 
 
 def combine(

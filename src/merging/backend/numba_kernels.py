@@ -72,11 +72,15 @@ def deterministic_sums(values: Floats, power: int, scratch: NDArray[np.float64],
 
 
 @compiled
-def keep_between(delta: Floats, low: float, high: float, scale: float, out: Floats) -> None:
-    """out = delta * [low <= |delta| <= high] * scale."""
+def keep_between(delta: Floats, low: float, high: float, scale: float, out: Floats) -> int:
+    """out = delta * [low <= |delta| <= high] * scale; returns the number of kept elements that are not 0."""
+    count = 0
     for i in range(delta.size):
         size = abs(delta[i])
-        out[i] = (delta[i] * (ONE if low <= size <= high else ZERO)) * scale
+        kept = delta[i] * (ONE if low <= size <= high else ZERO)
+        count += kept != ZERO
+        out[i] = kept * scale
+    return count
 
 
 @compiled
@@ -91,19 +95,27 @@ def uniform(seed: int, start: int, out: Floats) -> None:
 
 
 @compiled
-def keep_drawn(delta: Floats, seed: int, start: int, density: float, scale: float, out: Floats) -> None:
-    """out = delta * [draw < density] * scale."""
+def keep_drawn(delta: Floats, seed: int, start: int, density: float, scale: float, out: Floats) -> int:
+    """out = delta * [draw < density] * scale; returns as `keep_between`."""
     uniform(seed, start, out)
+    count = 0
     for i in range(delta.size):
-        out[i] = (delta[i] * (ONE if out[i] < density else ZERO)) * scale
+        kept = delta[i] * (ONE if out[i] < density else ZERO)
+        count += kept != ZERO
+        out[i] = kept * scale
+    return count
 
 
 @compiled
-def keep_masked(delta: Floats, bits: NDArray[np.uint8], scale: float, out: Floats) -> None:
-    """out = delta * bit * scale; bit i is bit i % 8 of byte i // 8."""
+def keep_masked(delta: Floats, bits: NDArray[np.uint8], scale: float, out: Floats) -> int:
+    """out = delta * bit * scale; bit i is bit i % 8 of byte i // 8; returns as `keep_between`."""
+    count = 0
     for i in range(delta.size):
         bit = (bits[i >> 3] >> np.uint8(i & 7)) & np.uint8(1)
-        out[i] = (delta[i] * np.float32(bit)) * scale
+        kept = delta[i] * np.float32(bit)
+        count += kept != ZERO
+        out[i] = kept * scale
+    return count
 
 
 @compiled

@@ -15,7 +15,16 @@ from src.merging.backend import numba_ranks as rank_kernels
 from src.merging.backend.combine import Combination, Mean, total_coefficient
 from src.merging.backend.della_probabilities import rank_probabilities
 from src.merging.backend.torch_ops import PointMerger
-from src.merging.tensors.blocks import Block, BlockFunction, BlockMerger, BlockResult, Delta, ParentTensors, PointMerge
+from src.merging.tensors.blocks import (
+    Block,
+    BlockFunction,
+    BlockMerger,
+    BlockResult,
+    Delta,
+    ParentTensors,
+    PointMerge,
+    Ranked,
+)
 from src.merging.tensors.reductions import UNIT
 
 LEVELS = ((20, 11), (10, 10), (0, 10))  # shift and number of bits that each pass of a selection reads
@@ -68,39 +77,59 @@ class NumbaOps:
         rank_kernels.delta_moments(_stored(block, 0), _stored(block, index + 1), absolute, squares)
         return absolute.tolist(), squares.tolist()
 
-    def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> None:
+    def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> int:
         """See `Ops`."""
-        kernels.keep_between(delta.numpy(), np.float32(low), np.float32(high), np.float32(scale), out.numpy())
+        return int(
+            kernels.keep_between(delta.numpy(), np.float32(low), np.float32(high), np.float32(scale), out.numpy())
+        )
 
     def keep_drawn(
         self, delta: torch.Tensor, seed: int, start: int, density: float, scale: float, out: torch.Tensor
-    ) -> None:
+    ) -> int:
         """See `Ops`."""
         limit = np.float32(density)
-        kernels.keep_drawn(delta.numpy(), np.uint64(seed), start, limit, np.float32(scale), out.numpy())
+        return int(kernels.keep_drawn(delta.numpy(), np.uint64(seed), start, limit, np.float32(scale), out.numpy()))
 
-    def keep_masked(self, delta: torch.Tensor, mask: Any, start: int, scale: float, out: torch.Tensor) -> None:
+    def keep_masked(self, delta: torch.Tensor, mask: Any, start: int, scale: float, out: torch.Tensor) -> int:
         """See `Ops`."""
-        kernels.keep_masked(delta.numpy(), mask[start // 8 :], np.float32(scale), out.numpy())
+        return int(kernels.keep_masked(delta.numpy(), mask[start // 8 :], np.float32(scale), out.numpy()))
 
     def order_statistics(
-        self, tensors: ParentTensors, key: Any, values: Sequence[BlockFunction], positions: Sequence[int]
-    ) -> list[list[float]]:
+        self,
+        tensors: ParentTensors,
+        key: Any,
+        values: Sequence[BlockFunction],
+        positions: Sequence[int],
+        descending: bool,
+    ) -> list[list[Ranked]]:
         """See `Ops`: each of three passes narrows a position down to one bucket of a histogram."""
-        prefixes = {(k, position): 0 for k in range(len(values)) for position in positions}
+        ranks = [tensors.numel - 1 - position if descending else position for position in positions]
+        prefixes = {(k, rank): 0 for k in range(len(values)) for rank in ranks}
         left = {place: place[1] for place in prefixes}  # position inside the bucket of the prefix
+        ties: dict[tuple[int, int], np.ndarray] = {}  # elements equal to the one sought, by block
         for shift, width in LEVELS:
             wanted = tuple(sorted({(k, prefix) for (k, _), prefix in prefixes.items()}))
             make = partial(self._histograms, tensors, values, shift, width, wanted)
             counts = tensors.once(("histograms", key, shift, wanted), make)
             for place, prefix in prefixes.items():
-                here = counts[place[0], prefix]
+                by_block = counts[place[0], prefix]
+                here = by_block.sum(axis=0)
                 upto = np.cumsum(here)
                 bucket = int(np.searchsorted(upto, left[place], side="right"))
                 left[place] -= int(upto[bucket] - here[bucket])
                 prefixes[place] = (prefix << width) | bucket
-        magnitudes = {place: float(np.array(prefix, np.uint32).view(np.float32)) for place, prefix in prefixes.items()}
-        return [[magnitudes[k, position] for position in positions] for k in range(len(values))]
+                ties[place] = by_block[:, bucket]
+
+        def ranked(k: int, rank: int) -> Ranked:
+            magnitude = np.array(prefixes[k, rank], np.uint32).view(np.float32)
+            before = np.cumsum(ties[k, rank])
+            nth = int(before[-1]) - 1 - left[k, rank] if descending else left[k, rank]
+            number = int(np.searchsorted(before, nth, side="right"))
+            block = tensors.block_at(number)
+            equal = np.flatnonzero(np.abs(values[k](block).numpy()) == magnitude)
+            return Ranked(float(magnitude), block.start + int(equal[nth - int(before[number] - ties[k, rank][number])]))
+
+        return [[ranked(k, rank) for rank in ranks] for k in range(len(values))]
 
     def _histograms(
         self,
@@ -110,7 +139,7 @@ class NumbaOps:
         width: int,
         wanted: Sequence[tuple[int, int]],
     ) -> dict[tuple[int, int], np.ndarray]:
-        """Histogram of the next bits for each wanted (index of values, prefix)."""
+        """Histograms of the next bits for each wanted (index of values, prefix); one row per block in the last pass."""
 
         def count(block: Block) -> np.ndarray:
             counts = np.zeros((len(wanted), 1 << width), np.int64)
@@ -122,7 +151,8 @@ class NumbaOps:
                     rank_kernels.count_bits(one(block).numpy().view(np.uint32), *look)
             return counts
 
-        return dict(zip(wanted, np.sum(tensors.map(count), axis=0), strict=True))
+        parts = np.stack(tensors.map(count), axis=1)
+        return dict(zip(wanted, parts if shift == 0 else parts.sum(axis=1, keepdims=True), strict=True))
 
     def rank_masks(self, tensors: ParentTensors, seeds: Sequence[int], density: float, epsilon: float) -> list[Any]:
         """See `Ops`: one bit per element."""

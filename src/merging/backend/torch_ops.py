@@ -13,7 +13,16 @@ import torch
 
 from src.merging.backend.counter_rng import uniform
 from src.merging.backend.della_probabilities import keep_probabilities
-from src.merging.tensors.blocks import Block, BlockFunction, BlockMerger, BlockResult, Ops, ParentTensors, PointMerge
+from src.merging.tensors.blocks import (
+    Block,
+    BlockFunction,
+    BlockMerger,
+    BlockResult,
+    Ops,
+    ParentTensors,
+    PointMerge,
+    Ranked,
+)
 from src.merging.tensors.reductions import deterministic_sums
 
 
@@ -47,30 +56,35 @@ class TorchOps:
         """See `Ops`."""
         return deterministic_sums(block.delta(index), 1), deterministic_sums(block.delta(index), 2)
 
-    def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> None:
+    def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> int:
         """See `Ops`."""
         size = delta.abs()
-        torch.mul(delta, (size >= low) & (size <= high), out=out).mul_(scale)
+        return _scaled(torch.mul(delta, (size >= low) & (size <= high), out=out), scale)
 
     def keep_drawn(
         self, delta: torch.Tensor, seed: int, start: int, density: float, scale: float, out: torch.Tensor
-    ) -> None:
+    ) -> int:
         """See `Ops`."""
         drawn = uniform(seed, start, start + delta.numel(), delta.device)
-        torch.mul(delta, drawn < torch.tensor(density), out=out).mul_(scale)
+        return _scaled(torch.mul(delta, drawn < torch.tensor(density), out=out), scale)
 
-    def keep_masked(self, delta: torch.Tensor, mask: Any, start: int, scale: float, out: torch.Tensor) -> None:
+    def keep_masked(self, delta: torch.Tensor, mask: Any, start: int, scale: float, out: torch.Tensor) -> int:
         """See `Ops`."""
-        torch.mul(delta, mask[start : start + delta.numel()], out=out).mul_(scale)
+        return _scaled(torch.mul(delta, mask[start : start + delta.numel()], out=out), scale)
 
     def order_statistics(
-        self, tensors: ParentTensors, key: Any, values: Sequence[BlockFunction], positions: Sequence[int]
-    ) -> list[list[float]]:
+        self,
+        tensors: ParentTensors,
+        key: Any,
+        values: Sequence[BlockFunction],
+        positions: Sequence[int],
+        descending: bool,
+    ) -> list[list[Ranked]]:
         """See `Ops`."""
         found = []
         for one in values:
             sizes = torch.cat(tensors.map(lambda block, one=one: one(block).abs()))  # type: ignore[misc]
-            found.append([float(sizes.kthvalue(position + 1).values) for position in positions])
+            found.append([_ranked(sizes, position, descending) for position in positions])
         return found
 
     def rank_masks(self, tensors: ParentTensors, seeds: Sequence[int], density: float, epsilon: float) -> list[Any]:
@@ -86,6 +100,21 @@ class TorchOps:
     def block_mergers(self, points: Sequence[PointMerge]) -> list[BlockMerger]:
         """See `Ops`."""
         return [PointMerger(point, self) for point in points]
+
+
+def _scaled(kept: torch.Tensor, scale: float) -> int:
+    """Scale in place; returns the number of elements that are not 0."""
+    count = int(torch.count_nonzero(kept))
+    kept.mul_(scale)
+    return count
+
+
+def _ranked(sizes: torch.Tensor, position: int, descending: bool) -> Ranked:
+    from_smallest = sizes.numel() - 1 - position if descending else position
+    magnitude = sizes.kthvalue(from_smallest + 1).values
+    equal = (sizes == magnitude).nonzero().reshape(-1)
+    place = from_smallest - int((sizes < magnitude).sum())
+    return Ranked(float(magnitude), int(equal[len(equal) - 1 - place if descending else place]))
 
 
 class PointMerger:

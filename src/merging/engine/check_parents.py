@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 import torch
 
 from src.checkpoints.compat import tensor_differences
+from src.checkpoints.configs import config_differences, quantization
 from src.merging.recipe import Recipe
 from src.merging.tensors.parent import Parent
 from src.merging.tensors.tokenizer_json import read_vocabulary, vocabulary_differences
@@ -19,23 +21,33 @@ from src.utils.progress import say
 SAMPLED_TENSORS = 8
 SAMPLED_ELEMENTS = 1 << 17  # per sampled tensor
 UNRELATED = 0.1  # cosine between a specialist and its base; below it, they are unrelated
+MERGEABLE = {torch.float64, torch.float32, torch.bfloat16, torch.float16}
+QUANTIZED = re.compile(
+    r"\.(weight_scale(_inv)?|qweight|qzeros|g_idx|SCB|absmax|quant_map|nested_absmax|weight_packed)$"
+)
+EIGHT_BITS = {torch.float8_e4m3fn, torch.float8_e5m2}
 PARALLEL = 0.9  # cosine between two task vectors; above it, they probably share an ancestor
 
 
 def check_parents(base: Parent, specialists: Mapping[str, Parent], same_tokens: bool = True) -> None:
-    """Require equal tensors, shapes, dtypes and tied weights of all parents, and equal tokenizers if `same_tokens`.
+    """Require equal networks, tensors, shapes and tied weights of all parents, and equal tokenizers if `same_tokens`.
 
     Raises:
         UserError: The parents differ; the first five differences are listed.
     """
     if not specialists:
         raise UserError("nothing to merge; expected at least one specialist, e.g. specialists.codegen=DIR")
+    for label, parent in {"base": base, **specialists}.items():
+        _check_not_quantized(label, parent)
     for label, parent in specialists.items():
-        differences = tensor_differences(base.table, parent.table, "the base", any_dtype=parent.computed)
+        differences = tensor_differences(base.table, parent.table, "the base", any_dtype=_castable(base, parent))
         if differences:
             message = f"{parent.path} ({label}) does not match {base.path} (base)"
             raise UserError(first_differences(message, differences) + _way_out(base, parent))
-        if parent.tied != base.tied:
+        if differences := config_differences(base.config, parent.config):
+            message = f"{parent.path / 'config.json'} ({label}) describes another network than the base's"
+            raise UserError(first_differences(message, differences) + "; the weights of such models do not average")
+        if not _same_tying(base, parent):
             raise UserError(
                 f"{parent.path} ({label}) has tie_word_embeddings={parent.tied}, {base.path} (base) {base.tied}: "
                 "export both the same way"
@@ -88,6 +100,35 @@ def check_same_base(base: Parent, specialists: Mapping[str, Parent]) -> None:
                 f"warning: the task vectors of {left} and {right} are nearly parallel (cosine {likeness:.2f}); "
                 f"is {base.path} the checkpoint they were fine-tuned from?"
             )
+
+
+def _check_not_quantized(label: str, parent: Parent) -> None:
+    method = quantization(parent.config)
+    codes = [name for name, info in parent.table.items() if QUANTIZED.search(name) or info.dtype in EIGHT_BITS]
+    if method is None and codes:
+        dtype = str(parent.table[codes[0]].dtype).removeprefix("torch.")
+        method = f"{codes[0]} is {dtype}"
+    if method is not None:
+        raise UserError(
+            f"{parent.path} ({label}) is quantized ({method}): its tensors are codes, not weights; "
+            "load it with transformers, call model.dequantize(), and name the directory that save_pretrained writes"
+        )
+
+
+def _castable(base: Parent, parent: Parent) -> set[str]:
+    """Tensors whose dtypes may differ: all arithmetic is float32, and the result has the base's dtype."""
+    return {
+        name
+        for name, info in base.table.items()
+        if name in parent.table and {info.dtype, parent.table[name].dtype} <= MERGEABLE
+    }
+
+
+def _same_tying(base: Parent, parent: Parent) -> bool:
+    """The default of the model class is asked for only where one config says what the other does not."""
+    keys = ("model_type", "tie_word_embeddings", "text_config")
+    alike = all(base.config.get(key) == parent.config.get(key) for key in keys)
+    return alike or parent.tied == base.tied
 
 
 def _check_tokenizer(base: Parent, label: str, parent: Parent) -> None:

@@ -22,6 +22,7 @@ from src.merging.engine.outputs import Sink
 from src.merging.engine.point import LayerStrength, MergeInProgress
 from src.merging.recipe import Recipe
 from src.merging.tensors.blocks import Block, BlockResult, Ops, ParentTensors, PointMerge
+from src.merging.tensors.matching import match_tensors
 from src.merging.tensors.parent import Parent
 from src.merging.tensors.reading import Held, open_tensor
 from src.merging.tensors.vocabulary import Aligned, align_vocabulary
@@ -47,11 +48,13 @@ class MergeResult:
     Args:
         recipe: The point.
         strength: Realized strength by layer; empty if the point failed.
+        fallbacks: Matrices merged by a plain weighted mean or sum because the method does not apply to them.
         error: Reason of failure (disk full, a method that cannot take these parents), or None.
     """
 
     recipe: Recipe
     strength: list[LayerStrength]
+    fallbacks: list[str]
     error: UserError | None
 
 
@@ -88,26 +91,43 @@ def merge_grid(
         >>> [result] = merge_grid(base, specialists, [MergeRequest(recipe, ToDirectory(path))])  # doctest: +SKIP
     """
     check_excludes([point.recipe for point in points], base.names)
-    families = aligned_families(base, specialists, {point.recipe.tokenizer for point in points} or {"equal"})
+    alignments = [_alignment(point.recipe, tuple(specialists)) for point in points]
+    families = aligned_families(base, specialists, alignments or [("equal", None)])
     runs: dict[int, MergeInProgress] = {}
-    for mode, family in families.items():
-        chosen = [index for index, point in enumerate(points) if point.recipe.tokenizer == mode]
+    for alignment, family in families.items():
+        chosen = [index for index, found in enumerate(alignments) if found == alignment]
         opened = [
             MergeInProgress(points[i].recipe, points[i].sink, family.base, tuple(specialists), key) for i in chosen
         ]
         one_pass(family.base, family.specialists, opened, names, workers, ops, torch.device(device))
         runs |= dict(zip(chosen, opened, strict=True))
-    return [MergeResult(run.recipe, run.strength(), run.error) for _, run in sorted(runs.items())]
+    return [MergeResult(run.recipe, run.strength(), run.fallbacks(), run.error) for _, run in sorted(runs.items())]
 
 
-def aligned_families(base: Parent, specialists: Mapping[str, Parent], modes: Collection[str]) -> dict[str, Aligned]:
-    """Align and check the parents in each mode of `align_vocabulary`."""
-    families = {}
-    for mode in sorted(modes):
-        family = align_vocabulary(base, specialists, mode)
+Alignment = tuple[str, tuple[float, ...] | None]
+"""Mode of `align_vocabulary`, and its coefficients where they matter."""
+
+
+def _alignment(recipe: Recipe, labels: tuple[str, ...]) -> Alignment:
+    """With three specialists or more, the rows of a token that one of them lacks depend on the coefficients."""
+    if recipe.tokenizer in ("base", "union") and len(labels) > 2:
+        return recipe.tokenizer, tuple(recipe.coefficients(labels).values())
+    return recipe.tokenizer, None
+
+
+def aligned_families(
+    base: Parent, specialists: Mapping[str, Parent], alignments: Sequence[Alignment]
+) -> dict[Alignment, Aligned]:
+    """Align and check the parents in each way of `align_vocabulary`."""
+    base, specialists = match_tensors(base, specialists)
+    families: dict[Alignment, Aligned] = {}
+    for mode, values in dict.fromkeys(alignments):
+        family = align_vocabulary(
+            base, specialists, mode, dict(zip(specialists, values, strict=True)) if values else None
+        )
         check_parents(family.base, family.specialists, same_tokens=mode == "equal")
         check_same_base(family.base, family.specialists)
-        families[mode] = family
+        families[mode, values] = family
     return families
 
 
@@ -143,8 +163,8 @@ def one_pass(
 
 
 def merge_tensor(tensors: ParentTensors, runs: Sequence[MergeInProgress]) -> None:
-    """Merge one tensor at all points; a tensor of integers or booleans is copied."""
-    if not runs[0].is_floating(tensors.name):
+    """Merge one tensor at all points; a tensor without floating-point numbers, or an empty one, is copied."""
+    if not runs[0].is_floating(tensors.name) or tensors.numel == 0:
         for run in runs:
             run.copy(tensors)
         return
@@ -158,8 +178,9 @@ def merge_tensor(tensors: ParentTensors, runs: Sequence[MergeInProgress]) -> Non
     def write(block: Block, result: BlockResult) -> None:
         runs[result.index].write(tensors.name, block.start, result.values)
 
+    merges = {point.index: point.merge for point in points}
     for index, norm in merge_blocks(tensors, points, write).items():
-        runs[index].done(tensors, norm)
+        runs[index].done(tensors, norm, merges[index])
 
 
 def merge_blocks(

@@ -26,22 +26,28 @@ class NestedMerge:
         coefficients: Of the original specialists' task vectors, with earlier merges resolved. If the merge is not
             linear, they only say which specialists took part.
         order: Original specialists in the order in which they were merged.
+        identities: Hash of the weights of each original specialist.
         reason: Why one merge of all specialists would differ; empty if it would not, up to rounding.
         is_linear: Whether the merged task vector is the combination given by `coefficients`.
     """
 
     coefficients: dict[str, float]
     order: tuple[str, ...]
+    identities: dict[str, str]
     reason: str
     is_linear: bool
 
 
-def resolve_nested_merge(recipe: Mapping[str, Any], earlier: Mapping[str, NestedMerge]) -> NestedMerge:
+def resolve_nested_merge(
+    recipe: Mapping[str, Any], earlier: Mapping[str, NestedMerge], identities: Mapping[str, str] | None = None
+) -> NestedMerge:
     """Resolve parents that are themselves merges.
 
     Args:
         recipe: Description of this merge (`Recipe.describe`), as in its run record.
         earlier: For every parent that is a merge of the same base, what it resolves to.
+        identities: Hash of the weights of every parent, which tells specialists apart whatever they are called; None
+            takes their names. One of an earlier merge that shares its name with another is called `merge/name`.
 
     Raises:
         UserError: A specialist would take part twice.
@@ -52,15 +58,22 @@ def resolve_nested_merge(recipe: Mapping[str, Any], earlier: Mapping[str, Nested
         >>> resolve_nested_merge(both, {"ab": first}).coefficients
         {'a': 0.4, 'b': 0.4, 'c': 0.2}
     """
+    parents = _task_vector_coefficients(recipe)
     found: dict[str, float] = {}
-    for name, coefficient in _task_vector_coefficients(recipe).items():
-        inner = earlier[name].coefficients if name in earlier else {name: 1.0}
-        for leaf, share in inner.items():
-            if leaf in found:
-                raise UserError(f"{leaf} takes part in this merge twice: on its own and through another parent")
-            found[leaf] = coefficient * share
+    known: dict[str, str] = {}  # label by identity
+    leaves: dict[str, str] = {}
+    for name, coefficient in parents.items():
+        nested = earlier.get(name)
+        hashes = nested.identities if nested else {name: (identities or {}).get(name, name)}
+        for leaf, share in (nested.coefficients if nested else {name: 1.0}).items():
+            if hashes[leaf] in known and earlier:  # without an earlier merge both are in plain sight
+                same = "" if known[hashes[leaf]] == leaf else f" (as {known[hashes[leaf]]}, with the same weights)"
+                raise UserError(f"{leaf} takes part in this merge twice{same}: name each specialist once")
+            label = f"{name}/{leaf}" if nested and (leaf in found or leaf in parents) else leaf
+            found[label] = coefficient * share
+            known[hashes[leaf]], leaves[label] = label, hashes[leaf]
     linear = _is_linear(recipe) and all(one.is_linear for one in earlier.values())
-    return NestedMerge(found, tuple(found), _why_not_one_shot(recipe, earlier), linear)
+    return NestedMerge(found, tuple(found), leaves, _why_not_one_shot(recipe, earlier), linear)
 
 
 def _task_vector_coefficients(recipe: Mapping[str, Any]) -> dict[str, float]:

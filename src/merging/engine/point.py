@@ -9,26 +9,40 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from src.checkpoints import TensorInfo
 from src.checkpoints.layers import locate
 from src.merging.engine.outputs import Receiver, Sink
+from src.merging.methods.rule import ReportingFunction
 from src.merging.recipe import Recipe
 from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors, PointMerge
 from src.merging.tensors.parent import Parent
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 
+_BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16, torch.float16: torch.int16}
+
 
 @dataclass(frozen=True)
 class Norms:
-    """Frobenius norms of one tensor's merged delta and of its parents' deltas."""
+    """Frobenius norms of one tensor's merged delta and of its parents' deltas, and what its method did with it.
+
+    Args:
+        merged: Norm of the merged delta.
+        parents: Norm of every specialist's delta.
+        numel: Number of elements.
+        kept: Elements of every specialist's delta that were kept and are not 0; empty if nothing is selected.
+        fallback: See `ReportingFunction`.
+    """
 
     merged: float
     parents: dict[str, float]
+    numel: int = 0
+    kept: dict[str, int] = field(default_factory=dict)
+    fallback: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,11 +53,13 @@ class LayerStrength:
         layer: `embed_tokens`, `layers.0`, ... (see `src.checkpoints.layers`), or `all`.
         merged: Norm of the merged delta.
         parents: Norms of the specialists' deltas.
+        density: Fraction of each specialist's delta that was kept and is not 0; empty if the method selects nothing.
     """
 
     layer: str
     merged: float
     parents: dict[str, float]
+    density: dict[str, float]
 
 
 class MergeInProgress:
@@ -65,6 +81,7 @@ class MergeInProgress:
         self._exits = ExitStack()
         self._norms: dict[str, Norms] = {}
         self._wanted: set[str] = set()
+        self._not_finite: dict[int, int] = {}  # by the first element of the block
         self._receiver: Receiver
         try:
             opened = sink.open(self._table, sha256_json([key, labels, recipe.describe(labels)]))
@@ -123,8 +140,11 @@ class MergeInProgress:
         """Cast and write a block; called from several threads."""
         if self.error is not None:
             return
+        stored = values.to(self.output_dtype(name))
+        if not is_finite(stored):
+            self._not_finite[start] = int((~torch.isfinite(stored)).sum())
         try:
-            self._receiver.write_part(name, start, values.to(self.output_dtype(name)))
+            self._receiver.write_part(name, start, stored)
         except UserError as error:
             self.error = error
 
@@ -133,10 +153,18 @@ class MergeInProgress:
         self.write(tensors.name, 0, tensors.shared())
         self.done(tensors, 0.0)
 
-    def done(self, tensors: ParentTensors, norm: float) -> None:
-        """Finish a tensor."""
+    def done(self, tensors: ParentTensors, norm: float, merge: BlockFunction | None = None) -> None:
+        """Finish a tensor, which `merge` has merged; None if it was copied."""
+        bad = sum(self._not_finite.values())
+        self._not_finite.clear()
+        if bad and self.error is None:
+            dtype = str(self.output_dtype(tensors.name)).removeprefix("torch.")
+            way_out = "set merge.dtype=float32" if dtype != "float32" else "lower the coefficients or merge.lambda"
+            self.error = UserError(
+                f"merge={self.recipe.method}: {bad} values of {tensors.name} are NaN or infinite in {dtype}; {way_out}"
+            )
         if self.error is None:
-            norms = Norms(norm, dict(zip(tensors.labels, tensors.norms(), strict=True)))
+            norms = _norms(tensors, norm, merge)
             self._norms[tensors.name] = norms
             try:
                 self._receiver.done(tensors.name, dataclasses.asdict(norms))
@@ -157,6 +185,28 @@ class MergeInProgress:
     def strength(self) -> list[LayerStrength]:
         """Realized strength by layer; empty if the point failed."""
         return [] if self.error else strength_by_layer(self._norms)
+
+    def fallbacks(self) -> list[str]:
+        """Matrices to which the method does not apply, sorted."""
+        return sorted(name for name, norms in self._norms.items() if norms.fallback)
+
+
+def is_finite(values: torch.Tensor) -> bool:
+    """True if no value is NaN or infinite, told by the exponent bits: twice a maximum, the fastest thing that tells."""
+    if values.device.type != "cpu" or values.dtype not in _BITS or values.numel() == 0:
+        return bool(torch.isfinite(values).all()) if values.is_floating_point() else True
+    infinite = torch.tensor(math.inf, dtype=values.dtype).view(_BITS[values.dtype]).item()
+    sign = 1 << (8 * values.itemsize - 1)
+    bits = values.contiguous().view(_BITS[values.dtype]).numpy()  # as signed the positive, as unsigned the negative
+    return int(bits.max()) < infinite and int(bits.view(f"u{values.itemsize}").max()) < sign + infinite
+
+
+def _norms(tensors: ParentTensors, norm: float, merge: BlockFunction | None) -> Norms:
+    parents = dict(zip(tensors.labels, tensors.norms(), strict=True))
+    if not isinstance(merge, ReportingFunction):
+        return Norms(norm, parents, tensors.numel)
+    kept = dict(zip(tensors.labels, merge.kept() or (), strict=False))
+    return Norms(norm, parents, tensors.numel, kept, merge.fallback and len(tensors.shape) > 1)
 
 
 def merged_table(base: Parent, recipe: Recipe) -> dict[str, TensorInfo]:
@@ -186,4 +236,9 @@ def _sum(layer: str, parts: list[Norms]) -> LayerStrength:
         layer,
         math.hypot(*(part.merged for part in parts)),
         {label: math.hypot(*(part.parents[label] for part in parts)) for label in labels},
+        {label: _density(label, parts) for label in labels if any(part.kept for part in parts)},
     )
+
+
+def _density(label: str, parts: list[Norms]) -> float:
+    return sum(part.kept.get(label, part.numel) for part in parts) / max(sum(part.numel for part in parts), 1)

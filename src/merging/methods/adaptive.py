@@ -50,6 +50,7 @@ class Adaptive:
     sharpness: Annotated[float, Field(ge=0, le=8)]
     lambda_: float
     returns_weights = False
+    normalize = True  # only the ratio of the coefficients matters
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`; the coefficients weigh the harm to each task."""

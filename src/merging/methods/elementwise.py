@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import torch
 from pydantic import Field
 
 from src.merging.backend.combine import add_up
-from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors
+from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors, Ranked
 from src.merging.tensors.reductions import deterministic_sums
 from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass
@@ -40,25 +40,32 @@ class Sce:
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""
         count = len(coefficients)
-        limit = self._limit(tensors)
+        last = self._last(tensors)
 
         def selected(block: Block) -> list[torch.Tensor]:
             deltas = [block.delta(k) for k in range(count)]
-            if limit == 0:
+            if last is None:
                 return deltas
-            keep = variance(deltas) >= limit
+            spread = variance(deltas)
+            keep = spread > last.magnitude
+            ties = max(0, last.index + 1 - block.start)  # of equal variances the first are kept
+            keep[:ties] |= spread[:ties] == last.magnitude
             return [delta * keep for delta in deltas]
 
-        energies = tensors.map(lambda block: [deterministic_sums(delta, 2) for delta in selected(block)])
-        totals = [math.fsum(itertools.chain.from_iterable(part[k] for part in energies)) for k in range(count)]
+        def measure(block: Block) -> list[tuple[int, list[float]]]:
+            return [(int(torch.count_nonzero(one)), deterministic_sums(one, 2)) for one in selected(block)]
+
+        parts = tensors.map(measure)
+        totals = [math.fsum(itertools.chain.from_iterable(part[k][1] for part in parts)) for k in range(count)]
         total = math.fsum(totals)
         shares = [energy / total if total > 0 else 1 / count for energy in totals]
-        return lambda block: _weighted_majority(selected(block), shares)
+        kept = None if last is None else [sum(part[k][0] for part in parts) for k in range(count)]
+        return _WeightedMajority(selected, shares, kept)
 
-    def _limit(self, tensors: ParentTensors) -> float:
-        """Minimum variance that is kept; 0 keeps all."""
+    def _last(self, tensors: ParentTensors) -> Ranked | None:
+        """Element with the smallest variance that is kept; None keeps all."""
         if self.select >= 1 or len(tensors.labels) == 1:
-            return 0.0
+            return None
 
         def varying(block: Block) -> torch.Tensor:
             return variance([block.delta(k) for k in range(len(tensors.labels))])
@@ -66,8 +73,27 @@ class Sce:
         nonzero = sum(tensors.map(lambda block: int(torch.count_nonzero(varying(block)))))
         kept = int(nonzero * self.select)
         if kept == 0:
-            return math.inf
-        return tensors.ops.order_statistics(tensors, "variance", [varying], [tensors.numel - kept])[0][0]
+            return Ranked(math.inf, -1)
+        return tensors.ops.order_statistics(tensors, "variance", [varying], [kept - 1], descending=True)[0][0]
+
+
+class _WeightedMajority:
+    """`_weighted_majority` of what is selected, as a `ReportingFunction`."""
+
+    fallback = False
+
+    def __init__(
+        self, selected: Callable[[Block], list[torch.Tensor]], shares: Sequence[float], kept: list[int] | None
+    ) -> None:
+        self._selected = selected
+        self._shares = shares
+        self._kept = kept
+
+    def __call__(self, block: Block) -> torch.Tensor:
+        return _weighted_majority(self._selected(block), self._shares)
+
+    def kept(self) -> list[int] | None:
+        return self._kept
 
 
 @checked_dataclass("merge")

@@ -22,7 +22,7 @@ from src.merging.tensors.reductions import deterministic_sums
 from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass
 
-FISHER_FLOOR = 1e-6  # added to every Fisher value, so that all zeros give the weighted mean
+FISHER_FLOOR = 1e-6  # relative to the tensor's mean, added to every value, so that all zeros give the weighted mean
 
 
 @checked_dataclass("merge")
@@ -77,7 +77,8 @@ class Statistics:
 class Fisher:
     """sum w F A / sum w F, element by element, F the diagonal Fisher information of each specialist on its task.
 
-    Tensors without statistics get the weighted mean.
+    Tensors without statistics get the weighted mean. A millionth of the tensor's mean is added to F after equalizing:
+    a floor in absolute terms would hide the values of large models, which lie far below 1e-6.
 
     Args:
         statistics: Diagonal Fisher information by specialist, shaped like the weights.
@@ -91,30 +92,36 @@ class Fisher:
     statistics: Statistics
     equalize: bool
     returns_weights = True
+    normalize = True
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""
         if not self.statistics.have(tensors, tensors.shape):
-            return Mean(tuple(coefficients), normalize=True)
+            return Mean(tuple(coefficients), normalize=True, fallback=True)
         files = self.statistics.of(tensors)
-        scales = [
-            w / self._norm(label) if self.equalize else w for w, label in zip(coefficients, tensors.labels, strict=True)
-        ]
+        scales = tensors.once(("fisher scales", self), lambda: self._scales(tensors))
 
         def merge(block: Block) -> torch.Tensor:
             total = torch.zeros_like(block.base)
             divisor = torch.zeros_like(block.base)
-            for k, (file, scale) in enumerate(zip(files, scales, strict=True)):
+            for k, (file, scale, coefficient) in enumerate(zip(files, scales, coefficients, strict=True)):
                 fisher = block.once(("fisher", str(file.path)), partial(_read, file, tensors.name, block.start))
-                importance = (fisher + FISHER_FLOOR) * scale
+                importance = (fisher * scale + FISHER_FLOOR) * coefficient
                 total += importance * block.specialist(k)
                 divisor += importance
             return total / divisor
 
         return merge
 
-    def _norm(self, label: str) -> float:
-        return self._norms[label]
+    def _scales(self, tensors: ParentTensors) -> list[float]:
+        """Factors that equalize the specialists and bring the mean of this tensor's Fisher values to 1."""
+        equal = [1 / self._norms[label] if self.equalize else 1.0 for label in tensors.labels]
+        sums = [
+            math.fsum(deterministic_sums(file.tensor(tensors.name).float().reshape(-1), 1))
+            for file in self.statistics.of(tensors)
+        ]
+        mean = math.fsum(e * s for e, s in zip(equal, sums, strict=True)) / max(len(sums) * tensors.numel, 1)
+        return [e / mean if mean > 0 else 0.0 for e in equal]
 
     @cached_property
     def _norms(self) -> dict[str, float]:
@@ -144,11 +151,12 @@ class RegMean:
     statistics: Statistics
     alpha: Annotated[float, Field(ge=0, le=1)]
     returns_weights = True
+    normalize = True
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""
         if len(tensors.shape) != 2 or not self.statistics.have(tensors, (tensors.row, tensors.row)):
-            return Mean(tuple(coefficients), normalize=True)
+            return Mean(tuple(coefficients), normalize=True, fallback=True)
         grams = [file.tensor(tensors.name) for file in self.statistics.of(tensors)]
         matrices = [tensors.weights(k).cpu() for k in range(len(coefficients))]
         merged = regression_mean(matrices, grams, coefficients, self.alpha).float().reshape(-1).to(tensors.device)

@@ -28,6 +28,7 @@ PRODUCT = {
     "breadcrumbs": "breadcrumbs",
     "breadcrumbs_ties": "breadcrumbs_ties",
 }
+NORMALIZING = ("linear", "ties", "della", "slerp", "nuslerp", "multislerp")  # unless `normalize` says otherwise
 
 
 @checked_dataclass("merge")
@@ -52,6 +53,11 @@ class Mergekit:
     seed: int = 0
     base: bool = True
     returns_weights = True
+
+    @property
+    def normalize(self) -> bool:
+        """Whether mergekit divides by the sum of the coefficients."""
+        return bool(self.parameters.get("normalize", self.name in NORMALIZING))
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""
@@ -106,7 +112,7 @@ def as_mergekit(method: str, settings: Mapping[str, Any]) -> Mergekit:
     if method in PRODUCT:
         return _product(method, settings)
     if method == "mergekit":
-        return Mergekit(**settings)
+        return Mergekit(**{**settings, "parameters": settings["parameters"] or {}})
     if method == "linear":
         return Mergekit("linear", {"normalize": settings["normalize"]})
     if method in ("slerp", "nuslerp"):

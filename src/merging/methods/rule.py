@@ -9,6 +9,20 @@ from src.merging.tensors.blocks import BlockFunction, ParentTensors
 
 
 @runtime_checkable
+class ReportingFunction(Protocol):
+    """A `BlockFunction` that knows what its method did with the tensor."""
+
+    @property
+    def fallback(self) -> bool:
+        """True if the method does not apply to this tensor, which gets a plain weighted mean or sum instead."""
+        ...
+
+    def kept(self) -> list[int] | None:
+        """Elements of each task vector that were kept and are not 0, after all blocks; None if nothing is selected."""
+        ...
+
+
+@runtime_checkable
 class Rule(Protocol):
     """The mathematics of a method; implementations are `checked_dataclass`es of their parameters."""
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 
 from src.merging.backend.counter_rng import stream_seed
 from src.merging.backend.della_probabilities import keep_probabilities
-from src.merging.tensors.blocks import Block, BlockFunction, Delta, ParentTensors
+from src.merging.tensors.blocks import Block, BlockFunction, Delta, ParentTensors, Ranked
 from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass
 
@@ -25,8 +27,8 @@ Kind = Literal["none", "magnitude", "outliers", "bernoulli", "magprune"]
 Rescale = Literal["none", "l1", "density"]
 TINY = 1e-7  # a delta whose absolute sum is below this is not rescaled
 
-Keeper = Callable[[Block, float, torch.Tensor], object]
-"""Writes the kept elements of a block, times a factor, into a tensor."""
+Keeper = Callable[[Block, float, torch.Tensor], int]
+"""Writes the kept elements of a block, times a factor, into a tensor; returns how many are not 0."""
 
 
 @checked_dataclass("merge")
@@ -68,8 +70,13 @@ def prepare_sparsity(tensors: ParentTensors, sparsity: Sparsity) -> tuple[BlockF
     All points with this sparsifier share the result.
     """
     if sparsity.kind == "none" or sparsity.density >= 1:
-        return tensors.once("dense", lambda: tuple(map(Delta, range(len(tensors.labels)))))
+        return dense(tensors)
     return tensors.once(("sparse", sparsity), lambda: _fit(tensors, sparsity))
+
+
+def dense(tensors: ParentTensors) -> tuple[BlockFunction, ...]:
+    """The whole task vectors of one tensor."""
+    return tensors.once("dense", lambda: tuple(map(Delta, range(len(tensors.labels)))))
 
 
 def _fit(tensors: ParentTensors, sparsity: Sparsity) -> tuple[BlockFunction, ...]:
@@ -80,11 +87,35 @@ def _fit(tensors: ParentTensors, sparsity: Sparsity) -> tuple[BlockFunction, ...
     elif sparsity.rescale == "density" and sparsity.kind != "magprune":
         scales = [1.0 / sparsity.density] * len(keepers)
     pairs = enumerate(zip(keepers, scales, strict=True))
-    return tuple(_part(("sparse", k, sparsity), keep, scale) for k, (keep, scale) in pairs)
+    return tuple(SparsePart(("sparse", k, sparsity), keep, scale) for k, (keep, scale) in pairs)
 
 
-def _part(key: Any, keep: Keeper, scale: float) -> BlockFunction:
-    return lambda block: block.once(key, lambda out: keep(block, scale, out))
+class SparsePart:
+    """The kept part of one specialist's task vector, as a function of the block, and how much of it was kept.
+
+    Args:
+        key: Names the result within a block.
+        keep: Of one block.
+        scale: Factor on what is kept.
+    """
+
+    def __init__(self, key: Any, keep: Keeper, scale: float) -> None:
+        self._key = key
+        self._keep = keep
+        self._scale = scale
+        self._counts: dict[int, int] = {}  # by the start of the block: a block may be merged more than once
+
+    def __call__(self, block: Block) -> torch.Tensor:
+        """The kept part of a block."""
+        return block.once(self._key, partial(self._fill, block))
+
+    @property
+    def kept(self) -> int:
+        """Elements that were kept and are not 0, once all blocks are merged."""
+        return sum(self._counts.values())
+
+    def _fill(self, block: Block, out: torch.Tensor) -> None:
+        self._counts[block.start] = self._keep(block, self._scale, out)
 
 
 def _l1_scales(tensors: ParentTensors, keepers: Sequence[Keeper]) -> list[float]:
@@ -101,28 +132,75 @@ def _l1_scales(tensors: ParentTensors, keepers: Sequence[Keeper]) -> list[float]
 
 
 def _largest(tensors: ParentTensors, sparsity: Sparsity) -> list[Keeper]:
-    """Keep |D| at or above the k-th largest; all ties with it are kept, as in the paper's own code."""
+    """Keep exactly the k largest |D|; ties for the last place go to the first in storage order, as in mergekit."""
     kept = max(1, int(sparsity.density * tensors.numel))
-    found = _order_statistics(tensors, [tensors.numel - kept])
-    return [_between(tensors, index, low, math.inf) for index, [low] in enumerate(found)]
+    found = _order_statistics(tensors, [kept - 1], descending=True)
+    return [_between(tensors, k, Band(last.magnitude, 0, last.index + 1)) for k, [last] in enumerate(found)]
 
 
 def _without_outliers(tensors: ParentTensors, sparsity: Sparsity) -> list[Keeper]:
-    """Keep the k elements below the largest gamma n; if too few are left, fewer outliers are dropped."""
+    """Keep exactly the k elements below the largest gamma n; if too few are left, fewer outliers are dropped.
+
+    Equal magnitudes rank in storage order, as in mergekit.
+    """
     kept = int(sparsity.density * tensors.numel)
     if kept == 0:
-        return [lambda block, scale, out: out.zero_()] * len(tensors.labels)
-    first = max(0, tensors.numel - kept - int(sparsity.gamma * tensors.numel))
-    found = _order_statistics(tensors, [first, first + kept - 1])
-    return [_between(tensors, index, low, high) for index, [low, high] in enumerate(found)]
+        return [_nothing] * len(tensors.labels)
+    start = max(0, tensors.numel - kept - int(sparsity.gamma * tensors.numel))
+    found = _order_statistics(tensors, [start, start + kept - 1], descending=False)
+    bands = [Band(first.magnitude, first.index, tensors.numel, last.magnitude, last.index + 1) for first, last in found]
+    return [_between(tensors, k, band) for k, band in enumerate(bands)]
 
 
-def _between(tensors: ParentTensors, index: int, low: float, high: float) -> Keeper:
-    return lambda block, scale, out: tensors.ops.keep_between(block.delta(index), low, high, scale, out)
+def _nothing(block: Block, scale: float, out: torch.Tensor) -> int:
+    out.zero_()
+    return 0
 
 
-def _order_statistics(tensors: ParentTensors, positions: list[int]) -> list[list[float]]:
-    return tensors.ops.order_statistics(tensors, "delta", [Delta(k) for k in range(len(tensors.labels))], positions)
+@dataclass(frozen=True)
+class Band:
+    """Magnitudes that are kept; those that equal a bound are kept only at some positions, so that exactly k remain.
+
+    Args:
+        low: Lower bound.
+        first: Elements equal to it are kept from this position on,
+        last: and before this one.
+        high: Upper bound.
+        high_last: Elements equal to it are kept before this position.
+    """
+
+    low: float
+    first: int
+    last: int
+    high: float = math.inf
+    high_last: int = 0
+
+    def bounds(self, index: int) -> tuple[float, float]:
+        """Smallest and largest magnitude that is kept at a position."""
+        low, high = np.float32(self.low), np.float32(self.high)
+        if not self.first <= index < self.last:
+            low = np.nextafter(low, np.float32(math.inf))
+        if self.high < math.inf and index >= self.high_last:
+            high = np.nextafter(high, np.float32(-math.inf))
+        return float(low), float(high)
+
+
+def _between(tensors: ParentTensors, index: int, band: Band) -> Keeper:
+    def keep(block: Block, scale: float, out: torch.Tensor) -> int:
+        delta = block.delta(index)
+        inside = {place for place in (band.first, band.last, band.high_last) if block.start < place < block.stop}
+        kept = 0
+        for start, stop in itertools.pairwise(sorted({block.start, block.stop} | inside)):
+            here = slice(start - block.start, stop - block.start)
+            kept += tensors.ops.keep_between(delta[here], *band.bounds(start), scale, out[here])
+        return kept
+
+    return keep
+
+
+def _order_statistics(tensors: ParentTensors, positions: list[int], descending: bool) -> list[list[Ranked]]:
+    deltas = [Delta(k) for k in range(len(tensors.labels))]
+    return tensors.ops.order_statistics(tensors, "delta", deltas, positions, descending)
 
 
 def _seeds(tensors: ParentTensors, sparsity: Sparsity) -> list[int]:
@@ -153,9 +231,10 @@ def _masked(tensors: ParentTensors, index: int, mask: Any, sparsity: Sparsity) -
         )
     )
 
-    def divided(block: Block, scale: float, out: torch.Tensor) -> object:
-        keep(block.delta(index), mask, block.start, scale, out)
-        return out.div_(probabilities[block.start : block.stop])
+    def divided(block: Block, scale: float, out: torch.Tensor) -> int:
+        kept = keep(block.delta(index), mask, block.start, scale, out)
+        out.div_(probabilities[block.start : block.stop])
+        return kept
 
     return divided
 

@@ -1,7 +1,8 @@
 """Merging in the singular bases of the task vectors: TSV-Merge (2412.00081) and Iso-C (2502.04959).
 
-Only the layers' matrices are merged this way; vectors, embeddings and the head get the weighted sum of the task
-vectors. Deltas are first multiplied by K times their coefficient, so equal coefficients give the published methods.
+Only the layers' matrices are merged this way, each expert's separately; vectors, embeddings and the head get the
+weighted sum of the task vectors. `lambda` scales the whole task vector, as in the authors' code. Deltas are first
+multiplied by K times their coefficient, so equal coefficients give the published methods.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Literal
 import torch
 
 from src.checkpoints.layers import locate
-from src.merging.backend.combine import add_up
+from src.merging.backend.combine import Combination, add_up
+from src.merging.methods.sparsify import dense
 from src.merging.tensors.blocks import BlockFunction, ParentTensors
 from src.utils.validation import checked_dataclass
 
@@ -37,12 +39,21 @@ class Spectral:
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""
-        if len(tensors.shape) != 2 or locate(tensors.name).block is None:
-            return lambda block: add_up([block.delta(k) * w for k, w in enumerate(coefficients)])
+        if locate(tensors.name).block is None or not _is_matrix(tensors):
+            return Combination(dense(tensors), tuple(coefficients), False, False, self.lambda_, fallback=True)
         merge = tsv_merge if self.kind == "tsv" else iso_merge
         deltas = [tensors.delta(k) * (coefficient * len(coefficients)) for k, coefficient in enumerate(coefficients)]
-        merged = (merge(deltas) * self.lambda_).reshape(-1)
+        if len(tensors.shape) == 3:
+            whole = torch.stack([merge(expert) for expert in zip(*deltas, strict=True)])
+        else:
+            whole = merge(deltas)
+        merged = (whole * self.lambda_).reshape(-1)
         return lambda block: merged[block.start : block.stop]
+
+
+def _is_matrix(tensors: ParentTensors) -> bool:
+    """True for a matrix, and for the stacked matrices of experts (experts, m, n)."""
+    return len(tensors.shape) == 2 or (len(tensors.shape) == 3 and "experts" in tensors.name)
 
 
 def tsv_merge(deltas: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -43,6 +43,8 @@ class Slerp:
     by_row: bool
     parallel: float
 
+    normalize: ClassVar[bool] = True
+
     @property
     def returns_weights(self) -> bool:
         """See `Rule`."""
@@ -52,8 +54,7 @@ class Slerp:
         """See `Rule.prepare`."""
         if len(coefficients) != 2:
             raise UserError(f"slerp takes two specialists, got {len(coefficients)}: use merge=karcher for more")
-        total = sum(coefficients)
-        share = 0.5 if abs(total) < 1e-6 else coefficients[1] / total
+        share = coefficients[1] / sum(coefficients)
         grams = row_grams(tensors, self.returns_weights) if self.by_row else gram(tensors, self.returns_weights)[None]
         return combination(tensors, slerp_coefficients(grams, share, self.parallel), self.returns_weights)
 

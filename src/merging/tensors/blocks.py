@@ -20,6 +20,7 @@ from src.utils.errors import UserError
 
 T = TypeVar("T")
 ROW_BLOCK = 1 << 18  # elements in a block of whole rows; eight rows if those are longer
+INLINE = 1 << 15  # elements; smaller tensors are processed in the calling thread
 
 Memory = Callable[[int, torch.dtype], torch.Tensor]
 Read = Callable[[int, int, Memory], torch.Tensor]
@@ -101,6 +102,19 @@ BlockFunction = Callable[[Block], torch.Tensor]
 
 
 @dataclass(frozen=True)
+class Ranked:
+    """An element at a rank of a tensor.
+
+    Args:
+        magnitude: |x|.
+        index: Its position in storage order.
+    """
+
+    magnitude: float
+    index: int
+
+
+@dataclass(frozen=True)
 class PointMerge:
     """The merge of one tensor at one grid point.
 
@@ -168,33 +182,39 @@ class Ops(Protocol):
         """`deterministic_sums` of specialist `index`'s task vector with powers 1 and 2."""
         ...
 
-    def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> None:
-        """delta where low <= |delta| <= high, else 0; times scale."""
+    def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> int:
+        """delta where low <= |delta| <= high, else 0; times scale. Returns how many of `out` are not 0."""
         ...
 
     def keep_drawn(
         self, delta: torch.Tensor, seed: int, start: int, density: float, scale: float, out: torch.Tensor
-    ) -> None:
-        """delta where the random number at its position is below density, else 0; times scale."""
+    ) -> int:
+        """delta where the random number at its position is below density, else 0; times scale. Returns as above."""
         ...
 
-    def keep_masked(self, delta: torch.Tensor, mask: Any, start: int, scale: float, out: torch.Tensor) -> None:
-        """delta where `mask` (from `rank_masks`) is set, else 0; times scale."""
+    def keep_masked(self, delta: torch.Tensor, mask: Any, start: int, scale: float, out: torch.Tensor) -> int:
+        """delta where `mask` (from `rank_masks`) is set, else 0; times scale. Returns as above."""
         ...
 
     def order_statistics(
-        self, tensors: ParentTensors, key: Any, values: Sequence[BlockFunction], positions: Sequence[int]
-    ) -> list[list[float]]:
-        """Magnitudes at given ranks, by selection instead of sorting.
+        self,
+        tensors: ParentTensors,
+        key: Any,
+        values: Sequence[BlockFunction],
+        positions: Sequence[int],
+        descending: bool,
+    ) -> list[list[Ranked]]:
+        """Elements at given ranks, by selection instead of sorting. Equal magnitudes rank in their order of storage.
 
         Args:
             tensors: The tensor.
             key: Identifies the values; histograms are computed once per key.
             values: Functions of a block; all of them are read in the same passes.
-            positions: Ranks, 0 for the smallest magnitude.
+            positions: Ranks, 0 for the smallest magnitude, or with `descending` for the largest.
+            descending: Rank from the largest down.
 
         Returns:
-            For each function in `values`, one magnitude per position.
+            For each function in `values`, one element per position.
         """
         ...
 
@@ -253,6 +273,11 @@ class ParentTensors:
         """Apply `work` to every block on all threads; results in order. Blocks begin at multiples of 4,096 elements."""
         assert self.ops.block % UNIT == 0
         return self._map(work, self.ops.block)
+
+    def block_at(self, number: int) -> Block:
+        """Block `number` of those that `map` works on."""
+        start = number * self.ops.block
+        return Block(start, min(start + self.ops.block, self.numel), self)
 
     def map_rows(self, work: Callable[[Block], T]) -> list[T]:
         """Apply `work` to blocks of whole rows on all threads; results in order. They begin at multiples of 8."""
@@ -323,7 +348,10 @@ class ParentTensors:
         def at(start: int) -> T:
             return work(Block(start, min(start + step, self.numel), self))  # created here, so that it is freed here
 
-        return list(self._pool.map(at, range(0, self.numel, step)))
+        starts = range(0, self.numel, step)
+        if self.numel <= INLINE:  # handing a small tensor to another thread takes longer than working on it
+            return [at(start) for start in starts]
+        return list(self._pool.map(at, starts))
 
     def _whole(self, parent: int) -> torch.Tensor:
         def memory(size: int, dtype: torch.dtype) -> torch.Tensor:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from src.checkpoints import Checkpoint, TensorInfo
+from src.checkpoints.model_class import class_names
+from src.merging.tensors.lora_settings import CONFIG, read_settings
 from src.utils.errors import UserError, first_differences
 
-CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
+V = TypeVar("V")
 PREFIX = "base_model.model."
 PARTS = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")
 
@@ -32,17 +33,19 @@ class LoraParent:
     Args:
         path: PEFT directory.
         base: The checkpoint it adapts.
+        allow_pickle: See `Checkpoint`.
 
     Raises:
         UserError: The adapter is of a different kind (DoRA, another PEFT method), or does not match the base.
     """
 
-    def __init__(self, path: Path, base: Checkpoint) -> None:
+    def __init__(self, path: Path, base: Checkpoint, allow_pickle: bool = False) -> None:
         self.path = Path(path)
         self._base = base
-        self._settings = _read_settings(self.path)
-        self._weights = Checkpoint(self.path, weights=WEIGHTS)
-        self._factors, self._replaced = self._sort()
+        self._settings = read_settings(self.path)
+        self._weights = Checkpoint(self.path, allow_pickle, weights=WEIGHTS)
+        factors, replaced = self._sort()
+        self._factors, self._replaced = self._in_the_base(factors), self._in_the_base(replaced)
         self._check()
 
     @property
@@ -97,7 +100,7 @@ class LoraParent:
         """scale * B A in float64, rounded once: the same on any number of threads."""
         down_name, up_name = self._factors[name]
         down, up = (self._weights.tensor(part).double() for part in (down_name, up_name))
-        module = name.removesuffix(".weight")
+        module = down_name.removeprefix(PREFIX).removesuffix(PARTS[0]).removesuffix(PARTS[2])
         product = up @ down * self._scale(module, down.shape[0])
         is_embedding = down_name.endswith(PARTS[2])
         return (product.T if is_embedding or self._settings.get("fan_in_fan_out") else product).float()
@@ -128,6 +131,14 @@ class LoraParent:
         # PEFT also saves the frozen weight of an adapted embedding, which equals the base's
         return factors, {name: stored for name, stored in replaced.items() if name not in factors}
 
+    def _in_the_base(self, found: Mapping[str, V]) -> dict[str, V]:
+        """The same by the base's names: PEFT names modules as the class does, which a file need not."""
+        if all(name in self._base.table for name in found):
+            return dict(found)
+        stored = {new: old for old, new in class_names(self._base.config, self._base.names).items()}
+        names = class_names(self._base.config, list(found))
+        return {stored.get(names.get(name, name), name): value for name, value in found.items()}
+
     def _check(self) -> None:
         absent = sorted(name for name in self.computed if name not in self._base.table)
         if absent:
@@ -146,14 +157,3 @@ class LoraParent:
         shape = (self._weights.shape(up)[0], self._weights.shape(down)[1])
         flipped = down.endswith(PARTS[2]) or bool(self._settings.get("fan_in_fan_out"))
         return shape[::-1] if flipped else shape
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-        kind, _ = settings["peft_type"], settings["lora_alpha"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path / CONFIG} is not a LoRA configuration: {error!r}") from error
-    if kind != "LORA" or settings.get("use_dora"):
-        raise UserError(f"{path}: expected a plain LoRA adapter, got {'DoRA' if kind == 'LORA' else kind}")
-    return dict(settings)

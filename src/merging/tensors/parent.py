@@ -78,5 +78,5 @@ def open_parents(
     opened = Checkpoint(base, allow_pickle)
     parents: dict[str, Parent] = {}
     for name, path in specialists.items():
-        parents[name] = LoraParent(path, opened) if is_adapter(path) else Checkpoint(path, allow_pickle)
+        parents[name] = LoraParent(path, opened, allow_pickle) if is_adapter(path) else Checkpoint(path, allow_pickle)
     return opened, parents

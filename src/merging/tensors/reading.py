@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from src.checkpoints import TensorInfo
-from src.merging.tensors.blocks import Memory, Ops, ParentTensors, Read
+from src.merging.tensors.blocks import INLINE, Memory, Ops, ParentTensors, Read
 from src.merging.tensors.parent import Parent
 from src.utils.errors import UserError
 
@@ -50,7 +50,7 @@ def open_tensor(
         parent = parents[label]
         return _held(parent, name, device, held, label) if hold or name in parent.computed else _unheld(parent, name)
 
-    reads = list(pool.map(read, parents))
+    reads = list((map if info.numel <= INLINE else pool.map)(read, parents))
     tensors = ParentTensors(name, info.shape, list(specialists), reads, ops, pool, device)
     if info.dtype.is_floating_point and not all(norm < float("inf") for norm in tensors.norms()):
         raise _not_finite(name, parents)

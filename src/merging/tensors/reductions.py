@@ -41,6 +41,8 @@ def tree_sum(values: torch.Tensor) -> torch.Tensor:
 
 
 def _parts(wide: torch.Tensor) -> list[float]:
+    if 0 < wide.numel() < UNIT:  # the tree over fewer leaves: adding the zeros that it lacks would change no bit
+        return [float(tree_sum(wide))]
     padded = torch.nn.functional.pad(wide, (0, -wide.numel() % UNIT))
     sums: list[float] = tree_sum(padded.reshape(-1, UNIT)).tolist()
     return sums

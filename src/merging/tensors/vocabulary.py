@@ -14,12 +14,14 @@ from typing import Any
 import torch
 
 from src.checkpoints import TensorInfo
+from src.checkpoints.model_class import rows_are_tokens
 from src.merging.tensors.parent import Parent
 from src.merging.tensors.tokenizer_json import Vocabulary, read_vocabulary, vocabulary_differences
 from src.utils.errors import UserError, first_differences
 
 ROWS = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|lm_head|embed_out)\.(weight|bias)$")
 ABSENT = -1
+ZERO_SUM = 1e-6  # of the sum of their sizes: coefficients that cancel
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,9 @@ class Aligned:
     added: tuple[str, ...] = ()
 
 
-def align_vocabulary(base: Parent, specialists: Mapping[str, Parent], mode: str) -> Aligned:
+def align_vocabulary(
+    base: Parent, specialists: Mapping[str, Parent], mode: str, coefficients: Mapping[str, float] | None = None
+) -> Aligned:
     """Give all parents one vocabulary.
 
     Args:
@@ -47,16 +51,21 @@ def align_vocabulary(base: Parent, specialists: Mapping[str, Parent], mode: str)
         specialists: By name.
         mode: `equal`: change nothing; `check_parents` refuses parents that differ. `shared`: equal tokens, embeddings
             padded to different heights; rows that all parents have are merged, the rest are the base's. `base`: the
-            base's tokens; a specialist's rows are matched by token, and a token that it lacks keeps the base's row.
+            base's tokens; a specialist's rows are matched by token, and it has no say on a token that it lacks: its
+            row there is the mean of those that have the token, or the base's where none has it.
             `union`: also the tokens that the base lacks, appended; their base row is the mean over the specialists
             that have them.
 
+        coefficients: Of that mean; None counts all alike, which is the same with two specialists.
+
     Raises:
-        UserError: Tokens differ in mode `shared`, or a parent has no tokenizer.
+        UserError: Tokens differ in mode `shared`, a parent has no tokenizer, or a tensor may or may not be of the
+            vocabulary.
     """
     if mode == "equal":
         return Aligned(base, dict(specialists))
-    vocabularies = {label: _vocabulary(label, parent) for label, parent in {"base": base, **specialists}.items()}
+    tall = _tall(base)
+    vocabularies = {label: _vocabulary(label, parent, tall) for label, parent in {"base": base, **specialists}.items()}
     ours = vocabularies.pop("base")
     if mode == "shared":
         for label, theirs in vocabularies.items():
@@ -66,18 +75,17 @@ def align_vocabulary(base: Parent, specialists: Mapping[str, Parent], mode: str)
                     first_differences(f"merge.tokenizer=shared, but {label} has different tokens", differences)
                 )
     added = _added(ours, vocabularies) if mode == "union" else ()
-    height = _height(base)
+    height = _height(base, tall)
     if added:
         height = max(height, ours.size + len(added))
     tokens = {**ours.ids, **{token: ours.size + index for index, token in enumerate(added)}}
     origin: Parent = base
     if added:
         fill = NewRows(specialists, vocabularies, added)
-        origin = RowView(base, _rows(ours.ids, tokens, height, keep_padding=True), fill, ours.size)
-    views = {
-        label: RowView(parent, _rows(vocabularies[label].ids, tokens, height, keep_padding=False), origin, 0)
-        for label, parent in specialists.items()
-    }
+        origin = RowView(base, _rows(ours.ids, tokens, height, keep_padding=True), fill, ours.size, tall)
+    rows = {label: _rows(vocabularies[label].ids, tokens, height, keep_padding=False) for label in specialists}
+    stand_in = RowsOfOthers(origin, specialists, rows, coefficients)
+    views = {label: RowView(parent, rows[label], stand_in, 0, tall) for label, parent in specialists.items()}
     return Aligned(origin, dict(views), height, added)
 
 
@@ -89,15 +97,19 @@ class RowView:
         rows: (R,) own row of each merged row, or -1.
         missing: Parent that supplies the missing rows.
         offset: Merged row that is row 0 of `missing`.
+        tall: Tensors whose rows are the vocabulary.
     """
 
-    def __init__(self, parent: Parent, rows: torch.Tensor, missing: Parent | NewRows, offset: int) -> None:
+    def __init__(
+        self, parent: Parent, rows: torch.Tensor, missing: NewRows | RowsOfOthers, offset: int, tall: frozenset[str]
+    ) -> None:
         self.parent = parent
         self.path = parent.path
         self.computed = parent.computed
         self._rows = rows
         self._missing = missing
         self._offset = offset
+        self._tall = tall
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -118,7 +130,7 @@ class RowView:
     def table(self) -> Mapping[str, TensorInfo]:
         """The parent's table, with the merged number of embedding rows."""
         return {
-            name: TensorInfo((len(self._rows), *info.shape[1:]), info.dtype) if ROWS.search(name) else info
+            name: TensorInfo((len(self._rows), *info.shape[1:]), info.dtype) if name in self._tall else info
             for name, info in self.parent.table.items()
         }
 
@@ -129,7 +141,7 @@ class RowView:
 
     def flat(self, name: str, start: int, stop: int) -> torch.Tensor:
         """Elements [start, stop) of a tensor, one-dimensional."""
-        if not ROWS.search(name):
+        if name not in self._tall:
             return self.parent.flat(name, start, stop)
         width = self.table[name].numel // len(self._rows)
         first, last = start // width, -(-stop // width)
@@ -150,6 +162,49 @@ class RowView:
         first = merged - self._offset
         values = self._missing.flat(name, first * width, (first + count) * width)
         return values.to(self.table[name].dtype)
+
+
+class RowsOfOthers:
+    """Rows of tokens that a specialist lacks: the mean over the specialists that have them, or the base's.
+
+    Args:
+        base: Has a row for every token.
+        specialists: By name.
+        rows: (R,) own row of each merged row by specialist, or -1.
+        coefficients: Of the mean; None counts all alike.
+    """
+
+    def __init__(
+        self,
+        base: Parent,
+        specialists: Mapping[str, Parent],
+        rows: Mapping[str, torch.Tensor],
+        coefficients: Mapping[str, float] | None,
+    ) -> None:
+        self._base = base
+        self._parents = [
+            (parent, rows[label], coefficients[label] if coefficients else 1.0) for label, parent in specialists.items()
+        ]
+        self._owned = torch.stack([rows[label] != ABSENT for label in specialists]).any(dim=0)
+
+    def flat(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """Elements [start, stop) of the merged tensor, whole rows, one-dimensional."""
+        info = self._base.table[name]
+        width = info.numel // info.shape[0]
+        found = self._base.flat(name, start, stop).reshape(-1, width)
+        first = start // width
+        owned = self._owned[first : first + len(found)].nonzero().reshape(-1).tolist()
+        for place in owned:
+            found[place] = self._mean(name, width, first + place)
+        return found.reshape(-1)
+
+    def _mean(self, name: str, width: int, row: int) -> torch.Tensor:
+        having = [(parent, int(rows[row]), weight) for parent, rows, weight in self._parents if rows[row] != ABSENT]
+        values = torch.stack([parent.flat(name, own * width, (own + 1) * width).float() for parent, own, _ in having])
+        weights = torch.tensor([weight for *_, weight in having], dtype=torch.float64)
+        if len(having) == 1 or weights.sum().abs() < ZERO_SUM * weights.abs().sum():
+            return values.mean(dim=0)
+        return ((weights / weights.sum())[:, None] * values).sum(dim=0).float()
 
 
 class NewRows:
@@ -188,12 +243,30 @@ class NewRows:
         return torch.cat(means)
 
 
-def _vocabulary(label: str, parent: Parent) -> Vocabulary:
+def _tall(base: Parent) -> frozenset[str]:
+    """Tensors whose rows are the vocabulary, by the model class; those that it does not have, by their names.
+
+    Raises:
+        UserError: The class does not have a tensor that is as tall as the embedding and has a strange name.
+    """
+    known = rows_are_tokens(base.config, base.names)
+    named = frozenset(name for name in base.names if known.get(name, bool(ROWS.search(name))))
+    heights = {base.table[name].shape[0] for name in named}
+    others = [name for name in base.names if name not in named and name not in known]
+    strange = [name for name in others if base.table[name].shape[:1] and base.table[name].shape[0] in heights]
+    if strange or not named:
+        what = "these tensors are of the vocabulary" if strange else "any tensor is of the vocabulary"
+        message = f"{base.path}: the model class is unknown here or lacks tensors, so nothing says whether {what}"
+        raise UserError(first_differences(message, strange or list(base.names)) + "; set merge.tokenizer=equal")
+    return named
+
+
+def _vocabulary(label: str, parent: Parent, tall: frozenset[str]) -> Vocabulary:
     found = read_vocabulary(parent.path)
     if found is None:
         raise UserError(f"{parent.path} ({label}) has no tokenizer.json to match tokens by; set merge.tokenizer=equal")
     for name, info in parent.table.items():
-        if ROWS.search(name) and info.shape[0] < found.size:
+        if name in tall and info.shape[0] < found.size:
             rows = f"{info.shape[0]} rows, expected at least {found.size} (one per token)"
             raise UserError(f"{parent.path} ({label}): {name} has {rows}")
     return found
@@ -208,8 +281,8 @@ def _added(ours: Vocabulary, others: Mapping[str, Vocabulary]) -> tuple[str, ...
     return tuple(new)
 
 
-def _height(base: Parent) -> int:
-    heights = {info.shape[0] for name, info in base.table.items() if ROWS.search(name)}
+def _height(base: Parent, tall: frozenset[str]) -> int:
+    heights = {base.table[name].shape[0] for name in tall}
     if len(heights) != 1:
         raise UserError(f"{base.path}: expected one number of embedding rows, got {sorted(heights)}")
     return heights.pop()

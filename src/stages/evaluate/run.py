@@ -27,10 +27,9 @@ from src.evaluation.generators.vllm import VLLMGenerator
 from src.evaluation.grading.grade import ProgramJudge, flaky_tasks
 from src.evaluation.statistics.bootstrap import Interval
 from src.evaluation.statistics.scores import Metric, Score, summarize, write_scores
-from src.models import local_directory
-from src.models.hub import is_hub_name
 from src.reporting.console import print_clean_scores, print_scores
 from src.runs.finished import open_finished
+from src.runs.paths import checkpoint_label
 from src.runs.record import Inputs, Run, open_run
 from src.stages.benchmarks import benchmark_nodes
 from src.stages.build import build_once
@@ -99,7 +98,7 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> list[Score]:
         [benchmark] = benchmarks.values()
         return _score_samples(job, benchmark, read_samples(Path(cfg.samples)), run)
     generator = build_once(cfg.generator)
-    _load(generator, _checkpoint(cfg))
+    _load(generator, existing_checkpoint(str(cfg.checkpoint), "checkpoint"))
     scores = []
     for name, benchmark in benchmarks.items():
         prompts = benchmark.prompts(cfg.split)
@@ -163,10 +162,10 @@ def _means(
 def _subject(cfg: DictConfig) -> tuple[str, Inputs]:
     """Return the name of what is scored and the hashes of its files; empty if only contamination is checked."""
     if cfg.checkpoint is not None:
-        place = _checkpoint(cfg)
+        place = existing_checkpoint(str(cfg.checkpoint), "checkpoint")
         is_lazy = is_lazy_merge(place)
         found = recorded_merge(place, "checkpoint").fingerprint if is_lazy else fingerprint(place)
-        return Path(str(cfg.checkpoint)).resolve().name, {"checkpoint": found}
+        return checkpoint_label(str(cfg.checkpoint)), {"checkpoint": found}
     files = {key: Path(cfg[key]) for key in ("samples", "predictions", "references") if cfg[key] is not None}
     if not files:
         return "contamination", {}
@@ -178,14 +177,6 @@ def _subject(cfg: DictConfig) -> tuple[str, Inputs]:
     first = next(iter(files.values()))
     name = first.name if first.is_dir() else first.name.split(".")[0]
     return name, {key: samples_hash(path) for key, path in files.items()}
-
-
-def _checkpoint(cfg: DictConfig) -> Path:
-    """Return the checkpoint directory; a Hugging Face name is resolved to its local copy."""
-    name = str(cfg.checkpoint)
-    if Path(name).exists() or not is_hub_name(name):
-        return existing_checkpoint(name, "checkpoint")
-    return local_directory(name, "checkpoint")
 
 
 def _name(job: Job, subject: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from src.checkpoints.fingerprint import IdentifiedCheckpoint, fingerprint, ident
 from src.merging.engine.grid import MergeRequest, MergeResult, merge_grid
 from src.merging.engine.nested_merges import NestedMerge, resolve_nested_merge
 from src.merging.engine.outputs import Sink, ToDirectory, ToNowhere
+from src.merging.engine.point import merged_table
 from src.merging.engine.side_files import write_side_files
 from src.merging.recipe import Recipe
-from src.merging.tensors.parent import open_parents
-from src.runs.paths import merge_name
-from src.runs.record import Inputs, Run, begin_run
+from src.merging.tensors.parent import Parent, open_parents
+from src.runs.paths import checkpoint_label, merge_name
+from src.runs.record import Inputs, Run, begin_run, size_on_disk
 from src.stages.build import build
 from src.stages.checkpoints import (
     base_checkpoint,
@@ -28,10 +30,13 @@ from src.stages.checkpoints import (
 )
 from src.stages.job import Job
 from src.stages.merge.statistics_inputs import statistics_places
-from src.utils.errors import UserError
-from src.utils.files import sha256_json
+from src.utils.errors import UserError, first_differences
+from src.utils.files import sha256_file, sha256_json
+from src.utils.progress import say
 
 Result = Path | UserError
+Ancestry = tuple[Mapping[str, NestedMerge], Mapping[str, str]]
+"""Nested merges among the parents, and the hash of the weights of every specialist."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Parents:
     @classmethod
     def of(cls, cfg: DictConfig) -> Parents:
         """Parents named by `base=` and `specialists.*=`, or the standard run directories."""
+        if cfg.verify_all and cfg.verify is None:
+            raise UserError("verify_all=true needs verify=DIR, the merge to verify")
         specialists = tuple(specialist_checkpoints(cfg).items())
         return cls(base_checkpoint(cfg), specialists, cfg.allow_pickle, cfg.device)
 
@@ -98,7 +105,11 @@ def merge_all(jobs: Sequence[Job]) -> list[Result]:
         except UserError as error:
             results[index] = error
     for parents, indices in groups.items():
-        for index, result in _merge_group(parents, {index: jobs[index] for index in indices}).items():
+        try:
+            merged = _merge_group(parents, {index: jobs[index] for index in indices})
+        except UserError as error:  # of these parents; the other groups do not need them
+            merged = dict.fromkeys(indices, error)
+        for index, result in merged.items():
             results[index] = result
     finished = [result for result in results if result is not None]
     assert len(finished) == len(jobs)
@@ -117,6 +128,7 @@ def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
             more = {"statistics": {name: str(place) for name, place in statistics.items()}} if statistics else {}
             recipe = build(job.cfg.merge, **more)
             taken = {f"statistics.{name}": fingerprint(place) for name, place in statistics.items()}
+            taken |= _files_of(recipe)
             run = _begin(job, recipe, parents, inputs | taken)
         except Exception as error:
             results[index] = _as_user_error(error)
@@ -124,49 +136,100 @@ def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
         results[index] = run.directory
         if not run.finished:
             opened.append(Opened(index, recipe, run, job.cfg.save_weights))
-    if opened:
-        results |= _merge_opened(parents, opened, sha256_json(inputs), earlier_merges(identified))
-    return results
+    ancestry = earlier_merges(identified), {name: identified[name].weights for name, _ in parents.specialists}
+    return results | _merge_opened(parents, opened, sha256_json(inputs), ancestry)
 
 
-def _merge_opened(
-    parents: Parents, opened: list[Opened], key: str, earlier: Mapping[str, NestedMerge]
-) -> dict[int, Result]:
-    """Merge all points in one pass; a point that fails does not affect the others."""
-    base, specialists = open_parents(parents.base, dict(parents.specialists), parents.allow_pickle)
-    points = [MergeRequest(item.recipe, item.sink) for item in opened]
-    started = time.monotonic()
+def _files_of(recipe: Recipe) -> dict[str, dict[str, str]]:
+    """Hashes of the files that a recipe names."""
+    named = {"merge.template": recipe.template, "merge.generation_config": recipe.generation_config}
+    return {key: {name: sha256_file(Path(name))} for key, name in named.items() if name and Path(name).is_file()}
+
+
+def _merge_opened(parents: Parents, opened: list[Opened], key: str, ancestry: Ancestry) -> dict[int, Result]:
+    """Merge all points in one pass; a point that fails does not affect the others, and leaves nothing behind."""
+    failed: dict[int, Result] = {}
+    ready = []
     try:
-        merged = merge_grid(base, specialists, points, key, device=parents.device)
-    except UserError as error:
         for item in opened:
-            item.run.abandon()
-        return {item.index: error for item in opened}
-    share = (time.monotonic() - started) / len(opened)
-    return {
-        item.index: _close(item, result, parents, earlier, share) for item, result in zip(opened, merged, strict=True)
-    }
+            if error := _attempt(item, lambda item=item: _write_around(item, parents, ancestry)):  # type: ignore[misc]
+                failed[item.index] = error
+            else:
+                ready.append(item)
+        if not ready:
+            return failed
+        base, specialists = open_parents(parents.base, dict(parents.specialists), parents.allow_pickle)
+        failed |= _without_room(base, ready)
+        ready = [item for item in ready if item.index not in failed]
+        points = [MergeRequest(item.recipe, item.sink) for item in ready]
+        started = time.monotonic()
+        merged = merge_grid(base, specialists, points, key, device=parents.device)
+    except Exception as error:
+        for item in opened:
+            if item.index not in failed:
+                item.run.abandon()
+        if not isinstance(error, UserError):
+            raise
+        return failed | {item.index: error for item in opened if item.index not in failed}
+    share = (time.monotonic() - started) / max(len(ready), 1)
+    closed = {item.index: _close(item, result, share) for item, result in zip(ready, merged, strict=True)}
+    return failed | closed
 
 
-def _close(
-    item: Opened, result: MergeResult, parents: Parents, earlier: Mapping[str, NestedMerge], seconds: float
-) -> Result:
-    if result.error is not None:
+def _attempt(item: Opened, step: Callable[[], None]) -> UserError | None:
+    """Take a step of one point; an error of the user or of the disk ends this point alone."""
+    try:
+        step()
+    except (UserError, OSError) as error:
         item.run.abandon()
-        return result.error
+        return _as_user_error(error) if not isinstance(error, OSError) else UserError(f"{item.run.directory}: {error}")
+    return None
+
+
+def _write_around(item: Opened, parents: Parents, ancestry: Ancestry) -> None:
+    """Write all but weights and strength: what can fail of it fails before the merge."""
     specialists = dict(parents.specialists)
-    write_side_files(item.run.work, parents.base, specialists, item.recipe)
     recipe = item.recipe.describe(list(specialists))
     item.run.results |= {
         "recipe": recipe,
-        "nested_merges": asdict(resolve_nested_merge(recipe, earlier)),
+        "nested_merges": asdict(resolve_nested_merge(recipe, *ancestry)),
         "weights_saved": item.save_weights,
         "allow_pickle": parents.allow_pickle,
-        "parents": {name: str(place) for name, place in {"base": parents.base, **specialists}.items()},
-        "strength": [asdict(layer) for layer in result.strength],
+        "parents": {name: str(place.absolute()) for name, place in {"base": parents.base, **specialists}.items()},
     }
-    item.run.finish(seconds)
-    return item.run.directory
+    write_side_files(item.run.work, parents.base, specialists, item.recipe, parents.allow_pickle)
+
+
+def _without_room(base: Parent, items: Sequence[Opened]) -> dict[int, Result]:
+    """Errors of the points for which the disk has no room, counted in their order; they leave nothing behind."""
+    errors: dict[int, Result] = {}
+    free: dict[int, int] = {}
+    for item in items:
+        if not item.save_weights:
+            continue
+        disk = item.run.work.stat().st_dev
+        left = free.setdefault(disk, shutil.disk_usage(item.run.work).free)
+        needed = sum(info.nbytes for info in merged_table(base, item.recipe).values()) - size_on_disk(item.run.work)
+        if needed > left:
+            item.run.abandon()
+            errors[item.index] = UserError(
+                f"{item.run.directory} needs {needed / 1e9:.3g} GB, its disk has {left / 1e9:.3g} GB left; free some "
+                "space, choose another output=, or keep the recipe alone with save_weights=false"
+            )
+        else:
+            free[disk] = left - max(needed, 0)
+    return errors
+
+
+def _close(item: Opened, result: MergeResult, seconds: float) -> Result:
+    if result.error is not None:
+        item.run.abandon()
+        return result.error
+    item.run.results |= {"strength": [asdict(layer) for layer in result.strength], "fallbacks": result.fallbacks}
+    if result.fallbacks:
+        message = f"warning: merge={item.recipe.method} does not apply to, and takes the weighted mean or sum of"
+        say(first_differences(message, result.fallbacks))
+    return _attempt(item, lambda: item.run.finish(seconds)) or item.run.directory
 
 
 def earlier_merges(parents: Mapping[str, IdentifiedCheckpoint]) -> dict[str, NestedMerge]:
@@ -199,7 +262,7 @@ def merge_directory(job: Job, recipe: Recipe) -> Path:
     names = specialist_names(cfg)
     one_says_all = recipe.weights is None and len(names) == 2
     shown = list(recipe.coefficients(names).values())[: 1 if one_says_all else None]
-    owner = model_label(cfg.model) if cfg.base is None else Path(str(cfg.base)).resolve().name
+    owner = model_label(cfg.model) if cfg.base is None else checkpoint_label(str(cfg.base))
     extras = [
         *named_specialists(cfg),
         *job.extras(("merge", "merge.weight", "merge.weights", "model", "seed", "save_weights")),

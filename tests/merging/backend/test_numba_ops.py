@@ -72,11 +72,11 @@ def test_what_looks_at_task_vectors_as_stored(size: int, dtypes: tuple[torch.dty
     with ThreadPoolExecutor(2) as pool:
         tensors = ParentTensors("x", (size,), ["codegen"], reads, NUMBA, pool, CPU)
         [sums] = tensors.map(lambda block: NUMBA.delta_moments(block, 0))
-        [[middle]] = NUMBA.order_statistics(tensors, "delta", [Delta(0)], [size // 2])
+        [[middle]] = NUMBA.order_statistics(tensors, "delta", [Delta(0)], [size // 2], descending=False)
         [mask] = NUMBA.rank_masks(tensors, [7], 0.5, 0.2)
         [ours] = tensors.map(lambda block: kept(block.delta(0), mask, block.start))
     assert sums == (deterministic_sums(delta, 1), deterministic_sums(delta, 2))
-    assert middle == delta.abs().sort().values[size // 2]
+    assert middle.magnitude == delta.abs().sort().values[size // 2]
     assert torch.equal(ours, delta * (uniform(7, 0, size) < keep_probabilities(delta, size, 0.5, 0.2)))
 
 
@@ -87,11 +87,11 @@ def test_keepers(size: int, kind: str) -> None:
     ours, theirs = torch.empty(size), torch.empty(size)
     middle = float(delta.abs().median())
     for high in (math.inf, 2 * middle):
-        NUMBA.keep_between(delta, middle, high, 1.7, ours)
-        plain.keep_between(delta, middle, high, 1.7, theirs)
+        kept = NUMBA.keep_between(delta, middle, high, 1.7, ours)
+        assert kept == plain.keep_between(delta, middle, high, 1.7, theirs) == torch.count_nonzero(theirs)
         assert same_bits(ours, theirs)
-    NUMBA.keep_drawn(delta, 12345, 777, 0.3, 1.7, ours)
-    plain.keep_drawn(delta, 12345, 777, 0.3, 1.7, theirs)
+    kept = NUMBA.keep_drawn(delta, 12345, 777, 0.3, 1.7, ours)
+    assert kept == plain.keep_drawn(delta, 12345, 777, 0.3, 1.7, theirs)
     assert same_bits(ours, theirs)
 
 
@@ -102,20 +102,23 @@ def test_draws_of_every_seed() -> None:
         assert torch.equal(ours.bool(), uniform(seed, 1 << 33, (1 << 33) + 1000) < 0.5)
 
 
+@pytest.mark.parametrize("descending", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("size", [1, 2, 1000, 70_001])
-def test_order_statistics(kind: str, size: int) -> None:
+@pytest.mark.parametrize("size", [1, 2, 1000, 70_001, 600_000])
+def test_order_statistics(kind: str, size: int, descending: bool) -> None:
+    """The ranks of a stable sort: equal magnitudes in their order of storage, also across blocks."""
     delta = values(size, kind)
     positions = sorted({0, size // 2, size - 1, (size * 9) // 10})
-    with ThreadPoolExecutor(2) as pool:
-        found = NUMBA.order_statistics(
-            tensors_of(delta, (size,), pool, NUMBA),
-            "delta",
-            [lambda b: b.delta(0), lambda b: b.delta(0) * 2],
-            positions,
-        )
-    expected = delta.abs().sort().values[positions]
-    assert found == [expected.tolist(), (expected * 2).tolist()]
+    parts = [lambda b: b.delta(0), lambda b: b.delta(0) * 2]
+    ordered = delta.abs().sort(stable=True, descending=descending)
+    magnitudes, places = ordered.values[positions], ordered.indices[positions].tolist()
+    for ops in (NUMBA, TorchOps()):
+        with ThreadPoolExecutor(2) as pool:
+            found = ops.order_statistics(
+                tensors_of(delta, (size,), pool, ops), "delta", parts, positions, descending=descending
+            )
+        assert [[one.index for one in row] for row in found] == [places, places]
+        assert [[one.magnitude for one in row] for row in found] == [magnitudes.tolist(), (magnitudes * 2).tolist()]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,10 +10,14 @@ import pytest
 import torch
 
 from src.checkpoints import Checkpoint, write_checkpoint
+from src.merging.backend.numba_ops import NumbaOps
+from src.merging.backend.torch_ops import TorchOps
 from src.merging.engine.grid import MergeRequest, merge_grid
 from src.merging.engine.outputs import ToDirectory, ToModel
+from src.merging.engine.point import is_finite
+from src.merging.tensors.blocks import Ops
 from src.utils.errors import UserError
-from tests.merging.tools import Tensors, random_family, recipe, write_family
+from tests.merging.tools import Tensors, merge_one, random_family, recipe, write_family
 
 Change = dict[str, torch.Tensor | None]
 
@@ -43,7 +47,7 @@ def attempt(directory: Path, parents: tuple[Checkpoint, dict[str, Checkpoint]]) 
         ({"model.norm.weight": None}, "model.norm.weight is missing"),
         ({"lm_head.weight": torch.ones(2, 2)}, "lm_head.weight is not in the base"),
         ({"model.norm.weight": torch.ones(7)}, r"model.norm.weight has shape \[7\], expected \[24\]"),
-        ({"model.norm.weight": torch.ones(24).half()}, "model.norm.weight has dtype float16, expected float32"),
+        ({"model.norm.weight": torch.ones(24, dtype=torch.int8)}, "model.norm.weight has dtype int8, expected float32"),
     ],
 )
 def test_tensors_that_differ(tmp_path: Path, change: Change, message: str) -> None:
@@ -76,6 +80,41 @@ def test_large_but_finite_values_pass(tmp_path: Path) -> None:
     parents = write_family(tmp_path, base, specialists)
     [outcome] = merge_grid(*parents, [MergeRequest(recipe("ties"), ToDirectory(tmp_path / "out"))])
     assert outcome.error is None
+
+
+@pytest.mark.parametrize("ops", [TorchOps(), NumbaOps()])
+def test_values_that_overflow_the_output(tmp_path: Path, ops: Ops) -> None:
+    """Two of 1,536 values exceed the 65,504 of float16; the other point of the pass is written."""
+    name = "model.layers.1.mlp.down_proj.weight"
+    base, specialists = random_family()
+    for parent in (base, *specialists):
+        parent[name][0, :2] = torch.tensor([7e4, -7e4])
+    points = [
+        MergeRequest(recipe("ties", dtype=dtype), ToDirectory(tmp_path / dtype)) for dtype in ("float16", "bfloat16")
+    ]
+    half, wide = merge_grid(*write_family(tmp_path, base, specialists), points, ops=ops)
+    assert f"2 values of {name} are NaN or infinite in float16; set merge.dtype=float32" in str(half.error)
+    assert not list((tmp_path / "float16").iterdir())
+    assert wide.error is None
+    for one in base:
+        assert torch.isfinite(Checkpoint(tmp_path / "bfloat16").tensor(one)).all()
+
+
+def test_values_that_overflow_float32(tmp_path: Path) -> None:
+    base, specialists = random_family()
+    one = recipe("task_arithmetic", lambda_=1e39)
+    with pytest.raises(UserError, match=r"values of model\.embed_tokens\.weight are NaN or infinite.*merge\.lambda"):
+        merge_one(tmp_path, base, specialists, one)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_exponent_bits_tell_what_is_finite(dtype: torch.dtype) -> None:
+    largest = torch.finfo(dtype).max
+    assert is_finite(torch.tensor([0.0, -0.0, largest, -largest, 1e-7], dtype=dtype))
+    for bad in (float("nan"), -float("nan"), float("inf"), -float("inf")):
+        assert not is_finite(torch.tensor([1.0, bad, -1.0], dtype=dtype))
+    assert is_finite(torch.empty(0, dtype=dtype))
+    assert is_finite(torch.tensor([-1]))
 
 
 def test_integers_that_differ(tmp_path: Path) -> None:

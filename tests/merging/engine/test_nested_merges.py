@@ -73,6 +73,20 @@ def test_linear_merges_that_are_no_fixed_combination(keys: dict[str, Any]) -> No
     assert not resolve_nested_merge(describe("linear", **weights | keys), {}).is_linear
 
 
+def test_specialists_are_told_apart_by_their_weights() -> None:
+    """Two checkpoints called b are two specialists; one checkpoint under two names is one."""
+    first = resolve_nested_merge(describe("linear", weights={"a": 0.5, "b": 0.5}), {}, {"a": "1", "b": "2"})
+    both = describe("linear", weights={"ab": 0.8, "b": 0.2})
+    found = resolve_nested_merge(both, {"ab": first}, {"ab": "9", "b": "3"})
+    assert found.coefficients == pytest.approx({"a": 0.4, "ab/b": 0.4, "b": 0.2})
+    assert found.identities == {"a": "1", "ab/b": "2", "b": "3"}
+    with pytest.raises(UserError, match=r"b takes part in this merge twice \(as ab/b, with the same weights\)"):
+        resolve_nested_merge(both, {"ab": first}, {"ab": "9", "b": "2"})
+    other = describe("linear", weights={"ab": 0.8, "c": 0.2})
+    with pytest.raises(UserError, match=r"c takes part in this merge twice \(as b, with the same weights\)"):
+        resolve_nested_merge(other, {"ab": first}, {"ab": "9", "c": "2"})
+
+
 def test_a_specialist_that_is_already_in() -> None:
     first = first_merge()
     with pytest.raises(UserError, match="codegen takes part in this merge twice"):

@@ -51,6 +51,16 @@ def test_missing_tensors_and_other_dtypes(tmp_path: Path) -> None:
     assert found.differing == base.names
 
 
+def test_tensors_beyond_the_recipe(tmp_path: Path) -> None:
+    base, parents = write_family(tmp_path, *random_family())
+    merge_grid(base, parents, [MergeRequest(recipe("linear"), ToDirectory(tmp_path / "out"))])
+    tensors = {tensor: Checkpoint(tmp_path / "out").tensor(tensor) for tensor in base.names}
+    write_checkpoint(tmp_path / "more", tensors | {"model.extra.weight": torch.ones(2)})
+    found = verify_merge(Checkpoint(tmp_path / "more"), base, parents, recipe("linear"), tensors=None)
+    assert found.differing == ("model.extra.weight",)
+    assert found.total == len(found.sampled) == len(base.names)
+
+
 def test_a_recipe_that_does_not_suit(tmp_path: Path) -> None:
     base, parents = write_family(tmp_path, *random_family(3))
     with pytest.raises(UserError, match=r"the merge of .*base cannot be repeated: slerp takes two specialists"):

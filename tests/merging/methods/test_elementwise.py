@@ -35,12 +35,12 @@ def test_sce(tmp_path: Path, count: int, select: float) -> None:
 
 
 def test_sce_by_hand(tmp_path: Path) -> None:
-    """Updates [1, 2, 0] and [1, -2, 4]: variances 0, 4, 4; half of the two that vary is one, but both tie."""
+    """Updates [1, 2, 0] and [1, -2, 4]: variances 0, 4, 4; half of the two that vary is one, the first."""
     base = {"x": torch.zeros(3)}
     updates = [{"x": torch.tensor([1.0, 2.0, 0.0])}, {"x": torch.tensor([1.0, -2.0, 4.0])}]
     kept = merge_one(tmp_path / "half", base, updates, recipe("sce", select=0.5))
-    # energies of what is kept: 4 and 20; the tied sign elects +, so the first alone, then the second alone
-    assert kept["x"].tolist() == pytest.approx([0, 2, 4])
+    assert kept["x"].tolist() == pytest.approx([0, 2, 0])  # the tied sign elects +, so the first alone
+    # energies: 5 and 21
     every = merge_one(tmp_path / "all", base, updates, recipe("sce", select=1.0))
     assert every["x"].tolist() == pytest.approx([1, 2, 4])
     assert merge_one(tmp_path / "none", base, updates, recipe("sce", select=0.1))["x"].tolist() == [0, 0, 0]

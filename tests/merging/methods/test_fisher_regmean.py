@@ -12,7 +12,7 @@ from src.checkpoints import write_checkpoint
 from src.merging.methods.fisher_regmean import regression_mean
 from src.merging.methods.fisher_regmean_statistics import diagonal_fisher, gram_matrices
 from src.utils.errors import UserError
-from tests.merging.tools import Tensors, identical, merge_one, random_family, recipe
+from tests.merging.tools import Tensors, identical, largest_difference, merge_one, random_family, recipe
 
 LABELS = ("codegen", "codesum")
 
@@ -31,6 +31,27 @@ def test_fisher_by_hand(tmp_path: Path) -> None:
     assert merged["x"].tolist() == pytest.approx([2, 4, 3], abs=1e-4)  # no information: the plain mean
     leaning = merge_one(tmp_path, base, parents, recipe("fisher", statistics=where, equalize=False, weight=0.75))
     assert leaning["x"].tolist() == pytest.approx([1.4, 3, 2], abs=1e-4)  # (9 + 5) / 10, (3 + 15) / 6
+
+
+@pytest.mark.parametrize("equalize", [False, True])
+@pytest.mark.parametrize("scale", [1.0, 1e-12])
+def test_the_floor_of_fisher_is_relative(tmp_path: Path, equalize: bool, scale: float) -> None:
+    """Values of a 7B model lie far below 1e-6; they weigh as much as the same values times 1e12."""
+    base = {"x": torch.zeros(3)}
+    parents = [{"x": torch.ones(3)}, {"x": torch.full((3,), 5.0)}]
+    fisher = [{"x": torch.tensor([3.0, 1.0, 0.0]) * scale}, {"x": torch.tensor([1.0, 3.0, 0.0]) * scale}]
+    merged = merge_one(
+        tmp_path, base, parents, recipe("fisher", statistics=statistics(tmp_path, fisher), equalize=equalize)
+    )
+    assert merged["x"].tolist() == pytest.approx([2, 4, 3], abs=1e-4)
+
+
+def test_fisher_without_any_information_is_the_mean(tmp_path: Path) -> None:
+    base, parents = random_family()
+    zeros = [{name: torch.zeros_like(tensor) for name, tensor in base.items()}] * 2
+    where = statistics(tmp_path, zeros)
+    ours = merge_one(tmp_path / "ours", base, parents, recipe("fisher", statistics=where, weight=0.3))
+    assert largest_difference(ours, merge_one(tmp_path / "mean", base, parents, recipe("linear", weight=0.3))) < 1e-6
 
 
 def test_equalized_fisher_forgets_the_scale_of_gradients(tmp_path: Path) -> None:

@@ -95,9 +95,16 @@ def test_breadcrumbs() -> None:
     assert sparsify(delta, Sparsity("outliers", 0.05, gamma=0.2)).tolist() == [0] * 10
 
 
-def test_magnitude_keeps_at_least_one_and_all_that_tie() -> None:
+def test_magnitude_keeps_at_least_one_and_the_first_of_those_that_tie() -> None:
     assert sparsify(torch.tensor([1.0, -3.0, 2.0]), Sparsity("magnitude", 0.1)).tolist() == [0, -3, 0]
-    assert sparsify(torch.tensor([2.0, -2.0, 1.0, 2.0]), Sparsity("magnitude", 0.5)).tolist() == [2, -2, 0, 2]
+    assert sparsify(torch.tensor([2.0, -2.0, 1.0, 2.0]), Sparsity("magnitude", 0.5)).tolist() == [2, -2, 0, 0]
+    assert sparsify(torch.tensor([2.0, -2.0, 5.0, 2.0]), Sparsity("magnitude", 0.5)).tolist() == [2, 0, 5, 0]
+
+
+def test_breadcrumbs_rank_ties_by_position() -> None:
+    delta = torch.tensor([2.0, -2.0, 2.0, -2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    # ascending: the five ones, then the five twos; the last two are outliers, the five before them are kept
+    assert sparsify(delta, Sparsity("outliers", 0.5, gamma=0.2)).tolist() == [2, -2, 2, 0, 0, 0, 0, 0, 1, 1]
 
 
 def test_nothing_to_rescale() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from src.stages.build import build
+from src.stages.job import compose_job
 from src.utils.errors import UserError
 from tests.merging.tools import (
     Tensors,
@@ -141,3 +143,16 @@ def test_needs_no_base_where_it_can_do_without(tmp_path: Path) -> None:
     one = recipe("nuslerp", space="weights", engine="mergekit")
     merged = merge_one(tmp_path / "a", base, specialists, one)
     assert identical(merged, merge_one(tmp_path / "b", elsewhere, specialists, one))
+
+
+def test_the_command_of_the_yaml(tmp_path: Path) -> None:
+    """nearswap by hand: parameters of two tensors nearer than t are swapped towards the second (mergekit's formula)."""
+    job = compose_job("merge", ["merge=mergekit", "merge.name=nearswap", "merge.parameters={t: 0.01}"])
+    one = build(job.cfg.merge)
+    base, specialists = random_family()
+    merged = merge_one(tmp_path, base, specialists, one)
+    first, second = specialists
+    for name, tensor in merged.items():
+        difference = second[name] - first[name]
+        share = (0.01 / difference.abs()).nan_to_num(posinf=1.0).clamp(0, 1)
+        assert torch.allclose(tensor, first[name] + share * difference, atol=1e-6)

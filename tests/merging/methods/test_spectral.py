@@ -52,13 +52,43 @@ def test_iso_has_a_flat_spectrum() -> None:
 def test_layers_by_spectrum_the_rest_by_sum(tmp_path: Path, name: str) -> None:
     base, specialists = random_family()
     parents = write_family(tmp_path, base, specialists)
-    [ours, plain], _ = merge_all(*parents, [recipe(name, lambda_=0.7), recipe("task_arithmetic")])
+    [ours, plain], _ = merge_all(*parents, [recipe(name, lambda_=0.7), recipe("task_arithmetic", lambda_=0.7)])
     for tensor in ("model.embed_tokens.weight", "model.norm.weight", "model.layers.0.self_attn.q_proj.bias"):
         assert torch.equal(ours[tensor], plain[tensor])
     tensor = "model.layers.1.mlp.down_proj.weight"
     deltas = [one[tensor] - base[tensor] for one in specialists]  # coefficients 1/2 of two: the published methods
     merge = tsv_merge if name == "tsv" else iso_merge
     assert torch.allclose(ours[tensor], base[tensor] + 0.7 * merge(deltas), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["tsv", "iso_c"])
+@pytest.mark.parametrize(
+    ("tensor", "shape"),
+    [
+        ("encoder.block.1.layer.0.SelfAttention.q.weight", (8, 12)),  # T5
+        ("bert.encoder.layer.3.attention.self.query.weight", (8, 12)),
+        ("model.layers.2.mlp.experts.gate_up_proj", (3, 8, 12)),
+        ("pooler.dense.weight", (8, 12)),
+        ("model.layers.2.conv.weight", (8, 12, 3)),
+    ],
+)
+def test_every_naming_of_layers_and_experts_stacked(
+    tmp_path: Path, name: str, tensor: str, shape: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    base, *specialists = [{tensor: torch.randn(shape)} for _ in range(3)]
+    specialists = [{tensor: base[tensor] + 0.1 * one[tensor]} for one in specialists]
+    [ours], [outcome] = merge_all(*write_family(tmp_path, base, specialists), [recipe(name, lambda_=0.4)])
+    deltas = [one[tensor] - base[tensor] for one in specialists]
+    merge = tsv_merge if name == "tsv" else iso_merge
+    if tensor.startswith("pooler") or "conv" in tensor:
+        expected = 0.5 * (deltas[0] + deltas[1])
+        assert outcome.fallbacks == [tensor]
+    else:
+        experts = [delta if delta.dim() == 3 else delta[None] for delta in deltas]
+        expected = torch.stack([merge(pair) for pair in zip(*experts, strict=True)]).reshape(shape)
+        assert outcome.fallbacks == []
+    assert torch.allclose(ours[tensor], base[tensor] + 0.4 * expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["tsv", "iso_c"])

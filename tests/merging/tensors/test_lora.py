@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from src.checkpoints import Checkpoint
+from src.checkpoints.fingerprint import fingerprint
 from src.merging.tensors.lora import LoraParent, is_adapter
 from src.merging.tensors.parent import open_parents
 from src.utils.errors import UserError
@@ -164,3 +165,78 @@ def test_a_whole_head_on_a_tied_base(tmp_path: Path) -> None:
     save_model(tmp_path / "tied", tied=True)
     with pytest.raises(UserError, match=r"the base ties its head to the embedding: lm_head\.weight"):
         LoraParent(tmp_path / "adapter", Checkpoint(tmp_path / "tied"))
+
+
+def vision_model(kind: str) -> Any:
+    import transformers
+
+    text = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "vocab_size": 48}
+    text |= {
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    torch.manual_seed(0)
+    if kind == "gemma3":
+        vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+        vision |= {"image_size": 28, "patch_size": 14}
+        gemma = transformers.Gemma3Config(
+            text_config={**text, "head_dim": 8}, vision_config=vision, mm_tokens_per_image=4
+        )
+        return transformers.Gemma3ForConditionalGeneration(gemma)
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+    rope = {"type": "mrope", "mrope_section": [1, 1, 2]}
+    qwen = transformers.Qwen2_5_VLConfig(
+        text_config={**text, "rope_scaling": rope}, vision_config={**vision, "fullatt_block_indexes": [0]}
+    )
+    return transformers.Qwen2_5_VLForConditionalGeneration(qwen)
+
+
+@pytest.mark.parametrize(("kind", "targets"), [("gemma3", ["q_proj"]), ("qwen2_5_vl", ["q_proj", "qkv"])])
+def test_modules_that_the_file_names_otherwise(tmp_path: Path, kind: str, targets: list[str]) -> None:
+    """PEFT names modules as the class does; transformers saves these classes under the names of the Hub."""
+    model = vision_model(kind)
+    model.save_pretrained(tmp_path / "base")
+    settings = {"target_modules": targets, "alpha_pattern": {"language_model.layers.1.self_attn.q_proj": 32}}
+    merged = save_adapter(tmp_path / "adapter", model, 1, **settings)
+    merged.save_pretrained(tmp_path / "merged")
+    parent = LoraParent(tmp_path / "adapter", Checkpoint(tmp_path / "base"))
+    expected = load_file(tmp_path / "merged" / "model.safetensors")
+    assert len(parent.computed) == 3
+    found = {name: parent.tensor(name) for name in parent.names}
+    assert largest_difference(found, expected) < 1e-6
+    moved = Checkpoint(tmp_path / "base")
+    assert all(not torch.equal(found[name], moved.tensor(name)) for name in parent.computed)
+
+
+def test_an_adapter_older_than_safetensors(tmp_path: Path) -> None:
+    model = save_model(tmp_path / "base")
+    save_adapter(tmp_path / "adapter", model, 1, **KINDS["plain"])
+    expected = LoraParent(tmp_path / "adapter", Checkpoint(tmp_path / "base"))
+    weights = {name: expected.tensor(name) for name in expected.names}
+    torch.save(
+        load_file(tmp_path / "adapter" / "adapter_model.safetensors"), tmp_path / "adapter" / "adapter_model.bin"
+    )
+    (tmp_path / "adapter" / "adapter_model.safetensors").unlink()
+    with pytest.raises(UserError, match="allow_pickle=true"):
+        open_parents(tmp_path / "base", {"codegen": tmp_path / "adapter"})
+    _, parents = open_parents(tmp_path / "base", {"codegen": tmp_path / "adapter"}, allow_pickle=True)
+    assert identical({name: parents["codegen"].tensor(name) for name in expected.names}, weights)
+    assert "adapter_model.bin" in fingerprint(tmp_path / "adapter")
+
+
+def test_an_adapter_on_a_tied_base_whose_file_holds_the_head(tmp_path: Path) -> None:
+    model = save_model(tmp_path / "base", tied=True)
+    save_adapter(tmp_path / "adapter", model, 1, **KINDS["plain"])
+    parents = open_parents(tmp_path / "base", {"codegen": tmp_path / "adapter"})
+    [expected], _ = merge_all(*parents, [recipe("linear", weights={"codegen": 1.0}, weight=None)])
+    tensors = load_file(tmp_path / "base" / "model.safetensors")
+    save_file(
+        {**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"].clone()},
+        tmp_path / "base" / "model.safetensors",
+    )
+    parents = open_parents(tmp_path / "base", {"codegen": tmp_path / "adapter"})
+    [found], _ = merge_all(*parents, [recipe("linear", weights={"codegen": 1.0}, weight=None)])
+    assert identical(found, expected)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from src.checkpoints import Checkpoint, write_checkpoint
+from src.checkpoints.model_class import rows_are_tokens
 from src.merging.backend.torch_ops import TorchOps
 from src.merging.engine.grid import MergeRequest, merge_grid
 from src.merging.engine.outputs import ToDirectory
@@ -84,7 +85,7 @@ def test_shared_rows_need_equal_tokens(tmp_path: Path) -> None:
 
 
 def test_tokens_of_the_base(tmp_path: Path) -> None:
-    """Rows are found by token; a token that a specialist lacks has the base's row as that specialist's."""
+    """Rows are found by token; a specialist has no say on a token that it lacks."""
     base = parent(tmp_path / "base", BASE_TOKENS, 6, 0)
     specialists = {
         "codegen": parent(tmp_path / "codegen", ["d", "c", "b", "a", "x"], 5, 10),
@@ -93,9 +94,88 @@ def test_tokens_of_the_base(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"merge\.tokenizer=union or base to merge by token|does not match"):
         merged(tmp_path, base, specialists, "equal")
     rows = merged(tmp_path, base, specialists, "base")["model.embed_tokens.weight"][:, 0].tolist()
-    assert rows == pytest.approx([value(t, 15) for t in "abc"] + [value("d", 5), 99, 99])
+    assert rows == pytest.approx([value(t, 15) for t in "abc"] + [value("d", 10), 99, 99])
     written = json.loads((tmp_path / "out-base" / "tokenizer.json").read_text())
     assert written["model"]["vocab"] == {token: i for i, token in enumerate(BASE_TOKENS)}
+
+
+@pytest.mark.parametrize("method", ["linear", "task_arithmetic"])
+def test_no_say_on_a_token_that_is_lacking(tmp_path: Path, method: str) -> None:
+    """Of three with 0.2, 0.3, 0.5 the last lacks d: the others share it 2 to 3. None has c: it is the base's."""
+    base = parent(tmp_path / "base", BASE_TOKENS, 6, 0)
+    places = {
+        "codegen": parent(tmp_path / "codegen", ["d", "b", "a"], 3, 10),
+        "codesum": parent(tmp_path / "codesum", ["a", "b", "x", "d"], 4, 20),
+        "bugfix": parent(tmp_path / "bugfix", ["b", "a"], 2, 30),
+    }
+    weights = dict(zip(places, (0.2, 0.3, 0.5), strict=True))
+    points = [recipe(method, tokenizer="base", weights=weights), recipe(method, tokenizer="base", weight=1.0)]
+    [found, alone], _ = merge_all(*open_parents(base, places), points)
+    expected = [value("a", 23), value("b", 23), value("c", 0), value("d", 16), 99, 99]
+    assert found["model.embed_tokens.weight"][:, 0].tolist() == pytest.approx(expected)
+    expected = [value("a", 10), value("b", 10), value("c", 0), value("d", 10), 99, 99]
+    assert alone["model.embed_tokens.weight"][:, 0].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("model", "keys", "tall"),
+    [
+        ("GPTNeoX", {}, {"gpt_neox.embed_in.weight", "lm_head.weight"}),
+        ("GPT2", {"n_embd": 16, "n_head": 2, "n_layer": 1}, {"transformer.wte.weight", "lm_head.weight"}),
+        ("Qwen2", {"num_key_value_heads": 1}, {"model.embed_tokens.weight", "lm_head.weight"}),
+    ],
+)
+def test_the_class_says_which_rows_are_tokens(model: str, keys: dict[str, Any], tall: set[str]) -> None:
+    import transformers
+
+    small = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = getattr(transformers, f"{model}Config")(**(small | {"vocab_size": 24} | keys))  # as tall as the MLP
+    config.architectures = [f"{model}LMHeadModel" if model == "GPT2" else f"{model}ForCausalLM"]
+    with torch.device("meta"):
+        names = list(getattr(transformers, config.architectures[0])(config).state_dict())
+    found = rows_are_tokens(config.to_dict(), names)
+    assert found.keys() == set(names)
+    assert {name for name in names if found[name]} == tall
+
+
+def test_the_embeddings_of_gpt_neox_are_permuted_together(tmp_path: Path) -> None:
+    """Under the names of its files, `embed_in` and `embed_out`."""
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    torch.manual_seed(0)
+    config = GPTNeoXConfig(
+        vocab_size=4, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    GPTNeoXForCausalLM(config).save_pretrained(tmp_path / "base")
+    stored = Checkpoint(tmp_path / "base")
+    tensors = {name: stored.tensor(name) for name in stored.names}
+    assert {"gpt_neox.embed_in.weight", "embed_out.weight"} <= tensors.keys()
+    order = [2, 0, 3, 1]
+    for label, turn in (("base", [0, 1, 2, 3]), ("codegen", order)):
+        rows = {name: tensors[name][turn] for name in ("gpt_neox.embed_in.weight", "embed_out.weight")}
+        write_checkpoint(tmp_path / label, tensors | rows)
+        tokens = [BASE_TOKENS[place] for place in turn]
+        (tmp_path / label / "tokenizer.json").write_text(json.dumps(tokenizer(tokens, [])))
+        (tmp_path / label / "config.json").write_text(
+            json.dumps(config.to_dict() | {"architectures": ["GPTNeoXForCausalLM"]})
+        )
+    one = recipe("linear", tokenizer="base", weight=1.0)
+    [found], _ = merge_all(*open_parents(tmp_path / "base", {"codegen": tmp_path / "codegen"}), [one])
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
+def test_an_unknown_class_with_a_tensor_as_tall_as_the_embedding(tmp_path: Path) -> None:
+    base = parent(tmp_path / "base", BASE_TOKENS, 6, 0)
+    other = parent(tmp_path / "codegen", BASE_TOKENS, 6, 10)
+    for place in (base, other):
+        tensors = {name: Checkpoint(place).tensor(name) for name in Checkpoint(place).names}
+        write_checkpoint(place, tensors | {"model.embed_in.weight": torch.ones(6, 8)})
+    with pytest.raises(
+        UserError,
+        match=r"class is unknown here or lacks tensors.*: model\.embed_in\.weight; set merge\.tokenizer=equal",
+    ):
+        merge_all(*open_parents(base, {"codegen": other}), [recipe("linear", tokenizer="base")])
 
 
 def test_union_of_tokens(tmp_path: Path) -> None:

@@ -131,6 +131,43 @@ def test_a_merge_that_was_tampered_with_does_not_verify(world, tmp_path):
         verify(world / "train" / "pocket-base-s0")
 
 
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda place: (place / "config.json").write_text("{}"), "config.json has changed"),
+        (lambda place: (place / "tokenizer.json").unlink(), "tokenizer.json is gone"),
+        (lambda place: (place / "model.safetensors.index.json").write_text("{}"), "index.json was added"),
+        (lambda place: flip_last_byte(place / "model.safetensors"), "model.safetensors has changed"),
+    ],
+)
+def test_every_file_of_a_merge_is_verified(world, tmp_path, spoil, words):
+    overrides = ["merge=linear", f"output_root={world}", f"output={tmp_path}/merged"]
+    merged = merge(compose_job("merge", overrides))
+    found = verify(merged, every=True)
+    assert len(found.sampled) == found.total == len(Checkpoint(merged).names)
+    assert len({verify(merged).sampled for _ in range(5)}) > 1  # drawn anew
+    spoil(merged)
+    with pytest.raises(UserError, match=f"does not hold what its record says: .*{words}"):
+        verify(merged)
+
+
+def flip_last_byte(path):
+    """Keep size and time, as a disk that rots does."""
+    state, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def test_verify_says_how_many_of_how_many(world, tmp_path):
+    merged = merge(compose_job("merge", ["merge=linear", f"output_root={world}", f"output={tmp_path}/merged"]))
+    total = len(Checkpoint(merged).names)
+    done = script("merge.py", f"verify={merged}")
+    assert f"16 of {total} tensors" in done.stderr + done.stdout
+    alone = script("merge.py", "verify_all=true", f"output_root={world}", f"output={tmp_path}/other")
+    assert "verify_all=true needs verify=DIR" in alone.stderr
+
+
 def test_a_nested_linear_merge_equals_the_merge_of_all(world, tmp_path):
     base = f"base={world}/train/pocket-base-s0"
     places = {name: f"{world}/train/pocket-{name}-s0" for name in ("specialist-codegen", "specialist-codesum", "mix")}

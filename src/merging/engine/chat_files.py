@@ -1,0 +1,181 @@
+"""Chat template, special tokens and generation config of a merge: whose they are, and an error where that is open."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.checkpoints import read_config
+from src.merging.recipe import Recipe
+from src.utils.errors import UserError, first_differences
+from src.utils.files import read_json_object, write_json
+
+TOKENIZER, TEMPLATE, GENERATION = "tokenizer_config.json", "chat_template.jinja", "generation_config.json"
+SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
+TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+OF_THE_FILE = ("transformers_version", "_from_model_config")
+
+
+@dataclass(frozen=True)
+class ChatFiles:
+    """Sources of a merge's files.
+
+    Args:
+        source: Directory that config, tokenizer and chat template are taken from.
+        template: File with another chat template, or None.
+        generation: The generation config, or None where no parent that was asked has one.
+    """
+
+    source: Path
+    template: Path | None
+    generation: Path | None
+
+    def write(self, directory: Path) -> None:
+        """Write chat template and generation config into `directory`, over those that were copied from `source`."""
+        if self.generation is not None:
+            (directory / GENERATION).write_bytes(self.generation.read_bytes())
+        if self.template is not None:
+            set_template(directory, self.template.read_text(encoding="utf-8"))
+
+
+def choose_chat_files(base: Path, specialists: Mapping[str, Path], recipe: Recipe) -> ChatFiles:
+    """Find the directories that the files of a merge come from.
+
+    By default they are the specialists', because template and end token are those of the fine-tuning; all specialists
+    that have such files must agree. `merge.template` and `merge.generation_config` decide where they do not. With
+    `merge.tokenizer` base or union the ids are the base's, and so are the files.
+
+    Raises:
+        UserError: They differ, or a key names neither a parent nor a file.
+    """
+    places = {"base": base, **specialists}
+    by_token = recipe.tokenizer in ("base", "union")
+    named, file = _named("merge.template", recipe.template, places)
+    own = [*_SPECIAL.having(specialists).values(), *specialists.values()]
+    source = named or (base if by_token else own[0])
+    if not by_token and named is None:
+        if file is None:
+            _TEMPLATES.require_equal(specialists)
+        _SPECIAL.require_equal(specialists)
+    if by_token and named is not None:
+        source, file = base, _template_file(named)
+    place, generation = _named("merge.generation_config", recipe.generation_config, places)
+    if place is not None:
+        generation = place / GENERATION if (place / GENERATION).is_file() else None
+    elif generation is None and not by_token:
+        _GENERATIONS.require_equal(specialists)
+        generation = next((path / GENERATION for path in _GENERATIONS.having(specialists).values()), None)
+    return ChatFiles(source, file, generation)
+
+
+def set_template(directory: Path, template: str) -> None:
+    """Make `template` the only chat template of a tokenizer."""
+    for other in (*directory.glob("chat_template*"), *directory.glob("additional_chat_templates/*")):
+        other.unlink()
+    (directory / TEMPLATE).write_text(template, encoding="utf-8")
+    if (directory / TOKENIZER).is_file():
+        content = read_json_object(directory / TOKENIZER)
+        if content.pop("chat_template", None) is not None:
+            write_json(directory / TOKENIZER, content)
+
+
+def template_of(directory: Path) -> dict[str, Any] | None:
+    """Chat templates of a tokenizer by name; None where there is none, `default` is the one without a name."""
+    found: dict[str, Any] = {}
+    if (directory / TOKENIZER).is_file():
+        stored = read_json_object(directory / TOKENIZER).get("chat_template")
+        named = {one["name"]: one["template"] for one in stored} if isinstance(stored, list) else {"default": stored}
+        found = {name: template for name, template in named.items() if template}
+    if (directory / "chat_template.json").is_file():
+        found["default"] = read_json_object(directory / "chat_template.json").get("chat_template")
+    if (directory / TEMPLATE).is_file():
+        found["default"] = (directory / TEMPLATE).read_text(encoding="utf-8")
+    for path in sorted(directory.glob("additional_chat_templates/*.jinja")):
+        found[path.stem] = path.read_text(encoding="utf-8")
+    return found or None
+
+
+def _tokens(directory: Path) -> dict[str, Any]:
+    """Special tokens of a tokenizer and their ids in the config."""
+    found: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", TOKENIZER):
+        if (directory / name).is_file():
+            content = read_json_object(directory / name)
+            found |= {key: _text(content[key]) for key in SPECIAL if content.get(key) is not None}
+    config = read_config(directory)
+    return found | {f"{key} of config.json": config[key] for key in TOKEN_IDS if config.get(key) is not None}
+
+
+def _text(token: Any) -> Any:
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _generation(directory: Path) -> dict[str, Any]:
+    content = read_json_object(directory / GENERATION)
+    return {key: value for key, value in content.items() if key not in OF_THE_FILE}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Something that specialists must agree on: its files, and how to read what they say (None where nothing)."""
+
+    what: str
+    key: str
+    files: tuple[str, ...]
+    read: Callable[[Path], dict[str, Any] | None]
+
+    def having(self, specialists: Mapping[str, Path]) -> dict[str, Path]:
+        """The specialists that have one of the files."""
+        return {
+            label: path for label, path in specialists.items() if any((path / name).is_file() for name in self.files)
+        }
+
+    def require_equal(self, specialists: Mapping[str, Path]) -> None:
+        """Require that all specialists that say something say the same."""
+        having = self.having(specialists)
+        if len(having) < 2:
+            return
+        said = {label: found for label, path in having.items() if (found := self.read(path)) is not None}
+        for label, found in said.items():
+            first = next(iter(said))
+            names = sorted(name for name in said[first].keys() | found if said[first].get(name) != found.get(name))
+            lines = [f"{n} is {_short(said[first].get(n))} in {first}, {_short(found.get(n))} here" for n in names]
+            if lines:
+                message = f"the {self.what} of {specialists[label]} ({label}) differ from those of {first}"
+                choices = (
+                    f"; set {self.key}=base, {', '.join(specialists)}{'' if self.read is _tokens else ' or a file'}"
+                )
+                raise UserError(first_differences(message, lines) + choices)
+
+
+_TEMPLATES = _Kind("chat templates", "merge.template", (TOKENIZER, TEMPLATE, "chat_template.json"), template_of)
+_SPECIAL = _Kind("special tokens", "merge.template", (TOKENIZER, "special_tokens_map.json", "tokenizer.json"), _tokens)
+_GENERATIONS = _Kind("generation configs", "merge.generation_config", (GENERATION,), _generation)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _named(key: str, value: str | None, places: Mapping[str, Path]) -> tuple[Path | None, Path | None]:
+    """The directory or the file that a key names."""
+    if value is None or value in places:
+        return (None if value is None else places[value]), None
+    if not Path(value).is_file():
+        raise UserError(f"{key}={value}: expected {', '.join(places)} or a file")
+    return None, Path(value)
+
+
+def _template_file(directory: Path) -> Path | None:
+    """File of a parent's chat template, which another tokenizer can take over."""
+    if (directory / TEMPLATE).is_file():
+        return directory / TEMPLATE
+    if template_of(directory) is None:
+        return None
+    raise UserError(
+        f"{directory / TOKENIZER} holds its chat template inside: save it as a file and set merge.template=FILE"
+    )
