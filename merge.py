@@ -37,7 +37,7 @@ def main(cfg: DictConfig) -> None:
             found = verify(Path(cfg.verify), cfg.verify_all)
             say(
                 f"{cfg.verify} matches its record: all files have the recorded hashes, and "
-                f"{len(found.sampled)} of {found.total} recomputed tensors are equal bit for bit"
+                f"{len(found.sampled)} of {found.total} tensors were recomputed and are equal bit for bit"
             )
 
 

@@ -78,13 +78,19 @@ def checkpoint_label(path: str | Path) -> str:
     return f"{place.parent.name}-{place.name}" if _INNER.fullmatch(place.name) and place.parent.name else place.name
 
 
-def words_for_specialists(given: Mapping[str, Path], standard: Mapping[str, str]) -> list[str]:
+def words_for_specialists(
+    given: Mapping[str, Path], standard: Mapping[str, str], output_root: str | Path = "runs"
+) -> list[str]:
     """A word for the name of a run with non-standard specialists: `["of3f1c20"]`, else nothing.
 
     Args:
         given: Directory of each specialist by task.
         standard: Name of the standard run directory by task.
+        output_root: Directory of all runs; a study that is moved as a whole keeps its names.
     """
     names = {task: path.name for task, path in given.items()}
-    typed = {task: os.path.normpath(path) for task, path in given.items()}  # many runs have a checkpoint-500
-    return [] if names == dict(standard) else [f"of{sha256_json(typed)[:6]}"]
+    # The whole path, because many runs have a checkpoint-500.
+    typed = {task: os.path.normpath(path) for task, path in given.items()}
+    inside = os.path.normpath(output_root) + os.sep
+    places = {task: path.removeprefix(inside) for task, path in typed.items()}
+    return [] if names == dict(standard) else [f"of{sha256_json(places)[:6]}"]

@@ -110,7 +110,8 @@ def trained_directories(cfg: DictConfig, strategy: str, tasks: Iterable[str]) ->
 def named_specialists(cfg: DictConfig) -> list[str]:
     """Return a word for the name of a run with non-standard specialists, else nothing."""
     given = {str(task): Path(str(path)) for task, path in cfg.specialists.items()}
-    return words_for_specialists(given, {task: trained_directory(cfg, "specialist", task).name for task in given})
+    standard = {task: trained_directory(cfg, "specialist", task).name for task in given}
+    return words_for_specialists(given, standard, str(cfg.output_root))
 
 
 def existing_checkpoint(path: str, key: str, allow_pickle: bool = False) -> Path:

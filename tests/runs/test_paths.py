@@ -25,3 +25,11 @@ def test_other_specialists_than_the_standard_ones_show():
     [other] = words_for_specialists({"codegen": Path("/a/yours")}, standard)
     assert one != other
     assert len(one) == len("of3f1c20")
+
+
+def test_a_study_keeps_its_names_where_it_is_moved():
+    def word(root, place):
+        return words_for_specialists({"codegen": Path(place)}, {"codegen": "standard"}, root)
+
+    assert word("/a/runs", "/a/runs/train/mine") == word("/b", "/b/train/mine") == word("runs", "runs/train/mine")
+    assert word("/a/runs", "/a/runs/one/checkpoint-500") != word("/a/runs", "/a/runs/two/checkpoint-500")

@@ -35,7 +35,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path / CONFIG} is not a LoRA configuration: {error!r}") from error
     if kind != "LORA" or settings.get("use_dora"):
-        raise UserError(f"{path}: only plain LoRA adapters can be merged, this is {'DoRA' if kind == 'LORA' else kind}")
+        raise UserError(f"{path}: expected a plain LoRA adapter, got {'DoRA' if kind == 'LORA' else kind}")
     _check_start(path, settings.get("init_lora_weights"))
     strange = [f"{key}={value!r}" for key, value in settings.items() if key not in KNOWN and value]
     if strange:

@@ -14,7 +14,7 @@ from src.stages.checkpoints import written_checkpoint
 from src.stages.merge.recorded import recorded_merge
 from src.utils.errors import UserError, first_differences
 
-SAMPLED = 16  # tensors that are computed again
+SAMPLED = 16  # recomputed tensors
 
 
 def verify(directory: Path, every: bool = False) -> Verification:
@@ -22,15 +22,15 @@ def verify(directory: Path, every: bool = False) -> Verification:
 
     Args:
         directory: Run directory of the merge.
-        every: Recompute all tensors instead of 16 that are drawn anew each time.
+        every: Recompute all tensors instead of a new random sample of 16.
 
     Raises:
-        UserError: `directory` is not a merge or holds no weights, its parents are gone or have changed, or files or
+        UserError: `directory` is not a merge or holds no weights, its parents are missing or have changed, or files or
             recomputed tensors differ from the record.
     """
     point = recorded_merge(directory, "verify")
     if wrong := _changed_files(directory):
-        raise UserError(first_differences(f"{directory} does not hold what its record says", wrong))
+        raise UserError(first_differences(f"{directory} does not match its record", wrong))
     merged = Checkpoint(written_checkpoint(str(directory), "verify"))
     base, specialists = open_parents(point.base, point.specialists, point.allow_pickle)
     found = verify_merge(merged, base, specialists, point.recipe, tensors=None if every else SAMPLED, seed=None)
@@ -40,12 +40,12 @@ def verify(directory: Path, every: bool = False) -> Verification:
 
 
 def _changed_files(directory: Path) -> list[str]:
-    """Files that are gone or have other bytes than the run wrote, and those that a loader might take in addition."""
+    """Files that are missing or differ from those the run wrote, and added files that a loader might read."""
     run = open_finished(directory)
     assert run is not None
     present = {name: directory / name for name in run.outputs if (directory / name).is_file()}
-    found = hash_files(present, remember=False)  # a remembered hash would trust the size and time of the file
-    wrong = [f"{name} is gone" for name in run.outputs if name not in present]
+    found = hash_files(present, remember=False)  # a cached hash would trust the size and time of the file
+    wrong = [f"{name} is missing" for name in run.outputs if name not in present]
     wrong += [f"{name} has changed" for name in present if found[name].sha256 != run.outputs[name].sha256]
     loaded = [
         path

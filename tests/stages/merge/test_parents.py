@@ -187,7 +187,7 @@ def test_parents_by_their_names_on_the_hub(hub: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("hub")
 def test_a_name_that_the_cache_lacks_says_what_to_type(tmp_path: Path) -> None:
     for name, line in (
-        ("org/absent", r"specialists.codegen=org/absent is not in the local .* hf download org/absent; else"),
+        ("org/absent", r"specialists.codegen=org/absent is not in the local .* hf download org/absent; otherwise"),
         ("org/codegen@v2", r"hf download org/codegen --revision v2"),
         (f"{tmp_path.name}/nowhere/else", "no such directory"),
     ):

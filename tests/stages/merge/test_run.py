@@ -135,7 +135,7 @@ def test_a_merge_that_was_tampered_with_does_not_verify(world, tmp_path):
     ("spoil", "words"),
     [
         (lambda place: (place / "config.json").write_text("{}"), "config.json has changed"),
-        (lambda place: (place / "tokenizer.json").unlink(), "tokenizer.json is gone"),
+        (lambda place: (place / "tokenizer.json").unlink(), "tokenizer.json is missing"),
         (lambda place: (place / "model.safetensors.index.json").write_text("{}"), "index.json was added"),
         (lambda place: flip_last_byte(place / "model.safetensors"), "model.safetensors has changed"),
     ],
@@ -147,7 +147,7 @@ def test_every_file_of_a_merge_is_verified(world, tmp_path, spoil, words):
     assert len(found.sampled) == found.total == len(Checkpoint(merged).names)
     assert len({verify(merged).sampled for _ in range(5)}) > 1  # drawn anew
     spoil(merged)
-    with pytest.raises(UserError, match=f"does not hold what its record says: .*{words}"):
+    with pytest.raises(UserError, match=f"does not match its record: .*{words}"):
         verify(merged)
 
 
