@@ -78,14 +78,14 @@ def _renamed(config: Mapping[str, Any], names: Collection[str]) -> dict[str, str
 
 
 def rows_are_tokens(config: Mapping[str, Any], names: Collection[str]) -> dict[str, bool]:
-    """Whether the rows of a tensor are the vocabulary: whether it grows with `vocab_size` in the model class.
+    """Find the tensors whose rows are the vocabulary: those that grow with `vocab_size` in the model class.
 
     Args:
         config: The parsed `config.json`.
-        names: Of the tensors in a file, whose prefix may differ from the class's.
+        names: Names of the tensors in a file; their prefix may differ from the class's.
 
     Returns:
-        By name, for the tensors that the class has; nothing where the class is unknown or transformers is missing.
+        True or False by name, for the tensors of the class; empty if the class is unknown or transformers is missing.
     """
     with contextlib.suppress(Exception):  # of foreign configs and classes; the caller then goes by the names
         small, large = (_shapes(config, more) for more in (0, VOCABULARY_STEP))

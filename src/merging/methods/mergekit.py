@@ -56,7 +56,7 @@ class Mergekit:
 
     @property
     def normalize(self) -> bool:
-        """Whether mergekit divides by the sum of the coefficients."""
+        """True if mergekit divides by the sum of the coefficients."""
         return bool(self.parameters.get("normalize", self.name in NORMALIZING))
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
