@@ -26,7 +26,7 @@ def block(language, first_line):
     return found
 
 
-STUDY = ["study.methods=[tempered]", "study.random_methods=[]", "dry_run=true"]
+STUDY = ["study.methods=[tempered]", "study.random_methods=[]", "study.weights=[0.3]", "dry_run=true"]
 
 
 @pytest.fixture

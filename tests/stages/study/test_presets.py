@@ -130,6 +130,7 @@ def test_the_lines_of_a_study_before_it_is_run() -> None:
     assert len({line for line in lines if not line.startswith("#")}) == len(lines) - 4
 
 
+@pytest.mark.slow
 def test_studies_of_one_model_never_share_the_place_of_a_merge() -> None:
     places = []
     for preset in ("paper_text", "paper_authors", "fair"):
@@ -161,7 +162,12 @@ def test_every_table_and_figure_has_its_experiment() -> None:
     assert sorted([*(f"table{n}" for n in range(3, 10)), *(f"figure{n}" for n in (2, 3, 4))]) == EXPERIMENTS
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+QUICK = ("figure2", "table5")  # one of each form; composing the jobs of the others takes seconds each
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in EXPERIMENTS]
+)
 def test_every_experiment_plans(name: str) -> None:
     for overrides in swept(name):
         found = jobs(*overrides)
@@ -194,6 +200,7 @@ def test_an_experiment_expands_to_the_rows_of_its_table(table: str) -> None:
 
 
 @needs_shared
+@pytest.mark.slow
 def test_table_4_trains_only_the_specialists_of_each_share() -> None:
     with shared("paper", "data_scale.csv").open() as file:
         wanted = {(NAMES[row["model"]], share, row["metric"]) for row in csv.DictReader(file)
