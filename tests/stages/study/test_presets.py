@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from src.config.groups import CONF
+from src.config.schemas import register_schemas
 from src.stages.benchmarks import benchmark_nodes
 from src.stages.build import build
 from src.stages.job import compose_job
@@ -150,6 +151,7 @@ def swept(name: str) -> list[list[str]]:
 
     from hydra import compose, initialize_config_dir
 
+    register_schemas()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         hydra = compose("study", overrides=[f"experiment={name}"], return_hydra_config=True).hydra
     params = hydra.sweeper.params or {}
