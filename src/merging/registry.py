@@ -11,6 +11,7 @@ from src.merging.methods.adaptive import Adaptive
 from src.merging.methods.elementwise import ConsensusMasks, Sce
 from src.merging.methods.fisher_regmean import Fisher, RegMean, Statistics
 from src.merging.methods.mergekit import Mergekit, as_mergekit
+from src.merging.methods.multislerp import MultiSlerp
 from src.merging.methods.rule import Rule
 from src.merging.methods.sparsify import Rescale, Sparsity
 from src.merging.methods.spectral import Spectral
@@ -149,6 +150,12 @@ def nuslerp(space: Space, by_row: bool) -> Rule:
 def karcher(space: Space, max_iter: int, tolerance: float) -> Rule:
     """Riemannian mean of the directions, at the mean norm."""
     return Karcher(space, max_iter, tolerance)
+
+
+@method(None)
+def multislerp(space: Space, normalize: bool) -> Rule:
+    """Mean direction of any number of specialists, at their mean norm (mergekit's `multislerp`)."""
+    return MultiSlerp(space, normalize)
 
 
 @method("2403.19522", weighted=False)

@@ -39,6 +39,7 @@ METHODS = {
     "slerp": MethodStyle("SLERP", "cyan", "d", "-"),
     "nuslerp": MethodStyle("NuSLERP", "cyan", "d", "--"),
     "karcher": MethodStyle("Karcher", "cyan", "d", ":"),
+    "multislerp": MethodStyle("Multi-SLERP", "cyan", "d", "-."),
     "model_stock": MethodStyle("Model Stock", "slate", "H", "-."),
     "fisher": MethodStyle("Fisher", "brown", "v", "-"),
     "regmean": MethodStyle("RegMean", "brown", "^", "--"),

@@ -57,7 +57,8 @@ class Mergekit:
     @property
     def normalize(self) -> bool:
         """True if mergekit divides by the sum of the coefficients."""
-        return bool(self.parameters.get("normalize", self.name in NORMALIZING))
+        chosen = self.parameters.get("normalize", self.parameters.get("normalize_weights"))
+        return self.name in NORMALIZING if chosen is None else bool(chosen)
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""
@@ -118,6 +119,8 @@ def as_mergekit(method: str, settings: Mapping[str, Any]) -> Mergekit:
     if method in ("slerp", "nuslerp"):
         by_row = settings.get("by_row", False)
         return Mergekit("nuslerp", {"nuslerp_flatten": not by_row}, base=settings["space"] == "deltas")
+    if method == "multislerp":
+        return Mergekit("multislerp", {"normalize_weights": settings["normalize"]}, base=settings["space"] == "deltas")
     if method == "model_stock":
         return Mergekit("model_stock", {"filter_wise": settings["by_row"]})
     if method == "sce":

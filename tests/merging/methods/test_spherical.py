@@ -31,6 +31,8 @@ with warnings.catch_warnings():
     from mergekit.merge_methods.api import merge_tensors
     from mergekit.merge_methods.slerp import slerp as mergekit_slerp
 
+ROUND = ["slerp", "nuslerp", "karcher", "multislerp"]
+
 
 def reference(name: str, base: Tensors, specialists: list[Tensors], with_base: bool, **parameters: Any) -> Tensors:
     merged = {}
@@ -152,7 +154,7 @@ def test_identical_parents(tmp_path: Path, name: str, space: str) -> None:
 
 def test_compiled_and_threads(tmp_path: Path) -> None:
     parents = write_family(tmp_path, *random_family(dtype=torch.bfloat16))
-    points = [recipe(n, weight=0.3, space=s) for n in ("slerp", "nuslerp", "karcher") for s in ("deltas", "weights")]
+    points = [recipe(n, weight=0.3, space=s) for n in ROUND for s in ("deltas", "weights")]
     points += [recipe("nuslerp", by_row=True), recipe("model_stock"), recipe("model_stock", by_row=True)]
     plain, _ = merge_all(*parents, points, workers=1, ops=TorchOps())
     fused, _ = merge_all(*parents, points, workers=3, ops=NumbaOps())
