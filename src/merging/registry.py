@@ -188,6 +188,12 @@ def iso_c(lambda_: float) -> Rule:
     return Spectral("iso", lambda_)
 
 
+@method("2502.04959")
+def iso_cts(common: float, lambda_: float) -> Rule:
+    """Common and task-specific directions of the task vectors with a flat spectrum (Iso-CTS)."""
+    return Spectral("iso_cts", lambda_, common)
+
+
 @method("2111.09832")
 def fisher(statistics: Mapping[str, str] | None, equalize: bool) -> Rule:
     """Weighted mean by the diagonal Fisher information of every task."""

@@ -45,6 +45,7 @@ METHODS = {
     "regmean": MethodStyle("RegMean", "brown", "^", "--"),
     "tsv": MethodStyle("TSV", "slate", "8", ":"),
     "iso_c": MethodStyle("Iso-C", "slate", "8", "-"),
+    "iso_cts": MethodStyle("Iso-CTS", "slate", "8", "--"),
     "mergekit": MethodStyle("mergekit", "green", "v", ":"),
 }
 # Markers for methods defined elsewhere, in the order in which they appear.
