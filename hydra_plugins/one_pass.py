@@ -1,4 +1,4 @@
-"""The launcher of `merge.py -m`, in the package where Hydra looks for plugins: all jobs of a sweep go to one function.
+"""Plugins of `merge.py -m`, in the package where Hydra looks for them: all jobs of a sweep go to one function.
 
 Jobs with the same parents can then share the reading and the sparsifying.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from src.config.sweep import SweepComposer
 from src.stages.job import Job, searchpath_of
 from src.utils.errors import UserError, first_differences
 from src.utils.progress import say
@@ -23,6 +25,19 @@ ConfigStore.instance().store(
     node={"_target_": "hydra_plugins.one_pass.OnePassLauncher"},
     provider="mixmerge",
 )
+ConfigStore.instance().store(
+    group="hydra/sweeper",
+    name="one_pass",
+    node=BasicSweeperConf("hydra_plugins.one_pass.OnePassSweeper"),
+    provider="mixmerge",
+)
+
+
+class OnePassSweeper(BasicSweeper):
+    """Hydra's sweeper without its trial composition of every job: the launcher composes all of them before it starts."""
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        return None
 
 
 class OnePassLauncher(Launcher):
@@ -34,9 +49,13 @@ class OnePassLauncher(Launcher):
         self.searchpath = searchpath_of(config.hydra.overrides.hydra)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        compose = SweepComposer(self._compose, self._is_group)
+        jobs = [
+            Job("merge", (*self.searchpath, *filter_overrides(overrides)), compose(overrides))
+            for overrides in job_overrides
+        ]
         from src.stages.merge.run import merge_all
 
-        jobs = [self._job(list(overrides)) for overrides in job_overrides]
         results = merge_all(jobs)
         for result in results:
             if not isinstance(result, UserError):
@@ -53,8 +72,11 @@ class OnePassLauncher(Launcher):
             for job, result in zip(jobs, results, strict=True)
         ]
 
-    def _job(self, overrides: list[str]) -> Job:
+    def _compose(self, overrides: list[str]) -> DictConfig:
         cfg = self.loader.load_sweep_config(self.config, overrides)
         with open_dict(cfg):
             del cfg["hydra"]
-        return Job("merge", (*self.searchpath, *filter_overrides(overrides)), cfg)
+        return cfg
+
+    def _is_group(self, name: str) -> bool:
+        return bool(self.loader.get_group_options(name, overrides=self.searchpath))

@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,23 @@ LIBRARIES = ("torch", "transformers", "lightning", "mergekit", "evalplus", "nump
 
 def environment() -> dict[str, Any]:
     """Commit, versions and machine of this process."""
-    versions = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
     return {
         "commit": _git_commit(),
-        "versions": versions,
+        "versions": dict(_versions()),
         "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
     }
 
 
+@cache  # a sweep opens many runs
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+@cache
 def _git_commit() -> str | None:
     answer = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=40"],
