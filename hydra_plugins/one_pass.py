@@ -34,7 +34,7 @@ ConfigStore.instance().store(
 
 
 class OnePassSweeper(BasicSweeper):
-    """Hydra's sweeper without its trial composition of every job: the launcher composes all of them before it starts."""
+    """Hydra's sweeper without its trial composition of every job: the launcher composes all before it starts."""
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         return None
