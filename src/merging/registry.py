@@ -17,6 +17,7 @@ from src.merging.methods.sparsify import Rescale, Sparsity
 from src.merging.methods.spectral import Spectral
 from src.merging.methods.spherical import Karcher, ModelStock, Slerp, Space
 from src.merging.methods.task_vectors import TaskVectors, WeightedMean
+from src.merging.methods.wudi import Wudi
 from src.merging.recipe import COMMON, Recipe
 from src.utils.errors import UserError
 
@@ -192,6 +193,12 @@ def iso_c(lambda_: float) -> Rule:
 def iso_cts(common: float, lambda_: float) -> Rule:
     """Common and task-specific directions of the task vectors with a flat spectrum (Iso-CTS)."""
     return Spectral("iso_cts", lambda_, common)
+
+
+@method("2503.08099")
+def wudi(iterations: int | None, step_size: float, lambda_: float) -> Rule:
+    """The update of every layer that disturbs each task least on its own inputs (WUDI-Merging)."""
+    return Wudi(iterations, step_size, lambda_)
 
 
 @method("2111.09832")

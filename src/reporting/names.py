@@ -46,6 +46,7 @@ METHODS = {
     "tsv": MethodStyle("TSV", "slate", "8", ":"),
     "iso_c": MethodStyle("Iso-C", "slate", "8", "-"),
     "iso_cts": MethodStyle("Iso-CTS", "slate", "8", "--"),
+    "wudi": MethodStyle("WUDI", "brown", "p", ":"),
     "mergekit": MethodStyle("mergekit", "green", "v", ":"),
 }
 # Markers for methods defined elsewhere, in the order in which they appear.

@@ -23,6 +23,8 @@ from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass
 
 FISHER_FLOOR = 1e-6  # relative to the tensor's mean, added to every value, so that all zeros give the weighted mean
+RIDGE = 1e-8  # relative to the mean of the diagonal
+REFINEMENTS = 2
 
 
 @checked_dataclass("merge")
@@ -182,9 +184,22 @@ def regression_mean(
         scaled = coefficient * (alpha * wide + (1 - alpha) * torch.diag(wide.diagonal()))
         left += scaled
         right += (matrix.double() - mean) @ scaled
-    ridge = 1e-10 * float(left.diagonal().mean()) + 1e-30
-    left.diagonal().add_(ridge)
-    return torch.as_tensor(mean + torch.linalg.solve(left, right.T).T)
+    return mean + _solve(left, right.T).T
+
+
+def _solve(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Smallest solution of left x = right, to float32's precision.
+
+    A ridge bounds what rounding errors become where `left` is singular; each refinement reduces its effect on a
+    direction by the ratio of the ridge to that direction's eigenvalue.
+    """
+    ridged = left.clone()
+    ridged.diagonal().add_(RIDGE * left.diagonal().mean() + 1e-30)
+    factors = torch.linalg.lu_factor(ridged)
+    found = torch.linalg.lu_solve(*factors, right)
+    for _ in range(REFINEMENTS):
+        found += torch.linalg.lu_solve(*factors, right - left @ found)
+    return found
 
 
 def sum_of_squares(values: torch.Tensor) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from src.merging.tensors.blocks import BlockFunction, ParentTensors
+from src.utils.errors import UserError
 
 
 @runtime_checkable
@@ -43,3 +44,21 @@ class Rule(Protocol):
             A function of a block that returns its merged values, float32, one-dimensional; thread-safe.
         """
         ...
+
+
+def shares_of(method: str, coefficients: Sequence[float]) -> list[float]:
+    """Coefficients of a method that only takes their ratio, divided by their sum.
+
+    Args:
+        method: Name of the method, for the message.
+        coefficients: K numbers.
+
+    Raises:
+        UserError: One is negative, or all are zero.
+    """
+    total = sum(coefficients)
+    if not total > 0 or min(coefficients) < 0:
+        raise UserError(
+            f"merge={method} takes coefficients of at least 0, one of them positive, got {list(coefficients)}"
+        )
+    return [coefficient / total for coefficient in coefficients]

@@ -16,6 +16,7 @@ import torch
 from pydantic import Field
 
 from src.merging.backend.combine import Combination, Mean, add_up
+from src.merging.methods.rule import shares_of
 from src.merging.methods.sparsify import Sparsity, prepare_sparsity
 from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors
 from src.merging.tensors.reductions import deterministic_product_sums, tree_sum
@@ -83,12 +84,7 @@ class Karcher:
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""
-        total = sum(coefficients)
-        if not total > 0 or min(coefficients) < 0:
-            raise UserError(
-                f"merge=karcher takes coefficients of at least 0, one of them positive, got {list(coefficients)}"
-            )
-        shares = torch.tensor([coefficient / total for coefficient in coefficients], dtype=torch.float64)
+        shares = torch.tensor(shares_of("karcher", coefficients), dtype=torch.float64)
         found = karcher_coefficients(gram(tensors, self.returns_weights), shares, self.max_iter, self.tolerance)
         return combination(tensors, found[None], self.returns_weights)
 
