@@ -50,6 +50,8 @@ def check_evaluate(cfg: DictConfig) -> None:
         )
     if (cfg.predictions is None) != (cfg.references is None):
         problems.append("predictions=FILE and references=FILE must be given together")
+    if cfg.predictions is None and (cfg.prediction_field is not None or cfg.reference_field is not None):
+        problems.append("prediction_field and reference_field need predictions=FILE and references=FILE")
     if (cfg.samples is not None or cfg.predictions is not None) and cfg.benchmark is None:
         problems.append("existing answers need benchmark=NAME (humaneval, mbpp, codexglue, ...)")
     if cfg.predictions is not None and cfg.contamination is not None:

@@ -88,8 +88,10 @@ class EvaluateConfig(Common):
     sandbox: Any = None  # conf/sandbox
     checkpoint: str | None = None
     samples: str | None = None  # JSONL of generations: task_id and completion | solution
-    predictions: str | None = None  # `id<TAB>text` lines or JSONL
-    references: str | None = None
+    predictions: str | None = None  # `id<TAB>text` lines, JSONL, or a JSON list
+    references: str | None = None  # the same
+    prediction_field: str | None = None  # field of the predictions' rows that holds the text; null: found by name
+    reference_field: str | None = None  # the same for the references
     split: str = "test"  # test | validation
     contamination: Any = None  # training data (file, pattern, Hub data set, or a list): are the items in it?
     contamination_keep: dict[str, Any] = field(default_factory=dict)  # only rows with field: value | [first, last]

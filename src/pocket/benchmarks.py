@@ -7,6 +7,7 @@ import io
 import random
 import re
 import tokenize
+from functools import lru_cache
 from typing import Any
 
 from src.pocket.checks import choose_inputs, tolerance
@@ -42,6 +43,11 @@ def problems(split: str, count: int, seed: int = 0) -> list[dict[str, Any]]:
         Dictionaries with `task_id`, `prompt`, `entry_point`, `canonical_solution` (which continues the prompt),
         `base_input`, `plus_input`, `atol` and `contract`.
     """
+    return [dict(problem) for problem in _problems(split, count, seed)]
+
+
+@lru_cache  # half a second per split, and a study asks for them with every checkpoint
+def _problems(split: str, count: int, seed: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for index, composition in enumerate(corpus(seed).compositions(split)):
         if len(found) == count:

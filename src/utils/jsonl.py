@@ -24,7 +24,7 @@ def iterate_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         raise UserError(f"no such file: {path}")
     opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as file:
+    with opener(path, "rt", encoding="utf-8-sig") as file:  # with or without a byte order mark
         for number, line in enumerate(_lines(file, path), 1):
             if not line.strip():
                 continue

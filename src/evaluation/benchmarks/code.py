@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from math import comb
 from typing import Any
 
 from src.data.prompts import render_user_turn
 from src.evaluation.benchmarks.base import SPLITS, Limit, Rows, check_covered, check_split, read_rows
 from src.evaluation.generators.samples import Decoding, Prompt, Sample
-from src.evaluation.grading.grade import ProgramResult
+from src.evaluation.grading.grade import GRADING_RULES, ProgramResult
 from src.evaluation.grading.programs import whole_answer
 from src.evaluation.grading.run_tests import PASS
 from src.evaluation.statistics.scores import Score
@@ -70,6 +72,7 @@ class CodeBenchmark:
         self.user_prompt, self.prefill, self.k, self.limit = user_prompt, prefill, tuple(k), limit
         self.splits = tuple(splits)
         self._source, self._problems = problems, dict[str, list[dict[str, Any]]]()
+        self._hashes = dict[str, str]()
 
     @property
     def definitions(self) -> dict[str, str]:
@@ -107,7 +110,14 @@ class CodeBenchmark:
 
     def content_hash(self, split: str) -> str:
         """Hash of the problems with their tests."""
-        return sha256_json([[problem[key] for key in sorted(problem)] for problem in self.problems(split)])
+        if split not in self._hashes:  # a study asks for it with every checkpoint
+            rows = [[problem[key] for key in sorted(problem)] for problem in self.problems(split)]
+            self._hashes[split] = sha256_json(rows)
+        return self._hashes[split]
+
+    def rules(self) -> dict[str, Any]:
+        """Return what decides a verdict besides answers, problems and settings."""
+        return {"grading": GRADING_RULES, "evalplus": version("evalplus"), "python": platform.python_version()}
 
     def score(self, samples: Sequence[Sample], split: str, judge: Judge) -> list[Score]:
         """Run the answers; `pass@k` counts base inputs, `pass@k+` base and plus inputs together.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from importlib.metadata import version
 from typing import Any
 
 from src.data.docstrings import without_docstring
@@ -13,13 +13,10 @@ from src.evaluation.generators.samples import Decoding, Prompt, Sample
 from src.evaluation.statistics.bootstrap import Interval
 from src.evaluation.statistics.scores import Score
 from src.evaluation.text.corpus import CORPUS_SCORES
+from src.evaluation.text.meteor import wordnet_hash
 from src.evaluation.text.metrics import STUDY_METRICS, score_corpus, score_texts, text_metrics
 from src.utils.errors import UserError, unknown_choice
 from src.utils.files import sha256_json
-from src.utils.jsonl import iterate_jsonl
-
-TEXT_KEYS = ("prediction", "completion", "reference", "docstring", "text", "summary")
-ID_KEYS = ("id", "task_id", "idx", "url")
 
 
 class SummaryBenchmark:
@@ -62,7 +59,8 @@ class SummaryBenchmark:
             if metric not in CORPUS_SCORES:
                 raise unknown_choice("corpus score", metric, list(CORPUS_SCORES))
         self.splits = tuple(splits)
-        self._source, self._rows = rows, dict[str, list[dict[str, Any]]]()
+        self._source, self._rows, self._wordnet = rows, dict[str, list[dict[str, Any]]](), wordnet
+        self._hashes = dict[str, str]()
 
     @property
     def definitions(self) -> dict[str, str]:
@@ -104,7 +102,16 @@ class SummaryBenchmark:
 
     def content_hash(self, split: str) -> str:
         """Hash prompts and references."""
-        return sha256_json([[prompt.text for prompt in self.prompts(split)], self.references(split)])
+        if split not in self._hashes:  # a study asks for it with every checkpoint
+            prompts = [prompt.text for prompt in self.prompts(split)]
+            self._hashes[split] = sha256_json([prompts, self.references(split)])
+        return self._hashes[split]
+
+    def rules(self) -> dict[str, Any]:
+        """Return what decides a score besides answers, references and settings."""
+        libraries = {name: version(name) for name in ("sacrebleu", "rouge-score", "nltk")}
+        metrics = [metric.name for metric in self.metrics]  # `meteor_nosyn` where WordNet is not installed
+        return {"metrics": metrics, "wordnet": _wordnet(self._wordnet) if "meteor" in metrics else None} | libraries
 
     def score(self, samples: Sequence[Sample], split: str) -> list[Score]:
         """Score answers; the first sample of each row counts.
@@ -116,26 +123,24 @@ class SummaryBenchmark:
         check_covered(list(references), samples, self.name)
         return self._score({sample.task_id: sample.completion for sample in samples if sample.index == 0}, references)
 
-    def score_files(self, predictions: Path, references: Path) -> list[Score]:
-        """Score `id<TAB>text` lines, or JSONL, against references of the same form; items are the ids.
+    def score_texts(self, predictions: Mapping[str, str], references: Mapping[str, str]) -> list[Score]:
+        """Score texts against references with the same ids (see `read_pair`); items are the ids.
 
         Raises:
-            UserError: A file is malformed, or an id is in only one of the files.
+            UserError: An id is in only one of them.
         """
-        wanted, got = read_texts(references), read_texts(predictions)
-        check_covered(list(wanted), [Sample(item, "", text) for item, text in got.items()], str(predictions))
-        return self._score(got, wanted)
+        check_covered(list(references), [Sample(item, "", text) for item, text in predictions.items()], "predictions")
+        return self._score(predictions, references)
 
     def corpus_scores(self, samples: Sequence[Sample], split: str) -> dict[str, Interval]:
         """Compute corpus-level scores of the first samples."""
         texts = {sample.task_id: sample.completion for sample in samples if sample.index == 0}
-        return self._score_corpus(texts, self.references(split))
+        return self.corpus_scores_of_texts(texts, self.references(split))
 
-    def corpus_scores_of_files(self, predictions: Path, references: Path) -> dict[str, Interval]:
-        """Compute corpus-level scores of the texts that `score_files` scores."""
-        return self._score_corpus(read_texts(predictions), read_texts(references))
-
-    def _score_corpus(self, predictions: Mapping[str, str], references: Mapping[str, str]) -> dict[str, Interval]:
+    def corpus_scores_of_texts(
+        self, predictions: Mapping[str, str], references: Mapping[str, str]
+    ) -> dict[str, Interval]:
+        """Compute corpus-level scores of texts with the ids of the references."""
         return score_corpus([predictions[item] for item in references], list(references.values()), self.corpus)
 
     def _score(self, predictions: Mapping[str, str], references: Mapping[str, str]) -> list[Score]:
@@ -151,46 +156,5 @@ class SummaryBenchmark:
         return f"{self.name}/{number}"
 
 
-def read_texts(path: Path) -> dict[str, str]:
-    """Read texts by id from `id<TAB>text` lines or `.jsonl(.gz)` with an id and a text field.
-
-    Args:
-        path: JSONL rows name the id `id`, `task_id`, `idx` or `url` (without any: the row number) and the text
-            `prediction`, `completion`, `reference`, `docstring`, `text` or `summary`.
-
-    Raises:
-        UserError: The file is missing, a line has no tab, a row has no text, or an id occurs twice.
-    """
-    pairs = _json_pairs(path) if path.name.endswith((".jsonl", ".jsonl.gz")) else _tab_pairs(path)
-    texts = dict(pairs)
-    if len(texts) < len(pairs):
-        twice = next(item for number, (item, _) in enumerate(pairs) if item in dict(pairs[:number]))
-        raise UserError(f"{path}: expected unique ids, but {twice} occurs twice")
-    if not texts:
-        raise UserError(f"{path} is empty; expected one text per line")
-    return texts
-
-
-def _tab_pairs(path: Path) -> list[tuple[str, str]]:
-    if not path.is_file():
-        raise UserError(f"no such file: {path}")
-    pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-        item, tab, text = line.partition("\t")
-        if not line.strip():
-            continue
-        if not tab:
-            raise UserError(f"{path}, line {number}: expected id<TAB>text, got {line[:40]!r}")
-        pairs.append((item.strip(), text))
-    return pairs
-
-
-def _json_pairs(path: Path) -> list[tuple[str, str]]:
-    pairs = []
-    for number, row in enumerate(iterate_jsonl(path)):
-        item = next((str(row[key]) for key in ID_KEYS if key in row), str(number))
-        text = next((row[key] for key in TEXT_KEYS if isinstance(row.get(key), str)), None)
-        if text is None:
-            raise UserError(f"{path}, row {number + 1}: expected one of {', '.join(TEXT_KEYS)}, got {sorted(row)}")
-        pairs.append((item, text))
-    return pairs
+def _wordnet(place: str | None) -> str | None:
+    return wordnet_hash(None if place == "auto" else place)

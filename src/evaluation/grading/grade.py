@@ -21,6 +21,8 @@ from src.evaluation.sandbox.worker import Worker
 from src.utils.errors import UserError, first_differences
 from src.utils.progress import progress_bar
 
+GRADING_RULES = 2  # raise it with every change that can change a verdict: it is part of an evaluation's identity
+
 
 @dataclass(frozen=True)
 class ProgramResult:

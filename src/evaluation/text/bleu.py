@@ -47,11 +47,9 @@ def bleu4_codexglue(prediction: str, reference: str) -> float:
 
     Lower case, punctuation split off, mteval tokens; one is added to matches and totals of orders 2 to 4, and to both
     lengths of the brevity penalty. The published figures are the mean over rows times 100. An empty prediction scores
-    0 here, but exp(-len(reference)) in the evaluator.
+    exp(-len(reference)), as there.
     """
     hypothesis, wanted = codexglue_tokens(prediction), codexglue_tokens(reference)
-    if not hypothesis:
-        return 0.0
     tiny = sys.float_info.min
     logarithm = 0.0
     for order, count in enumerate(matches(wanted, hypothesis)):

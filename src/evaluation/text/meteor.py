@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 import warnings
 from functools import cache, lru_cache
@@ -34,7 +35,7 @@ class NoSynonyms:
         return []
 
 
-def find_wordnet(directory: Path | str | None = None) -> Synonyms | None:
+def find_wordnet(directory: Path | str | None = None) -> WordNetCorpusReader | None:
     """Load nltk's WordNet 3.0 corpus, which `python -m nltk.downloader wordnet` installs.
 
     Args:
@@ -50,6 +51,21 @@ def find_wordnet(directory: Path | str | None = None) -> Synonyms | None:
         with contextlib.suppress(LookupError):
             return _reader(nltk.data.find(name, places))
     return None
+
+
+def wordnet_hash(directory: Path | str | None = None) -> str | None:
+    """Hash the files of the corpus that `find_wordnet` loads (SHA-256); None if it is not there."""
+    found = find_wordnet(directory)
+    return None if found is None else _files_hash(found)
+
+
+@cache  # 35 MB
+def _files_hash(reader: WordNetCorpusReader) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(reader.fileids()):
+        with contextlib.suppress(OSError), reader.root.join(name).open() as file:  # METEOR does not need all of them
+            digest.update(f"{name}\0".encode() + file.read())
+    return digest.hexdigest()
 
 
 class CachedStemmer:

@@ -8,19 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
 
-from src.checkpoints.fingerprint import fingerprint
 from src.config.checks import check_evaluate
-from src.evaluation.benchmarks.code import CodeBenchmark
 from src.evaluation.benchmarks.summary import SummaryBenchmark
+from src.evaluation.benchmarks.text_files import read_pair
 from src.evaluation.generators.hf import HFGenerator
 from src.evaluation.generators.samples import (
     Sample,
     generate_samples,
     read_samples,
     sample_rows,
-    samples_hash,
     samples_key,
 )
 from src.evaluation.generators.vllm import VLLMGenerator
@@ -29,18 +26,16 @@ from src.evaluation.statistics.bootstrap import Interval
 from src.evaluation.statistics.scores import Metric, Score, summarize, write_scores
 from src.reporting.console import print_clean_scores, print_scores
 from src.runs.finished import open_finished
-from src.runs.paths import checkpoint_label
-from src.runs.record import Inputs, Run, open_run
+from src.runs.record import Run, open_run
 from src.stages.benchmarks import benchmark_nodes
-from src.stages.build import build_once
+from src.stages.build import build, build_once
 from src.stages.checkpoints import existing_checkpoint, is_lazy_merge
-from src.stages.evaluate.contamination import check_contamination, training_hashes, training_label
+from src.stages.evaluate.contamination import check_contamination, training_hashes
+from src.stages.evaluate.identity import Benchmark, run_identity, run_name, scored_subject
 from src.stages.job import Job
 from src.stages.merge.recorded import recorded_merge
 from src.utils.errors import UserError
 from src.utils.jsonl import write_jsonl
-
-Benchmark = CodeBenchmark | SummaryBenchmark
 
 
 def evaluate(job: Job) -> Path:
@@ -55,14 +50,14 @@ def evaluate(job: Job) -> Path:
     cfg = job.cfg
     check_evaluate(cfg)
     nodes = benchmark_nodes(job)
-    subject, scored_files = _subject(cfg)
-    directory = job.directory(_name(job, subject))
-    identity = _identity(job, nodes)
-    inputs = {**scored_files, **training_hashes(cfg)}
+    subject, scored_files = scored_subject(cfg)
+    directory = job.directory(run_name(job, subject))
+    benchmarks: dict[str, Benchmark] = {name: build(node) for name, node in nodes.items()}  # files may change
+    identity, items = run_identity(job, nodes, benchmarks)
+    inputs = {**scored_files, **items, **training_hashes(cfg)}
     with open_run(directory, stage="evaluate", config=identity, inputs=inputs, argv=job.command) as run:
         if run.finished:
             return directory
-        benchmarks: dict[str, Benchmark] = {name: build_once(node) for name, node in nodes.items()}
         scores = _score(job, benchmarks, run) if scored_files else []
         if scored_files:
             _record_scores(subject, cfg.seed, benchmarks, scores, run)
@@ -91,9 +86,11 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> list[Score]:
         [(name, benchmark)] = benchmarks.items()
         if not isinstance(benchmark, SummaryBenchmark):
             raise UserError(f"predictions= takes summaries, benchmark={name} runs programs; give samples=FILE instead")
-        files = Path(cfg.predictions), Path(cfg.references)
-        _note_corpus(run, name, benchmark.corpus_scores_of_files(*files))
-        return benchmark.score_files(*files)
+        fields = cfg.prediction_field, cfg.reference_field
+        texts = read_pair(Path(cfg.predictions), Path(cfg.references), *fields)
+        scores = benchmark.score_texts(*texts)
+        _note_corpus(run, name, benchmark.corpus_scores_of_texts(*texts))
+        return scores
     if cfg.samples is not None:
         [benchmark] = benchmarks.values()
         return _score_samples(job, benchmark, read_samples(Path(cfg.samples)), run)
@@ -120,8 +117,9 @@ def _load(generator: HFGenerator | VLLMGenerator, checkpoint: Path) -> None:
 
 def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], run: Run) -> list[Score]:
     if isinstance(benchmark, SummaryBenchmark):
+        scores = benchmark.score(samples, job.cfg.split)
         _note_corpus(run, benchmark.name, benchmark.corpus_scores(samples, job.cfg.split))
-        return benchmark.score(samples, job.cfg.split)
+        return scores
     judge: ProgramJudge = build_once(job.cfg.sandbox)
     scores = benchmark.score(samples, job.cfg.split, judge)
     write_jsonl(run.work / f"verdicts-{benchmark.name}.jsonl", judge.verdict_rows())
@@ -157,42 +155,3 @@ def _means(
         }
         for (name, metric), interval in sorted(means.items(), key=lambda pair: order.index(pair[0][0]))
     ]  # fmt: skip
-
-
-def _subject(cfg: DictConfig) -> tuple[str, Inputs]:
-    """Return the name of what is scored and the hashes of its files; empty if only contamination is checked."""
-    if cfg.checkpoint is not None:
-        place = existing_checkpoint(str(cfg.checkpoint), "checkpoint")
-        is_lazy = is_lazy_merge(place)
-        found = recorded_merge(place, "checkpoint").fingerprint if is_lazy else fingerprint(place)
-        return checkpoint_label(str(cfg.checkpoint)), {"checkpoint": found}
-    files = {key: Path(cfg[key]) for key in ("samples", "predictions", "references") if cfg[key] is not None}
-    if not files:
-        return "contamination", {}
-    missing = [
-        f"{key}={path}" for key, path in files.items() if not (path.is_file() or (key == "samples" and path.is_dir()))
-    ]
-    if missing:
-        raise UserError(f"no such file: {', '.join(missing)}")
-    first = next(iter(files.values()))
-    name = first.name if first.is_dir() else first.name.split(".")[0]
-    return name, {key: samples_hash(path) for key, path in files.items()}
-
-
-def _name(job: Job, subject: str) -> str:
-    cfg = job.cfg
-    benchmark = [] if cfg.benchmark is None else [cfg.benchmark.name]
-    named = ("model", "seed", "benchmark", "split", "contamination", *(f"sandbox.{key}" for key in cfg.sandbox))
-    return "-".join([subject, *benchmark, *job.extras(named), *training_label(cfg), cfg.split])
-
-
-def _identity(job: Job, nodes: dict[str, DictConfig]) -> dict[str, Any]:
-    cfg = job.cfg
-    plain = {name: OmegaConf.to_container(node, resolve=True) for name, node in nodes.items()}
-    limits = {key: cfg.sandbox[key] for key in ("memory_mb", "min_time_limit", "gt_time_limit_factor")}
-    identity: dict[str, Any] = {"split": cfg.split, "benchmarks": plain, "limits": limits}
-    if cfg.checkpoint is not None:
-        identity["generator"] = OmegaConf.to_container(cfg.generator, resolve=True)
-    if cfg.contamination is not None:
-        identity["contamination_keep"] = OmegaConf.to_container(cfg.contamination_keep, resolve=True)
-    return identity

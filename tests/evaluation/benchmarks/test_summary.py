@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-import gzip
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from src.evaluation.benchmarks.summary import SummaryBenchmark, read_texts
+from src.evaluation.benchmarks.summary import SummaryBenchmark
 from src.evaluation.generators.samples import Decoding, Sample
 from src.evaluation.statistics.scores import by_metric
 from src.utils.errors import UserError
-from src.utils.jsonl import write_jsonl
 
 ROWS = [
     {
@@ -76,55 +73,6 @@ def test_content_hash_follows_prompts_and_references() -> None:
         benchmark(limit=1).content_hash("test"),
     }
     assert len(hashes) == 4
-
-
-def test_files_of_lines_are_scored(tmp_path: Path) -> None:
-    (tmp_path / "gold").write_text("0\tadd one to x\n1\treturn it all\n")
-    (tmp_path / "output").write_text("1\treturn it all\n0\tadd one to x")  # another order, no final newline
-    table = by_metric(benchmark().score_files(tmp_path / "output", tmp_path / "gold"))
-    assert table["s", "rouge_l"] == {"0": 1.0, "1": 1.0}
-
-
-def test_files_of_json_lines_are_read(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "a.jsonl", [{"id": 7, "prediction": "x"}, {"id": 8, "prediction": ""}])
-    assert read_texts(tmp_path / "a.jsonl") == {"7": "x", "8": ""}
-    with gzip.open(tmp_path / "b.jsonl.gz", "wt") as file:
-        file.write('{"docstring": "d"}\n{"docstring": "e"}\n')
-    assert read_texts(tmp_path / "b.jsonl.gz") == {"0": "d", "1": "e"}
-
-
-def test_an_empty_text_is_a_text(tmp_path: Path) -> None:
-    (tmp_path / "t").write_text("0\t\n\n1\ta\tb\n")
-    assert read_texts(tmp_path / "t") == {"0": "", "1": "a\tb"}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("0 no tab\n", r"line 1: expected id<TAB>text, got '0 no tab'"),
-        ("0\ta\n0\tb\n", "unique ids, but 0 occurs twice"),
-        ("", "is empty"),
-    ],
-)
-def test_malformed_files_are_refused(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / "t").write_text(content)
-    with pytest.raises(UserError, match=message):
-        read_texts(tmp_path / "t")
-
-
-def test_absent_and_textless_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
-        read_texts(tmp_path / "absent")
-    write_jsonl(tmp_path / "a.jsonl", [{"id": 1, "words": "x"}])
-    with pytest.raises(UserError, match=r"row 1: expected one of prediction.*got \['id', 'words'\]"):
-        read_texts(tmp_path / "a.jsonl")
-
-
-def test_ids_must_match(tmp_path: Path) -> None:
-    (tmp_path / "gold").write_text("0\ta\n1\tb\n")
-    (tmp_path / "output").write_text("0\ta\n")
-    with pytest.raises(UserError, match="1 of 2 items have no sample; the first is 1"):
-        benchmark().score_files(tmp_path / "output", tmp_path / "gold")
 
 
 def test_a_benchmark_without_rows_says_so() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,8 @@ def test_every_metric_is_perfect_on_equal_texts_and_zero_on_nothing(no_wordnet: 
     perfect = score_texts([text], [text], text_metrics(EVERY))
     assert {name: round(values[0], 2) for name, values in perfect.items()} == dict.fromkeys(perfect, 1.0)
     empty = score_texts([""], [text], text_metrics(EVERY))
+    codexglue = empty.pop("bleu4_codexglue")  # its evaluator's value for no tokens against eight
+    assert codexglue == pytest.approx([math.exp(-8)])
     assert all(values[0] < 1e-9 for values in empty.values())
 
 

@@ -1,10 +1,13 @@
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from src.evaluation.benchmarks.summary import SummaryBenchmark
 from src.evaluation.statistics.bootstrap import bootstrap_interval
 from src.pocket.benchmarks import problems, summary_rows
+from src.stages.evaluate.identity import file_label
 from src.stages.evaluate.run import evaluate, show
 from src.stages.job import compose_job
 from src.utils.errors import UserError
@@ -157,3 +160,65 @@ def test_other_training_data_are_another_run(tmp_path):
 def test_bad_input_is_said_in_one_line(overrides, words):
     with pytest.raises(UserError, match=words):
         evaluate(compose_job("evaluate", overrides))
+
+
+# --- everything that decides a score is part of the run's identity ----------------------------------------------------
+def test_other_problems_under_the_same_name_are_another_run(tmp_path, monkeypatch):
+    """The file behind an environment variable, or behind the same path, may have changed."""
+    problem = {
+        "task_id": "HumanEval/0", "prompt": "def f(x):\n", "entry_point": "f", "canonical_solution": "    return x\n",
+        "base_input": [[1]], "plus_input": [[2]], "atol": 0,
+    }  # fmt: skip
+    write_jsonl(tmp_path / "answers.jsonl", [{"task_id": "HumanEval/0", "completion": "    return abs(x)\n"}])
+    command = ["benchmark=humaneval", f"samples={tmp_path}/answers.jsonl", f"output={tmp_path}/run"]
+
+    def plus_score(path, **change):
+        write_jsonl(tmp_path / path, [problem | change])
+        monkeypatch.setenv("HUMANEVAL_OVERRIDE_PATH", str(tmp_path / path))
+        return table(evaluate(compose_job("evaluate", command))).loc[("humaneval", "pass@1+"), "value"]
+
+    assert plus_score("old.jsonl") == 1.0
+    assert plus_score("copy.jsonl") == 1.0  # equal content elsewhere is the same run
+    for path in ("old.jsonl", "new.jsonl"):
+        with pytest.raises(UserError, match=r"holds another run.*inputs\.items\.humaneval"):
+            plus_score(path, plus_input=[[-2]])
+
+
+def test_other_references_of_a_checkpoint_are_another_run(world, tmp_path):
+    rows = [{"code": "def f(x):\n    return x", "docstring": "Return x."}]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    options = [f"checkpoint={world / 'train' / 'pocket-mix-s0'}", f"output={tmp_path}/run", "benchmark=codexglue"]
+    options += [
+        f"benchmark.rows={tmp_path}/rows.jsonl",
+        "benchmark.decoding.max_new_tokens=4",
+        "benchmark.wordnet=null",
+    ]
+    evaluate(compose_job("evaluate", options))
+    write_jsonl(tmp_path / "rows.jsonl", [rows[0] | {"docstring": "Give x."}])
+    with pytest.raises(UserError, match=r"holds another run.*inputs\.items\.codexglue"):
+        evaluate(compose_job("evaluate", options))
+
+
+def test_another_wordnet_or_rule_is_another_run(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("0\tadd two numbers\n")
+    overrides = ["benchmark=codexglue", f"predictions={tmp_path}/a.txt", f"references={tmp_path}/a.txt"]
+    job = compose_job("evaluate", [*overrides, f"output={tmp_path}/run"])
+    evaluate(job)
+    monkeypatch.setattr(SummaryBenchmark, "rules", lambda self: {"wordnet": "another"})
+    with pytest.raises(UserError, match=r"holds another run.*rules\.codexglue"):
+        evaluate(job)
+
+
+@pytest.mark.parametrize(
+    ("path", "label"),
+    [
+        ("outputs/Qwen--Qwen2.5-Coder-1.5B_vllm.jsonl", "Qwen--Qwen2.5-Coder-1.5B_vllm"),
+        ("outputs/Qwen--Qwen2.5-Coder-7B_vllm.jsonl.gz", "Qwen--Qwen2.5-Coder-7B_vllm"),
+        ("runs/pocket-mix-s0-test/samples-humaneval.jsonl", "pocket-mix-s0-test-samples-humaneval"),
+        ("mine/samples.jsonl", "mine-samples"),
+        ("mine/v1.0", "v1.0"),
+        ("mine/test.output", "test"),
+    ],
+)
+def test_names_of_files_keep_their_dots(path, label):
+    assert file_label(Path(path)) == label
