@@ -72,7 +72,7 @@ def test_ids_must_match(tmp_path: Path) -> None:
         scored(tmp_path / "output", tmp_path / "gold")
 
 
-# --- CodeXGLUE's evaluator ---------------------------------------------------------------------------------------------
+# --- CodeXGLUE's evaluator --------------------
 def test_lines_that_codexglues_evaluator_accepts_have_its_values(tmp_path: Path) -> None:
     """Its evaluator reads predictions by lines (also at a lone CR), strips them, and takes the first two columns."""
     (tmp_path / "gold").write_text("0\tadd one\n1\treturn it all\n2\tempty it\n3\tlast\n")
@@ -104,7 +104,7 @@ def test_a_text_for_an_unknown_id_is_refused(tmp_path: Path) -> None:
         scored(tmp_path / "output", tmp_path / "gold")
 
 
-# --- rows with fields for both sides -----------------------------------------------------------------------------------
+# --- rows with fields for both sides --------------------
 ROW_FORMS = {
     "ours": {"prediction": "got", "reference": "wanted"},
     "llama_factory": {"prompt": "p", "predict": "got", "label": "wanted"},
