@@ -156,8 +156,8 @@ def _field_of(row: dict[str, Any], side: Side, where: str) -> str:
             raise UserError(f"{where}: {' and '.join(found)} could both be the {side}; set {side}_field=")
         if found:
             return found[0]
-    keys = ", ".join((*OWN_KEYS[side], *EITHER_KEYS))
-    raise UserError(f"{where}: expected one of {keys}, got {sorted(row)}; set {side}_field=")
+    known = ", ".join((*OWN_KEYS[side], *EITHER_KEYS))
+    raise UserError(f"{where}: expected one of {known}, got {sorted(row)}; set {side}_field=")
 
 
 def _as_text(value: Any, where: str) -> str:
