@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -57,14 +58,10 @@ def class_names(config: Mapping[str, Any], names: Collection[str]) -> dict[str, 
 
 
 def _renamed(config: Mapping[str, Any], names: Collection[str]) -> dict[str, str]:
-    import torch
-    import transformers
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightRenaming, rename_source_key
 
-    settings = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(dict(config))
-    with torch.device("meta"):
-        model = getattr(transformers, config["architectures"][0])(settings)
+    model = _empty_model(json.dumps(config, sort_keys=True))
     rules = [rule for rule in get_model_conversion_mapping(model) if isinstance(rule, WeightRenaming)]
     prefix = model.base_model_prefix
     known = model.state_dict()
@@ -75,6 +72,126 @@ def _renamed(config: Mapping[str, Any], names: Collection[str]) -> dict[str, str
             if new not in known and not new.startswith(f"{prefix}."):
                 renamed[old] = f"{prefix}.{new}"
     return renamed
+
+
+@dataclass(frozen=True)
+class ClassParameter:
+    """A parameter of a module of a model class.
+
+    Args:
+        name: In its module.
+        shape: Of the parameter.
+        transposed: The module stores its experts (E, in, out).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    transposed: bool
+
+
+def class_parameters(config: Mapping[str, Any], module: str) -> list[ClassParameter] | None:
+    """Parameters that a module of the model class declares itself, in its order.
+
+    Args:
+        config: The parsed `config.json`.
+        module: As the class names it.
+
+    Returns:
+        None if the class is unknown or transformers is missing; nothing if it has no such module.
+    """
+    try:
+        model = _empty_model(json.dumps(config, sort_keys=True))
+    except Exception:  # of foreign configs and classes
+        return None
+    with contextlib.suppress(AttributeError):
+        owner = model.get_submodule(module)
+        transposed = bool(getattr(owner, "is_transposed", False))
+        return [
+            ClassParameter(name, tuple(values.shape), transposed)
+            for name, values in owner.named_parameters(recurse=False)
+        ]
+    return []
+
+
+@dataclass(frozen=True)
+class StackedPart:
+    """The place of a tensor of a file in a tensor of the class, which stacks the experts: (E, rows, columns).
+
+    Args:
+        name: Of the stacked tensor, as the class names it.
+        expert: Index in the first dimension.
+        start: First row.
+        stop: Row after the last.
+    """
+
+    name: str
+    expert: int
+    start: int
+    stop: int
+
+
+def stacked_parts(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, StackedPart]:
+    """Find the tensors of a file that transformers stacks when it loads them, each expert's one behind the other.
+
+    Args:
+        config: The parsed `config.json`.
+        shapes: Of the tensors in a file.
+
+    Returns:
+        By name in the file; empty if the class stacks nothing, does more than stacking and joining rows, or is unknown.
+    """
+    with contextlib.suppress(Exception):  # of foreign configs and classes; the caller then finds no such tensor
+        return _stacked_parts(config, shapes)
+    return {}
+
+
+def _stacked_parts(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, StackedPart]:
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
+
+    model = _empty_model(json.dumps(config, sort_keys=True))
+    rules = get_model_conversion_mapping(model)
+    renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
+    converters = [rule for rule in rules if isinstance(rule, WeightConverter) and _only_stacks(rule)]
+    known, prefix = model.state_dict(), model.base_model_prefix
+    order = [pattern for rule in converters for pattern in rule.source_patterns]
+    groups: dict[str, dict[str, list[str]]] = {}
+    for name in sorted(shapes, key=dot_natural_key):
+        target, pattern = rename_source_key(name, renamings, converters, prefix, known)
+        if pattern is not None and target in known:
+            groups.setdefault(target, {}).setdefault(pattern, []).append(name)
+    found: dict[str, StackedPart] = {}
+    for target, sources in groups.items():
+        start = 0
+        for pattern in sorted(sources, key=order.index):
+            rows = shapes[sources[pattern][0]][0]
+            for expert, name in enumerate(sources[pattern]):
+                found[name] = StackedPart(target, expert, start, start + rows)
+            start += rows
+        if start != known[target].shape[1]:
+            return {}
+    return found
+
+
+def _only_stacks(rule: Any) -> bool:
+    """True if a rule of transformers stacks the experts, and at most joins the rows of several stacks."""
+    steps = [(type(step).__name__, step.dim) for step in rule.operations if hasattr(step, "dim")]
+    stack, join = ("MergeModulelist", 0), ("Concatenate", 1)
+    return len(steps) == len(rule.operations) and steps in ([stack], [stack, join])
+
+
+@lru_cache(maxsize=4)
+def _empty_model(config: str, more_tokens: int = 0) -> Any:
+    """The model class of a config, without storage for its parameters."""
+    import torch
+    import transformers
+
+    content = json.loads(config)
+    settings = transformers.CONFIG_MAPPING[content["model_type"]].from_dict(content)
+    if more_tokens:
+        settings.get_text_config().vocab_size += more_tokens
+    with torch.device("meta"):
+        return getattr(transformers, content["architectures"][0])(settings)
 
 
 def rows_are_tokens(config: Mapping[str, Any], names: Collection[str]) -> dict[str, bool]:
@@ -97,12 +214,5 @@ def rows_are_tokens(config: Mapping[str, Any], names: Collection[str]) -> dict[s
 
 def _shapes(config: Mapping[str, Any], more: int) -> dict[str, tuple[int, ...]]:
     """Shapes of all tensors of the model class, its vocabulary `more` tokens larger."""
-    import torch
-    import transformers
-
-    settings = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(dict(config))
-    text = settings.get_text_config()
-    text.vocab_size += more
-    with torch.device("meta"):
-        model = getattr(transformers, config["architectures"][0])(settings)
+    model = _empty_model(json.dumps(config, sort_keys=True), more)
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

@@ -12,7 +12,7 @@ from src.checkpoints import copy_side_files, read_config
 from src.checkpoints.side_files import PROCESSORS, companion_files, copy_files, side_files
 from src.merging.engine.chat_files import choose_chat_files
 from src.merging.recipe import OUTPUT_DTYPES, Recipe
-from src.merging.tensors.lora import is_adapter
+from src.merging.tensors.lora_adapter import is_adapter
 from src.merging.tensors.matching import match_tensors
 from src.merging.tensors.parent import open_parents
 from src.merging.tensors.tokenizer_json import write_union

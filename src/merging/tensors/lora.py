@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,19 +11,25 @@ from typing import Any, TypeVar
 import torch
 
 from src.checkpoints import Checkpoint, TensorInfo
-from src.checkpoints.model_class import class_names
-from src.merging.tensors.lora_settings import CONFIG, read_settings
+from src.checkpoints.model_class import StackedPart, class_names, stacked_parts
+from src.merging.tensors.lora_adapter import Adapter
+from src.merging.tensors.lora_factors import Factors
 from src.utils.errors import UserError, first_differences
 
-WEIGHTS = "adapter_model.safetensors"
 V = TypeVar("V")
-PREFIX = "base_model.model."
-PARTS = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")
 
 
-def is_adapter(path: Path) -> bool:
-    """True if a directory is a PEFT adapter."""
-    return (path / CONFIG).is_file()
+@dataclass(frozen=True)
+class Adapted:
+    """A tensor of the base's file that an adapter updates.
+
+    Args:
+        name: Of the update in the adapter.
+        part: Which part of that update, if the file has the experts apart.
+    """
+
+    name: str
+    part: StackedPart | None = None
 
 
 class LoraParent:
@@ -41,11 +46,10 @@ class LoraParent:
 
     def __init__(self, path: Path, base: Checkpoint, allow_pickle: bool = False) -> None:
         self.path = Path(path)
+        self.adapter = Adapter(path, base.config, allow_pickle)
         self._base = base
-        self._settings = read_settings(self.path)
-        self._weights = Checkpoint(self.path, allow_pickle, weights=WEIGHTS)
-        factors, replaced = self._sort()
-        self._factors, self._replaced = self._in_the_base(factors), self._in_the_base(replaced)
+        self._adapted = self._apart(self._in_the_base({name: Adapted(name) for name in self.adapter.updates}))
+        self._replaced = self._in_the_base(self.adapter.replaced)
         self._check()
 
     @property
@@ -66,7 +70,7 @@ class LoraParent:
     @property
     def computed(self) -> frozenset[str]:
         """The adapted tensors."""
-        return frozenset({*self._factors, *self._replaced})
+        return frozenset({*self._adapted, *self._replaced})
 
     @cached_property
     def table(self) -> Mapping[str, TensorInfo]:
@@ -79,9 +83,16 @@ class LoraParent:
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor of the adapted model."""
         if name in self._replaced:
-            return self._weights.tensor(self._replaced[name]).float()
+            return self.adapter.weights.tensor(self._replaced[name]).float()
         weight = self._base.tensor(name)
-        return weight.float() + self._delta(name) if name in self._factors else weight
+        factors = self.factors(name)
+        # The update is computed in float64 and rounded once: the same on any number of threads.
+        return weight if factors is None else weight.float() + factors.product().float()
+
+    def factors(self, name: str) -> Factors | None:
+        """Factors of the task vector of a tensor; None if the adapter leaves it alone or holds it whole."""
+        adapted = self._adapted.get(name)
+        return None if adapted is None else self.adapter.factors(adapted.name, adapted.part)
 
     def flat(self, name: str, start: int, stop: int) -> torch.Tensor:
         """Elements [start, stop) of a tensor, one-dimensional."""
@@ -96,41 +107,6 @@ class LoraParent:
     def prefetch(self, name: str) -> None:
         """Do nothing: the base prefetches its own part."""
 
-    def _delta(self, name: str) -> torch.Tensor:
-        """scale * B A in float64, rounded once: the same on any number of threads."""
-        down_name, up_name = self._factors[name]
-        down, up = (self._weights.tensor(part).double() for part in (down_name, up_name))
-        module = down_name.removeprefix(PREFIX).removesuffix(PARTS[0]).removesuffix(PARTS[2])
-        product = up @ down * self._scale(module, down.shape[0])
-        is_embedding = down_name.endswith(PARTS[2])
-        return (product.T if is_embedding or self._settings.get("fan_in_fan_out") else product).float()
-
-    def _scale(self, module: str, rank: int) -> float:
-        alpha = self._settings["lora_alpha"]
-        for pattern, value in (self._settings.get("alpha_pattern") or {}).items():
-            if re.match(rf"(.*\.)?({pattern})$", module):
-                alpha = value
-                break
-        return float(alpha) / (math.sqrt(rank) if self._settings.get("use_rslora") else rank)
-
-    def _sort(self) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
-        """Adapted tensor -> names of its factors A and B; replaced tensor -> name of its values."""
-        found: dict[str, dict[int, str]] = {}
-        replaced = {}
-        for stored in self._weights.names:
-            name = stored.removeprefix(PREFIX)
-            part = next((index for index, end in enumerate(PARTS) if name.endswith(end)), None)
-            if part is None:
-                replaced[name.replace(".base_layer.", ".")] = stored
-            else:
-                found.setdefault(name.removesuffix(PARTS[part]) + ".weight", {})[part % 2] = stored
-        alone = [name for name, parts in found.items() if len(parts) != 2]
-        if alone:
-            raise UserError(first_differences(f"{self.path} has only one of the two LoRA factors of", alone))
-        factors = {name: (parts[0], parts[1]) for name, parts in found.items()}
-        # PEFT also saves the frozen weight of an adapted embedding, which equals the base's
-        return factors, {name: stored for name, stored in replaced.items() if name not in factors}
-
     def _in_the_base(self, found: Mapping[str, V]) -> dict[str, V]:
         """The same by the base's names: PEFT names modules as the class does, which a file need not."""
         if all(name in self._base.table for name in found):
@@ -139,21 +115,31 @@ class LoraParent:
         names = class_names(self._base.config, list(found))
         return {stored.get(names.get(name, name), name): value for name, value in found.items()}
 
+    def _apart(self, adapted: dict[str, Adapted]) -> dict[str, Adapted]:
+        """Stacked experts by the names of their parts, where the file of the base has these."""
+        stacked = {name for name, one in adapted.items() if self.adapter.updates[one.name].layout.experts}
+        if not stacked - self._base.table.keys():
+            return adapted
+        parts = stacked_parts(self._base.config, {name: info.shape for name, info in self._base.table.items()})
+        apart = {name: Adapted(part.name, part) for name, part in parts.items() if part.name in self.adapter.updates}
+        there = {one.name for one in apart.values()}
+        return {name: one for name, one in adapted.items() if one.name not in there} | apart
+
     def _check(self) -> None:
         absent = sorted(name for name in self.computed if name not in self._base.table)
         if absent:
             hint = "; the base ties its head to the embedding" if "lm_head.weight" in absent and self._base.tied else ""
             raise UserError(first_differences(f"{self.path} adapts tensors that {self._base.path} lacks{hint}", absent))
         for name in sorted(self.computed):
-            expected = self._base.shape(name)
-            got = tuple(self.tensor(name).shape) if name in self._replaced else self._factor_shape(name)
+            expected, got = self._base.shape(name), self._shape(name)
             if got != expected:
                 raise UserError(
                     f"{self.path}: {name} has shape {list(got)}, expected {list(expected)}; is this its base?"
                 )
 
-    def _factor_shape(self, name: str) -> tuple[int, ...]:
-        down, up = self._factors[name]
-        shape = (self._weights.shape(up)[0], self._weights.shape(down)[1])
-        flipped = down.endswith(PARTS[2]) or bool(self._settings.get("fan_in_fan_out"))
-        return shape[::-1] if flipped else shape
+    def _shape(self, name: str) -> tuple[int, ...]:
+        if name in self._replaced:
+            return self.adapter.weights.shape(self._replaced[name])
+        adapted = self._adapted[name]
+        shape = self.adapter.updates[adapted.name].layout.shape
+        return shape if adapted.part is None else (adapted.part.stop - adapted.part.start, *shape[2:])

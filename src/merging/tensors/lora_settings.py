@@ -9,7 +9,9 @@ from typing import Any
 from src.utils.errors import UserError
 
 CONFIG = "adapter_config.json"
-IMPLEMENTED = ("peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "fan_in_fan_out")
+IMPLEMENTED = (
+    "peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "fan_in_fan_out", "target_parameters"
+)  # fmt: skip
 SEEN_IN_THE_WEIGHTS = (  # they decide which tensors the adapter holds
     "bias", "modules_to_save", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern",
 )  # fmt: skip

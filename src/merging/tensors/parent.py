@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import torch
 
 from src.checkpoints import Checkpoint, TensorInfo
-from src.merging.tensors.lora import LoraParent, is_adapter
+from src.merging.tensors.lora import LoraParent
+from src.merging.tensors.lora_adapter import is_adapter
 
 
 class Parent(Protocol):

@@ -22,7 +22,7 @@ from src.merging.methods.fisher_regmean_statistics import (
     linear_layers,
     memory_groups,
 )
-from src.merging.tensors.lora import is_adapter
+from src.merging.tensors.lora_adapter import is_adapter
 from src.models import ModelSpec, load_model, load_tokenizer, torch_dtype
 from src.runs.paths import training_name
 from src.runs.record import open_run

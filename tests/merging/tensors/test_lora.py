@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from src.checkpoints import Checkpoint
 from src.checkpoints.fingerprint import fingerprint
-from src.merging.tensors.lora import LoraParent, is_adapter
+from src.merging.tensors.lora import LoraParent
+from src.merging.tensors.lora_adapter import is_adapter
 from src.merging.tensors.parent import open_parents
 from src.utils.errors import UserError
 from tests.merging.tools import identical, largest_difference, merge_all, recipe

@@ -20,7 +20,7 @@ from tests.merging.tools import largest_difference
 
 REFUSED = {
     "use_dora", "trainable_token_indices", "velora_config", "alora_invocation_tokens", "use_qalora",
-    "monteclora_config", "layer_replication", "lora_bias", "target_parameters", "use_bdlora", "arrow_config",
+    "monteclora_config", "layer_replication", "lora_bias", "use_bdlora", "arrow_config",
     "kasa_config", "ensure_weight_tying",
 }  # fmt: skip
 
