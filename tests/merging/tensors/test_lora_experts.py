@@ -59,7 +59,8 @@ def test_only_the_projection_down(tmp_path: Path) -> None:
     merged = save_adapter(tmp_path / "adapter", save_moe("Qwen3Moe", tmp_path / "base"), 1, **settings)
     merged.save_pretrained(tmp_path / "merged")
     parent = LoraParent(tmp_path / "adapter", Checkpoint(tmp_path / "base"))
-    assert len(parent.computed) == 6 and all("down_proj" in name for name in parent.computed)
+    assert len(parent.computed) == 6
+    assert all("down_proj" in name for name in parent.computed)
     found = {name: parent.tensor(name) for name in parent.names}
     assert largest_difference(found, load_file(tmp_path / "merged" / "model.safetensors")) < 1e-6
 
@@ -88,5 +89,5 @@ def test_what_cannot_be_told(tmp_path: Path) -> None:
     save_file(tensors, file)
     config = tmp_path / "base" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "unheard_of"}))
-    with pytest.raises(UserError, match="only the model class knows .* none for model_type='unheard_of'"):
+    with pytest.raises(UserError, match=r"only the model class knows .* none for model_type='unheard_of'"):
         LoraParent(tmp_path / "adapter", Checkpoint(tmp_path / "base"))
