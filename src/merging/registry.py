@@ -13,7 +13,7 @@ from src.merging.methods.fisher_regmean import Fisher, RegMean, Statistics
 from src.merging.methods.mergekit import Mergekit, as_mergekit
 from src.merging.methods.multislerp import MultiSlerp
 from src.merging.methods.rule import Rule
-from src.merging.methods.sparsify import Rescale, Sparsity
+from src.merging.methods.sparsify import Rescale, Sparsity, Trim
 from src.merging.methods.spectral import Spectral
 from src.merging.methods.spherical import Karcher, ModelStock, Slerp, Space
 from src.merging.methods.task_vectors import TaskVectors, WeightedMean
@@ -94,9 +94,9 @@ def task_arithmetic(normalize: bool, lambda_: float) -> Rule:
 
 
 @method("2306.01708")
-def ties(density: float, normalize: bool, rescale: Rescale, lambda_: float) -> Rule:
+def ties(density: float, trim: Trim, normalize: bool, rescale: Rescale, lambda_: float) -> Rule:
     """Trim to the largest, elect signs, merge what agrees."""
-    return TaskVectors(Sparsity("magnitude", density, rescale=rescale), True, normalize, lambda_)
+    return TaskVectors(Sparsity("magnitude", density, rescale=rescale, trim=trim), True, normalize, lambda_)
 
 
 @method("2311.03099")

@@ -14,6 +14,7 @@ from src.merging.backend import numba_kernels as kernels
 from src.merging.backend import numba_ranks as rank_kernels
 from src.merging.backend.combine import Combination, Mean, total_coefficient
 from src.merging.backend.della_probabilities import rank_probabilities
+from src.merging.backend.selection import Prefixes, select
 from src.merging.backend.torch_ops import PointMerger
 from src.merging.tensors.blocks import (
     Block,
@@ -26,8 +27,6 @@ from src.merging.tensors.blocks import (
     Ranked,
 )
 from src.merging.tensors.reductions import UNIT
-
-LEVELS = ((20, 11), (10, 10), (0, 10))  # shift and number of bits that each pass of a selection reads
 
 
 class NumbaOps:
@@ -104,52 +103,39 @@ class NumbaOps:
     ) -> list[list[Ranked]]:
         """See `Ops`: each of three passes narrows a position down to one bucket of a histogram."""
         ranks = [tensors.numel - 1 - position if descending else position for position in positions]
-        prefixes = {(k, rank): 0 for k in range(len(values)) for rank in ranks}
-        left = {place: place[1] for place in prefixes}  # position inside the bucket of the prefix
-        ties: dict[tuple[int, int], np.ndarray] = {}  # elements equal to the one sought, by block
-        for shift, width in LEVELS:
-            wanted = tuple(sorted({(k, prefix) for (k, _), prefix in prefixes.items()}))
+
+        def histograms(shift: int, width: int, wanted: Prefixes) -> dict[tuple[int, int], np.ndarray]:
             make = partial(self._histograms, tensors, values, shift, width, wanted)
-            counts = tensors.once(("histograms", key, shift, wanted), make)
-            for place, prefix in prefixes.items():
-                by_block = counts[place[0], prefix]
-                here = by_block.sum(axis=0)
-                upto = np.cumsum(here)
-                bucket = int(np.searchsorted(upto, left[place], side="right"))
-                left[place] -= int(upto[bucket] - here[bucket])
-                prefixes[place] = (prefix << width) | bucket
-                ties[place] = by_block[:, bucket]
+            return tensors.once(("histograms", key, shift, wanted), make)
+
+        found = select([(k, rank) for k in range(len(values)) for rank in ranks], histograms)
 
         def ranked(k: int, rank: int) -> Ranked:
-            magnitude = np.array(prefixes[k, rank], np.uint32).view(np.float32)
-            before = np.cumsum(ties[k, rank])
-            nth = int(before[-1]) - 1 - left[k, rank] if descending else left[k, rank]
-            number = int(np.searchsorted(before, nth, side="right"))
+            one = found[k, rank]
+            number, nth = one.part(descending)
             block = tensors.block_at(number)
-            equal = np.flatnonzero(np.abs(values[k](block).numpy()) == magnitude)
-            return Ranked(float(magnitude), block.start + int(equal[nth - int(before[number] - ties[k, rank][number])]))
+            equal = np.flatnonzero(np.abs(values[k](block).numpy()) == np.float32(one.magnitude))
+            return Ranked(one.magnitude, block.start + int(equal[nth]))
 
         return [[ranked(k, rank) for rank in ranks] for k in range(len(values))]
 
+    def count_bits(self, block: Block, values: BlockFunction, shift: int, width: int, prefix: int) -> np.ndarray:
+        """See `Ops`."""
+        counts = np.zeros(1 << width, np.int64)
+        look = (np.uint32(shift), np.uint32(prefix), np.uint32(shift + width), counts)
+        if isinstance(values, Delta):
+            rank_kernels.count_deltas(_stored(block, 0), _stored(block, values.index + 1), *look)
+        else:
+            rank_kernels.count_bits(values(block).numpy().view(np.uint32), *look)
+        return counts
+
     def _histograms(
-        self,
-        tensors: ParentTensors,
-        values: Sequence[BlockFunction],
-        shift: int,
-        width: int,
-        wanted: Sequence[tuple[int, int]],
+        self, tensors: ParentTensors, values: Sequence[BlockFunction], shift: int, width: int, wanted: Prefixes
     ) -> dict[tuple[int, int], np.ndarray]:
         """Histograms of the next bits for each wanted (index of values, prefix); one row per block in the last pass."""
 
         def count(block: Block) -> np.ndarray:
-            counts = np.zeros((len(wanted), 1 << width), np.int64)
-            for (k, prefix), row in zip(wanted, counts, strict=True):
-                look = (np.uint32(shift), np.uint32(prefix), np.uint32(shift + width), row)
-                if isinstance(one := values[k], Delta):
-                    rank_kernels.count_deltas(_stored(block, 0), _stored(block, one.index + 1), *look)
-                else:
-                    rank_kernels.count_bits(one(block).numpy().view(np.uint32), *look)
-            return counts
+            return np.stack([self.count_bits(block, values[k], shift, width, prefix) for k, prefix in wanted])
 
         parts = np.stack(tensors.map(count), axis=1)
         return dict(zip(wanted, parts if shift == 0 else parts.sum(axis=1, keepdims=True), strict=True))

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from src.merging.backend.counter_rng import uniform
 from src.merging.backend.della_probabilities import keep_probabilities
@@ -86,6 +88,13 @@ class TorchOps:
             sizes = torch.cat(tensors.map(lambda block, one=one: one(block).abs()))  # type: ignore[misc]
             found.append([_ranked(sizes, position, descending) for position in positions])
         return found
+
+    def count_bits(self, block: Block, values: BlockFunction, shift: int, width: int, prefix: int) -> NDArray[np.int64]:
+        """See `Ops`."""
+        bits = values(block).abs().view(torch.int32)
+        chosen = (bits[(bits >> (shift + width)) == prefix] >> shift) & ((1 << width) - 1)
+        counts: NDArray[np.int64] = torch.bincount(chosen, minlength=1 << width).cpu().numpy()
+        return counts
 
     def rank_masks(self, tensors: ParentTensors, seeds: Sequence[int], density: float, epsilon: float) -> list[Any]:
         """See `Ops`."""

@@ -24,6 +24,7 @@ from src.merging.recipe import Recipe
 from src.merging.tensors.blocks import Block, BlockResult, Ops, ParentTensors, PointMerge
 from src.merging.tensors.matching import match_tensors
 from src.merging.tensors.parent import Parent
+from src.merging.tensors.parent_model import ParentModel
 from src.merging.tensors.reading import Held, open_tensor
 from src.merging.tensors.vocabulary import Aligned, align_vocabulary
 from src.utils.errors import UserError
@@ -146,6 +147,7 @@ def one_pass(
     following, held = dict(itertools.pairwise(wanted)), Held()
     try:
         with ThreadPoolExecutor(workers or (os.cpu_count() if device.type == "cpu" else GPU_THREADS)) as pool:
+            look_at_model(base, specialists, runs, ops, pool, device)
             for name in track(wanted, f"merging {len(runs)} point{'s' * (len(runs) > 1)}"):
                 wanting = [run for run in runs if run.wants(name)]
                 if wanting:
@@ -160,6 +162,23 @@ def one_pass(
         raise
     for run in runs:
         run.close()
+
+
+def look_at_model(
+    base: Parent,
+    specialists: Mapping[str, Parent],
+    runs: Sequence[MergeInProgress],
+    ops: Ops,
+    pool: ThreadPoolExecutor,
+    device: torch.device,
+) -> None:
+    """Let the rules that need it look at the whole model; points that merge the same tensors look together."""
+    models: dict[tuple[str, ...], ParentModel] = {}
+    for run in runs:
+        if run.needs_model:
+            names = run.merged_names()
+            models.setdefault(names, ParentModel(names, base, specialists, ops, pool, device))
+            run.look_at(models[names])
 
 
 def merge_tensor(tensors: ParentTensors, runs: Sequence[MergeInProgress]) -> None:

@@ -16,10 +16,11 @@ import torch
 from src.checkpoints import TensorInfo
 from src.checkpoints.layers import locate
 from src.merging.engine.outputs import Receiver, Sink
-from src.merging.methods.rule import ReportingFunction
+from src.merging.methods.rule import ReportingFunction, WholeModelRule
 from src.merging.recipe import Recipe
 from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors, PointMerge
 from src.merging.tensors.parent import Parent
+from src.merging.tensors.parent_model import ParentModel
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 
@@ -76,6 +77,7 @@ class MergeInProgress:
     def __init__(self, recipe: Recipe, sink: Sink, base: Parent, labels: tuple[str, ...], key: str) -> None:
         self.recipe = recipe
         self.error: UserError | None = None
+        self._rule = recipe.rule
         self._coefficients = list(recipe.coefficients(labels).values())
         self._table = merged_table(base, recipe)
         self._exits = ExitStack()
@@ -96,6 +98,24 @@ class MergeInProgress:
         """True if tensor `name` still has to be merged."""
         return self.error is None and name in self._wanted
 
+    @property
+    def needs_model(self) -> bool:
+        """True if `look_at` has to be called before any tensor is merged."""
+        return bool(self._wanted) and isinstance(self._rule, WholeModelRule) and self._rule.needs_model
+
+    def merged_names(self) -> tuple[str, ...]:
+        """Tensors that the method merges: floating point, and not excluded."""
+        return tuple(name for name in self._table if self.is_floating(name) and not self.recipe.excludes(name))
+
+    def look_at(self, model: ParentModel) -> None:
+        """Show the rule all tensors that it merges."""
+        assert isinstance(self._rule, WholeModelRule)
+        try:
+            self._rule = self._rule.over(model)
+        except UserError as error:
+            self.error = error
+            self.close()
+
     def is_floating(self, name: str) -> bool:
         """True for tensors that are merged; integers and booleans are only copied."""
         return self.output_dtype(name).is_floating_point
@@ -112,7 +132,7 @@ class MergeInProgress:
             index: Index of the point in its grid.
 
         """
-        rule = self.recipe.rule
+        rule = self._rule
         merge: BlockFunction = self._base_values
         if not self.recipe.excludes(tensors.name):
             try:

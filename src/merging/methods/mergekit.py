@@ -133,6 +133,8 @@ def as_mergekit(method: str, settings: Mapping[str, Any]) -> Mergekit:
 def _product(method: str, settings: Mapping[str, Any]) -> Mergekit:
     kept = ("normalize", "lambda", "density", "epsilon", "gamma")
     parameters = {key: settings[key] for key in kept if key in settings}
+    if settings.get("trim") == "model":
+        raise UserError("merge.engine=mergekit: mergekit lacks merge.trim=model; set tensor, or merge.engine=own")
     if "rescale" in settings:
         if settings["rescale"] == "density":
             raise UserError(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from src.merging.tensors.blocks import BlockFunction, ParentTensors
+from src.merging.tensors.parent_model import ParentModel
 from src.utils.errors import UserError
 
 
@@ -42,6 +43,24 @@ class Rule(Protocol):
 
         Returns:
             A function of a block that returns its merged values, float32, one-dimensional; thread-safe.
+        """
+        ...
+
+
+@runtime_checkable
+class WholeModelRule(Rule, Protocol):
+    """A `Rule` that may have to look at the whole model before any tensor is merged."""
+
+    @property
+    def needs_model(self) -> bool:
+        """True if `over` has to be called first."""
+        ...
+
+    def over(self, model: ParentModel) -> Rule:
+        """The rule with what it needs to know of the model.
+
+        Args:
+            model: All tensors that are merged with it, and a cache that the points of a grid share.
         """
         ...
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -19,12 +19,15 @@ from pydantic import Field
 
 from src.merging.backend.counter_rng import stream_seed
 from src.merging.backend.della_probabilities import keep_probabilities
+from src.merging.backend.model_ranks import ModelRanked, model_largest
 from src.merging.tensors.blocks import Block, BlockFunction, Delta, ParentTensors, Ranked
+from src.merging.tensors.parent_model import ParentModel
 from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass
 
 Kind = Literal["none", "magnitude", "outliers", "bernoulli", "magprune"]
 Rescale = Literal["none", "l1", "density"]
+Trim = Literal["tensor", "model"]
 TINY = 1e-7  # a delta whose absolute sum is below this is not rescaled
 
 Keeper = Callable[[Block, float, torch.Tensor], int]
@@ -43,6 +46,8 @@ class Sparsity:
         gamma: Fraction of the largest elements that `outliers` drops, in [0, 1).
         rescale: `none`; `l1` restores the tensor's absolute sum; `density` divides by each element's keep probability.
         seed: Seed of the random kinds.
+        trim: Whether `magnitude` ranks within each tensor or over the whole model, see `over_model`.
+        cuts: The last element of each specialist that is kept, once `over_model` has found it.
 
     Raises:
         UserError: A value is out of its range.
@@ -54,6 +59,8 @@ class Sparsity:
     gamma: Annotated[float, Field(ge=0, le=1)] = 0.0
     rescale: Rescale = "none"
     seed: int = 0
+    trim: Trim = "tensor"
+    cuts: tuple[ModelRanked, ...] = ()
 
     def __post_init__(self) -> None:
         low, high = self.density - self.epsilon, self.density + self.epsilon
@@ -62,6 +69,18 @@ class Sparsity:
                 f"merge.density -+ merge.epsilon must stay inside (0, 1), got {self.density:g} -+ {self.epsilon:g}: "
                 f"lower merge.epsilon below {min(self.density, 1 - self.density):g}"
             )
+
+
+def over_model(sparsity: Sparsity, model: ParentModel) -> Sparsity:
+    """Find the k largest elements of each specialist's whole task vector.
+
+    k = int(density * n) of the n elements in all tensors that are merged. The authors of TIES keep one more, and all
+    that tie with the last; here ties go to the first in the order of tensor names, then in storage order.
+    """
+    deltas = [Delta(k) for k in range(len(model.labels))]
+    kept = max(1, int(sparsity.density * model.numel))
+    cuts = model.once(("cuts", kept), lambda: model_largest(model, "delta", deltas, [kept] * len(deltas)))
+    return replace(sparsity, cuts=tuple(cuts))
 
 
 def prepare_sparsity(tensors: ParentTensors, sparsity: Sparsity) -> tuple[BlockFunction, ...]:
@@ -133,9 +152,18 @@ def _l1_scales(tensors: ParentTensors, keepers: Sequence[Keeper]) -> list[float]
 
 def _largest(tensors: ParentTensors, sparsity: Sparsity) -> list[Keeper]:
     """Keep exactly the k largest |D|; ties for the last place go to the first in storage order, as in mergekit."""
+    if sparsity.trim == "model":
+        return [_between(tensors, k, _band_until(cut, tensors)) for k, cut in enumerate(sparsity.cuts)]
     kept = max(1, int(sparsity.density * tensors.numel))
     found = _order_statistics(tensors, [kept - 1], descending=True)
     return [_between(tensors, k, Band(last.magnitude, 0, last.index + 1)) for k, [last] in enumerate(found)]
+
+
+def _band_until(cut: ModelRanked, tensors: ParentTensors) -> Band:
+    """Magnitudes of one tensor that are kept if `cut` is the last of the model that is."""
+    if tensors.name == cut.tensor:
+        return Band(cut.magnitude, 0, cut.index + 1)
+    return Band(cut.magnitude, 0, tensors.numel if tensors.name < cut.tensor else 0)
 
 
 def _without_outliers(tensors: ParentTensors, sparsity: Sparsity) -> list[Keeper]:

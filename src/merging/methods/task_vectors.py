@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from src.merging.backend.combine import Combination, Mean
-from src.merging.methods.sparsify import Sparsity, prepare_sparsity
+from src.merging.methods.sparsify import Sparsity, over_model, prepare_sparsity
 from src.merging.tensors.blocks import BlockFunction, ParentTensors
+from src.merging.tensors.parent_model import ParentModel
 from src.utils.validation import checked_dataclass
 
 
@@ -29,6 +31,15 @@ class TaskVectors:
     normalize: bool
     lambda_: float
     returns_weights = False
+
+    @property
+    def needs_model(self) -> bool:
+        """See `WholeModelRule`."""
+        return self.sparsity.trim == "model" and self.sparsity.density < 1
+
+    def over(self, model: ParentModel) -> TaskVectors:
+        """See `WholeModelRule.over`."""
+        return replace(self, sparsity=over_model(self.sparsity, model))
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
         """See `Rule.prepare`."""

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from src.merging.tensors.reductions import UNIT
 from src.utils.errors import UserError
@@ -215,6 +217,18 @@ class Ops(Protocol):
 
         Returns:
             For each function in `values`, one element per position.
+        """
+        ...
+
+    def count_bits(self, block: Block, values: BlockFunction, shift: int, width: int, prefix: int) -> NDArray[np.int64]:
+        """Histogram (2^width,) of the next `width` bits of |values| above `shift`, for a selection by magnitude.
+
+        Args:
+            block: The block.
+            values: A function of it.
+            shift: Lowest bit that is read, of float32's 31 without the sign.
+            width: Number of bits.
+            prefix: Only elements whose bits above those equal it are counted.
         """
         ...
 
