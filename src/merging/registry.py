@@ -12,6 +12,7 @@ from src.merging.methods.elementwise import ConsensusMasks, Sce
 from src.merging.methods.fisher_regmean import Fisher, RegMean, Statistics
 from src.merging.methods.mergekit import Mergekit, as_mergekit
 from src.merging.methods.multislerp import MultiSlerp
+from src.merging.methods.pcb import Pcb
 from src.merging.methods.rule import Rule
 from src.merging.methods.sparsify import Rescale, Sparsity, Trim
 from src.merging.methods.spectral import Spectral
@@ -175,6 +176,12 @@ def sce(select: float) -> Rule:
 def consensus(threshold: float, agree: int, lambda_: float) -> Rule:
     """Task arithmetic where enough tasks need the weight (TALL masks)."""
     return ConsensusMasks(threshold, agree, lambda_)
+
+
+@method("2410.02396")
+def pcb(density: float, lambda_: float) -> Rule:
+    """A coefficient for every parameter of every task, balanced within and between tasks (PCB-Merging)."""
+    return Pcb(density, lambda_)
 
 
 @method("2412.00081")

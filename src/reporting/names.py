@@ -47,6 +47,7 @@ METHODS = {
     "iso_c": MethodStyle("Iso-C", "slate", "8", "-"),
     "iso_cts": MethodStyle("Iso-CTS", "slate", "8", "--"),
     "wudi": MethodStyle("WUDI", "brown", "p", ":"),
+    "pcb": MethodStyle("PCB", "gold", "h", "-."),
     "mergekit": MethodStyle("mergekit", "green", "v", ":"),
 }
 # Markers for methods defined elsewhere, in the order in which they appear.

@@ -12,6 +12,7 @@ from src.merging.tensors.blocks import INLINE
 from src.merging.tensors.reductions import UNIT, deterministic_product_sums, deterministic_sums, tree_sum
 from tests.merging.tools import NAMES, merge_one, random_family, recipe
 
+FEW = {"wudi": {"iterations": 3}}  # steps
 METHODS = [name for name in NAMES if name not in ("fisher", "regmean", "mergekit")]
 
 
@@ -26,7 +27,7 @@ def test_small_tensors_stay_in_the_calling_thread(tmp_path: Path, monkeypatch: p
         raise AssertionError("a small tensor was handed to a thread")
 
     monkeypatch.setattr(ThreadPoolExecutor, "submit", submit)
-    assert merge_one(tmp_path, base, specialists, recipe(method)).keys() == base.keys()
+    assert merge_one(tmp_path, base, specialists, recipe(method, **FEW.get(method, {}))).keys() == base.keys()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -35,7 +36,7 @@ def test_empty_tensors_and_scalars(tmp_path: Path, method: str, shape: tuple[int
     base, specialists = random_family()
     for parent in (base, *specialists):
         parent["model.extra.weight"] = torch.full(shape, 1.5)
-    merged = merge_one(tmp_path, base, specialists, recipe(method))
+    merged = merge_one(tmp_path, base, specialists, recipe(method, **FEW.get(method, {})))
     assert merged["model.extra.weight"].shape == shape
 
 
