@@ -28,6 +28,9 @@ from src.merging.methods.spectral import is_layer_matrix, matrices, weighted_sum
 from src.merging.tensors.blocks import BlockFunction, ParentTensors
 from src.utils.validation import checked_dataclass
 
+BETAS = (0.9, 0.999)  # of Adam; torch's own optimizer would take seconds to import its compiler
+EPSILON = 1e-8
+
 
 @checked_dataclass("merge")
 class Wudi:
@@ -84,13 +87,15 @@ def wudi_adam(
     grams = [factor * gram for factor, gram in zip(factors, _grams(deltas), strict=True)]
     total = add_up(grams)
     target = add_up([delta @ gram for delta, gram in zip(deltas, grams, strict=True)])
-    merged = torch.nn.Parameter(add_up([f * delta for f, delta in zip(factors, deltas, strict=True)]))
-    adam = torch.optim.Adam([merged], lr=step_size)
-    with torch.no_grad():
-        for _ in range(iterations):
-            merged.grad = 2 * (merged @ total - target)
-            adam.step()
-    return merged.detach()
+    merged = add_up([factor * delta for factor, delta in zip(factors, deltas, strict=True)])
+    mean, square = torch.zeros_like(merged), torch.zeros_like(merged)
+    for step in range(1, iterations + 1):
+        gradient = 2 * (merged @ total - target)
+        mean.lerp_(gradient, 1 - BETAS[0])
+        square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        size = (square / (1 - BETAS[1] ** step)).sqrt_().add_(EPSILON)
+        merged.addcdiv_(mean, size, value=-step_size / (1 - BETAS[0] ** step))
+    return merged
 
 
 def _grams(deltas: Sequence[torch.Tensor]) -> list[torch.Tensor]:
