@@ -10,6 +10,7 @@ from typing import Any
 from src.merging.methods.adaptive import Adaptive
 from src.merging.methods.elementwise import ConsensusMasks, Sce
 from src.merging.methods.fisher_regmean import Fisher, RegMean, Statistics
+from src.merging.methods.knots import Inner, Knots
 from src.merging.methods.mergekit import Mergekit, as_mergekit
 from src.merging.methods.multislerp import MultiSlerp
 from src.merging.methods.pcb import Pcb
@@ -206,6 +207,12 @@ def iso_cts(common: float, lambda_: float) -> Rule:
 def wudi(iterations: int | None, step_size: float, lambda_: float) -> Rule:
     """The update of every layer that disturbs each task least on its own inputs (WUDI-Merging)."""
     return Wudi(iterations, step_size, lambda_)
+
+
+@method("2410.19735")
+def knots(inner: Inner, density: float, normalize: bool, rescale: Rescale, lambda_: float, seed: int) -> Rule:
+    """Align LoRA updates in one singular basis, then merge them there (KnOTS)."""
+    return Knots(inner, density, normalize, rescale, lambda_, seed)
 
 
 @method("2111.09832")

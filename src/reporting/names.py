@@ -46,6 +46,7 @@ METHODS = {
     "tsv": MethodStyle("TSV", "slate", "8", ":"),
     "iso_c": MethodStyle("Iso-C", "slate", "8", "-"),
     "iso_cts": MethodStyle("Iso-CTS", "slate", "8", "--"),
+    "knots": MethodStyle("KnOTS", "gold", "H", "--"),
     "wudi": MethodStyle("WUDI", "brown", "p", ":"),
     "pcb": MethodStyle("PCB", "gold", "h", "-."),
     "mergekit": MethodStyle("mergekit", "green", "v", ":"),

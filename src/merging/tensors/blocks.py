@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from src.merging.tensors.lora_factors import Factors
 from src.merging.tensors.reductions import UNIT
 from src.utils.errors import UserError
 
@@ -252,6 +253,7 @@ class ParentTensors:
         ops: The arithmetic: plain torch or compiled.
         pool: Threads that work on blocks.
         device: Device of the values.
+        factors: How to read the factors of the K task vectors; see `factors`.
     """
 
     def __init__(
@@ -263,6 +265,7 @@ class ParentTensors:
         ops: Ops,
         pool: ThreadPoolExecutor,
         device: torch.device,
+        factors: Sequence[Callable[[], Factors | None]] = (),
     ) -> None:
         self.name = name
         self.shape = shape
@@ -271,6 +274,7 @@ class ParentTensors:
         self.ops = ops
         self.device = device
         self._pool = pool
+        self._factors = factors
         self._memo: dict[Any, Any] = {}
 
     @property
@@ -333,6 +337,22 @@ class ParentTensors:
                 raise UserError(f"{self.name} ({base.dtype}) cannot be merged, and differs between base and {label}")
         return base
 
+    def factors(self, index: int) -> Factors | None:
+        """Factors of the task vector of specialist `index`, a LoRA adapter; None if it is given only as a whole."""
+        found = self._factors[index]() if self._factors else None
+        return None if found is None else found.to(self.device)
+
+    def nested(self, name: str, deltas: Sequence[torch.Tensor]) -> ParentTensors:
+        """A tensor in memory with the same specialists: K task vectors of one shape, on a base of zeros.
+
+        Args:
+            name: Seeds the random methods.
+            deltas: K tensors, float32.
+        """
+        flat = [torch.zeros_like(deltas[0]).reshape(-1), *(delta.reshape(-1) for delta in deltas)]
+        reads = [partial(_in_memory, values) for values in flat]
+        return ParentTensors(name, tuple(deltas[0].shape), self.labels, reads, self.ops, self._pool, self.device)
+
     def norms(self) -> list[float]:
         """Frobenius norms of the K task vectors."""
         return [math.sqrt(square) for _, square in self._sums()]
@@ -372,3 +392,7 @@ class ParentTensors:
             return torch.empty(size, dtype=dtype, device=self.device)
 
         return self.reads[parent](0, self.numel, memory)
+
+
+def _in_memory(values: torch.Tensor, start: int, stop: int, memory: Memory) -> torch.Tensor:
+    return values[start:stop]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,14 +85,22 @@ class LoraParent:
         if name in self._replaced:
             return self.adapter.weights.tensor(self._replaced[name]).float()
         weight = self._base.tensor(name)
-        factors = self.factors(name)
         # The update is computed in float64 and rounded once: the same on any number of threads.
-        return weight if factors is None else weight.float() + factors.product().float()
+        return weight.float() + self._update(name).product().float() if name in self._adapted else weight
 
     def factors(self, name: str) -> Factors | None:
-        """Factors of the task vector of a tensor; None if the adapter leaves it alone or holds it whole."""
-        adapted = self._adapted.get(name)
-        return None if adapted is None else self.adapter.factors(adapted.name, adapted.part)
+        """Factors of the task vector of a tensor, of rank 0 where there is none; None if it is given only as a whole."""
+        shape = self._base.shape(name)
+        if name in self._adapted:
+            return self._update(name)
+        if name in self._replaced or len(shape) < 2:
+            return None
+        empty = partial(torch.zeros, dtype=torch.float64)
+        return Factors(empty(*shape[:-1], 0), empty(*shape[:-2], 0, shape[-1]))
+
+    def _update(self, name: str) -> Factors:
+        adapted = self._adapted[name]
+        return self.adapter.factors(adapted.name, adapted.part)
 
     def flat(self, name: str, start: int, stop: int) -> torch.Tensor:
         """Elements [start, stop) of a tensor, one-dimensional."""

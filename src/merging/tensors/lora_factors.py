@@ -34,6 +34,12 @@ class Factors:
         """The update."""
         return self.left @ self.right * self.scale
 
+    def experts(self) -> list[Factors]:
+        """The updates of the matrices that are stacked; of a matrix, itself alone."""
+        if self.left.dim() == 2:
+            return [self]
+        return [Factors(left, right, self.scale) for left, right in zip(self.left, self.right, strict=True)]
+
     def to(self, device: torch.device) -> Factors:
         """The same on another device."""
         return Factors(self.left.to(device), self.right.to(device), self.scale)

@@ -11,6 +11,7 @@ import torch
 from src.checkpoints import TensorInfo
 from src.checkpoints.layers import locate
 from src.checkpoints.model_class import class_names
+from src.merging.tensors.lora_factors import Factors, factors_of
 from src.merging.tensors.parent import Parent
 from src.utils.errors import UserError
 
@@ -60,6 +61,10 @@ class TensorView:
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor."""
         return self.parent.tensor(self._stored[name])
+
+    def factors(self, name: str) -> Factors | None:
+        """See `LowRank.factors`."""
+        return factors_of(self.parent, self._stored[name])
 
     def flat(self, name: str, start: int, stop: int) -> torch.Tensor:
         """Elements [start, stop) of a tensor in storage order, one-dimensional."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import torch
 
 from src.checkpoints import TensorInfo
 from src.merging.tensors.blocks import INLINE, Memory, Ops, ParentTensors, Read
+from src.merging.tensors.lora_factors import factors_of
 from src.merging.tensors.parent import Parent
 from src.utils.errors import UserError
 
@@ -51,7 +53,8 @@ def open_tensor(
         return _held(parent, name, device, held, label) if hold or name in parent.computed else _unheld(parent, name)
 
     reads = list((map if info.numel <= INLINE else pool.map)(read, parents))
-    tensors = ParentTensors(name, info.shape, list(specialists), reads, ops, pool, device)
+    factors = [partial(factors_of, parent, name) for parent in specialists.values()]
+    tensors = ParentTensors(name, info.shape, list(specialists), reads, ops, pool, device, factors)
     if info.dtype.is_floating_point and not all(norm < float("inf") for norm in tensors.norms()):
         raise _not_finite(name, parents)
     return tensors

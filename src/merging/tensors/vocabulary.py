@@ -15,6 +15,7 @@ import torch
 
 from src.checkpoints import TensorInfo
 from src.checkpoints.model_class import rows_are_tokens
+from src.merging.tensors.lora_factors import Factors, factors_of
 from src.merging.tensors.parent import Parent
 from src.merging.tensors.tokenizer_json import Vocabulary, read_vocabulary, vocabulary_differences
 from src.utils.errors import UserError, first_differences
@@ -138,6 +139,10 @@ class RowView:
         """One tensor."""
         info = self.table[name]
         return self.flat(name, 0, info.numel).reshape(info.shape)
+
+    def factors(self, name: str) -> Factors | None:
+        """See `LowRank.factors`; tensors with reordered rows are given only as a whole."""
+        return None if name in self._tall else factors_of(self.parent, name)
 
     def flat(self, name: str, start: int, stop: int) -> torch.Tensor:
         """Elements [start, stop) of a tensor, one-dimensional."""
