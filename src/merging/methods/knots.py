@@ -28,7 +28,12 @@ from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass
 
 Inner = Literal["ties", "dare", "dare_ties", "task_arithmetic"]
-KINDS: dict[Inner, Kind] = {"ties": "magnitude", "dare": "bernoulli", "dare_ties": "bernoulli", "task_arithmetic": "none"}
+KINDS: dict[Inner, Kind] = {
+    "ties": "magnitude",
+    "dare": "bernoulli",
+    "dare_ties": "bernoulli",
+    "task_arithmetic": "none",
+}
 NULL = 1e-6  # relative to the largest singular value: smaller ones are rounding errors
 
 

@@ -17,7 +17,13 @@ from src.merging.tensors.lora import LoraParent
 from src.merging.tensors.parent import open_parents
 from src.utils.errors import UserError
 from tests.merging.tools import (
-    Tensors, largest_difference, merge_all, merge_one, random_family, recipe, write_family,
+    Tensors,
+    largest_difference,
+    merge_all,
+    merge_one,
+    random_family,
+    recipe,
+    write_family,
 )  # fmt: skip
 
 Q, DOWN, EMBED = "model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj", "model.embed_tokens"
@@ -143,7 +149,9 @@ def test_one_rank_by_hand(tmp_path: Path) -> None:
 
 
 def test_bad_values(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"unknown merge\.inner 'slerp'. Available: dare, dare_ties, task_arithmetic, ties"):
+    with pytest.raises(
+        UserError, match=r"unknown merge\.inner 'slerp'. Available: dare, dare_ties, task_arithmetic, ties"
+    ):
         recipe("knots", inner="slerp")
     with pytest.raises(UserError, match=r"inner=task_arithmetic selects nothing: set merge\.density=1, got 0\.5"):
         recipe("knots", inner="task_arithmetic")
