@@ -89,7 +89,7 @@ class LoraParent:
         return weight.float() + self._update(name).product().float() if name in self._adapted else weight
 
     def factors(self, name: str) -> Factors | None:
-        """Factors of a task vector, of rank 0 where the adapter changes nothing; None if it is given only as a whole."""
+        """Factors of a task vector, of rank 0 where the adapter has none; None if it is given only as a whole."""
         shape = self._base.shape(name)
         if name in self._adapted:
             return self._update(name)
