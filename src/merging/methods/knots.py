@@ -96,7 +96,7 @@ class Knots:
         values = torch.cat(parts.map(lambda block: function(block).clone())).reshape(parts.shape)
         whole = (aligned.basis @ values.double()).float().reshape(-1)
         kept = function.kept() if isinstance(function, ReportingFunction) else None
-        return whole, [count / max(parts.numel, 1) for count in kept or ()]
+        return whole, [] if kept is None else [count / parts.numel for count in kept]
 
 
 class Reconstructed:
