@@ -19,7 +19,7 @@ from src.merging.engine.grid import MergeRequest, MergeResult, merge_grid
 from src.merging.engine.outputs import ToFunction
 from src.merging.methods.sparsify import Sparsity, prepare_sparsity
 from src.merging.recipe import Recipe
-from src.merging.tensors.blocks import Ops, ParentTensors
+from src.merging.tensors.parent_tensors import Ops, ParentTensors
 from src.stages.job import compose_job
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "merge"

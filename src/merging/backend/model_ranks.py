@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from src.merging.backend.selection import LEVELS, Counts, Place, Prefixes, Selected, select
-from src.merging.tensors.blocks import BlockFunction, ParentTensors
+from src.merging.tensors.blocks import BlockFunction
 from src.merging.tensors.parent_model import ParentModel
+from src.merging.tensors.parent_tensors import ParentTensors
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,8 @@ from src.merging.backend.combine import Combination, Mean, total_coefficient
 from src.merging.backend.della_probabilities import rank_probabilities
 from src.merging.backend.selection import Prefixes, select
 from src.merging.backend.torch_ops import PointMerger
-from src.merging.tensors.blocks import (
-    Block,
-    BlockFunction,
-    BlockMerger,
-    BlockResult,
-    Delta,
-    ParentTensors,
-    PointMerge,
-    Ranked,
-)
+from src.merging.tensors.blocks import Block, BlockFunction, BlockMerger, BlockResult, Delta, PointMerge
+from src.merging.tensors.parent_tensors import ParentTensors, Ranked
 from src.merging.tensors.reductions import UNIT
 
 

@@ -15,16 +15,8 @@ from numpy.typing import NDArray
 
 from src.merging.backend.counter_rng import uniform
 from src.merging.backend.della_probabilities import keep_probabilities
-from src.merging.tensors.blocks import (
-    Block,
-    BlockFunction,
-    BlockMerger,
-    BlockResult,
-    Ops,
-    ParentTensors,
-    PointMerge,
-    Ranked,
-)
+from src.merging.tensors.blocks import Block, BlockFunction, BlockMerger, BlockResult, PointMerge
+from src.merging.tensors.parent_tensors import Ops, ParentTensors, Ranked
 from src.merging.tensors.reductions import deterministic_sums
 
 

@@ -21,10 +21,11 @@ from src.merging.engine.check_parents import check_excludes, check_parents, chec
 from src.merging.engine.outputs import Sink
 from src.merging.engine.point import LayerStrength, MergeInProgress
 from src.merging.recipe import Recipe
-from src.merging.tensors.blocks import Block, BlockResult, Ops, ParentTensors, PointMerge
+from src.merging.tensors.blocks import Block, BlockResult, PointMerge
 from src.merging.tensors.matching import match_tensors
 from src.merging.tensors.parent import Parent
 from src.merging.tensors.parent_model import ParentModel
+from src.merging.tensors.parent_tensors import Ops, ParentTensors
 from src.merging.tensors.reading import Held, open_tensor
 from src.merging.tensors.vocabulary import Aligned, align_vocabulary
 from src.utils.errors import UserError

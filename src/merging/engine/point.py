@@ -18,9 +18,10 @@ from src.checkpoints.layers import locate
 from src.merging.engine.outputs import Receiver, Sink
 from src.merging.methods.rule import ReportingFunction, WholeModelRule
 from src.merging.recipe import Recipe
-from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors, PointMerge
+from src.merging.tensors.blocks import Block, BlockFunction, PointMerge
 from src.merging.tensors.parent import Parent
 from src.merging.tensors.parent_model import ParentModel
+from src.merging.tensors.parent_tensors import ParentTensors
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 

@@ -30,7 +30,8 @@ import torch
 from pydantic import Field
 
 from src.merging.methods.spherical import combination
-from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors
+from src.merging.tensors.blocks import Block, BlockFunction
+from src.merging.tensors.parent_tensors import ParentTensors
 from src.merging.tensors.reductions import deterministic_product_sums
 from src.utils.validation import checked_dataclass
 

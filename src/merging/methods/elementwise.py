@@ -14,7 +14,8 @@ import torch
 from pydantic import Field
 
 from src.merging.backend.combine import add_up
-from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors, Ranked
+from src.merging.tensors.blocks import Block, BlockFunction
+from src.merging.tensors.parent_tensors import ParentTensors, Ranked
 from src.merging.tensors.reductions import deterministic_sums
 from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass

@@ -17,7 +17,8 @@ from pydantic import Field
 
 from src.checkpoints import Checkpoint
 from src.merging.backend.combine import Mean
-from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors
+from src.merging.tensors.blocks import Block, BlockFunction
+from src.merging.tensors.parent_tensors import ParentTensors
 from src.merging.tensors.reductions import deterministic_sums
 from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass

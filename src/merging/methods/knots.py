@@ -22,8 +22,9 @@ from src.merging.methods.rule import ReportingFunction
 from src.merging.methods.sparsify import Kind, Rescale, Sparsity
 from src.merging.methods.spectral import is_layer_matrix, matrices
 from src.merging.methods.task_vectors import TaskVectors
-from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors
+from src.merging.tensors.blocks import Block, BlockFunction
 from src.merging.tensors.lora_factors import Factors
+from src.merging.tensors.parent_tensors import ParentTensors
 from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from src.merging.tensors.blocks import BlockFunction, ParentTensors
+from src.merging.tensors.blocks import BlockFunction
+from src.merging.tensors.parent_tensors import ParentTensors
 from src.utils.errors import UserError, unknown_choice
 from src.utils.seeding import derive_seed
 from src.utils.validation import checked_dataclass

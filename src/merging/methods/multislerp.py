@@ -12,7 +12,8 @@ import torch
 from src.merging.backend.combine import Combination, Mean
 from src.merging.methods.sparsify import dense
 from src.merging.methods.spherical import Space, combination, gram
-from src.merging.tensors.blocks import BlockFunction, ParentTensors
+from src.merging.tensors.blocks import BlockFunction
+from src.merging.tensors.parent_tensors import ParentTensors
 from src.utils.validation import checked_dataclass
 
 CANCELED = 1e-7  # norm of the mean of unit vectors below which it has no direction; its square is known to 1e-16

@@ -26,8 +26,9 @@ from pydantic import Field
 from src.merging.backend.combine import Combination, add_up
 from src.merging.backend.model_ranks import model_magnitudes
 from src.merging.methods.sparsify import SparsePart
-from src.merging.tensors.blocks import Block, BlockFunction, Delta, ParentTensors
+from src.merging.tensors.blocks import Block, BlockFunction, Delta
 from src.merging.tensors.parent_model import ParentModel
+from src.merging.tensors.parent_tensors import ParentTensors
 from src.utils.validation import checked_dataclass
 
 CLAMPED = 0.0001  # fraction of the smallest and of the largest magnitudes

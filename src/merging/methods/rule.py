@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from src.merging.tensors.blocks import BlockFunction, ParentTensors
+from src.merging.tensors.blocks import BlockFunction
 from src.merging.tensors.parent_model import ParentModel
+from src.merging.tensors.parent_tensors import ParentTensors
 from src.utils.errors import UserError
 
 

@@ -20,8 +20,9 @@ from pydantic import Field
 from src.merging.backend.counter_rng import stream_seed
 from src.merging.backend.della_probabilities import keep_probabilities
 from src.merging.backend.model_ranks import ModelRanked, model_largest
-from src.merging.tensors.blocks import Block, BlockFunction, Delta, ParentTensors, Ranked
+from src.merging.tensors.blocks import Block, BlockFunction, Delta
 from src.merging.tensors.parent_model import ParentModel
+from src.merging.tensors.parent_tensors import ParentTensors, Ranked
 from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass
 

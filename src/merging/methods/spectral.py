@@ -22,7 +22,8 @@ from pydantic import Field
 from src.checkpoints.layers import locate
 from src.merging.backend.combine import Combination, add_up
 from src.merging.methods.sparsify import dense
-from src.merging.tensors.blocks import BlockFunction, ParentTensors
+from src.merging.tensors.blocks import BlockFunction
+from src.merging.tensors.parent_tensors import ParentTensors
 from src.utils.validation import checked_dataclass
 
 NULL = 1e-6  # relative to the largest singular value: smaller ones are rounding errors

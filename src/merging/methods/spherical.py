@@ -18,7 +18,8 @@ from pydantic import Field
 from src.merging.backend.combine import Combination, Mean, add_up
 from src.merging.methods.rule import shares_of
 from src.merging.methods.sparsify import Sparsity, prepare_sparsity
-from src.merging.tensors.blocks import Block, BlockFunction, ParentTensors
+from src.merging.tensors.blocks import Block, BlockFunction
+from src.merging.tensors.parent_tensors import ParentTensors
 from src.merging.tensors.reductions import deterministic_product_sums, tree_sum
 from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass

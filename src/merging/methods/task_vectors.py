@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from src.merging.backend.combine import Combination, Mean
 from src.merging.methods.sparsify import Sparsity, over_model, prepare_sparsity
-from src.merging.tensors.blocks import BlockFunction, ParentTensors
+from src.merging.tensors.blocks import BlockFunction
 from src.merging.tensors.parent_model import ParentModel
+from src.merging.tensors.parent_tensors import ParentTensors
 from src.utils.validation import checked_dataclass
 
 

@@ -25,7 +25,8 @@ from src.merging.backend.combine import add_up
 from src.merging.methods.fisher_regmean import regression_mean
 from src.merging.methods.rule import shares_of
 from src.merging.methods.spectral import is_layer_matrix, matrices, weighted_sum
-from src.merging.tensors.blocks import BlockFunction, ParentTensors
+from src.merging.tensors.blocks import BlockFunction
+from src.merging.tensors.parent_tensors import ParentTensors
 from src.utils.validation import checked_dataclass
 
 BETAS = (0.9, 0.999)  # of Adam; torch's own optimizer would take seconds to import its compiler

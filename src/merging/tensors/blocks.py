@@ -1,33 +1,76 @@
-"""One tensor of base and specialists, cut into float32 blocks that fit the cache, and the arithmetic on them.
+"""Blocks of one tensor of base and specialists: float32, of a size that fits the cache, and the arithmetic on them.
 
-Legend: K specialists, n elements of the tensor, r its row length (last dimension).
+Legend: n elements of a block.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-
-from src.merging.tensors.lora_factors import Factors
-from src.merging.tensors.reductions import UNIT
-from src.utils.errors import UserError
-
-T = TypeVar("T")
-ROW_BLOCK = 1 << 18  # elements in a block of whole rows; eight rows if those are longer
-INLINE = 1 << 15  # elements; smaller tensors are processed in the calling thread
 
 Memory = Callable[[int, torch.dtype], torch.Tensor]
 Read = Callable[[int, int, Memory], torch.Tensor]
 """Stored elements [start, stop) of a parent's tensor: a view of data in memory, or read into the given memory."""
+
+
+class BlockOps(Protocol):
+    """Element-wise arithmetic on blocks. All tensors are one-dimensional and float32."""
+
+    block: int
+    """Number of elements in a block, a multiple of 4,096; results do not depend on it."""
+
+    def buffer(self, key: Any, size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        """Memory for one result of a block."""
+        ...
+
+    def upcast(self, stored: torch.Tensor, out: torch.Tensor) -> None:
+        """out = stored, in float32."""
+        ...
+
+    def subtract(self, left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
+        """out = left - right."""
+        ...
+
+    def deterministic_sums(self, values: torch.Tensor, power: int) -> list[float]:
+        """See `deterministic_sums`."""
+        ...
+
+    def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> int:
+        """delta where low <= |delta| <= high, else 0; times scale. Returns how many of `out` are not 0."""
+        ...
+
+    def keep_drawn(
+        self, delta: torch.Tensor, seed: int, start: int, density: float, scale: float, out: torch.Tensor
+    ) -> int:
+        """delta where the random number at its position is below density, else 0; times scale. Returns as above."""
+        ...
+
+    def keep_masked(self, delta: torch.Tensor, mask: Any, start: int, scale: float, out: torch.Tensor) -> int:
+        """delta where `mask` (from `rank_masks`) is set, else 0; times scale. Returns as above."""
+        ...
+
+
+class BlockSource(Protocol):
+    """The tensor that a block is cut from."""
+
+    @property
+    def reads(self) -> Sequence[Read]:
+        """How to read the base and the specialists."""
+        ...
+
+    @property
+    def ops(self) -> BlockOps:
+        """The arithmetic."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the values."""
+        ...
 
 
 class Block:
@@ -38,13 +81,13 @@ class Block:
     Args:
         start: First element, in storage order.
         stop: Element after the last.
-        tensors: The whole tensor.
+        source: The whole tensor.
     """
 
-    def __init__(self, start: int, stop: int, tensors: ParentTensors) -> None:
+    def __init__(self, start: int, stop: int, source: BlockSource) -> None:
         self.start = start
         self.stop = stop
-        self._tensors = tensors
+        self._source = source
         self._memo: dict[Any, torch.Tensor] = {}
 
     @property
@@ -58,14 +101,14 @@ class Block:
 
     def delta(self, index: int) -> torch.Tensor:
         """Task vector of specialist `index`, float32."""
-        subtract = self._tensors.ops.subtract
+        subtract = self._source.ops.subtract
         return self.once(("delta", index), lambda out: subtract(self.specialist(index), self.base, out))
 
     def stored(self, parent: int) -> torch.Tensor:
         """Values of the base (0) or of specialist `parent` - 1 in the stored dtype, one-dimensional."""
         key = ("stored", parent)
         if key not in self._memo:
-            self._memo[key] = self._tensors.reads[parent](self.start, self.stop, partial(self._memory, key))
+            self._memo[key] = self._source.reads[parent](self.start, self.stop, partial(self._memory, key))
         return self._memo[key]
 
     def once(self, key: Any, fill: Callable[[torch.Tensor], object]) -> torch.Tensor:
@@ -83,11 +126,11 @@ class Block:
             if stored.dtype is torch.float32:
                 self._memo[key] = stored
             else:
-                self.once(key, lambda out: self._tensors.ops.upcast(stored, out))
+                self.once(key, lambda out: self._source.ops.upcast(stored, out))
         return self._memo[key]
 
     def _memory(self, key: Any, size: int, dtype: torch.dtype) -> torch.Tensor:
-        return self._tensors.ops.buffer(key, size, dtype, self._tensors.device)
+        return self._source.ops.buffer(key, size, dtype, self._source.device)
 
 
 @dataclass(frozen=True)
@@ -102,19 +145,6 @@ class Delta:
 
 BlockFunction = Callable[[Block], torch.Tensor]
 """Returns float32 values (n,) of a block: a task vector, its kept part, or merged weights. Thread-safe."""
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """An element at a rank of a tensor.
-
-    Args:
-        magnitude: |x|.
-        index: Its position in storage order.
-    """
-
-    magnitude: float
-    index: int
 
 
 @dataclass(frozen=True)
@@ -157,242 +187,3 @@ class BlockMerger(Protocol):
     def __call__(self, block: Block) -> Iterator[BlockResult]:
         """One result per point; its values are in memory that the next result may reuse."""
         ...
-
-
-class Ops(Protocol):
-    """Element-wise arithmetic on blocks. All tensors are one-dimensional and float32."""
-
-    block: int
-    """Number of elements in a block, a multiple of 4,096; results do not depend on it."""
-
-    def buffer(self, key: Any, size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        """Memory for one result of a block."""
-        ...
-
-    def upcast(self, stored: torch.Tensor, out: torch.Tensor) -> None:
-        """out = stored, in float32."""
-        ...
-
-    def subtract(self, left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
-        """out = left - right."""
-        ...
-
-    def deterministic_sums(self, values: torch.Tensor, power: int) -> list[float]:
-        """See `deterministic_sums`."""
-        ...
-
-    def delta_moments(self, block: Block, index: int) -> tuple[list[float], list[float]]:
-        """`deterministic_sums` of specialist `index`'s task vector with powers 1 and 2."""
-        ...
-
-    def keep_between(self, delta: torch.Tensor, low: float, high: float, scale: float, out: torch.Tensor) -> int:
-        """delta where low <= |delta| <= high, else 0; times scale. Returns how many of `out` are not 0."""
-        ...
-
-    def keep_drawn(
-        self, delta: torch.Tensor, seed: int, start: int, density: float, scale: float, out: torch.Tensor
-    ) -> int:
-        """delta where the random number at its position is below density, else 0; times scale. Returns as above."""
-        ...
-
-    def keep_masked(self, delta: torch.Tensor, mask: Any, start: int, scale: float, out: torch.Tensor) -> int:
-        """delta where `mask` (from `rank_masks`) is set, else 0; times scale. Returns as above."""
-        ...
-
-    def order_statistics(
-        self,
-        tensors: ParentTensors,
-        key: Any,
-        values: Sequence[BlockFunction],
-        positions: Sequence[int],
-        descending: bool,
-    ) -> list[list[Ranked]]:
-        """Elements at given ranks, by selection instead of sorting. Equal magnitudes rank in their order of storage.
-
-        Args:
-            tensors: The tensor.
-            key: Identifies the values; histograms are computed once per key.
-            values: Functions of a block; all of them are read in the same passes.
-            positions: Ranks, 0 for the smallest magnitude, or with `descending` for the largest.
-            descending: Rank from the largest down.
-
-        Returns:
-            For each function in `values`, one element per position.
-        """
-        ...
-
-    def count_bits(self, block: Block, values: BlockFunction, shift: int, width: int, prefix: int) -> NDArray[np.int64]:
-        """Histogram (2^width,) of the next `width` bits of |values| above `shift`, for a selection by magnitude.
-
-        Args:
-            block: The block.
-            values: A function of it.
-            shift: Lowest bit that is read, of float32's 31 without the sign.
-            width: Number of bits.
-            prefix: Only elements whose bits above those equal it are counted.
-        """
-        ...
-
-    def rank_masks(self, tensors: ParentTensors, seeds: Sequence[int], density: float, epsilon: float) -> list[Any]:
-        """MagPrune mask of each specialist's whole tensor, drawn from its seed; undefined where the delta is 0."""
-        ...
-
-    def block_mergers(self, points: Sequence[PointMerge]) -> list[BlockMerger]:
-        """Callables that together merge the blocks of one tensor for all points."""
-        ...
-
-
-class ParentTensors:
-    """One tensor of base and specialists, with whole-tensor quantities that the points of a grid share.
-
-    Args:
-        name: Tensor name.
-        shape: Its shape.
-        labels: Names of the K specialists.
-        reads: How to read the base and the specialists, K + 1 functions.
-        ops: The arithmetic: plain torch or compiled.
-        pool: Threads that work on blocks.
-        device: Device of the values.
-        factors: How to read the factors of the K task vectors; see `factors`.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        shape: tuple[int, ...],
-        labels: Sequence[str],
-        reads: Sequence[Read],
-        ops: Ops,
-        pool: ThreadPoolExecutor,
-        device: torch.device,
-        factors: Sequence[Callable[[], Factors | None]] = (),
-    ) -> None:
-        self.name = name
-        self.shape = shape
-        self.labels = tuple(labels)
-        self.reads = reads
-        self.ops = ops
-        self.device = device
-        self._pool = pool
-        self._factors = factors
-        self._memo: dict[Any, Any] = {}
-
-    @property
-    def numel(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-    @property
-    def row(self) -> int:
-        """Row length: the last dimension of a matrix, all of a vector."""
-        return self.shape[-1] if len(self.shape) > 1 else self.numel
-
-    def map(self, work: Callable[[Block], T]) -> list[T]:
-        """Apply `work` to every block on all threads; results in order. Blocks begin at multiples of 4,096 elements."""
-        assert self.ops.block % UNIT == 0
-        return self._map(work, self.ops.block)
-
-    def block_at(self, number: int) -> Block:
-        """Block `number` of those that `map` works on."""
-        start = number * self.ops.block
-        return Block(start, min(start + self.ops.block, self.numel), self)
-
-    def map_rows(self, work: Callable[[Block], T]) -> list[T]:
-        """Apply `work` to blocks of whole rows on all threads; results in order. They begin at multiples of 8."""
-        rows = 8 * max(1, ROW_BLOCK // max(8 * self.row, 1))
-        return self._map(work, max(rows * self.row, 1))
-
-    def once(self, key: Any, make: Callable[[], T]) -> T:
-        """Value cached under `key`, computed on the first call."""
-        if key not in self._memo:
-            self._memo[key] = make()
-        value: T = self._memo[key]
-        return value
-
-    def base(self) -> torch.Tensor:
-        """All base values, float32, in the tensor's shape."""
-        return self._whole(0).float().reshape(self.shape)
-
-    def weights(self, index: int) -> torch.Tensor:
-        """All values of specialist `index`, float32, in the tensor's shape."""
-        return self._whole(index + 1).float().reshape(self.shape)
-
-    def delta(self, index: int) -> torch.Tensor:
-        """The whole task vector of specialist `index`, float32, in the tensor's shape."""
-        return self.weights(index) - self.base()
-
-    def stored(self, parent: int) -> torch.Tensor:
-        """All values of the base (0) or of specialist `parent` - 1 in the stored dtype, in the tensor's shape."""
-        return self._whole(parent).reshape(self.shape)
-
-    def shared(self) -> torch.Tensor:
-        """The stored values, one-dimensional, of a tensor that all parents share.
-
-        Raises:
-            UserError: They differ.
-        """
-        base = self._whole(0)
-        for index, label in enumerate(self.labels):
-            if not torch.equal(self._whole(index + 1), base):
-                raise UserError(f"{self.name} ({base.dtype}) cannot be merged, and differs between base and {label}")
-        return base
-
-    def factors(self, index: int) -> Factors | None:
-        """Factors of the task vector of specialist `index`, a LoRA adapter; None if it is given only as a whole."""
-        found = self._factors[index]() if self._factors else None
-        return None if found is None else found.to(self.device)
-
-    def nested(self, name: str, deltas: Sequence[torch.Tensor]) -> ParentTensors:
-        """A tensor in memory with the same specialists: K task vectors of one shape, on a base of zeros.
-
-        Args:
-            name: Seeds the random methods.
-            deltas: K tensors, float32.
-        """
-        flat = [torch.zeros_like(deltas[0]).reshape(-1), *(delta.reshape(-1) for delta in deltas)]
-        reads = [partial(_in_memory, values) for values in flat]
-        return ParentTensors(name, tuple(deltas[0].shape), self.labels, reads, self.ops, self._pool, self.device)
-
-    def norms(self) -> list[float]:
-        """Frobenius norms of the K task vectors."""
-        return [math.sqrt(square) for _, square in self._sums()]
-
-    def absolute_sums(self) -> list[float]:
-        """Sums of |D| of the K task vectors."""
-        return [absolute for absolute, _ in self._sums()]
-
-    def release(self) -> None:
-        """Free memory: parts refer back here, so it would otherwise wait for the garbage collector."""
-        self._memo.clear()
-        self.reads = ()
-
-    def _sums(self) -> list[tuple[float, float]]:
-        return self.once("sums", self._delta_moments)
-
-    def _delta_moments(self) -> list[tuple[float, float]]:
-        specialists = range(len(self.labels))
-        parts = self.map(lambda block: [self.ops.delta_moments(block, k) for k in specialists])
-
-        def total(index: int, power: int) -> float:
-            return math.fsum(itertools.chain.from_iterable(part[index][power] for part in parts))
-
-        return [(total(index, 0), total(index, 1)) for index in specialists]
-
-    def _map(self, work: Callable[[Block], T], step: int) -> list[T]:
-        def at(start: int) -> T:
-            return work(Block(start, min(start + step, self.numel), self))  # created here, so that it is freed here
-
-        starts = range(0, self.numel, step)
-        if self.numel <= INLINE:  # handing a small tensor to another thread takes longer than working on it
-            return [at(start) for start in starts]
-        return list(self._pool.map(at, starts))
-
-    def _whole(self, parent: int) -> torch.Tensor:
-        def memory(size: int, dtype: torch.dtype) -> torch.Tensor:
-            return torch.empty(size, dtype=dtype, device=self.device)
-
-        return self.reads[parent](0, self.numel, memory)
-
-
-def _in_memory(values: torch.Tensor, start: int, stop: int, memory: Memory) -> torch.Tensor:
-    return values[start:stop]

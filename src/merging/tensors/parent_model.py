@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from src.merging.tensors.blocks import Ops, ParentTensors
 from src.merging.tensors.parent import Parent
+from src.merging.tensors.parent_tensors import Ops, ParentTensors
 from src.merging.tensors.reading import Held, open_tensor
 from src.utils.progress import track
 

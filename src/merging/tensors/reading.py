@@ -9,9 +9,10 @@ from functools import partial
 import torch
 
 from src.checkpoints import TensorInfo
-from src.merging.tensors.blocks import INLINE, Memory, Ops, ParentTensors, Read
+from src.merging.tensors.blocks import Memory, Read
 from src.merging.tensors.lora_factors import factors_of
 from src.merging.tensors.parent import Parent
+from src.merging.tensors.parent_tensors import INLINE, Ops, ParentTensors
 from src.utils.errors import UserError
 
 HELD_BYTES = 1 << 27  # for all parents together; a larger tensor is reread from the page cache in each pass

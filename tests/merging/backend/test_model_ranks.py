@@ -12,8 +12,9 @@ import torch
 from src.merging.backend.model_ranks import ModelRanked, model_largest, model_magnitudes
 from src.merging.backend.numba_ops import NumbaOps
 from src.merging.backend.torch_ops import TorchOps
-from src.merging.tensors.blocks import Delta, ParentTensors
+from src.merging.tensors.blocks import Delta
 from src.merging.tensors.parent_model import ParentModel
+from src.merging.tensors.parent_tensors import ParentTensors
 from tests.merging.tools import random_family, write_family
 
 

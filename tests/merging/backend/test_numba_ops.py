@@ -14,7 +14,8 @@ from src.merging.backend.della_probabilities import keep_probabilities
 from src.merging.backend.numba_ops import NumbaOps
 from src.merging.backend.torch_ops import TorchOps
 from src.merging.engine.grid import choose_ops
-from src.merging.tensors.blocks import Delta, ParentTensors
+from src.merging.tensors.blocks import Delta
+from src.merging.tensors.parent_tensors import ParentTensors
 from src.merging.tensors.reductions import UNIT, deterministic_sums
 from tests.merging.tools import identical, merge_all, random_family, recipe, write_family
 

@@ -15,7 +15,7 @@ from src.merging.backend.torch_ops import TorchOps
 from src.merging.engine.grid import MergeRequest, merge_grid
 from src.merging.engine.outputs import ToDirectory, ToModel
 from src.merging.engine.point import is_finite
-from src.merging.tensors.blocks import Ops
+from src.merging.tensors.parent_tensors import Ops
 from src.utils.errors import UserError
 from tests.merging.tools import Tensors, merge_one, random_family, recipe, write_family
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.merging.tensors.blocks import INLINE
+from src.merging.tensors.parent_tensors import INLINE
 from src.merging.tensors.reductions import UNIT, deterministic_product_sums, deterministic_sums, tree_sum
 from tests.merging.tools import NAMES, merge_one, random_family, recipe
 
