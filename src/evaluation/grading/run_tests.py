@@ -94,6 +94,7 @@ def _job(
         cpu_total=LOAD_SECONDS + min(longest, sum(limits)),
         memory=sandbox.memory_mb << 20,
         inline=inline,
+        collect=Oracle(problem).as_sets,  # `set(output)` in EvalPlus, for anything that can be iterated over
     )
 
 

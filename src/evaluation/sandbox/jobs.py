@@ -24,6 +24,7 @@ class Job:
         cpu_total: CPU seconds for the whole program.
         memory: Bytes of address space.
         inline: Maximum size in bytes of an output that is sent whole; for longer ones, the digest is sent.
+        collect: Send the elements of an output that is an iterator, as a list.
     """
 
     candidates: tuple[str, ...]
@@ -33,6 +34,7 @@ class Job:
     cpu_total: float
     memory: int
     inline: int
+    collect: bool = False
 
     def message(self) -> dict[str, Any]:
         """Return the message to the server."""
@@ -44,6 +46,7 @@ class Job:
             "cpu": self.cpu_total,
             "memory": self.memory,
             "inline": self.inline,
+            "collect": self.collect,
             "file": FILE_BYTES,
         }
 

@@ -151,6 +151,47 @@ def test_rows() -> None:
     }  # fmt: skip
 
 
+# --- order-free problems: EvalPlus and MBPP's own assert compare `set(output)`, whatever can be iterated over ------------
+COMMON = Problem(
+    "Mbpp/2", "", "similar_elements", "def similar_elements(a, b):\n    return tuple(set(a) & set(b))\n",
+    [[(3, 4, 5, 6), (5, 7, 4, 10)]], [[(1, 2), (2,)]],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("return filter(lambda x: x in b, a)", "pass"),
+        ("return map(int, set(a) & set(b))", "pass"),
+        ("yield from set(a) & set(b)", "pass"),
+        ("return iter(set(a) & set(b))", "pass"),
+        ("return (x for x in a if x in b)", "pass"),
+        ("return dict.fromkeys(x for x in a if x in b).keys()", "pass"),
+        ("return {x: x for x in a if x in b}.values()", "pass"),
+        ("return reversed([x for x in a if x in b])", "pass"),
+        ("return type('Own', (), {'__iter__': lambda self: iter(set(a) & set(b))})()", "pass"),
+        ("return filter(lambda x: x not in b, a)", "fail"),
+        ("yield 4", "fail"),
+        ("return ([x] for x in a if x in b)", "fail"),
+        ("yield from set(a) & set(b)\n    raise ValueError", "fail"),
+        ("return object()", "fail"),
+        ("while True: yield 4", "timeout"),
+    ],
+)
+def test_iterators_where_the_order_is_free(verdict: Any, body: str, expected: str) -> None:
+    assert verdict(COMMON, solution=f"def similar_elements(a, b):\n    {body}\n").base == expected
+
+
+def test_iterators_are_equal_to_nothing_elsewhere(verdict: Any) -> None:
+    pair = Problem("Mbpp/0", "", "f", "def f(x):\n    return [x]\n", [[1]], [])
+    assert verdict(pair, solution="def f(x):\n    yield x\n").base == "fail"
+
+
+@pytest.mark.parametrize("name", ["perf_counter", "process_time", "time"])
+def test_a_program_may_replace_clocks(verdict: Any, name: str) -> None:
+    assert verdict(ADD, completion=f"    return a + b\nimport time\ntime.{name} = lambda: None\n").plus == "pass"
+
+
 # --- time -------------------------------------------------------------------------------------------------------------
 def test_limits_follow_the_reference_solution(tmp_path: Path) -> None:
     """A slow reference allows a slow answer: 4 x its CPU time, at least `min_time_limit`."""

@@ -24,27 +24,31 @@ SEQUENCES = frozenset({list, tuple, set, frozenset})
 DEEP_CHECK_BYTES = 1 << 20  # larger values are checked only one level deep: a full check costs more than sending
 
 
-def encode(value: Any, inline: int) -> tuple[bytes, bytes]:
+def encode(value: Any, inline: int, collect: bool = False) -> tuple[bytes, bytes]:
     """Return kind and body of the frame for `value`.
 
     Args:
         value: Return value of the program.
         inline: Bodies longer than this many bytes are replaced by their digest.
+        collect: Send the elements of an iterator, or of an iterable without a form, as a list.
 
     Raises:
         Exception: Raised by a hostile object while it is inspected; the caller reports it as the program's own.
     """
-    kind, body = _body(value)
+    kind, body = _body(value, collect)
     if len(body) <= inline:
         return kind, body
     return DIGEST, DIGEST_BODY.pack(kind, len(body), hashlib.blake2b(body, digest_size=16).digest())
 
 
-def _body(value: Any) -> tuple[bytes, bytes]:
+def _body(value: Any, collect: bool) -> tuple[bytes, bytes]:
     try:
         body = marshal.dumps(value, MARSHAL_VERSION)
     except ValueError:  # contains something that marshal does not know
-        return TAGGED, marshal.dumps(_tagged(value), MARSHAL_VERSION)
+        tree = _tagged(value)
+        if collect and tree[0] == "opaque":
+            return _body(list(value), collect=False)
+        return TAGGED, marshal.dumps(tree, MARSHAL_VERSION)
     # marshal writes anything with a buffer (bytearray, numpy) as bytes, so its success does not imply a plain value.
     deep = len(body) <= DEEP_CHECK_BYTES
     if _is_plain(value, deep):

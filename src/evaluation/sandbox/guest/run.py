@@ -8,7 +8,7 @@ import marshal
 import os
 import resource
 import sys
-import time
+from time import perf_counter, process_time  # by name: a program may replace those of the module
 from typing import Any
 
 from src.evaluation.sandbox.guest.confine import install_filter
@@ -25,7 +25,8 @@ def run_program(job: dict[str, Any], data: int, progress: memoryview, syscall_fi
 
     Args:
         job: `candidates` (source texts, the first that compiles is run), `entry_point`, `inputs` (marshal of a list of
-            argument lists), `inline` (bytes), `memory` (bytes), `file` (bytes) and `cpu` (seconds).
+            argument lists), `inline` (bytes), `collect` (send iterators as lists), `memory` (bytes), `file` (bytes) and
+            `cpu` (seconds).
         data: File descriptor for frames.
         progress: One unsigned integer shared with the server: 1 + the index of the input being run, 0 while loading.
         syscall_filter: Result of `confine.build_filter`; None: no filter.
@@ -38,22 +39,23 @@ def run_program(job: dict[str, Any], data: int, progress: memoryview, syscall_fi
     except BaseException as error:
         frames.add(UNUSABLE, 0, 0.0, _describe(error))
     else:
-        _call_all(function, inputs, job["inline"], frames, progress)
+        _call_all(function, inputs, job["inline"], job["collect"], frames, progress)
     frames.flush()
     os._exit(0)
 
 
-def _call_all(function: Any, inputs: list[Any], inline: int, frames: _Frames, progress: memoryview) -> None:
-    cpu_clock = time.process_time
+def _call_all(
+    function: Any, inputs: list[Any], inline: int, collect: bool, frames: _Frames, progress: memoryview
+) -> None:
     for index, arguments in enumerate(inputs):
         progress[0] = index + 1
-        started = cpu_clock()
+        started = process_time()
         try:
             output = function(*arguments)
-            seconds = cpu_clock() - started
-            kind, body = encode(output, inline)
+            seconds = process_time() - started
+            kind, body = encode(output, inline, collect)
         except BaseException as error:
-            frames.add(RAISED, index, cpu_clock() - started, _describe(error))
+            frames.add(RAISED, index, process_time() - started, _describe(error))
             return
         frames.add(kind, index, seconds, body)
         output = None
@@ -118,12 +120,12 @@ class _Frames:
         self.descriptor = descriptor
         self.parts: list[bytes] = []
         self.size = 0
-        self.flushed_at = time.perf_counter()
+        self.flushed_at = perf_counter()
 
     def add(self, kind: bytes, index: int, seconds: float, body: bytes) -> None:
         self.parts += (FRAME.pack(kind, index, seconds, len(body)), body)
         self.size += FRAME.size + len(body)
-        if self.size > FLUSH_BYTES or time.perf_counter() - self.flushed_at > FLUSH_SECONDS:
+        if self.size > FLUSH_BYTES or perf_counter() - self.flushed_at > FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
@@ -131,4 +133,4 @@ class _Frames:
         self.parts, self.size = [], 0
         while view:
             view = view[os.write(self.descriptor, view) :]
-        self.flushed_at = time.perf_counter()
+        self.flushed_at = perf_counter()
