@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import platform
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -13,19 +12,16 @@ from typing import Any
 from src.data.prompts import render_user_turn
 from src.evaluation.benchmarks.base import SPLITS, Limit, Rows, check_covered, check_split, read_rows
 from src.evaluation.generators.samples import Decoding, Prompt, Sample
-from src.evaluation.grading.grade import GRADING_RULES, ProgramResult
-from src.evaluation.grading.programs import whole_answer
+from src.evaluation.grading.grade import FALLBACK, GRADING_RULES, SANITIZE, ProgramResult
+from src.evaluation.grading.programs import Answer, answer_of_row, candidate_programs
 from src.evaluation.grading.run_tests import PASS
 from src.evaluation.statistics.scores import Score
 from src.utils.errors import UserError, unknown_choice
 from src.utils.files import sha256_json
 from src.utils.progress import say
 
-SANITIZE = ("generated", "always", "never")
-
-
-# Runs samples on their problems and returns one result per sample, in order; samples marked True are sanitized first.
-Judge = Callable[[Sequence[dict[str, Any]], Sequence[Sample], Sequence[bool]], Sequence[ProgramResult]]
+# Runs answers on their problems, with one of `SANITIZE`, and returns one result per answer, in order.
+Judge = Callable[[Sequence[dict[str, Any]], Sequence[Answer], str], Sequence[ProgramResult]]
 
 
 class CodeBenchmark:
@@ -40,9 +36,9 @@ class CodeBenchmark:
         task: Task that it measures.
         chat: Use the chat template; False: the model continues the problem's prompt as raw text.
         strip: Strip white space around the problem's prompt first, as EvalPlus does.
-        sanitize: Which answers are first reduced to the code that the problem's function needs (EvalPlus's sanitizer):
-            `generated` ones, as `evalplus.codegen` does, while existing files are graded unchanged, as
-            `evalplus.evaluate` does; `always`; or `never`.
+        sanitize: `fallback`: the whole answer is the program where it parses, else its code block, else what the
+            sanitizer finds (see `score_answers`); `evalplus`: what EvalPlus's sanitizer leaves of the answer, as
+            `evalplus.codegen` does; `never`: as `fallback`, without the sanitizer.
         k: One or more values of k for pass@k.
         limit: Maximum number of problems, evenly spaced over all; also by split; None: all.
         splits: Splits that it has.
@@ -58,7 +54,7 @@ class CodeBenchmark:
         task: str = "codegen",
         chat: bool = True,
         strip: bool = False,
-        sanitize: str = "never",
+        sanitize: str = FALLBACK,
         k: Sequence[int] = (1,),
         limit: Limit = None,
         splits: Sequence[str] = SPLITS,
@@ -131,12 +127,8 @@ class CodeBenchmark:
         by_id = self.items(split)
         samples = self._known(samples, by_id)
         check_covered(list(by_id), samples, self.name)
-        chosen = [self.sanitize == "always" or (self.sanitize == "generated" and s.generated) for s in samples]
-        programs = [
-            self._whole(sample, by_id[sample.task_id]) if sanitize else sample
-            for sample, sanitize in zip(samples, chosen, strict=True)
-        ]
-        return pass_scores(self.name, samples, judge(problems, programs, chosen), self.k)
+        answers = [self._answer(sample, by_id[sample.task_id]) for sample in samples]
+        return pass_scores(self.name, samples, judge(problems, answers, self.sanitize), self.k)
 
     def _known(self, samples: Sequence[Sample], by_id: dict[str, dict[str, Any]]) -> list[Sample]:
         known = [sample for sample in samples if sample.task_id in by_id]
@@ -146,15 +138,17 @@ class CodeBenchmark:
             say(f"{self.name}: {left_out} belong to other problems and are ignored; the first is {other}")
         return known
 
-    def _whole(self, sample: Sample, problem: dict[str, Any]) -> Sample:
-        """Replace the completion with the text that EvalPlus would pass to its sanitizer."""
-        text = sample.completion
-        if sample.generated:
-            text = text.replace("\t", "    ")  # as EvalPlus's decoders do
-            text = text if self.chat else self._prompt(problem).text + text
-        elif not sample.whole:
-            text = whole_answer(text, problem["prompt"], problem["entry_point"])
-        return dataclasses.replace(sample, completion=text, whole=True)
+    def _answer(self, sample: Sample, problem: dict[str, Any]) -> Answer:
+        text, prompt, entry_point = sample.completion, problem["prompt"], problem["entry_point"]
+        if not sample.generated:
+            row = {"task_id": sample.task_id, "solution" if sample.whole else "completion": text}
+            return answer_of_row(row, prompt, entry_point)
+        shown, whole = self.prefill + text, (text, prompt + text)
+        raw = text.replace("\t", "    ")  # as EvalPlus's decoders do
+        if not self.chat:
+            asked = self._prompt(problem).text
+            shown, whole, raw = text, (asked + text, text), asked + raw
+        return Answer(sample.task_id, candidate_programs(whole, shown, prompt, entry_point), raw, chat=True)
 
     def _prompt(self, problem: dict[str, Any]) -> Prompt:
         text = problem["prompt"]

@@ -172,7 +172,7 @@ def _run_reference(worker: Worker, problem: Problem, inputs: bytes, count: int, 
     problems: list[str] = []
 
     def take(frame: Frame) -> bool:
-        if frame.kind in (protocol.RAISED, protocol.UNUSABLE):
+        if frame.kind in (protocol.RAISED, protocol.UNUSABLE, protocol.UNPARSED):
             problems.append(frame.body.decode("utf-8", "replace"))
             return False
         expected.append(_expected(frame, oracle.only_not_none, kept))

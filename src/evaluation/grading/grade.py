@@ -10,17 +10,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from src.evaluation.generators.samples import Sample
 from src.evaluation.grading.expected_outputs import ExpectedOutputs, expected_outputs
 from src.evaluation.grading.problems import Problem, problems_from_rows
-from src.evaluation.grading.programs import candidate_programs, fenced_code, program_text
-from src.evaluation.grading.run_tests import PASS, run_suite
-from src.evaluation.grading.sanitize_in_sandbox import sanitize_in_sandbox
+from src.evaluation.grading.programs import Answer, answer_of_row
+from src.evaluation.grading.run_tests import LOADING, PARSING, PASS, run_suite
+from src.evaluation.grading.sanitize_in_sandbox import SanitizeFunction, sanitize_in_sandbox
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker
 from src.utils.errors import UserError, first_differences
 from src.utils.progress import progress_bar
 
+FALLBACK, EVALPLUS, NEVER = SANITIZE = ("fallback", "evalplus", "never")
 GRADING_RULES = 2  # raise it with every change that can change a verdict: it is part of an evaluation's identity
 
 
@@ -51,12 +51,23 @@ class ProgramResult:
 
 @dataclass(frozen=True)
 class _Program:
-    """A program to run: its index, its candidate texts, and the expected outputs."""
+    """A program to run: its index, its candidate texts, the expected outputs, and what it was taken from."""
 
     problem: Problem
     expected: ExpectedOutputs
     sample: int
     candidates: tuple[str, ...]
+    raw: str
+    chat: bool
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Result of a run; `doubtful` requests another one, alone; `failed_in`: see `SuiteResult`."""
+
+    result: ProgramResult
+    doubtful: bool
+    failed_in: str
 
 
 def score_programs(
@@ -64,18 +75,17 @@ def score_programs(
     samples: Iterable[dict[str, Any]],
     sandbox: Sandbox,
     cache: Path | None = None,
-    sanitize: bool | Sequence[bool] = False,
+    sanitize: str = NEVER,
 ) -> list[ProgramResult]:
-    """Run programs on their problems' tests and compare their outputs by EvalPlus's rules.
+    """Grade the rows of a samples file (see `score_answers`).
 
     Args:
         problems: The benchmark.
-        samples: Dicts with `task_id` and `solution` (a whole program) or `completion` (see `candidate_programs`), in
-            any order, any number per problem; those of other problems are an error.
+        samples: Dicts with `task_id` and `solution` or `completion` (see `answer_of_row`), in any order, any number per
+            problem; those of other problems are an error.
         sandbox: Where they run.
         cache: Directory of expected outputs; None: the user's cache directory.
-        sanitize: First reduce a text to what its entry point needs, as EvalPlus does for texts that it generates (but
-            not for sample files); for all samples, or one value per sample.
+        sanitize: One of `SANITIZE`.
 
     Returns:
         One result per sample, in the order of `samples`.
@@ -86,17 +96,74 @@ def score_programs(
     rows = list(samples)
     by_id = {problem.task_id: problem for problem in problems}
     _check(rows, by_id)
-    used = [by_id[task_id] for task_id in dict.fromkeys(row["task_id"] for row in rows)]
+    owners = [by_id[row["task_id"]] for row in rows]
+    answers = [
+        answer_of_row(row, problem.prompt, problem.entry_point) for row, problem in zip(rows, owners, strict=True)
+    ]
+    return score_answers(problems, answers, sandbox, cache, sanitize).results
+
+
+@dataclass(frozen=True)
+class Grades:
+    """Results of answers, in their order.
+
+    Attributes:
+        results: With the chosen way to sanitize.
+        others: With the other one of `FALLBACK` and `EVALPLUS`; None if it was not asked for.
+    """
+
+    results: list[ProgramResult]
+    others: list[ProgramResult] | None = None
+
+
+def score_answers(
+    problems: Sequence[Problem],
+    answers: Sequence[Answer],
+    sandbox: Sandbox,
+    cache: Path | None = None,
+    sanitize: str = FALLBACK,
+    both: bool = False,
+) -> Grades:
+    """Run programs on their problems' tests and compare their outputs by EvalPlus's rules.
+
+    Args:
+        problems: The benchmark.
+        answers: Answers to its problems.
+        sandbox: Where they run.
+        cache: Directory of expected outputs; None: the user's cache directory.
+        sanitize: `fallback`: the whole answer, or its code block, is the program; where none of these is Python, the
+            longest stretch of lines that is. Where the top level of a chat answer or of such a stretch fails, what
+            EvalPlus's sanitizer leaves. `evalplus`: all answers are sanitized. `never`: none is.
+        both: Also grade with the other way to sanitize; programs that are equal both ways run once.
+    """
+    by_id = {problem.task_id: problem for problem in problems}
+    used = [by_id[task_id] for task_id in dict.fromkeys(answer.task_id for answer in answers)]
     expected = dict(zip((problem.task_id for problem in used), expected_outputs(used, sandbox, cache), strict=True))
-    wanted = [sanitize] * len(rows) if isinstance(sanitize, bool) else list(sanitize)
-    texts = _texts(rows, wanted, by_id, sandbox)
     counter: Counter[str] = Counter()
     programs = []
-    for row, candidates in zip(rows, texts, strict=True):
-        task = row["task_id"]
-        programs.append(_Program(by_id[task], expected[task], counter[task], candidates))
+    for answer in answers:
+        task = answer.task_id
+        programs.append(_Program(by_id[task], expected[task], counter[task], answer.texts, answer.raw, answer.chat))
         counter[task] += 1
-    return _run_all(programs, sandbox, cache)
+
+    def as_evalplus(places: Sequence[int]) -> list[ProgramResult]:
+        chosen = [dataclasses.replace(programs[place], candidates=(reduced[place],)) for place in places]
+        return [run.result for run in _run_all(chosen, sandbox, cache)]
+
+    def with_fallback(places: Sequence[int]) -> list[ProgramResult]:
+        return _run_with_fallback([programs[place] for place in places], sandbox, cache)
+
+    everything = range(len(programs))
+    if sanitize == NEVER:
+        return Grades([run.result for run in _run_all(programs, sandbox, cache)])
+    reduced = _sanitized(programs, sandbox, "sanitize") if both or sanitize == EVALPLUS else []
+    grade, other = (with_fallback, as_evalplus) if sanitize == FALLBACK else (as_evalplus, with_fallback)
+    results = grade(everything)
+    if not both:
+        return Grades(results)
+    differ = [place for place in everything if reduced[place].strip() != answers[place].texts[0].strip()]
+    others = dict(zip(differ, other(differ), strict=True))
+    return Grades(results, [others.get(place, results[place]) for place in everything])
 
 
 def flaky_tasks(results: Iterable[ProgramResult]) -> list[str]:
@@ -115,23 +182,40 @@ def _check(rows: list[dict[str, Any]], by_id: dict[str, Problem]) -> None:
         raise UserError(first_differences("samples and benchmark do not match", wrong))
 
 
-def _texts(
-    rows: list[dict[str, Any]], wanted: list[bool], by_id: dict[str, Problem], sandbox: Sandbox
-) -> list[tuple[str, ...]]:
-    """Return the texts to try per row; only the sanitized text if requested, otherwise one of several if fenced."""
-    texts = [candidate_programs(row, by_id[row["task_id"]]) for row in rows]
-    jobs = {index: texts[index][0] for index, want in enumerate(wanted) if want}
-    jobs |= {
-        index: text for index, row in enumerate(rows) if index not in jobs and fenced_code(text := program_text(row))
-    }
-    pairs = [(text, by_id[rows[index]["task_id"]].entry_point) for index, text in jobs.items()]
-    for index, reduced in zip(jobs, sanitize_in_sandbox(pairs, sandbox), strict=True):
-        row = rows[index]
-        texts[index] = (reduced,) if wanted[index] else candidate_programs(row, by_id[row["task_id"]], reduced)
-    return texts
+def _run_with_fallback(programs: list[_Program], sandbox: Sandbox, cache: Path | None) -> list[ProgramResult]:
+    """Run programs as they stand, and those that cannot be run so once more, sanitized."""
+    runs = _run_all(programs, sandbox, cache)
+    unparsed = [place for place, run in enumerate(runs) if run.failed_in == PARSING]
+    _run_again(programs, runs, unparsed, "runnable_part", sandbox, cache)
+    loose = [place for place, program in enumerate(programs) if program.chat or place in unparsed]
+    _run_again(
+        programs, runs, [place for place in loose if runs[place].failed_in == LOADING], "sanitize", sandbox, cache
+    )
+    return [run.result for run in runs]
 
 
-def _run_all(programs: list[_Program], sandbox: Sandbox, cache: Path | None) -> list[ProgramResult]:
+def _run_again(
+    programs: list[_Program],
+    runs: list[_Run],
+    places: list[int],
+    function: SanitizeFunction,
+    sandbox: Sandbox,
+    cache: Path | None,
+) -> None:
+    """Replace the runs at `places` by those of sanitized texts, if these get further."""
+    chosen = [programs[place] for place in places]
+    texts = _sanitized(chosen, sandbox, function)
+    again = [dataclasses.replace(program, candidates=(text,)) for program, text in zip(chosen, texts, strict=True)]
+    for place, run in zip(places, _run_all(again, sandbox, cache), strict=True):
+        if run.failed_in not in (PARSING, runs[place].failed_in):  # else the first error is the better explanation
+            runs[place] = run
+
+
+def _sanitized(programs: list[_Program], sandbox: Sandbox, function: SanitizeFunction) -> list[str]:
+    return sanitize_in_sandbox([(program.raw, program.problem.entry_point) for program in programs], sandbox, function)
+
+
+def _run_all(programs: list[_Program], sandbox: Sandbox, cache: Path | None) -> list[_Run]:
     # Equal answers run once. The slowest start first, so that no core is still busy with a slow one at the end.
     firsts = {
         (program.problem.task_id, program.candidates): index for index, program in reversed(list(enumerate(programs)))
@@ -139,27 +223,28 @@ def _run_all(programs: list[_Program], sandbox: Sandbox, cache: Path | None) -> 
     order = sorted(firsts.values(), key=lambda index: -programs[index].expected.seconds)
     modules = {"numpy"} if any("numpy" in text for program in programs for text in program.candidates) else set()
 
-    def run(worker: Worker, index: int) -> tuple[ProgramResult, bool]:
+    def run(worker: Worker, index: int) -> _Run:
         return _run_one(worker, programs[index], sandbox, cache)
 
     with progress_bar() as bar:
         task = bar.add_task("programs", total=len(order))
         first = sandbox.map(run, order, modules, on_done=lambda: bar.advance(task))
-        results = {index: result for index, (result, _) in zip(order, first, strict=True)}
+        runs = dict(zip(order, first, strict=True))
         # A busy machine can make a correct program time out, so each doubtful one is run again with nothing else
         # running.
-        doubtful = [index for index, (_, doubt) in zip(order, first, strict=True) if doubt]
-        for index, (again, _) in zip(doubtful, sandbox.map(run, doubtful, modules, workers=1), strict=True):
-            same = (again.base, again.plus) == (results[index].base, results[index].plus)
-            results[index] = dataclasses.replace(again, flaky=not same)
+        doubtful = [index for index in order if runs[index].doubtful]
+        for index, again in zip(doubtful, sandbox.map(run, doubtful, modules, workers=1), strict=True):
+            before = runs[index].result
+            same = (again.result.base, again.result.plus) == (before.base, before.plus)
+            runs[index] = dataclasses.replace(again, result=dataclasses.replace(again.result, flaky=not same))
+    mine = [runs[firsts[program.problem.task_id, program.candidates]] for program in programs]
     return [
-        dataclasses.replace(results[firsts[program.problem.task_id, program.candidates]], sample=program.sample)
-        for program in programs
+        dataclasses.replace(run, result=dataclasses.replace(run.result, sample=program.sample))
+        for run, program in zip(mine, programs, strict=True)
     ]
 
 
-def _run_one(worker: Worker, program: _Program, sandbox: Sandbox, cache: Path | None) -> tuple[ProgramResult, bool]:
-    """Run one program; the flag requests a second run, on its own."""
+def _run_one(worker: Worker, program: _Program, sandbox: Sandbox, cache: Path | None) -> _Run:
     problem, expected = program.problem, program.expected
     last = run_suite(worker, program.candidates, problem, False, expected.base, sandbox, cache)
     base, name = last.status, "base"
@@ -167,7 +252,9 @@ def _run_one(worker: Worker, program: _Program, sandbox: Sandbox, cache: Path | 
         last = run_suite(worker, program.candidates, problem, True, expected.plus, sandbox, cache)
         name = "plus"
     detail = f"{name}: {last.why}" if last.why else ""
-    return ProgramResult(problem.task_id, program.sample, base, last.status, detail), last.doubtful
+    return _Run(
+        ProgramResult(problem.task_id, program.sample, base, last.status, detail), last.doubtful, last.failed_in
+    )
 
 
 class ProgramJudge:
@@ -193,28 +280,45 @@ class ProgramJudge:
     ) -> None:
         self.sandbox = Sandbox(isolation, workers, memory_mb, min_time_limit, gt_time_limit_factor)
         self.cache = None if cache is None else Path(cache)
-        self.results: list[ProgramResult] = []
+        self.grades = Grades([])
+
+    @property
+    def results(self) -> list[ProgramResult]:
+        """Results of the last call."""
+        return self.grades.results
 
     def __call__(
-        self, problems: Sequence[dict[str, Any]], samples: Sequence[Sample], sanitize: bool | Sequence[bool] = False
+        self, problems: Sequence[dict[str, Any]], answers: Sequence[Answer], sanitize: str = FALLBACK
     ) -> list[ProgramResult]:
-        """Return one result per sample, in the order of `samples`.
+        """Return one result per answer, in the order of `answers`.
 
         Args:
             problems: In EvalPlus's format.
-            samples: Answers to them.
-            sanitize: First reduce them as EvalPlus does for texts that it generates; for all, or one value per sample.
+            answers: Answers to them.
+            sanitize: One of `SANITIZE`; see `score_answers`.
 
         Raises:
-            UserError: A sample belongs to no problem, or programs cannot be isolated on this machine.
+            UserError: Programs cannot be isolated on this machine.
         """
-        rows = [
-            {"task_id": sample.task_id, "solution" if sample.whole else "completion": sample.completion}
-            for sample in samples
-        ]
         known = problems_from_rows(problems)
-        self.results = score_programs(known, rows, self.sandbox, self.cache, sanitize=sanitize)
+        self.grades = score_answers(known, answers, self.sandbox, self.cache, sanitize, both=True)
         return self.results
+
+    def other_choice(self) -> dict[str, int] | None:
+        """Count the verdicts that the other way to sanitize would change in the last call; None for `never`."""
+        if self.grades.others is None:
+            return None
+        pairs = [
+            ((here.base, here.plus), (there.base, there.plus))
+            for here, there in zip(self.results, self.grades.others, strict=True)
+        ]
+        passes = [(PASS in here[1:], PASS in there[1:]) for here, there in pairs]
+        return {
+            "programs": len(pairs),
+            "differ": sum(here != there for here, there in pairs),
+            "pass_only_here": passes.count((True, False)),
+            "pass_only_there": passes.count((False, True)),
+        }
 
     def verdict_rows(self) -> list[dict[str, Any]]:
         """Return the last call's results as the lines of `verdicts-<benchmark>.jsonl`."""

@@ -19,6 +19,8 @@ from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker, WorkerDied
 
 PASS, FAIL, TIMEOUT = "pass", "fail", "timeout"
+PARSING, LOADING = "parsing", "loading"
+FAILED_IN = {protocol.UNPARSED: PARSING, protocol.UNUSABLE: LOADING}
 LOAD_SECONDS = 10.0  # CPU time for a program's top level with its imports
 SUITE_SECONDS = 60.0  # CPU time for a whole suite (EvalPlus's cap); more if the reference solution is slow
 LONGEST_REASON = 300
@@ -33,11 +35,13 @@ class SuiteResult:
         why: Reason for a failure; empty if it passed.
         doubtful: Other programs on the machine may be the cause: it ran out of time, or the kernel killed it for lack
             of memory.
+        failed_in: `parsing` if none of the program's texts is Python, `loading` if its top level fails; else empty.
     """
 
     status: str
     why: str = ""
     doubtful: bool = False
+    failed_in: str = ""
 
 
 def run_suite(
@@ -108,9 +112,11 @@ class _OutputChecker:
         self.right = 0
         self.wants_full = False
         self.why = ""
+        self.failed_in = ""
 
     def __call__(self, frame: Frame) -> bool:
-        if frame.kind in (protocol.RAISED, protocol.UNUSABLE):
+        if frame.kind in (protocol.RAISED, protocol.UNUSABLE, protocol.UNPARSED):
+            self.failed_in = FAILED_IN.get(frame.kind, "")
             where = f"input {self.right}: " if frame.kind == protocol.RAISED else ""
             self.why = where + frame.body[:LONGEST_REASON].decode("utf-8", "replace")
             return False
@@ -127,7 +133,7 @@ class _OutputChecker:
         """Return the result once the program has ended."""
         where = f"input {self.right}: "
         if self.why:
-            return SuiteResult(FAIL, self.why)
+            return SuiteResult(FAIL, self.why, failed_in=self.failed_in)
         if end.reason in (protocol.CPU_LIMIT, protocol.WALL_LIMIT):
             return SuiteResult(TIMEOUT, where + end.reason, doubtful=True)
         if self.right == len(self.inputs):

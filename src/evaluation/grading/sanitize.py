@@ -1,5 +1,7 @@
 """EvalPlus's sanitizer, much faster: the longest stretch of lines that parses, reduced to what the entry point needs.
 
+EvalPlus's reduction drops code that right programs need (`runnable_part` lists some), so it serves reproduction only.
+
 This file runs as a program in the sandbox, on untrusted texts, so it imports nothing of ours.
 """
 
@@ -12,6 +14,7 @@ from typing import Any
 import tree_sitter_python
 from tree_sitter import Language, Parser
 
+EFFECTS = (ast.Call, ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)
 PARSER = Parser(Language(tree_sitter_python.language()))
 
 
@@ -28,6 +31,43 @@ def sanitize(text: str, entry_point: str) -> str:
     """
     stretch = longest_valid_stretch(text)
     return needed_parts(stretch, entry_point).strip() or stretch
+
+
+def runnable_part(text: str, entry_point: str) -> str:
+    """Return the longest stretch that parses, without lines of prose that parse, such as `Explanation`.
+
+    Unlike `sanitize`, it keeps everything that a program may need: decorators, loops, functions without `return`. If it
+    does not define `entry_point`, the result is that of `sanitize`.
+    """
+    stretch = longest_valid_stretch(text)
+    kept = _without_values(stretch)
+    return kept if _defines(kept, entry_point) else needed_parts(stretch, entry_point).strip() or stretch
+
+
+def _without_values(code: str) -> str:
+    """Remove lines that hold nothing but an expression without effect: at best, no code; at worst, a `NameError`."""
+    if not _parses(code):
+        return code
+    removed: set[int] = set()
+    for node in ast.parse(code).body:
+        if isinstance(node, ast.Expr) and not any(isinstance(inner, EFFECTS) for inner in ast.walk(node)):
+            removed |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        else:
+            removed -= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))  # several on one line
+    return "\n".join(line for number, line in enumerate(code.split("\n"), 1) if number not in removed)
+
+
+def _defines(code: str, name: str) -> bool:
+    if not _parses(code):
+        return False
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node.name == name:
+            return True
+        if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store):
+            return True
+        if isinstance(node, ast.alias) and (node.asname or node.name) == name:
+            return True
+    return False
 
 
 def longest_valid_stretch(text: str) -> str:

@@ -16,7 +16,8 @@ PLAIN = b"P"  # body: marshal (version 2) of a value built of exact built-in typ
 TAGGED = b"T"  # body: marshal of the tagged tree of `guest.encode`, for all other values
 DIGEST = b"D"  # body: original kind, 8-byte length and BLAKE2b-128 of a body longer than the job's `inline` bytes
 RAISED = b"E"  # body: UTF-8 description of the exception
-UNUSABLE = b"X"  # body: UTF-8 description; the program does not compile, or defines no such function
+UNUSABLE = b"X"  # body: UTF-8 description; loading the program fails, or it defines no such function
+UNPARSED = b"S"  # body: UTF-8 description; none of its texts is Python
 
 DIGEST_BODY = struct.Struct("<cQ16s")
 MARSHAL_VERSION = 2  # no back references: equal values of exact built-in types give equal bytes

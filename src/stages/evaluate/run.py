@@ -21,7 +21,7 @@ from src.evaluation.generators.samples import (
     samples_key,
 )
 from src.evaluation.generators.vllm import VLLMGenerator
-from src.evaluation.grading.grade import ProgramJudge, flaky_tasks
+from src.evaluation.grading.grade import EVALPLUS, FALLBACK, ProgramJudge, flaky_tasks
 from src.evaluation.statistics.bootstrap import Interval
 from src.evaluation.statistics.scores import Metric, Score, summarize, write_scores
 from src.reporting.console import print_clean_scores, print_scores
@@ -73,11 +73,21 @@ def show(directory: Path) -> None:
     results = run.results
     if "scores" in results:
         print_scores(results["scores"], str(directory), results["definitions"])
+    for name, counts in results.get("sanitize", {}).items():
+        print(f"{name}: {_choice_line(**counts)}")
     for name, tasks in results.get("flaky", {}).items():
         if tasks:
             print(f"{name}: different result when run again alone: {', '.join(tasks)}")
     if "contamination" in results:
         print_clean_scores(results["contamination"])
+
+
+def _choice_line(choice: str, programs: int, differ: int, pass_only_here: int, pass_only_there: int) -> str:
+    other = EVALPLUS if choice == FALLBACK else FALLBACK
+    return (
+        f"sanitize={choice} changes {differ} of {programs} verdicts against sanitize={other} "
+        f"({pass_only_here} pass only with {choice}, {pass_only_there} only with {other})"
+    )
 
 
 def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> list[Score]:
@@ -124,6 +134,8 @@ def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], ru
     scores = benchmark.score(samples, job.cfg.split, judge)
     write_jsonl(run.work / f"verdicts-{benchmark.name}.jsonl", judge.verdict_rows())
     run.results.setdefault("flaky", {})[benchmark.name] = flaky_tasks(judge.results)
+    if (counts := judge.other_choice()) is not None:
+        run.results.setdefault("sanitize", {})[benchmark.name] = {"choice": benchmark.sanitize, **counts}
     return scores
 
 

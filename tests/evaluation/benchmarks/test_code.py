@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,23 +8,25 @@ import pytest
 from src.evaluation.benchmarks.code import CodeBenchmark, pass_scores
 from src.evaluation.generators.samples import Decoding, Sample
 from src.evaluation.grading.grade import ProgramResult
+from src.evaluation.grading.programs import Answer
 from src.evaluation.statistics.scores import Score, by_metric
 from src.utils.errors import UserError
 
-PROBLEMS = [{"task_id": "P/0", "prompt": "def f():\n"}, {"task_id": "P/1", "prompt": "def g():\n"}]
+PROBLEMS = [
+    {"task_id": "P/0", "prompt": "def f():\n", "entry_point": "f"},
+    {"task_id": "P/1", "prompt": "def g():\n", "entry_point": "g"},
+]
 
 
 def result(base: str, plus: str) -> ProgramResult:
     return ProgramResult("P/0", 0, base, plus)
 
 
-def scripted(
-    problems: Sequence[dict[str, Any]], samples: Sequence[Sample], sanitize: Sequence[bool]
-) -> list[ProgramResult]:
+def scripted(problems: Sequence[dict[str, Any]], answers: Sequence[Answer], sanitize: str) -> list[ProgramResult]:
     """The completion says what becomes of it: `base plus`."""
-    assert not any(sanitize)
+    assert sanitize == "fallback"
     assert list(problems) == PROBLEMS
-    return [result(*sample.completion.split()) for sample in samples]
+    return [result(*answer.texts[0].split()) for answer in answers]
 
 
 def benchmark(**options: Any) -> CodeBenchmark:
@@ -96,34 +97,49 @@ def test_definitions_name_every_metric() -> None:
     assert benchmark().definitions["pass@1"] == "share of problems whose program passes all base inputs"
 
 
+CODE = "def f(): x"
+
+
 @pytest.mark.parametrize(
-    ("sanitize", "chat", "sample", "text"),
+    ("chat", "sample", "first", "raw"),
     [
-        ("generated", True, Sample("P/0", "asked", "\tx"), "    x"),
-        ("generated", False, Sample("P/0", "asked", "\tx"), "def f():\n    x"),
-        ("generated", True, Sample("P/0", "", "\tx", generated=False), None),
-        ("always", True, Sample("P/0", "", "\tx", generated=False), "def f():\n\n\tx"),
-        ("always", True, Sample("P/0", "", "def f(): x", generated=False), "def f(): x"),
-        ("always", True, Sample("P/0", "", "x", whole=True, generated=False), "x"),
-        ("never", True, Sample("P/0", "asked", "\tx"), None),
+        (True, Sample("P/0", "asked", "\tx"), "\tx", "    x"),
+        (False, Sample("P/0", "asked", "\tx"), "def f():\n\tx", "def f():\n    x"),
+        (True, Sample("P/0", "", "\tx", generated=False), "def f():\n\tx", "def f():\n\n\tx"),
+        (True, Sample("P/0", "", CODE, generated=False), f"def f():\n{CODE}", CODE),
+        (True, Sample("P/0", "", "x", whole=True, generated=False), "x", "x"),
     ],
 )
-def test_what_is_sanitized(sanitize: str, chat: bool, sample: Sample, text: str | None) -> None:
-    """Text for EvalPlus's sanitizer is marked; the rest goes to the judge unchanged."""
-    seen: list[tuple[Sample, bool]] = []
+def test_texts_of_an_answer(chat: bool, sample: Sample, first: str, raw: str) -> None:
+    """What the judge is given: the text that comes first, and the text for the sanitizer."""
+    seen: list[Answer] = []
 
-    def judge(problems: Any, samples: Sequence[Sample], sanitize: Sequence[bool]) -> list[ProgramResult]:
-        seen.extend(zip(samples, sanitize, strict=True))
-        return [result("pass", "pass")] * len(samples)
+    def judge(problems: Any, answers: Sequence[Answer], sanitize: str) -> list[ProgramResult]:
+        seen.extend(answers)
+        assert sanitize == "evalplus"
+        return [result("pass", "pass")] * len(answers)
 
     problem = {"task_id": "P/0", "prompt": "def f():\n", "entry_point": "f"}
-    chosen = CodeBenchmark("p", lambda split: [problem], Decoding(), chat=chat, sanitize=sanitize)
-    chosen.score([sample], "test", judge)
-    [(judged, marked)] = seen
-    assert marked == (text is not None)
-    assert judged == (sample if text is None else dataclasses.replace(sample, completion=text, whole=True))
+    CodeBenchmark("p", lambda split: [problem], Decoding(), chat=chat, sanitize="evalplus").score(
+        [sample], "test", judge
+    )
+    [answer] = seen
+    assert (answer.task_id, answer.texts[0], answer.raw) == ("P/0", first, raw)
+
+
+def test_a_chat_answer_begins_in_the_fence_of_the_prefill() -> None:
+    seen: list[Answer] = []
+
+    def judge(problems: Any, answers: Sequence[Answer], sanitize: str) -> list[ProgramResult]:
+        seen.extend(answers)
+        return [result("pass", "pass")] * len(answers)
+
+    problem = {"task_id": "P/0", "prompt": "def f():\n", "entry_point": "f"}
+    chat = CodeBenchmark("p", lambda split: [problem], Decoding(), prefill="Script:\n```python\n")
+    chat.score([Sample("P/0", "", f"{CODE}\n```\nDone (really")], "test", judge)
+    assert f"{CODE}\n" in seen[0].texts
 
 
 def test_unknown_ways_to_sanitize_list_the_known() -> None:
-    with pytest.raises(UserError, match=r"unknown benchmark\.sanitize 'allways', did you mean 'always'"):
-        benchmark(sanitize="allways")
+    with pytest.raises(UserError, match=r"unknown benchmark\.sanitize 'evalpus', did you mean 'evalplus'"):
+        benchmark(sanitize="evalpus")

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from src.evaluation.generators.samples import Sample
 from src.evaluation.grading import grade
 from src.evaluation.grading.expected_outputs import expected_outputs
 from src.evaluation.grading.grade import ProgramJudge, ProgramResult, flaky_tasks, score_programs
 from src.evaluation.grading.problems import Problem
+from src.evaluation.grading.programs import answer_of_row
 from src.evaluation.grading.run_tests import SuiteResult
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker, WorkerDied
@@ -151,7 +151,7 @@ def test_rows() -> None:
     }  # fmt: skip
 
 
-# --- order-free problems: EvalPlus and MBPP's own assert compare `set(output)`, whatever can be iterated over ------------
+# --- order-free problems: EvalPlus and MBPP's own assert compare `set(output)`, whatever can be iterated over ---------
 COMMON = Problem(
     "Mbpp/2", "", "similar_elements", "def similar_elements(a, b):\n    return tuple(set(a) & set(b))\n",
     [[(3, 4, 5, 6), (5, 7, 4, 10)]], [[(1, 2), (2,)]],
@@ -271,17 +271,38 @@ ROW = {
 
 @pytest.mark.usefixtures("sandbox")
 def test_judge(tmp_path: Path) -> None:
-    samples = [Sample("T/0", "", "    return x\n"), Sample("T/0", "", "    return abs(x)\n", index=1)]
+    texts = ["    return x\n", "    return abs(x)\n", "def f(x): return x\n\nThis is it (really).\n"]
+    answers = [answer_of_row({"task_id": "T/0", "completion": text}, "def f(x):\n", "f") for text in texts]
     with ProgramJudge(workers=2, min_time_limit=0.2, cache=str(tmp_path)) as judge:
-        verdicts = judge([ROW], samples)
-        assert [(v.base, v.plus) for v in verdicts] == [("pass", "pass"), ("pass", "fail")]
+        verdicts = judge([ROW], answers)
+        assert [(v.base, v.plus) for v in verdicts] == [("pass", "pass"), ("pass", "fail"), ("pass", "pass")]
         rows = judge.verdict_rows()
         judge.close()
-        assert judge([ROW], samples) == verdicts
+        assert judge([ROW], answers) == verdicts
+        assert judge.other_choice() == {"programs": 3, "differ": 0, "pass_only_here": 0, "pass_only_there": 0}
+        assert judge([ROW], answers[2:], "never")[0].base == "fail"
+        assert judge.other_choice() is None
     assert rows[1] == {
         "task_id": "T/0", "sample": 1, "base": "pass", "plus": "fail",
         "detail": "plus: input 0: wrong output", "flaky": False,
     }  # fmt: skip
+
+
+@pytest.mark.usefixtures("sandbox")
+@pytest.mark.parametrize(("sanitize", "mine", "others"), [("fallback", 1, 0), ("evalplus", 0, 1)])
+def test_both_ways_to_sanitize_are_counted(sanitize: str, mine: int, others: int, tmp_path: Path) -> None:
+    """A right program that EvalPlus's sanitizer breaks, one that it leaves alone, a wrong one, and prose."""
+    texts = [
+        "A, B = 0, 1\ndef f(x):\n    return B * x",
+        "def f(x):\n    return x",
+        "def f(x):\n    return 7",
+        "No (not",
+    ]
+    answers = [answer_of_row({"task_id": "T/0", "solution": text}, "def f(x):\n", "f") for text in texts]
+    with ProgramJudge(workers=1, min_time_limit=0.2, cache=str(tmp_path)) as judge:
+        assert sum(v.plus == "pass" for v in judge([ROW], answers, sanitize)) == 1 + mine
+        counts = {"programs": 4, "differ": 1, "pass_only_here": mine, "pass_only_there": others}
+        assert judge.other_choice() == counts
 
 
 def test_bad_settings() -> None:

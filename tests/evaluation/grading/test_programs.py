@@ -1,39 +1,40 @@
 from __future__ import annotations
 
-from src.evaluation.grading.problems import Problem
-from src.evaluation.grading.programs import candidate_programs, defines, fenced_code, whole_answer
+from src.evaluation.grading.programs import answer_of_row, candidate_programs, defines, whole_answer
 
-PROBLEM = Problem("T/0", "def f(x):\n", "f", "    return x\n", [], [])
+PROMPT = "def f(x):\n"
+BLOCK = "def f(x):\n    return x\n"
+CHAT = f"Here it is:\n```python\n{BLOCK}```\nIt returns x.\n```\nf(1)\n```\n"
+
+
+def texts(**row: str) -> tuple[str, ...]:
+    return answer_of_row({"task_id": "T/0", **row}, PROMPT, "f").texts
 
 
 def test_forms() -> None:
-    assert candidate_programs({"solution": "def f(x): return x"}, PROBLEM) == ("def f(x): return x",)
-    continued = candidate_programs({"completion": "    return x\n"}, PROBLEM)
-    assert continued == ("def f(x):\n    return x\n", "    return x\n")
+    assert texts(solution=BLOCK) == (BLOCK,)
+    assert texts(completion="    return x\n") == ("def f(x):\n    return x\n", "    return x\n", "return x\n")
+    assert texts(completion=f" {BLOCK}")[-1] == BLOCK  # an answer that begins with a space
+    assert texts(solution="\ufeffx = 1")[-1] == "x = 1"
+    assert texts(completion="") == (PROMPT, "")
 
 
-def test_fences() -> None:
-    chat = "Here it is:\n```python\ndef f(x):\n    return x\n```\nIt returns x.\n```\nf(1)\n```\n"
-    assert fenced_code(chat) == "def f(x):\n    return x\n\nf(1)\n"
-    assert fenced_code("```python\ndef f(x):\n    return x") == "def f(x):\n    return x"
-    assert fenced_code("no fences") == ""
-    assert fenced_code("inline ``` fences") == ""
-    texts = candidate_programs({"completion": chat}, PROBLEM)
-    assert texts == (PROBLEM.prompt + chat, chat, fenced_code(chat), PROBLEM.prompt + fenced_code(chat))
-    assert candidate_programs({"solution": chat}, PROBLEM)[:2] == (chat, fenced_code(chat))
+def test_the_whole_answer_comes_first_then_its_last_complete_block_with_the_function() -> None:
+    assert texts(solution=CHAT)[:2] == (CHAT, BLOCK)
+    assert texts(completion=CHAT)[:3] == (PROMPT + CHAT, CHAT, BLOCK)
+    twice = f"```\n{BLOCK}```\nBetter:\n```\ndef f(x):\n    return +x\n```\nCut off:\n```\ndef f(x):\n    ret"
+    assert texts(solution=twice)[1:4] == ("def f(x):\n    return +x\n", BLOCK, "def f(x):\n    ret")
+    assert PROMPT + "    return x\n" in texts(completion="```python\n    return x\n```\n")
 
 
-def test_the_sanitized_text_comes_before_the_fenced_code_where_it_has_the_function() -> None:
-    chat = "Sum:\n```\ndef f(x):\n    return x\n```\n"
-    reduced = "def f(x):\n    return x"
-    assert candidate_programs({"solution": chat}, PROBLEM, reduced)[:2] == (chat, reduced)
-    assert reduced not in candidate_programs({"solution": chat}, PROBLEM, "def g(x):\n    return x")
-    assert candidate_programs({"solution": reduced}, PROBLEM, "x") == (reduced,)
+def test_an_answer_may_begin_inside_the_fence_of_the_prefill() -> None:
+    found = candidate_programs((f"{BLOCK}```\nDone (really",), f"Sure:\n```python\n{BLOCK}```\nDone (really", "", "f")
+    assert found[1] == BLOCK
 
 
 def test_definitions() -> None:
     assert all(defines(text, "f") for text in ("def f(x):", "x\n  async def f (x):", "f = abs", "def  f():"))
-    assert not any(defines(text, "f") for text in ("def ff():", "# def f():", "f(1)", "x = f = abs", ""))
+    assert not any(defines(text, "f") for text in ("def ff():", "# def f():", "f(1)", "x = f = abs", "f == 1", ""))
 
 
 def test_whole_answers() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from src.evaluation.grading.grade import ProgramResult, flaky_tasks, score_programs
+from src.evaluation.grading.grade import NEVER, SANITIZE, ProgramResult, flaky_tasks, score_programs
 from src.evaluation.grading.problems import load_problems
 from src.evaluation.grading.sanitize_in_sandbox import sanitize_in_sandbox
 from src.evaluation.sandbox.pool import Sandbox
@@ -102,17 +102,25 @@ def passed(result: Any) -> tuple[bool, bool]:
     return base, base and plus
 
 
+# The files were graded as they stand. Sanitized in either way, one more program passes its base tests: it is right, but
+# the limit on its length cut it off in its own test function.
+CUT_OFF = {("qwen", "mbpp"): {"Mbpp/585"}}
+
+
+@pytest.mark.parametrize("sanitize", SANITIZE)
 @pytest.mark.parametrize(("model", "dataset"), COUNTS)
 def test_published_verdicts(
-    model: str, dataset: str, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
+    model: str, dataset: str, sanitize: str, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     samples, results = published(model, dataset)
     problems = load_problems(data(PROBLEMS[dataset]))
     assert len(samples) == len(results) == len(problems)
-    verdicts = score_programs(problems, samples, sandbox, tmp_path_factory.getbasetemp() / "truth")
+    verdicts = score_programs(problems, samples, sandbox, tmp_path_factory.getbasetemp() / "truth", sanitize)
     different = {v.task_id for v in verdicts if passed(results[v.task_id]) != (v.base == "pass", v.plus == "pass")}
-    assert different == set(DIFFERENCES.get((model, dataset), {}))
-    assert counts(verdicts) == COUNTS[model, dataset]
+    rescued = set() if sanitize == NEVER else CUT_OFF.get((model, dataset), set())
+    assert different == set(DIFFERENCES.get((model, dataset), {})) | rescued
+    base, plus = COUNTS[model, dataset]
+    assert counts(verdicts) == (base + len(rescued), plus)
     assert flaky_tasks(verdicts) == []
 
 

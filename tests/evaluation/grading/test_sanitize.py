@@ -8,7 +8,7 @@ import pytest
 
 from src.evaluation.grading.grade import score_programs
 from src.evaluation.grading.problems import Problem
-from src.evaluation.grading.sanitize import longest_valid_stretch, needed_parts, sanitize
+from src.evaluation.grading.sanitize import longest_valid_stretch, needed_parts, runnable_part, sanitize
 from src.evaluation.grading.sanitize_in_sandbox import sanitize_in_sandbox
 from src.evaluation.sandbox.pool import Sandbox
 from tests.evaluation.sandbox.conftest import sandbox  # noqa: F401 (a fixture)
@@ -110,6 +110,16 @@ def test_scoring_sanitized_answers(sandbox: Sandbox, tmp_path: Path) -> None:  #
     chat = CHAT.replace("    says(xs)\n", "") + "\n```python\nraise SystemExit('usage')\n```\n"
     code = CLEAN.replace("    says(xs)\n", "") + "\nraise SystemExit('usage')\n"
     rows = [{"task_id": "T/0", "solution": text} for text in (chat, code)]
-    for chosen, expected in ((False, ["pass", "fail"]), ([False, True], ["pass", "pass"]), (True, ["pass", "pass"])):
+    choices = {"fallback": ["pass", "fail"], "evalplus": ["pass", "pass"], "never": ["pass", "fail"]}
+    for chosen, expected in choices.items():
         verdicts = score_programs([problem], rows, sandbox, tmp_path, sanitize=chosen)
         assert [verdict.plus for verdict in verdicts] == expected
+
+
+def test_a_runnable_part_keeps_what_a_program_needs_and_drops_prose() -> None:
+    needed = "import functools\n\nA, B = 1, 2\nT = []\nfor n in range(3):\n    T.append(n)\n"
+    code = needed + "\n@functools.cache\ndef f(x):\n    return T[x] + A\n\nf(1)\n"
+    assert runnable_part(f"Sure (here:\n\n{code}\nExplanation\n\nIt adds (see above.", "f").split() == code.split()
+    assert runnable_part("x\ndef f(): return 1; y\n'note'", "f") == "def f(): return 1; y"
+    assert runnable_part("No code (at\nall", "f") == sanitize("No code (at\nall", "f")
+    assert runnable_part("a = 1\nb = 2\nWell (then", "f") == sanitize("a = 1\nb = 2\nWell (then", "f")

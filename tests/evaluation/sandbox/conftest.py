@@ -88,7 +88,7 @@ def probe(sandbox: Sandbox) -> Callable[..., Any]:
         [(frames, end)] = sandbox.map(lambda worker, job: run_job(worker, job), [job])
         if not frames:
             return f"no answer: {end.reason}, status {end.status}"
-        if frames[0].kind in (protocol.RAISED, protocol.UNUSABLE):
+        if frames[0].kind in (protocol.RAISED, protocol.UNUSABLE, protocol.UNPARSED):
             return frames[0].body.decode()
         return decode(frames[0].kind, frames[0].body)
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from src.evaluation.generators.samples import Sample
-from src.stages.evaluate.run import evaluate
+from src.stages.evaluate.run import evaluate, show
 from src.stages.job import compose_job
 from src.utils.errors import UserError
 from src.utils.jsonl import read_jsonl, write_jsonl
@@ -48,35 +48,48 @@ FILED = {  # of files that others made
     "chat as solution": ({"solution": CHAT}, PASS),
     "chat that runs itself": ({"completion": USAGE}, PASS),
     "fenced continuation": ({"completion": f"```python\n{BODY}```\n"}, PASS),
-    "prose around it": ({"completion": UNFENCED}, FAIL),
+    "prose around it": ({"completion": UNFENCED}, PASS),
     "whole program that runs itself": ({"solution": CODE + "\ninput()\n"}, FAIL),
     "wrong continuation": ({"completion": WRONG}, PLUS_FAILS),
     "wrong chat": ({"completion": CHAT.replace(BODY, WRONG)}, PLUS_FAILS),
 }
 
 
-def test_files_are_graded_as_they_stand_in_every_published_form(tmp_path):
+@pytest.mark.parametrize(
+    ("sanitize", "others"),
+    [
+        ("fallback", {}),
+        ("evalplus", {"whole program that runs itself": PASS, "fenced continuation": FAIL}),
+        ("never", {"prose around it": FAIL, "chat that runs itself": FAIL}),
+    ],
+)
+def test_every_published_form(tmp_path, capsys, sanitize, others):
     rows = [{"task_id": "HumanEval/0", **row} for row, _ in FILED.values()]
-    _, verdicts = score(tmp_path, rows)
-    assert dict(zip(FILED, verdicts, strict=True)) == {name: expected for name, (_, expected) in FILED.items()}
-
-
-def test_all_of_them_can_be_sanitized(tmp_path):
-    rows = [{"task_id": "HumanEval/0", **row} for row, _ in FILED.values()]
-    _, verdicts = score(tmp_path, rows, "benchmark.sanitize=always")
-    right = {"prose around it": PASS, "whole program that runs itself": PASS, "fenced continuation": FAIL}
-    expected = {name: right.get(name, verdict) for name, (_, verdict) in FILED.items()}
+    directory, verdicts = score(tmp_path, rows, f"benchmark.sanitize={sanitize}")
+    expected = {name: others.get(name, verdict) for name, (_, verdict) in FILED.items()}
     assert dict(zip(FILED, verdicts, strict=True)) == expected
+    show(directory)
+    printed = capsys.readouterr().out
+    counts = {
+        "fallback": "humaneval: sanitize=fallback changes 2 of 11 verdicts against sanitize=evalplus "
+        "(1 pass only with fallback, 1 only with evalplus)",
+        "evalplus": "humaneval: sanitize=evalplus changes 2 of 11 verdicts against sanitize=fallback "
+        "(1 pass only with evalplus, 1 only with fallback)",
+    }
+    assert counts[sanitize] in printed if sanitize in counts else "sanitize=" not in printed
 
 
-GENERATED = {  # completions as a model leaves them; the chat ones begin after the prefill, inside the fence
-    "code up to the stop string": (CODE, PASS),
-    "code, then talk": (CODE + "```\nThis (of course) sums.\n```python\ntotal([1])\n```\n", PASS),
-    "code that runs itself": (CODE + "\ncount = int(input())\n", PASS),
-    "a fence of its own": (CHAT, PASS),
-    "tabs": (CODE.replace("    ", "\t"), PASS),
-    "wrong": (PROMPT + WRONG, PLUS_FAILS),
-    "prose": ("I am sorry, but I cannot (do that).", FAIL),
+GENERATED = {  # completions as a model leaves them, by default and as EvalPlus sanitizes them; the chat ones begin
+    # after the prefill, inside the fence
+    "code up to the stop string": (CODE, PASS, PASS),
+    "code, then talk": (CODE + "```\nThis (of course) sums.\n```python\ntotal([1])\n```\n", PASS, PASS),
+    "code that runs itself": (CODE + "\ncount = int(input())\n", PASS, PASS),
+    "a fence of its own": (CHAT, PASS, PASS),
+    "tabs": (CODE.replace("    ", "\t"), PASS, PASS),
+    "constants in one line": ("A, B = 2, 0\n" + CODE.replace("x % 2 == 0", "x % A == B"), PASS, FAIL),
+    "body only": (BODY, PASS, FAIL),
+    "wrong": (PROMPT + WRONG, PLUS_FAILS, PLUS_FAILS),
+    "prose": ("I am sorry, but I cannot (do that).", FAIL, FAIL),
 }
 
 
@@ -84,14 +97,18 @@ def generated(texts):
     return [dataclasses.asdict(Sample("HumanEval/0", "...", text, number)) for number, text in enumerate(texts)]
 
 
-def test_our_own_chat_answers_are_sanitized_as_evalplus_does(tmp_path):
-    _, verdicts = score(tmp_path, generated(text for text, _ in GENERATED.values()))
-    assert dict(zip(GENERATED, verdicts, strict=True)) == {name: expected for name, (_, expected) in GENERATED.items()}
+@pytest.mark.parametrize(("sanitize", "column"), [("fallback", 1), ("evalplus", 2)])
+def test_our_own_chat_answers(tmp_path, sanitize, column):
+    rows = generated(row[0] for row in GENERATED.values())
+    _, verdicts = score(tmp_path, rows, f"benchmark.sanitize={sanitize}")
+    assert dict(zip(GENERATED, verdicts, strict=True)) == {name: row[column] for name, row in GENERATED.items()}
 
 
 def test_a_base_model_continues_the_prompt(tmp_path):
     texts = [BODY, BODY + "\n\nThis (sums) all.", BODY + "\nassert total([]) == 1\n", WRONG]
     _, verdicts = score(tmp_path, generated(texts), benchmark="humaneval_base")
+    assert verdicts == [PASS, PASS, PASS, PLUS_FAILS]
+    _, verdicts = score(tmp_path, generated(texts), "benchmark.sanitize=evalplus", benchmark="humaneval_base")
     assert verdicts == [PASS, PASS, PASS, PLUS_FAILS]
 
 

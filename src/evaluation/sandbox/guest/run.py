@@ -13,11 +13,12 @@ from typing import Any
 
 from src.evaluation.sandbox.guest.confine import install_filter
 from src.evaluation.sandbox.guest.encode import encode
-from src.evaluation.sandbox.protocol import FRAME, RAISED, UNUSABLE
+from src.evaluation.sandbox.protocol import FRAME, RAISED, UNPARSED, UNUSABLE
 
 FLUSH_BYTES = 1 << 16
 FLUSH_SECONDS = 0.01
 DESCRIPTION_CHARACTERS = 200
+COMPILER_LIMITS = ("null byte", "too many nested parentheses", "too many statically nested blocks")
 
 
 def run_program(job: dict[str, Any], data: int, progress: memoryview, syscall_filter: bytes | None) -> None:
@@ -36,6 +37,8 @@ def run_program(job: dict[str, Any], data: int, progress: memoryview, syscall_fi
         inputs = marshal.loads(job["inputs"])
         _confine(job, data, syscall_filter)
         function = _load(job["candidates"], job["entry_point"])
+    except _NothingCompiles as error:
+        frames.add(UNPARSED, 0, 0.0, _describe(error.args[0]))
     except BaseException as error:
         frames.add(UNUSABLE, 0, 0.0, _describe(error))
     else:
@@ -61,6 +64,10 @@ def _call_all(
         output = None
 
 
+class _NothingCompiles(Exception):
+    """None of a program's texts is Python; holds the error of the first."""
+
+
 def _load(candidates: list[str], entry_point: str) -> Any:
     """Run the program's top level in an empty namespace, as EvalPlus does: `__name__` is not `__main__`."""
     namespace: dict[str, Any] = {}
@@ -69,13 +76,20 @@ def _load(candidates: list[str], entry_point: str) -> Any:
 
 
 def _compile(candidates: list[str]) -> Any:
-    """Compile the first candidate that compiles; if none does, raise the error of the first."""
+    """Compile the first candidate that compiles; if none does, raise the error of the first.
+
+    `_NothingCompiles` means that the first is no Python text. One that exceeds a limit of the compiler, or holds bytes
+    that it refuses, is a program that does not run.
+    """
+    errors: list[BaseException] = []
     for text in candidates:
         try:
             return compile(text, "<string>", "exec", dont_inherit=True)
-        except (SyntaxError, ValueError, MemoryError, RecursionError):
-            continue
-    return compile(candidates[0], "<string>", "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+            errors.append(error)
+    if isinstance(errors[0], SyntaxError) and not any(words in str(errors[0]) for words in COMPILER_LIMITS):
+        raise _NothingCompiles(errors[0])
+    raise errors[0]
 
 
 def _confine(job: dict[str, Any], data: int, syscall_filter: bytes | None) -> None:
