@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     """Bad input: the scripts print its message as one clear line and exit with code 2.
@@ -39,6 +41,12 @@ class Interrupted(BaseException):
 
 class AlreadyTold(UserError):
     """An error that another process has already printed; this one exits with the same code and prints nothing."""
+
+
+def raise_first(errors: Iterable[UserError]) -> None:
+    """Raise the first of `errors`, if there is one; the others are not computed."""
+    for error in errors:
+        raise error
 
 
 def first_differences(label: str, differences: list[str], limit: int = 5) -> str:

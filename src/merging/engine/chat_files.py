@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from src.checkpoints import read_config
 from src.merging.recipe import Recipe
-from src.utils.errors import UserError, first_differences
+from src.utils.errors import UserError, first_differences, raise_first
 from src.utils.files import read_json_object, write_json
 
 TOKENIZER, TEMPLATE, GENERATION = "tokenizer_config.json", "chat_template.jinja", "generation_config.json"
@@ -51,24 +51,35 @@ def choose_chat_files(base: Path, specialists: Mapping[str, Path], recipe: Recip
     Raises:
         UserError: They differ, or a key names neither a parent nor a file.
     """
+    raise_first(chat_conflicts(base, specialists, recipe))
     places = {"base": base, **specialists}
     by_token = recipe.tokenizer in ("base", "union")
-    named, file = _named("merge.template", recipe.template, places)
+    named, file = _named(recipe.template, places)
     own = [*_SPECIAL.having(specialists).values(), *specialists.values()]
     source = named or (base if by_token else own[0])
-    if not by_token and named is None:
-        if file is None:
-            _TEMPLATES.require_equal(specialists)
-        _SPECIAL.require_equal(specialists)
     if by_token and named is not None:
         source, file = base, _template_file(named)
-    place, generation = _named("merge.generation_config", recipe.generation_config, places)
+    place, generation = _named(recipe.generation_config, places)
     if place is not None:
         generation = place / GENERATION if (place / GENERATION).is_file() else None
     elif generation is None and not by_token:
-        _GENERATIONS.require_equal(specialists)
         generation = next((path / GENERATION for path in _GENERATIONS.having(specialists).values()), None)
     return ChatFiles(source, file, generation)
+
+
+def chat_conflicts(base: Path, specialists: Mapping[str, Path], recipe: Recipe) -> Iterator[UserError]:
+    """Everything that leaves open whose template, special tokens and generation config a merge gets."""
+    places = {"base": base, **specialists}
+    by_token = recipe.tokenizer in ("base", "union")
+    for key, value in (("template", recipe.template), ("generation_config", recipe.generation_config)):
+        if value is not None and value not in places and not Path(value).is_file():
+            yield UserError(f"merge.{key}={value}: expected {', '.join(places)} or a file")
+    if not by_token and recipe.template is None:
+        yield from _TEMPLATES.conflicts(specialists)
+    if not by_token and recipe.template not in places:
+        yield from _SPECIAL.conflicts(specialists)
+    if not by_token and recipe.generation_config is None:
+        yield from _GENERATIONS.conflicts(specialists)
 
 
 def set_template(directory: Path, template: str) -> None:
@@ -133,22 +144,26 @@ class _Kind:
             label: path for label, path in specialists.items() if any((path / name).is_file() for name in self.files)
         }
 
-    def require_equal(self, specialists: Mapping[str, Path]) -> None:
-        """Require that all specialists that say something say the same."""
+    def conflicts(self, specialists: Mapping[str, Path]) -> Iterator[UserError]:
+        """Specialists that say something else than the first that says anything."""
         having = self.having(specialists)
         if len(having) < 2:
             return
         said = {label: found for label, path in having.items() if (found := self.read(path)) is not None}
         for label, found in said.items():
             first = next(iter(said))
-            names = sorted(name for name in said[first].keys() | found if said[first].get(name) != found.get(name))
-            lines = [f"{n} is {_short(said[first].get(n))} in {first}, {_short(found.get(n))} here" for n in names]
+            lines = self.differences(said[first], found, first)
             if lines:
                 message = f"the {self.what} of {specialists[label]} ({label}) differ from those of {first}"
                 choices = (
                     f"; set {self.key}=base, {', '.join(specialists)}{'' if self.read is _tokens else ' or a file'}"
                 )
-                raise UserError(first_differences(message, lines) + choices)
+                yield UserError(first_differences(message, lines) + choices)
+
+    def differences(self, ours: Mapping[str, Any], theirs: Mapping[str, Any], owner: str) -> list[str]:
+        """What two parents say differently, in the order of the names."""
+        names = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+        return [f"{n} is {_short(ours.get(n))} in {owner}, {_short(theirs.get(n))} here" for n in names]
 
 
 _TEMPLATES = _Kind("chat templates", "merge.template", (TOKENIZER, TEMPLATE, "chat_template.json"), template_of)
@@ -161,12 +176,10 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def _named(key: str, value: str | None, places: Mapping[str, Path]) -> tuple[Path | None, Path | None]:
+def _named(value: str | None, places: Mapping[str, Path]) -> tuple[Path | None, Path | None]:
     """The directory or the file that a key names."""
     if value is None or value in places:
         return (None if value is None else places[value]), None
-    if not Path(value).is_file():
-        raise UserError(f"{key}={value}: expected {', '.join(places)} or a file")
     return None, Path(value)
 
 

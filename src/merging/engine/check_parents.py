@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
@@ -15,7 +15,7 @@ from src.merging.recipe import Recipe
 from src.merging.tensors.parent import Parent
 from src.merging.tensors.tokenizer_json import read_vocabulary, vocabulary_differences
 from src.merging.tensors.vocabulary import ROWS
-from src.utils.errors import UserError, first_differences
+from src.utils.errors import UserError, first_differences, raise_first
 from src.utils.progress import say
 
 SAMPLED_TENSORS = 8
@@ -30,30 +30,41 @@ PARALLEL = 0.9  # cosine between two task vectors; above it, they probably share
 
 
 def check_parents(base: Parent, specialists: Mapping[str, Parent], same_tokens: bool = True) -> None:
-    """Require equal networks, tensors, shapes and tied weights of all parents, and equal tokenizers if `same_tokens`.
+    """Require that there are no `parent_conflicts`.
 
     Raises:
-        UserError: The parents differ; the first five differences are listed.
+        UserError: The first of them; its first five differences are listed.
+    """
+    raise_first(parent_conflicts(base, specialists, same_tokens))
+
+
+def parent_conflicts(base: Parent, specialists: Mapping[str, Parent], same_tokens: bool = True) -> Iterator[UserError]:
+    """Everything that keeps parents from being merged: other networks, tensors, shapes, tied weights, quantization.
+
+    Args:
+        base: Its tensors are those of the merge.
+        specialists: By name.
+        same_tokens: Whether tokenizers must be equal too.
     """
     if not specialists:
-        raise UserError("nothing to merge; expected at least one specialist, e.g. specialists.codegen=DIR")
+        yield UserError("nothing to merge; expected at least one specialist, e.g. specialists.codegen=DIR")
     for label, parent in {"base": base, **specialists}.items():
-        _check_not_quantized(label, parent)
+        yield from _quantized(label, parent)
     for label, parent in specialists.items():
         differences = tensor_differences(base.table, parent.table, "the base", any_dtype=_castable(base, parent))
         if differences:
             message = f"{parent.path} ({label}) does not match {base.path} (base)"
-            raise UserError(first_differences(message, differences) + _way_out(base, parent))
+            yield UserError(first_differences(message, differences) + _way_out(base, parent))
         if differences := config_differences(base.config, parent.config):
             message = f"{parent.path / 'config.json'} ({label}) describes another network than the base's"
-            raise UserError(first_differences(message, differences) + "; the weights of such models do not average")
+            yield UserError(first_differences(message, differences) + "; the weights of such models do not average")
         if not _same_tying(base, parent):
-            raise UserError(
+            yield UserError(
                 f"{parent.path} ({label}) has tie_word_embeddings={parent.tied}, {base.path} (base) {base.tied}: "
                 "export both the same way"
             )
         if same_tokens:
-            _check_tokenizer(base, label, parent)
+            yield from _other_tokens(base, label, parent)
 
 
 def check_excludes(recipes: Sequence[Recipe], names: Sequence[str]) -> None:
@@ -79,22 +90,14 @@ def check_same_base(base: Parent, specialists: Mapping[str, Parent]) -> None:
     Raises:
         UserError: A specialist comes from a different base.
     """
-    names = _sample(base)
+    names = sampled_names(base)
     if not names:
         return
-    origin = _read(base, names)
-    deltas = {}
-    for label, parent in specialists.items():
-        weights = _read(parent, names)
-        deltas[label] = weights - origin
-        likeness = _cosine(weights, origin)
-        if likeness < UNRELATED:
-            raise UserError(
-                f"{parent.path} ({label}) was not fine-tuned from {base.path}: the cosine of their "
-                f"weights is {likeness:.2f}, expected at least {UNRELATED}; set base=DIR to its own base"
-            )
-    for left, right in itertools.combinations(deltas, 2):
-        likeness = _cosine(deltas[left], deltas[right])
+    origin = sampled_weights(base, names)
+    weights = {label: sampled_weights(parent, names) for label, parent in specialists.items()}
+    raise_first(_unrelated(base, specialists, origin, weights))
+    for left, right in itertools.combinations(weights, 2):
+        likeness = cosine(weights[left] - origin, weights[right] - origin)
         if likeness > PARALLEL:
             say(
                 f"warning: the task vectors of {left} and {right} are nearly parallel (cosine {likeness:.2f}); "
@@ -102,14 +105,33 @@ def check_same_base(base: Parent, specialists: Mapping[str, Parent]) -> None:
             )
 
 
-def _check_not_quantized(label: str, parent: Parent) -> None:
+def unrelated_parents(base: Parent, specialists: Mapping[str, Parent]) -> Iterator[UserError]:
+    """Specialists that were not fine-tuned from the base; all have its tensors."""
+    if names := sampled_names(base):
+        weights = {label: sampled_weights(parent, names) for label, parent in specialists.items()}
+        yield from _unrelated(base, specialists, sampled_weights(base, names), weights)
+
+
+def _unrelated(
+    base: Parent, specialists: Mapping[str, Parent], origin: torch.Tensor, weights: Mapping[str, torch.Tensor]
+) -> Iterator[UserError]:
+    for label, parent in specialists.items():
+        likeness = cosine(weights[label], origin)
+        if likeness < UNRELATED:
+            yield UserError(
+                f"{parent.path} ({label}) was not fine-tuned from {base.path}: the cosine of their "
+                f"weights is {likeness:.2f}, expected at least {UNRELATED}; set base=DIR to its own base"
+            )
+
+
+def _quantized(label: str, parent: Parent) -> Iterator[UserError]:
     method = quantization(parent.config)
     codes = [name for name, info in parent.table.items() if QUANTIZED.search(name) or info.dtype in EIGHT_BITS]
     if method is None and codes:
         dtype = str(parent.table[codes[0]].dtype).removeprefix("torch.")
         method = f"{codes[0]} is {dtype}"
     if method is not None:
-        raise UserError(
+        yield UserError(
             f"{parent.path} ({label}) is quantized ({method}): its tensors are codes, not weights; "
             "load it with transformers, call model.dequantize(), and name the directory that save_pretrained writes"
         )
@@ -131,14 +153,14 @@ def _same_tying(base: Parent, parent: Parent) -> bool:
     return alike or parent.tied == base.tied
 
 
-def _check_tokenizer(base: Parent, label: str, parent: Parent) -> None:
+def _other_tokens(base: Parent, label: str, parent: Parent) -> Iterator[UserError]:
     ours, theirs = read_vocabulary(base.path), read_vocabulary(parent.path)
     if ours is None or theirs is None:
         return  # weights without a tokenizer (an adapter, a bare export) are merged without this check
     differences = vocabulary_differences(ours.ids, theirs.ids)
     if differences:
         message = f"the tokenizer of {parent.path} ({label}) differs from the base's"
-        raise UserError(
+        yield UserError(
             first_differences(message, differences) + "; set merge.tokenizer=union or base to merge by token"
         )
 
@@ -151,16 +173,19 @@ def _way_out(base: Parent, parent: Parent) -> str:
     return ""
 
 
-def _sample(base: Parent) -> list[str]:
+def sampled_names(base: Parent) -> list[str]:
+    """A few matrices, spread over the model."""
     matrices = [name for name, info in base.table.items() if len(info.shape) > 1 and info.dtype.is_floating_point]
     return matrices[:: max(1, math.ceil(len(matrices) / SAMPLED_TENSORS))]
 
 
-def _read(checkpoint: Parent, names: list[str]) -> torch.Tensor:
+def sampled_weights(checkpoint: Parent, names: Sequence[str]) -> torch.Tensor:
+    """The first elements of some tensors, float64, one-dimensional."""
     return torch.cat(
         [checkpoint.flat(name, 0, min(SAMPLED_ELEMENTS, checkpoint.table[name].numel)).double() for name in names]
     )
 
 
-def _cosine(one: torch.Tensor, other: torch.Tensor) -> float:
+def cosine(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Cosine of the angle between two vectors; 0 if one is zero."""
     return float(one @ other) / max(float(one.norm() * other.norm()), 1e-30)
