@@ -121,7 +121,7 @@ def begin_run(
     if found := _finished(directory, identity):  # without the lock: the directory may be read-only for this process
         return found
     _refuse_foreign(directory)
-    work = directory.parent / f".{directory.name}.partial"
+    work = work_directory(directory)
     lock = _lock(directory, work)
     if found := _finished(directory, identity):  # another process may have finished it before we got the lock
         if read_record(work) is None:
@@ -130,15 +130,40 @@ def begin_run(
         return found
     interrupted = read_record(work)
     try:
-        # What an interrupted attempt wrote is resumed only under the same config and inputs.
-        if interrupted is not None:
-            _require_equal(work, interrupted, identity, "holds an interrupted run of another configuration")
+        _require_resumable(work, interrupted, identity)
     except UserError:
         lock.release()
         raise
     record = {**identity, "state": "running", "argv": argv or [], **environment()}
     write_json(work / RECORD, record)
     return Run(directory, work, record, finished=False, lock=lock, fresh=interrupted is None)
+
+
+def work_directory(directory: Path) -> Path:
+    """Hidden sibling of a run directory that the run is written to until it is finished."""
+    return directory.parent / f".{directory.name}.partial"
+
+
+def find_run(directory: Path, *, stage: str, config: Mapping[str, Any], inputs: Inputs) -> str:
+    """State of the run that `begin_run` would open, without opening it: `new`, `finished` or `interrupted`.
+
+    Args:
+        directory: See `begin_run`.
+        stage: See `begin_run`.
+        config: See `begin_run`.
+        inputs: See `begin_run`.
+
+    Raises:
+        UserError: The directory holds something else.
+    """
+    identity = {"stage": stage, "config": dict(config), "inputs": dict(inputs)}
+    if _finished(directory, identity):
+        return "finished"
+    _refuse_foreign(directory)
+    work = work_directory(directory)
+    interrupted = read_record(work)
+    _require_resumable(work, interrupted, identity)
+    return "new" if interrupted is None else "interrupted"
 
 
 @contextlib.contextmanager
@@ -182,6 +207,12 @@ def _finished(directory: Path, identity: dict[str, Any]) -> Run | None:
         return None
     _require_equal(directory, record, identity, "holds another run")
     return Run(directory, directory, record, finished=True, results=record["results"])
+
+
+def _require_resumable(work: Path, interrupted: dict[str, Any] | None, identity: dict[str, Any]) -> None:
+    """What an interrupted attempt wrote is resumed only under the same config and inputs."""
+    if interrupted is not None:
+        _require_equal(work, interrupted, identity, "holds an interrupted run of another configuration")
 
 
 def _require_equal(directory: Path, there: dict[str, Any], here: dict[str, Any], what: str) -> None:

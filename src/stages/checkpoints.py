@@ -66,11 +66,22 @@ def specialist_checkpoints(cfg: DictConfig) -> dict[str, Path]:
     if "base" in cfg.specialists:
         raise UserError(f"specialists.base={cfg.specialists.base}: base is the name of the base; choose another name")
     if cfg.specialists:
-        return {
-            name: written_checkpoint(str(cfg.specialists[name]), f"specialists.{name}", cfg.get("allow_pickle", False))
-            for name in specialist_names(cfg)
-        }
+        return _named_checkpoints(cfg)
     return trained_directories(cfg, "specialist", [str(task) for task in cfg.tasks])
+
+
+def _named_checkpoints(cfg: DictConfig) -> dict[str, Path]:
+    found, problems = {}, []
+    for name in specialist_names(cfg):
+        try:
+            found[name] = written_checkpoint(
+                str(cfg.specialists[name]), f"specialists.{name}", cfg.get("allow_pickle", False)
+            )
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("; ".join(problems))
+    return found
 
 
 def specialist_names(cfg: DictConfig) -> list[str]:

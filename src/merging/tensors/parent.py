@@ -11,6 +11,7 @@ import torch
 from src.checkpoints import Checkpoint, TensorInfo
 from src.merging.tensors.lora import LoraParent
 from src.merging.tensors.lora_adapter import is_adapter
+from src.utils.errors import UserError
 
 
 class Parent(Protocol):
@@ -74,10 +75,17 @@ def open_parents(
         allow_pickle: See `Checkpoint`.
 
     Raises:
-        UserError: A directory holds neither, or an adapter kind that cannot be merged.
+        UserError: A directory holds neither, or an adapter kind that cannot be merged; the message has all of them.
     """
     opened = Checkpoint(base, allow_pickle)
     parents: dict[str, Parent] = {}
+    problems = []
     for name, path in specialists.items():
-        parents[name] = LoraParent(path, opened, allow_pickle) if is_adapter(path) else Checkpoint(path, allow_pickle)
+        try:
+            adapter = is_adapter(path)
+            parents[name] = LoraParent(path, opened, allow_pickle) if adapter else Checkpoint(path, allow_pickle)
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("; ".join(problems))
     return opened, parents

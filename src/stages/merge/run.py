@@ -2,63 +2,29 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig
-
-from src.checkpoints.fingerprint import IdentifiedCheckpoint, fingerprint, identify
+from src.checkpoints.fingerprint import IdentifiedCheckpoint
 from src.merging.engine.grid import MergeRequest, MergeResult, merge_grid
 from src.merging.engine.nested_merges import NestedMerge, resolve_nested_merge
 from src.merging.engine.outputs import Sink, ToDirectory, ToNowhere
-from src.merging.engine.point import merged_table
 from src.merging.engine.side_files import write_side_files
 from src.merging.recipe import Recipe
 from src.merging.tensors.parent import Parent, open_parents
-from src.runs.paths import checkpoint_label, merge_name
-from src.runs.record import Inputs, Run, begin_run, size_on_disk
-from src.stages.build import build
-from src.stages.checkpoints import (
-    base_checkpoint,
-    model_label,
-    named_specialists,
-    specialist_checkpoints,
-    specialist_names,
-)
+from src.runs.record import Run, begin_run, size_on_disk
 from src.stages.job import Job
-from src.stages.merge.statistics_inputs import statistics_places
+from src.stages.merge.jobs import Parents, as_user_error, build_recipe, group_by_parents, merge_directory, run_config
+from src.stages.merge.room import room_errors, weight_bytes
 from src.utils.errors import UserError, first_differences
-from src.utils.files import sha256_file, sha256_json
+from src.utils.files import sha256_json
 from src.utils.progress import say
 
 Result = Path | UserError
 Ancestry = tuple[Mapping[str, NestedMerge], Mapping[str, str]]
 """Nested merges among the parents, and the hash of the weights of every specialist."""
-
-
-@dataclass(frozen=True)
-class Parents:
-    """Checkpoints that the jobs of a sweep may share, and how to read them."""
-
-    base: Path
-    specialists: tuple[tuple[str, Path], ...]
-    allow_pickle: bool
-    device: str
-
-    @classmethod
-    def of(cls, cfg: DictConfig) -> Parents:
-        """Parents named by `base=` and `specialists.*=`, or the standard run directories."""
-        if cfg.verify_all and cfg.verify is None:
-            raise UserError("verify_all=true needs verify=DIR, the merge to verify")
-        specialists = tuple(specialist_checkpoints(cfg).items())
-        return cls(base_checkpoint(cfg), specialists, cfg.allow_pickle, cfg.device)
-
-    def identify(self) -> dict[str, IdentifiedCheckpoint]:
-        """Every parent by name, with the hashes of its files."""
-        return {"base": identify(self.base)} | {name: identify(place) for name, place in self.specialists}
 
 
 @dataclass(frozen=True)
@@ -97,23 +63,15 @@ def merge_all(jobs: Sequence[Job]) -> list[Result]:
     Returns:
         For every job, its run directory or the error that stopped it.
     """
-    results: list[Result | None] = [None] * len(jobs)
-    groups: dict[Parents, list[int]] = {}
-    for index, job in enumerate(jobs):
-        try:
-            groups.setdefault(Parents.of(job.cfg), []).append(index)
-        except UserError as error:
-            results[index] = error
+    groups, failed = group_by_parents(jobs)
+    results: dict[int, Result] = {**failed}
     for parents, indices in groups.items():
         try:
             merged = _merge_group(parents, {index: jobs[index] for index in indices})
         except UserError as error:  # of these parents; the other groups do not need them
             merged = dict.fromkeys(indices, error)
-        for index, result in merged.items():
-            results[index] = result
-    finished = [result for result in results if result is not None]
-    assert len(finished) == len(jobs)
-    return finished
+        results |= merged
+    return [results[index] for index in range(len(jobs))]
 
 
 def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
@@ -124,26 +82,22 @@ def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
     opened: list[Opened] = []
     for index, job in jobs.items():
         try:
-            statistics = statistics_places(job.cfg, specialists)
-            more = {"statistics": {name: str(place) for name, place in statistics.items()}} if statistics else {}
-            recipe = build(job.cfg.merge, **more)
-            taken = {f"statistics.{name}": fingerprint(place) for name, place in statistics.items()}
-            taken |= _files_of(recipe)
-            run = _begin(job, recipe, parents, inputs | taken)
+            recipe, taken = build_recipe(job, specialists)
+            run = begin_run(
+                merge_directory(job, recipe),
+                stage="merge",
+                config=run_config(job, recipe, [name for name, _ in parents.specialists]),
+                inputs=inputs | taken,
+                argv=job.command,
+            )
         except Exception as error:
-            results[index] = _as_user_error(error)
+            results[index] = as_user_error(error)
             continue
         results[index] = run.directory
         if not run.finished:
             opened.append(Opened(index, recipe, run, job.cfg.save_weights))
     ancestry = earlier_merges(identified), {name: identified[name].weights for name, _ in parents.specialists}
     return results | _merge_opened(parents, opened, sha256_json(inputs), ancestry)
-
-
-def _files_of(recipe: Recipe) -> dict[str, dict[str, str]]:
-    """Hashes of the files that a recipe names."""
-    named = {"merge.template": recipe.template, "merge.generation_config": recipe.generation_config}
-    return {key: {name: sha256_file(Path(name))} for key, name in named.items() if name and Path(name).is_file()}
 
 
 def _merge_opened(parents: Parents, opened: list[Opened], key: str, ancestry: Ancestry) -> dict[int, Result]:
@@ -182,7 +136,7 @@ def _attempt(item: Opened, step: Callable[[], None]) -> UserError | None:
         step()
     except (UserError, OSError) as error:
         item.run.abandon()
-        return _as_user_error(error) if not isinstance(error, OSError) else UserError(f"{item.run.directory}: {error}")
+        return as_user_error(error) if not isinstance(error, OSError) else UserError(f"{item.run.directory}: {error}")
     return None
 
 
@@ -201,24 +155,17 @@ def _write_around(item: Opened, parents: Parents, ancestry: Ancestry) -> None:
 
 
 def _without_room(base: Parent, items: Sequence[Opened]) -> dict[int, Result]:
-    """Errors of the points for which the disk has no room, counted in their order; they leave nothing behind."""
-    errors: dict[int, Result] = {}
-    free: dict[int, int] = {}
+    """Errors of the points for which the disk has no room; they leave nothing behind."""
+    needs = {
+        item.index: (item.run.directory, weight_bytes(base, item.recipe) - size_on_disk(item.run.work))
+        for item in items
+        if item.save_weights
+    }
+    errors = room_errors(needs)
     for item in items:
-        if not item.save_weights:
-            continue
-        disk = item.run.work.stat().st_dev
-        left = free.setdefault(disk, shutil.disk_usage(item.run.work).free)
-        needed = sum(info.nbytes for info in merged_table(base, item.recipe).values()) - size_on_disk(item.run.work)
-        if needed > left:
+        if item.index in errors:
             item.run.abandon()
-            errors[item.index] = UserError(
-                f"{item.run.directory} needs {needed / 1e9:.3g} GB, its disk has {left / 1e9:.3g} GB left; free some "
-                "space, choose another output=, or keep the recipe alone with save_weights=false"
-            )
-        else:
-            free[disk] = left - max(needed, 0)
-    return errors
+    return {**errors}
 
 
 def _close(item: Opened, result: MergeResult, seconds: float) -> Result:
@@ -240,41 +187,3 @@ def earlier_merges(parents: Mapping[str, IdentifiedCheckpoint]) -> dict[str, Nes
         for name, run in runs.items()
         if run is not None and run.stage == "merge"
     }
-
-
-def _begin(job: Job, recipe: Recipe, parents: Parents, inputs: Inputs) -> Run:
-    config = {
-        "recipe": recipe.describe([name for name, _ in parents.specialists]),
-        "save_weights": job.cfg.save_weights,
-    }
-    place = merge_directory(job, recipe)
-    return begin_run(place, stage="merge", config=config, inputs=inputs, argv=job.command)
-
-
-def merge_directory(job: Job, recipe: Recipe) -> Path:
-    """Run directory of a merge job; its parents need not exist yet.
-
-    Args:
-        job: Its parents, model and further overrides determine the name.
-        recipe: `job.cfg.merge`, built.
-    """
-    cfg = job.cfg
-    names = specialist_names(cfg)
-    one_says_all = recipe.weights is None and len(names) == 2
-    shown = list(recipe.coefficients(names).values())[: 1 if one_says_all else None]
-    owner = model_label(cfg.model) if cfg.base is None else checkpoint_label(str(cfg.base))
-    extras = [
-        *named_specialists(cfg),
-        *job.extras(("merge", "merge.weight", "merge.weights", "model", "seed", "save_weights")),
-    ]
-    return job.directory(merge_name(owner, recipe.method, shown, cfg.seed, extras, lazy=not cfg.save_weights))
-
-
-def _as_user_error(error: Exception) -> UserError:
-    """Convert an error that the user caused; raise any other."""
-    from src.config.command_line import explain
-
-    line = explain(error)
-    if line is None:
-        raise error
-    return UserError(line)

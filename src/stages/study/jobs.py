@@ -8,7 +8,7 @@ from functools import cached_property
 from src.stages.build import build
 from src.stages.checkpoints import is_published
 from src.stages.job import Job, compose_job
-from src.stages.merge.run import merge_directory
+from src.stages.merge.jobs import merge_directory
 from src.stages.study.plan import SMALL_BENCHMARK, PlannedModel, StudyPlan
 from src.stages.train.names import run_directory
 

@@ -1,0 +1,134 @@
+"""Jobs of `merge.py`: their parents, recipes and run directories, for a merge and for its dry run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from src.checkpoints.fingerprint import IdentifiedCheckpoint, fingerprint, identify
+from src.merging.recipe import Recipe
+from src.runs.paths import checkpoint_label, merge_name
+from src.stages.build import build
+from src.stages.checkpoints import (
+    base_checkpoint,
+    model_label,
+    named_specialists,
+    specialist_checkpoints,
+    specialist_names,
+)
+from src.stages.job import Job
+from src.stages.merge.statistics_inputs import statistics_places
+from src.utils.errors import UserError
+from src.utils.files import sha256_file
+
+
+@dataclass(frozen=True)
+class Parents:
+    """Checkpoints that the jobs of a sweep may share, and how to read them."""
+
+    base: Path
+    specialists: tuple[tuple[str, Path], ...]
+    allow_pickle: bool
+    device: str
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> Parents:
+        """Parents named by `base=` and `specialists.*=`, or the standard run directories."""
+        if cfg.verify_all and cfg.verify is None:
+            raise UserError("verify_all=true needs verify=DIR, the merge to verify")
+        base, specialists, problems = None, None, []
+        try:
+            base = base_checkpoint(cfg)
+        except UserError as error:
+            problems.append(str(error))
+        try:
+            specialists = specialist_checkpoints(cfg)
+        except UserError as error:
+            problems.append(str(error))
+        if base is None or specialists is None:
+            raise UserError("; ".join(problems))
+        return cls(base, tuple(specialists.items()), cfg.allow_pickle, cfg.device)
+
+    def identify(self) -> dict[str, IdentifiedCheckpoint]:
+        """Every parent by name, with the hashes of its files."""
+        return {"base": identify(self.base)} | {name: identify(place) for name, place in self.specialists}
+
+
+def group_by_parents(jobs: Sequence[Job]) -> tuple[dict[Parents, list[int]], dict[int, UserError]]:
+    """Group jobs by their parents.
+
+    Returns:
+        Positions of the jobs by parents, and the errors of those whose parents are not found, by position.
+    """
+    groups: dict[Parents, list[int]] = {}
+    errors: dict[int, UserError] = {}
+    for index, job in enumerate(jobs):
+        try:
+            groups.setdefault(Parents.of(job.cfg), []).append(index)
+        except UserError as error:
+            errors[index] = error
+    return groups, errors
+
+
+def build_recipe(job: Job, specialists: Mapping[str, Mapping[str, str]]) -> tuple[Recipe, dict[str, dict[str, str]]]:
+    """Build the recipe of a job.
+
+    Args:
+        job: The job.
+        specialists: File hashes of each specialist by name, which its statistics must belong to.
+
+    Returns:
+        The recipe, and the hashes of the files that it names.
+
+    Raises:
+        UserError: A key is wrong, or statistics are missing or belong to other weights.
+    """
+    statistics = statistics_places(job.cfg, specialists)
+    more = {"statistics": {name: str(place) for name, place in statistics.items()}} if statistics else {}
+    recipe: Recipe = build(job.cfg.merge, **more)
+    hashes = {f"statistics.{name}": fingerprint(place) for name, place in statistics.items()}
+    return recipe, hashes | _files_of(recipe)
+
+
+def _files_of(recipe: Recipe) -> dict[str, dict[str, str]]:
+    """Hashes of the files that a recipe names."""
+    named = {"merge.template": recipe.template, "merge.generation_config": recipe.generation_config}
+    return {key: {name: sha256_file(Path(name))} for key, name in named.items() if name and Path(name).is_file()}
+
+
+def run_config(job: Job, recipe: Recipe, specialists: Sequence[str]) -> dict[str, Any]:
+    """Configuration that determines the result of a merge."""
+    return {"recipe": recipe.describe(specialists), "save_weights": job.cfg.save_weights}
+
+
+def merge_directory(job: Job, recipe: Recipe) -> Path:
+    """Run directory of a merge job; its parents need not exist yet.
+
+    Args:
+        job: Its parents, model and further overrides determine the name.
+        recipe: `job.cfg.merge`, built.
+    """
+    cfg = job.cfg
+    names = specialist_names(cfg)
+    one_says_all = recipe.weights is None and len(names) == 2
+    shown = list(recipe.coefficients(names).values())[: 1 if one_says_all else None]
+    owner = model_label(cfg.model) if cfg.base is None else checkpoint_label(str(cfg.base))
+    extras = [
+        *named_specialists(cfg),
+        *job.extras(("merge", "merge.weight", "merge.weights", "model", "seed", "save_weights")),
+    ]
+    return job.directory(merge_name(owner, recipe.method, shown, cfg.seed, extras, lazy=not cfg.save_weights))
+
+
+def as_user_error(error: Exception) -> UserError:
+    """Convert an error that the user caused; raise any other."""
+    from src.config.command_line import explain
+
+    line = explain(error)
+    if line is None:
+        raise error
+    return UserError(line)
