@@ -5,7 +5,7 @@ Legend: K functions of a block.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -35,6 +35,11 @@ class ModelRanked:
     index: int
 
 
+def ask(model: ParentModel, key: Any, places: Iterable[Place]) -> None:
+    """Name places before any is looked up, so that the same passes find them for all points of a grid."""
+    model.once(("asked", key), set[Place]).update(places)
+
+
 def model_magnitudes(
     model: ParentModel, key: Any, values: Sequence[BlockFunction], places: Sequence[Place]
 ) -> dict[Place, float]:
@@ -60,9 +65,14 @@ def model_largest(
         values: K functions of a block.
         counts: Number of the largest elements of each, at least 1.
     """
-    places = [(k, model.numel - count) for k, count in enumerate(counts)]
+    places = places_of_largest(model, counts)
     found = _select(model, key, values, places)
     return [_locate(model, values[place[0]], found[place]) for place in places]
+
+
+def places_of_largest(model: ParentModel, counts: Sequence[int]) -> list[Place]:
+    """Places of the last of the `counts` largest elements of each function."""
+    return [(k, model.numel - count) for k, count in enumerate(counts)]
 
 
 def _select(
@@ -72,7 +82,8 @@ def _select(
         count = partial(_histograms, model, values, shift, width, wanted)
         return model.once(("histograms", key, shift, wanted), count)
 
-    return select(places, histograms)
+    every = tuple(sorted(model.once(("asked", key), set[Place]) | set(places)))
+    return model.once(("selected", key, every), lambda: select(every, histograms))
 
 
 def _histograms(

@@ -175,11 +175,12 @@ def look_at_model(
 ) -> None:
     """Let the rules that need it look at the whole model; points that merge the same tensors look together."""
     models: dict[tuple[str, ...], ParentModel] = {}
-    for run in runs:
-        if run.needs_model:
-            names = run.merged_names()
-            models.setdefault(names, ParentModel(names, base, specialists, ops, pool, device))
-            run.look_at(models[names])
+    looking = [(run, run.merged_names()) for run in runs if run.needs_model]
+    for run, names in looking:
+        models.setdefault(names, ParentModel(names, base, specialists, ops, pool, device))
+        run.ask(models[names])
+    for run, names in looking:
+        run.look_at(models[names])
 
 
 def merge_tensor(tensors: ParentTensors, runs: Sequence[MergeInProgress]) -> None:

@@ -108,6 +108,11 @@ class MergeInProgress:
         """Tensors that the method merges: floating point, and not excluded."""
         return tuple(name for name in self._table if self.is_floating(name) and not self.recipe.excludes(name))
 
+    def ask(self, model: ParentModel) -> None:
+        """Let the rule name what it will look up in the model."""
+        assert isinstance(self._rule, WholeModelRule)
+        self._rule.ask(model)
+
     def look_at(self, model: ParentModel) -> None:
         """Show the rule all tensors that it merges."""
         assert isinstance(self._rule, WholeModelRule)

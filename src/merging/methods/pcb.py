@@ -24,7 +24,8 @@ import torch
 from pydantic import Field
 
 from src.merging.backend.combine import Combination, add_up
-from src.merging.backend.model_ranks import model_magnitudes
+from src.merging.backend.model_ranks import ask, model_magnitudes
+from src.merging.backend.selection import Place
 from src.merging.methods.sparsify import SparsePart
 from src.merging.tensors.blocks import Block, BlockFunction, Delta
 from src.merging.tensors.parent_model import ParentModel
@@ -36,7 +37,7 @@ CLAMPED = 0.0001  # fraction of the smallest and of the largest magnitudes
 
 @dataclass(frozen=True)
 class Limits:
-    """What PCB needs to know of one specialist's whole task vector.
+    """Bounds in one specialist's whole task vector.
 
     Args:
         low: Lower bound of magnitudes.
@@ -73,6 +74,11 @@ class Pcb:
     returns_weights = False
     needs_model = True
 
+    def ask(self, model: ParentModel) -> None:
+        """See `WholeModelRule.ask`."""
+        ask(model, "delta", _places(model, _ends(model)))
+        ask(model, ("balance", 1), _places(model, _ranks(model, self.density)))
+
     def over(self, model: ParentModel) -> Pcb:
         """See `WholeModelRule.over`."""
         limits = model.once(("pcb", self.density), lambda: find_limits(model, self.density))
@@ -87,25 +93,35 @@ class Pcb:
 
 def find_limits(model: ParentModel, density: float) -> tuple[Limits, ...]:
     """Find every specialist's limits over the whole model, in passes that all specialists share."""
-    count, n = len(model.labels), model.numel
-    deltas = [Delta(k) for k in range(count)]
-    ends = int(n * CLAMPED), int(n * (1 - CLAMPED) - 1)
-    sizes = model_magnitudes(model, "delta", deltas, [(k, rank) for k in range(count) for rank in ends])
-    clamps = tuple(Limits(sizes[k, ends[0]], sizes[k, ends[1]]) for k in range(count))
-    ranks = int(n * (1 - density)), n - 1
-    found = _signed_ranks(model, ("balance", clamps), [_Balance(k, clamps) for k in range(count)], ranks)
+    count = len(model.labels)
+    low, high = _ends(model)
+    sizes = model_magnitudes(model, "delta", [Delta(k) for k in range(count)], _places(model, (low, high)))
+    clamps = tuple(Limits(sizes[k, low], sizes[k, high]) for k in range(count))
+    found = _signed_ranks(model, [_Balance(k, clamps) for k in range(count)], _ranks(model, density))
     return tuple(Limits(one.low, one.high, *bounds) for one, bounds in zip(clamps, found, strict=True))
 
 
-def _signed_ranks(
-    model: ParentModel, key: object, values: Sequence[_Balance], ranks: tuple[int, int]
-) -> list[tuple[float, float]]:
+def _places(model: ParentModel, ranks: tuple[int, int]) -> list[Place]:
+    return [(k, rank) for k in range(len(model.labels)) for rank in ranks]
+
+
+def _ends(model: ParentModel) -> tuple[int, int]:
+    """Ranks of the quantiles that clamp the magnitudes."""
+    return int(model.numel * CLAMPED), int(model.numel * (1 - CLAMPED) - 1)
+
+
+def _ranks(model: ParentModel, density: float) -> tuple[int, int]:
+    """Ranks of the balance below which elements are dropped, and of the largest."""
+    return int(model.numel * (1 - density)), model.numel - 1
+
+
+def _signed_ranks(model: ParentModel, values: Sequence[_Balance], ranks: tuple[int, int]) -> list[tuple[float, float]]:
     """Values at two ranks, 0 for the smallest, of signed functions: among the positive ones if they reach so far."""
-    places = [(k, rank) for k in range(len(values)) for rank in ranks]
-    found = model_magnitudes(model, (key, 1), [partial(_part_of_sign, one, 1) for one in values], places)
+    places = _places(model, ranks)
+    found = model_magnitudes(model, ("balance", 1), [partial(_part_of_sign, one, 1) for one in values], places)
     rest = [(k, model.numel - 1 - rank) for k, rank in places if found[k, rank] == 0]
     if rest:
-        below = model_magnitudes(model, (key, -1), [partial(_part_of_sign, one, -1) for one in values], rest)
+        below = model_magnitudes(model, ("balance", -1), [partial(_part_of_sign, one, -1) for one in values], rest)
         found |= {(k, model.numel - 1 - rank): -size for (k, rank), size in below.items()}
     return [(found[k, ranks[0]], found[k, ranks[1]]) for k in range(len(values))]
 

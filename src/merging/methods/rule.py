@@ -54,7 +54,11 @@ class WholeModelRule(Rule, Protocol):
 
     @property
     def needs_model(self) -> bool:
-        """True if `over` has to be called first."""
+        """True if `ask` and `over` have to be called first."""
+        ...
+
+    def ask(self, model: ParentModel) -> None:
+        """Name what `over` will look up; called for all points of a grid before `over` is for the first."""
         ...
 
     def over(self, model: ParentModel) -> Rule:

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from src.merging.backend.counter_rng import stream_seed
 from src.merging.backend.della_probabilities import keep_probabilities
-from src.merging.backend.model_ranks import ModelRanked, model_largest
+from src.merging.backend.model_ranks import ModelRanked, ask, model_largest, places_of_largest
 from src.merging.tensors.blocks import Block, BlockFunction, Delta
 from src.merging.tensors.parent_model import ParentModel
 from src.merging.tensors.parent_tensors import ParentTensors, Ranked
@@ -78,10 +78,19 @@ def over_model(sparsity: Sparsity, model: ParentModel) -> Sparsity:
     k = int(density * n) of the n elements in all tensors that are merged. The authors of TIES keep one more, and all
     that tie with the last; here ties go to the first in the order of tensor names, then in storage order.
     """
-    deltas = [Delta(k) for k in range(len(model.labels))]
-    kept = max(1, int(sparsity.density * model.numel))
-    cuts = model.once(("cuts", kept), lambda: model_largest(model, "delta", deltas, [kept] * len(deltas)))
+    counts = _counts_over(sparsity, model)
+    deltas = [Delta(k) for k in range(len(counts))]
+    cuts = model.once(("cuts", tuple(counts)), lambda: model_largest(model, "delta", deltas, counts))
     return replace(sparsity, cuts=tuple(cuts))
+
+
+def ask_for_cuts(sparsity: Sparsity, model: ParentModel) -> None:
+    """Name the ranks that `over_model` will look up."""
+    ask(model, "delta", places_of_largest(model, _counts_over(sparsity, model)))
+
+
+def _counts_over(sparsity: Sparsity, model: ParentModel) -> list[int]:
+    return [max(1, int(sparsity.density * model.numel))] * len(model.labels)
 
 
 def prepare_sparsity(tensors: ParentTensors, sparsity: Sparsity) -> tuple[BlockFunction, ...]:

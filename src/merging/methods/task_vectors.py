@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from src.merging.backend.combine import Combination, Mean
-from src.merging.methods.sparsify import Sparsity, over_model, prepare_sparsity
+from src.merging.methods.sparsify import Sparsity, ask_for_cuts, over_model, prepare_sparsity
 from src.merging.tensors.blocks import BlockFunction
 from src.merging.tensors.parent_model import ParentModel
 from src.merging.tensors.parent_tensors import ParentTensors
@@ -37,6 +37,10 @@ class TaskVectors:
     def needs_model(self) -> bool:
         """See `WholeModelRule`."""
         return self.sparsity.trim == "model" and self.sparsity.density < 1
+
+    def ask(self, model: ParentModel) -> None:
+        """See `WholeModelRule.ask`."""
+        ask_for_cuts(self.sparsity, model)
 
     def over(self, model: ParentModel) -> TaskVectors:
         """See `WholeModelRule.over`."""

@@ -96,6 +96,10 @@ def test_grids_share_the_passes_and_others_take_none(tmp_path: Path, monkeypatch
     assert len([look for look in looks if "pass" in look]) == 3
     alone, _ = merge_all(*parents, [grid_of[1]])
     assert identical(together[1], alone[0])
+    looks.clear()
+    densities, _ = merge_all(*parents, [recipe("ties", weight=0.4, density=p, trim="model") for p in (0.1, 0.3, 0.8)])
+    assert len([look for look in looks if "pass" in look]) == 3
+    assert identical(densities[1], alone[0])
 
 
 def test_a_sample_of_tensors_is_trimmed_as_in_the_whole(tmp_path: Path) -> None:
