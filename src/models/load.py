@@ -9,7 +9,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from src.models.attention import choose_attention
@@ -75,11 +82,18 @@ def load_model(
         raise _not_loadable("model", path, error) from error
 
 
+def generation_config(path: Path) -> GenerationConfig:
+    """Read end tokens and decoding defaults of a checkpoint: its `generation_config.json`, else its `config.json`."""
+    if (path / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(path)
+    return GenerationConfig.from_model_config(AutoConfig.from_pretrained(path))
+
+
 def empty_model(path: Path, attention: str = "auto") -> PreTrainedModel:
     """Build a network without parameter storage (meta device), for ranks that read only their shards.
 
     Args:
-        path: Checkpoint directory; only `config.json` is read.
+        path: Checkpoint directory; only its config and generation config are read.
         attention: As in `load_model`.
     """
     from accelerate import init_empty_weights
@@ -89,6 +103,7 @@ def empty_model(path: Path, attention: str = "auto") -> PreTrainedModel:
         network = AutoModelForCausalLM.from_config(
             config, dtype=torch.float32, attn_implementation=choose_attention(attention)
         )
+    network.generation_config = generation_config(path)  # `from_config` makes one without end tokens or penalties
     network.tie_weights()
     return network
 
@@ -97,7 +112,7 @@ def unfilled_model(path: Path, *, dtype: torch.dtype, attention: str = "auto") -
     """Build a network with uninitialized parameters, to be filled with weights that are not on disk.
 
     Args:
-        path: Checkpoint directory; only `config.json` is read.
+        path: Checkpoint directory; only its config and generation config are read.
         dtype: Of the parameters.
         attention: As in `load_model`.
     """

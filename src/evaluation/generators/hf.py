@@ -16,7 +16,7 @@ from src.evaluation.generators.decode import decode
 from src.evaluation.generators.requests import GenerationRequest, batches, generation_requests, over_context
 from src.evaluation.generators.samples import Decoding, Prompt, Sample
 from src.evaluation.generators.sampling import keys
-from src.evaluation.generators.stopping import StopStrings
+from src.evaluation.generators.stopping import StopStrings, end_tokens
 from src.evaluation.generators.swap_weights import all_but_weights, take_weights
 from src.merging.engine.lazy import LazyMerge
 from src.merging.engine.outputs import ToModel
@@ -181,6 +181,4 @@ class HFGenerator:
 
     def _end_ids(self) -> list[int]:
         model, tokenizer = self._loaded()
-        configured = model.generation_config.eos_token_id if model.generation_config else None
-        ends = set(configured if isinstance(configured, list) else [configured]) | {tokenizer.eos_token_id}
-        return sorted(token for token in ends if token is not None)
+        return end_tokens(model.generation_config, tokenizer)

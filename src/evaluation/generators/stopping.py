@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 
 class StopStrings:
@@ -55,3 +55,14 @@ class StopStrings:
         """Return the text before the first stop string, and True if there is one."""
         places = [place for place in map(text.find, self.strings) if place >= 0]
         return (text[: min(places)], True) if places else (text, False)
+
+
+def end_tokens(generation: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """List the tokens that end an answer: those of the generation config and the tokenizer's own.
+
+    This is the rule of every generator, for every way in which a checkpoint came about. Everything else of the
+    generation config (sampling, penalties) is left aside: `Decoding` is equal for all models of a comparison.
+    """
+    configured = generation.eos_token_id if generation is not None else None
+    ends = set(configured if isinstance(configured, list) else [configured]) | {tokenizer.eos_token_id}
+    return sorted(token for token in ends if token is not None)

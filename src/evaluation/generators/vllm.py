@@ -16,10 +16,11 @@ from src.checkpoints import Checkpoint, copy_side_files
 from src.checkpoints.fingerprint import weights_fingerprint
 from src.evaluation.generators.requests import GenerationRequest, generation_requests, over_context
 from src.evaluation.generators.samples import Decoding, Prompt, Sample
+from src.evaluation.generators.stopping import end_tokens
 from src.evaluation.generators.swap_weights import all_but_weights
 from src.merging.engine.lazy import LazyMerge
 from src.merging.engine.outputs import ToDirectory
-from src.models import load_tokenizer
+from src.models import generation_config, load_tokenizer
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 from src.utils.seeding import derive_seed
@@ -51,7 +52,7 @@ class VLLMGenerator:
         self.max_length, self.chunk = max_length, chunk
         self.engine: Any = None
         self.tokenizer: PreTrainedTokenizerBase | None = None
-        self.weights, self.context = "", 0
+        self.weights, self.context, self.ends = "", 0, list[int]()
         self._around: dict[str, Any] = {}
 
     def load(self, checkpoint: Path) -> None:
@@ -97,7 +98,7 @@ class VLLMGenerator:
         import vllm
 
         tokenizer = self._loaded()
-        template = {"chat": tokenizer.chat_template, "vocabulary": tokenizer.get_vocab()}
+        template = {"chat": tokenizer.chat_template, "ends": self.ends, "vocabulary": tokenizer.get_vocab()}
         engine = {"generator": f"vllm {vllm.__version__}", "dtype": self.dtype, "tensor_parallel": self.tensor_parallel}
         return {"weights": self.weights, "tokenizer": sha256_json(template), **engine}
 
@@ -136,10 +137,12 @@ class VLLMGenerator:
             dtype=self.dtype,
             gpu_memory_utilization=self.gpu_memory,
             max_model_len=self.max_length,
+            generation_config="vllm",  # not the checkpoint's: its length limit and penalties would apply silently
             seed=0,
             worker_extension_cls="src.evaluation.generators.vllm_worker.TakesCheckpoints",
         )
         self.tokenizer = load_tokenizer(checkpoint)
+        self.ends = end_tokens(generation_config(checkpoint), self.tokenizer)
         self.context = self.max_length or int(AutoConfig.from_pretrained(checkpoint).max_position_embeddings)
 
     def _parameters(self, request: GenerationRequest, decoding: Decoding) -> Any:
@@ -152,6 +155,7 @@ class VLLMGenerator:
             top_k=decoding.top_k or -1,
             repetition_penalty=decoding.repetition_penalty,
             stop=list(decoding.stop) or None,
+            stop_token_ids=self.ends,
             seed=derive_seed(decoding.seed, "sample", request.prompt.id, request.index)
             if decoding.temperature
             else None,
@@ -163,6 +167,6 @@ class VLLMGenerator:
 
 
 def _sample(request: GenerationRequest, answer: Any) -> Sample:
-    """Convert an answer; vLLM reports `length` or `stop`, the latter with a string unless an end token was drawn."""
+    """Convert an answer; vLLM reports `length` or `stop`, the latter with a string only after a stop string."""
     finish = "length" if answer.finish_reason == "length" else "stop" if isinstance(answer.stop_reason, str) else "end"
     return Sample(request.prompt.id, request.text, answer.text, request.index, len(answer.token_ids), finish)

@@ -76,6 +76,17 @@ def test_answers_and_parameters(vllm: None, tmp_path: Path) -> None:
     assert len({parameters[0].seed, parameters[1].seed, later[0].seed}) == 3
 
 
+def test_end_tokens_are_passed_and_nothing_else_of_the_generation_config(vllm: None, tmp_path: Path) -> None:
+    """vLLM would also take its length limit and penalties."""
+    generator = VLLMGenerator()
+    generator.load(checkpoint(tmp_path / "a"))
+    list(generator.generate([Prompt("p", "Hi")], Decoding(max_new_tokens=3)))
+    [(_, [parameters])] = generator.engine.asked
+    assert parameters.stop_token_ids == [0, 40, 80, 120, 160, 200, 240, 256]
+    assert parameters.repetition_penalty == 1.0
+    assert generator.engine.arguments["generation_config"] == "vllm"
+
+
 def test_greedy_has_no_seed(vllm: None, tmp_path: Path) -> None:
     generator = VLLMGenerator()
     generator.load(checkpoint(tmp_path / "a"))
