@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from src.checkpoints.layers import block_of, kind_of
+from src.evaluation.generators.samples import CUT_OFF_WARNING, cut_off
 from src.evaluation.statistics.averages import RelativeScores
 from src.evaluation.statistics.bootstrap import Spread
 from src.evaluation.statistics.scores import Metric
@@ -53,6 +54,39 @@ def p_words(comparison: Comparison) -> str:
     """The corrected p-value in words, e.g. `"p = 0.011"` or `"p < 0.001"`."""
     p = p_value(comparison.p_corrected)
     return f"p {p[0]} {p[1:]}" if p.startswith("<") else f"p = {p}"
+
+
+def finish_line(counts: Mapping[str, int]) -> str:
+    """Say how the answers to a benchmark ended, from `finish_counts`, with a warning where many were cut off."""
+    words = {"end": "at an end token", "stop": "at a stop string", "length": "cut off by max_new_tokens"}
+    words["context"] = "without room in the model's context"
+    said = ", ".join(f"{number} {words.get(reason, reason)}" for reason, number in counts.items() if number)
+    total, cut = sum(counts.values()), cut_off(counts)
+    if cut <= CUT_OFF_WARNING * total:
+        return f"{total} answers ended: {said}"
+    return (
+        f"{total} answers ended: {said}. WARNING: {cut / total:.1%} of the answers are cut off; raise "
+        "benchmark.decoding.max_new_tokens, for all models that are compared"
+    )
+
+
+def cut_off_sentence(benchmark: str, split: str, models: Mapping[str, Mapping[str, int]]) -> str:
+    """Name the models of which more than 1% of the answers were cut off; empty if there are none.
+
+    Args:
+        benchmark: Name of the benchmark.
+        split: Its split.
+        models: Name in running text -> `finish_counts`.
+    """
+    much = {
+        name: f"{cut_off(counts)} of {sum(counts.values())}"
+        for name, counts in models.items()
+        if cut_off(counts) > CUT_OFF_WARNING * sum(counts.values())
+    }
+    if not much:
+        return ""
+    said = listed([f"{words} of {name}" for name, words in much.items()])
+    return f"Answers to {benchmark_label(benchmark)} ({split}) that the length limit cut off: {said}."
 
 
 def left_out_sentence(left_out: Sequence[Metric]) -> str:

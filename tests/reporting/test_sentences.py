@@ -5,6 +5,8 @@ import pandas as pd
 from src.evaluation.statistics.bootstrap import spread
 from src.reporting.sentences import (
     correlations_reading,
+    cut_off_sentence,
+    finish_line,
     left_out_sentence,
     mask_seeds_sentence,
     norms_reading,
@@ -104,4 +106,15 @@ def test_verdict_of_the_example():
         r"the best merge \(Linear\) at −\d\d\.\d\d%\. The difference, mixture minus merge, is \+\d\d\.\d\d points "
         r"\(95% interval \+\d\d\.\d\d to \+\d\d\.\d\d over 80 problems; p = 0\.\d+, Holm-corrected over 4 merges\)\.",
         verdict_sentence(study().verdict),
+    )
+
+
+def test_answers_that_were_cut_off() -> None:
+    few, many = {"end": 160, "stop": 3, "length": 1, "context": 0}, {"end": 90, "stop": 4, "length": 5, "context": 1}
+    assert finish_line(few) == "164 answers ended: 160 at an end token, 3 at a stop string, 1 cut off by max_new_tokens"
+    assert "WARNING: 6.0% of the answers are cut off; raise benchmark.decoding.max_new_tokens" in finish_line(many)
+    assert "1 without room in the model's context" in finish_line(many)
+    assert cut_off_sentence("humaneval", "test", {"the base": few}) == ""
+    assert cut_off_sentence("humaneval", "test", {"the base": few, "TIES 0.3": many}) == (
+        "Answers to HumanEval (test) that the length limit cut off: 6 of 100 of TIES 0.3."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -19,6 +19,9 @@ from src.utils.jsonl import iterate_jsonl
 from src.utils.progress import progress_bar
 from src.utils.validation import checked_dataclass
 
+FINISH = ("end", "stop", "length", "context")
+CUT_OFF = ("length", "context")
+CUT_OFF_WARNING = 0.01  # share of cut-off answers above which a score is not to be trusted without a look
 FORMS = "expected a .jsonl or .jsonl.gz file, or a directory of whole programs such as HumanEval_0/0.py"
 
 
@@ -194,6 +197,17 @@ def sample_rows(samples: Iterable[Sample]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(sample) for sample in samples]
 
 
+def finish_counts(samples: Iterable[Sample]) -> dict[str, int]:
+    """Count the answers of our generators by `Sample.finish`; empty if there are none."""
+    found = Counter(sample.finish for sample in samples if sample.generated)
+    return {reason: found[reason] for reason in (*FINISH, *found)} if found else {}
+
+
+def cut_off(counts: Mapping[str, int]) -> int:
+    """Count the answers that a limit on the length ended, from `finish_counts`."""
+    return sum(counts.get(reason, 0) for reason in CUT_OFF)
+
+
 def samples_hash(path: Path) -> str:
     """Hash the content that `read_samples` reads."""
     if path.is_file():
@@ -210,8 +224,11 @@ def _rows(path: Path) -> Iterator[Sample]:
             raise UserError(
                 f"{path}, row {number}: expected `task_id` and `completion` or `solution`, got {sorted(row)}"
             )
-        generated = row.get("generated") is True  # our own file
-        yield Sample(row["task_id"], str(row.get("prompt", "")), text, whole="solution" in row, generated=generated)
+        sample = Sample(row["task_id"], str(row.get("prompt", "")), text, whole="solution" in row, generated=False)
+        if row.get("generated") is True:  # our own file
+            tokens, finish = int(row.get("tokens", 0)), str(row.get("finish", "end"))
+            sample = dataclasses.replace(sample, generated=True, tokens=tokens, finish=finish)
+        yield sample
 
 
 def _programs(directory: Path) -> Iterator[Sample]:

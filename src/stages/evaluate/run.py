@@ -15,6 +15,7 @@ from src.evaluation.benchmarks.text_files import read_pair
 from src.evaluation.generators.hf import HFGenerator
 from src.evaluation.generators.samples import (
     Sample,
+    finish_counts,
     generate_samples,
     read_samples,
     sample_rows,
@@ -25,6 +26,7 @@ from src.evaluation.grading.grade import EVALPLUS, FALLBACK, ProgramJudge, flaky
 from src.evaluation.statistics.bootstrap import Interval
 from src.evaluation.statistics.scores import Metric, Score, summarize, write_scores
 from src.reporting.console import print_clean_scores, print_scores
+from src.reporting.sentences import finish_line
 from src.runs.finished import open_finished
 from src.runs.record import Run, open_run
 from src.stages.benchmarks import benchmark_nodes
@@ -73,6 +75,8 @@ def show(directory: Path) -> None:
     results = run.results
     if "scores" in results:
         print_scores(results["scores"], str(directory), results["definitions"])
+    for name, counts in results.get("finish", {}).items():
+        print(f"{name}: {finish_line(counts)}")
     for name, counts in results.get("sanitize", {}).items():
         print(f"{name}: {_choice_line(**counts)}")
     for name, tasks in results.get("flaky", {}).items():
@@ -126,6 +130,8 @@ def _load(generator: HFGenerator | VLLMGenerator, checkpoint: Path) -> None:
 
 
 def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], run: Run) -> list[Score]:
+    if counts := finish_counts(samples):
+        run.results.setdefault("finish", {})[benchmark.name] = counts
     if isinstance(benchmark, SummaryBenchmark):
         scores = benchmark.score(samples, job.cfg.split)
         _note_corpus(run, benchmark.name, benchmark.corpus_scores(samples, job.cfg.split))
@@ -134,8 +140,8 @@ def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], ru
     scores = benchmark.score(samples, job.cfg.split, judge)
     write_jsonl(run.work / f"verdicts-{benchmark.name}.jsonl", judge.verdict_rows())
     run.results.setdefault("flaky", {})[benchmark.name] = flaky_tasks(judge.results)
-    if (counts := judge.other_choice()) is not None:
-        run.results.setdefault("sanitize", {})[benchmark.name] = {"choice": benchmark.sanitize, **counts}
+    if (choice := judge.other_choice()) is not None:
+        run.results.setdefault("sanitize", {})[benchmark.name] = {"choice": benchmark.sanitize, **choice}
     return scores
 
 

@@ -42,6 +42,12 @@ class ScoredModel:
         """The score of every item in every metric."""
         return read_scores(self.directory / "items.csv")
 
+    def finish(self) -> dict[str, dict[str, int]]:
+        """benchmark -> how many answers ended in which way."""
+        run = open_finished(self.directory)
+        assert run is not None
+        return dict(run.results.get("finish", {}))
+
     def scores(self, benchmark_tasks: dict[str, str]) -> pd.DataFrame:
         """The score table with columns that identify the model."""
         model = self.trained.model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from src.evaluation.statistics.averages import RelativeScores
 from src.evaluation.statistics.bootstrap import spread
 from src.evaluation.statistics.verdict import StudyVerdict
 from src.reporting.names import method_label
-from src.reporting.sentences import spread_sentence
+from src.reporting.sentences import cut_off_sentence, spread_sentence
 from src.reporting.study_report import StudyReport, models_in_order
 from src.runs.environment import environment
 from src.stages.study.execute import ScoredModel, TrainedModel, cost_of
@@ -64,9 +65,20 @@ def study_report(
             "machine": f"{found['machine']['platform']}, {found['machine']['cpus']} cores",
             **found["versions"],
         },
-        caveats=(*plan.caveats, *CAVEATS, *_spreads(plan, chosen, scores["test"])),
+        caveats=(*plan.caveats, *CAVEATS, *_cut_off(evaluated), *_spreads(plan, chosen, scores["test"])),
         setup=_setup(plan),
     )
+
+
+def _cut_off(evaluated: Sequence[ScoredModel]) -> list[str]:
+    """Sentences about answers that were cut off, per benchmark and split; mask seeds of a merge count together."""
+    found: dict[tuple[str, str], dict[str, Counter[str]]] = {}
+    for item in evaluated:
+        for benchmark, counts in item.finish().items():
+            models = found.setdefault((benchmark, item.split), {})
+            models.setdefault(item.trained.model.in_a_sentence, Counter()).update(counts)
+    said = [cut_off_sentence(benchmark, split, models) for (benchmark, split), models in found.items()]
+    return [sentence for sentence in said if sentence]
 
 
 def _spreads(plan: StudyPlan, chosen: Mapping[str, TrainedModel], test: RelativeScores) -> list[str]:

@@ -13,6 +13,8 @@ from src.evaluation.generators.samples import (
     Decoding,
     Prompt,
     Sample,
+    cut_off,
+    finish_counts,
     generate_samples,
     read_samples,
     sample_rows,
@@ -117,3 +119,18 @@ def test_rows_without_text_or_id_are_refused(tmp_path: Path, row: dict[str, Any]
     write_jsonl(tmp_path / "s.jsonl", [row])
     with pytest.raises(UserError, match="row 1: expected `task_id` and `completion` or `solution`"):
         read_samples(tmp_path / "s.jsonl")
+
+
+def test_ends_of_answers_are_counted() -> None:
+    ends = ["end", "length", "stop", "length", "context"]
+    samples = [Sample("t", "", "", number, finish=finish) for number, finish in enumerate(ends)]
+    counts = finish_counts([*samples, Sample("t", "", "", generated=False)])
+    assert counts == {"end": 1, "stop": 1, "length": 2, "context": 1}
+    assert cut_off(counts) == 3
+    assert finish_counts([Sample("t", "", "", generated=False)]) == {}
+
+
+def test_our_own_files_keep_how_answers_ended(tmp_path: Path) -> None:
+    samples = [Sample("t", "p", "x", finish="length", tokens=7)]
+    write_jsonl(tmp_path / "own.jsonl", sample_rows(samples))
+    assert read_samples(tmp_path / "own.jsonl") == samples

@@ -34,6 +34,19 @@ def test_a_checkpoint_is_scored_on_the_benchmarks_of_its_tasks(world, tmp_path):
     assert means.to_dict() == pytest.approx(scores["value"].to_dict())
 
 
+def test_the_record_says_how_answers_ended(world, tmp_path, capsys):
+    checkpoint = world / "train" / "pocket-mix-s0"
+    overrides = [f"checkpoint={checkpoint}", "split=validation", *FEW, f"output_root={tmp_path}"]
+    directory = evaluate(compose_job("evaluate", [*overrides, "benchmarks.pocket_codegen.decoding.max_new_tokens=1"]))
+    counts = json.loads((directory / "run.json").read_text())["results"]["finish"]
+    assert counts["pocket_codegen"] == {"end": 0, "stop": 0, "length": 6, "context": 0}
+    assert sum(counts["pocket_codesum"].values()) == 6
+    capsys.readouterr()
+    show(directory)
+    printed = capsys.readouterr().out
+    assert "pocket_codegen: 6 answers ended: 6 cut off by max_new_tokens. WARNING: 100.0% of the answers" in printed
+
+
 def test_a_split_is_that_of_the_benchmarks_that_have_it(world, tmp_path):
     checkpoint = f"checkpoint={world / 'train' / 'pocket-mix-s0'}"
     options = [
