@@ -58,7 +58,7 @@ def resolve_nested_merge(
         >>> resolve_nested_merge(both, {"ab": first}).coefficients
         {'a': 0.4, 'b': 0.4, 'c': 0.2}
     """
-    parents = _task_vector_coefficients(recipe)
+    parents = task_vector_coefficients(recipe)
     found: dict[str, float] = {}
     known: dict[str, str] = {}  # label by identity
     leaves: dict[str, str] = {}
@@ -72,11 +72,12 @@ def resolve_nested_merge(
             label = f"{name}/{leaf}" if nested and (leaf in found or leaf in parents) else leaf
             found[label] = coefficient * share
             known[hashes[leaf]], leaves[label] = label, hashes[leaf]
-    linear = _is_linear(recipe) and all(one.is_linear for one in earlier.values())
+    linear = is_linear(recipe) and all(one.is_linear for one in earlier.values())
     return NestedMerge(found, tuple(found), leaves, _why_not_one_shot(recipe, earlier), linear)
 
 
-def _task_vector_coefficients(recipe: Mapping[str, Any]) -> dict[str, float]:
+def task_vector_coefficients(recipe: Mapping[str, Any]) -> dict[str, float]:
+    """Factors on the task vectors if the merge is linear: coefficients, their normalization, and lambda."""
     coefficients = {str(name): float(value) for name, value in recipe["weights"].items()}
     total = sum(coefficients.values())
     scale = float(recipe.get("lambda", 1.0))
@@ -89,13 +90,13 @@ def _why_not_one_shot(recipe: Mapping[str, Any], earlier: Mapping[str, NestedMer
     for name, one in earlier.items():
         if not one.is_linear:
             return f"{name} is not a linear merge: what it dropped or elected cannot be reweighted"
-    if earlier and not _is_linear(recipe):
+    if earlier and not is_linear(recipe):
         method = recipe["_target_"].rpartition(".")[2]
         return f"{method} treats an earlier merge as one more specialist, so the order of merges matters"
     return ""
 
 
-def _is_linear(recipe: Mapping[str, Any]) -> bool:
+def is_linear(recipe: Mapping[str, Any]) -> bool:
     """True if the merged delta is a fixed combination of task vectors, the same for every tensor."""
     if recipe["_target_"] not in (LINEAR, TASK_ARITHMETIC) or recipe.get("match_norm") or recipe.get("exclude"):
         return False

@@ -53,6 +53,11 @@ class LoraParent:
         self._check()
 
     @property
+    def adapted(self) -> Mapping[str, Adapted]:
+        """The updated tensors by the base's names."""
+        return self._adapted
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The base's names."""
         return self._base.names

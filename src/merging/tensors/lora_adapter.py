@@ -43,6 +43,11 @@ class Update:
     rank: int
     scale: float
 
+    @property
+    def is_embedding(self) -> bool:
+        """True if PEFT stores the factors as parameters of an embedding, not as layers."""
+        return self.down.endswith(EMBEDDING[0])
+
 
 class Adapter:
     """A LoRA adapter: the updates of some tensors, and the whole values of others.

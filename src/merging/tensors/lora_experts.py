@@ -53,6 +53,46 @@ def adapted_parameters(
     Raises:
         UserError: The model class is unknown here, or the module has more or fewer such parameters than wrappers.
     """
+    found = _declared(path, config, module, targets)
+    if found and len(found) != wrappers:
+        raise UserError(
+            f"{path} adapts {wrappers} parameters of {module}, but its target_parameters name {len(found)} there: "
+            f"{', '.join(one.name for one in found)}"
+        )
+    return found[::-1]
+
+
+@dataclass(frozen=True)
+class Wrapper:
+    """The wrapper that PEFT puts around a module for one of its parameters.
+
+    Args:
+        place: Name of its factors, without `.lora_A.weight`.
+        flipped: Layout that the current version of PEFT expects, see `lora_factors.unpack`.
+    """
+
+    place: str
+    flipped: bool
+
+
+def wrappers_of(config: Mapping[str, Any], parameters: Sequence[str]) -> dict[str, Wrapper]:
+    """Wrappers of the parameters of an adapter by their full names, the inverse of `adapted_parameters`.
+
+    Args:
+        config: `config.json` of the base.
+        parameters: Full names.
+    """
+    found = {}
+    for module in dict.fromkeys(parameter.rpartition(".")[0] for parameter in parameters):
+        declared = [one for one in class_parameters(config, module) or () if f"{module}.{one.name}" in parameters]
+        for depth, one in enumerate(reversed(declared)):
+            flipped = one.transposed and len(one.shape) == 3
+            found[f"{module}.{one.name}"] = Wrapper(module + WRAPPER * depth, flipped)
+    return found
+
+
+def _declared(path: Path, config: Mapping[str, Any], module: str, targets: Sequence[str]) -> list[ClassParameter]:
+    """Parameters of a module that the adapter targets, in the order of the class."""
     if not any(_ends(module, target.rpartition(".")[0]) for target in targets):
         return []
     declared = class_parameters(config, module)
@@ -62,13 +102,7 @@ def adapted_parameters(
             f"stored: transformers has none for model_type={config.get('model_type')!r}; merge the adapter with PEFT "
             "(merge_and_unload) and name the directory that save_pretrained writes"
         )
-    found = [one for one in declared if any(_ends(f"{module}.{one.name}", target) for target in targets)]
-    if found and len(found) != wrappers:
-        raise UserError(
-            f"{path} adapts {wrappers} parameters of {module}, but its target_parameters name {len(found)} there: "
-            f"{', '.join(one.name for one in found)}"
-        )
-    return found[::-1]
+    return [one for one in declared if any(_ends(f"{module}.{one.name}", target) for target in targets)]
 
 
 def parameter_layout(

@@ -80,6 +80,16 @@ def add(updates: list[Factors], coefficients: list[float]) -> Factors:
     return Factors(left, torch.cat([update.right for update in updates], dim=-2))
 
 
+def pad(update: Factors, rank: int) -> Factors:
+    """The same update with factors of a higher rank, the rest zero."""
+    more = max(rank - update.rank, 0)
+    return Factors(
+        torch.nn.functional.pad(update.left, (0, more)),
+        torch.nn.functional.pad(update.right, (0, 0, 0, more)),
+        update.scale,
+    )
+
+
 def singular_values(update: Factors) -> torch.Tensor:
     """Singular values of an update (E of them for stacked experts), float64; at most r are returned."""
     return torch.linalg.svdvals(_core(update)[1])
@@ -88,13 +98,22 @@ def singular_values(update: Factors) -> torch.Tensor:
 def truncate(update: Factors, rank: int) -> Factors:
     """The nearest update of lower rank (Eckart-Young), its singular values shared by both factors."""
     left, core, right = _core(update)
-    found = _leading(core, rank)
-    return Factors(left @ found.left, found.right @ right.mT)
+    u, s, v = torch.linalg.svd(core, full_matrices=False)
+    root = s[..., :rank].sqrt()
+    return Factors(left @ (u[..., :rank] * root.unsqueeze(-2)), (root.unsqueeze(-1) * v[..., :rank, :]) @ right.mT)
 
 
 def factorize(update: torch.Tensor, rank: int) -> Factors:
-    """`truncate` for an update that is given as a whole, (m, n) or (E, m, n)."""
-    return _leading(update.double(), rank)
+    """`truncate` for an update that is given as a whole, (m, n) or (E, m, n): by its smaller Gram matrix."""
+    whole = update.double()
+    if whole.shape[-2] > whole.shape[-1]:
+        flipped = factorize(whole.mT, rank)
+        return Factors(flipped.right.mT, flipped.left.mT)
+    left = torch.linalg.eigh(whole @ whole.mT)[1].flip(-1)[..., :rank]
+    right = left.mT @ whole
+    root = right.norm(dim=-1).sqrt()
+    root = torch.where(root > 0, root, torch.ones_like(root))
+    return Factors(left * root.unsqueeze(-2), right / root.unsqueeze(-1))
 
 
 def _core(update: Factors) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -102,12 +121,6 @@ def _core(update: Factors) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     left, upper = torch.linalg.qr(update.left)
     right, lower = torch.linalg.qr(update.right.mT)
     return left, upper @ lower.mT * update.scale, right
-
-
-def _leading(matrix: torch.Tensor, rank: int) -> Factors:
-    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
-    root = s[..., :rank].sqrt()
-    return Factors(u[..., :rank] * root.unsqueeze(-2), root.unsqueeze(-1) * v[..., :rank, :])
 
 
 @runtime_checkable
