@@ -4,6 +4,7 @@ python merge.py merge=ties merge.weight=0.3
 python merge.py -m merge=ties,dare,della merge.weight=0.1,0.2,...,0.9
 python merge.py merge=linear base=DIR specialists.codegen=DIR specialists.codesum=DIR output=DIR
 python merge.py -m merge=ties,dare merge.weight=0.1,0.2,...,0.9 save_weights=false    merged when evaluated
+python merge.py merge=ties adapter=16 base=DIR specialists.codegen=ADAPTER specialists.codesum=ADAPTER
 python merge.py verify=runs/merge/pocket-ties-w0.3-s0    check files and a sample of tensors (verify_all=true: all)
 merge.weight is the coefficient of the first task; the others share 1 - weight.
 merge.weights={codegen: .3, codesum: .5, bugfix: .2} sets each by name.
@@ -35,9 +36,10 @@ def main(cfg: DictConfig) -> None:
             say(f"merged {merge(Job.current('merge', cfg))}")
         else:
             found = verify(Path(cfg.verify), cfg.verify_all)
+            how = "bit for bit" if found.bitwise else "up to rounding"
             say(
                 f"{cfg.verify} matches its record: all files have the recorded hashes, and "
-                f"{len(found.sampled)} of {found.total} tensors were recomputed and are equal bit for bit"
+                f"{len(found.sampled)} of {found.total} tensors were recomputed and are equal {how}"
             )
 
 

@@ -72,6 +72,7 @@ class MergeConfig(Common, Parents):
     device: str = "cpu"  # of the arithmetic: cpu or cuda; the result is the same
     allow_pickle: bool = False  # true: also read pytorch_model.bin (weights only), not just safetensors
     save_weights: bool = True  # false: save only the recipe; evaluate.py then merges in memory
+    adapter: Any = None  # exact or a rank: merge adapters into an adapter; null: into a full checkpoint
     verify: str | None = None  # an existing merge: compare its files with their hashes, recompute a sample of tensors
     verify_all: bool = False  # true: verify= recomputes all tensors
 

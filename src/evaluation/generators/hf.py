@@ -76,12 +76,12 @@ class HFGenerator:
         Raises:
             UserError: Its parents are missing or do not match.
         """
-        around = all_but_weights(point.directory)
+        around = all_but_weights(point.directory, point.network)
         if self.model is None or around != self._around:
             stored = Checkpoint(point.base, point.allow_pickle)
             kept = point.recipe.output_dtype(stored.dtype(stored.names[0]))
             dtype = kept if self.dtype == "auto" else torch_dtype(self.dtype)
-            model = unfilled_model(point.directory, dtype=dtype, attention=self.attention)
+            model = unfilled_model(point.network, dtype=dtype, attention=self.attention)
             self.attach(model, load_tokenizer(point.directory), "")
         self._around = {}  # a merge that fails halfway leaves a mix of old and new weights: reload everything next time
         point.merge_into(ToModel(self._loaded()[0].state_dict()), self.device.type)

@@ -38,10 +38,15 @@ def take_weights(model: PreTrainedModel, tensors: Iterable[tuple[str, torch.Tens
         raise UserError(first_differences("the weights do not fit the loaded model", differences))
 
 
-def all_but_weights(directory: Path) -> dict[str, Any]:
-    """Return config and hashes of tokenizer files; checkpoints with equal ones can share a model in memory."""
+def all_but_weights(directory: Path, network: Path | None = None) -> dict[str, Any]:
+    """Return config and hashes of tokenizer files; checkpoints with equal ones can share a model in memory.
+
+    Args:
+        directory: A checkpoint.
+        network: Another directory that has its `config.json`.
+    """
     files = {path.name: path for path in side_files(directory) if path.name != "config.json"}
-    stored = read_config(directory)
+    stored = read_config(network or directory)
     # transformers writes its own version into the config; the generator chooses the dtype
     config = {key: value for key, value in stored.items() if key not in ("transformers_version", "_name_or_path")}
     return {"config": config, "files": {name: sha256_file(path) for name, path in files.items()}}

@@ -89,6 +89,7 @@ class VLLMGenerator:
         """
         with TemporaryDirectory(prefix=".merge-", dir=point.directory.parent) as place:
             point.merge_into(ToDirectory(Path(place)))
+            copy_side_files(point.network, Path(place))
             copy_side_files(point.directory, Path(place))
             self.load(Path(place))
         self.weights = point.fingerprint

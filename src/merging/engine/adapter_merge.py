@@ -118,6 +118,8 @@ def merge_adapters(
     check_parents(*match_tensors(base, specialists))
     wanted = {name for one in specialists.values() for name in one.adapter.updates}
     wanted &= wanted if names is None else set(names)
+    if not any(not recipe.excludes(place) for one in specialists.values() for place in one.adapted):
+        raise UserError(f"merge.exclude={recipe.exclude!r} leaves no adapted tensor to merge")
     if linear:
         return _add_up(specialists, task_vector_coefficients(description), rank, wanted)
     assert rank is not None

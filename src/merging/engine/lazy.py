@@ -17,7 +17,7 @@ class LazyMerge:
     """Parents and recipe, merged again whenever a model needs the weights.
 
     Args:
-        directory: Config, tokenizer and chat template of the merge.
+        directory: Tokenizer, chat template and (but for an adapter) config of the merge.
         base: Checkpoint directory of the base.
         specialists: Checkpoint or adapter directories by name, in the order of the coefficients.
         recipe: The point.
@@ -31,6 +31,11 @@ class LazyMerge:
     recipe: Recipe
     fingerprint: str
     allow_pickle: bool = False
+
+    @property
+    def network(self) -> Path:
+        """Directory of the `config.json`; an adapter's is the base's."""
+        return self.directory if (self.directory / "config.json").is_file() else self.base
 
     def merge_into(self, sink: Sink, device: str = "cpu") -> None:
         """Merge into `sink` tensor by tensor.

@@ -25,11 +25,13 @@ class Verification:
         sampled: Names of the recomputed tensors.
         differing: Those that differ in any bit, that the merge lacks, or that are not in its recipe.
         total: Number of tensors in the merge.
+        bitwise: They were compared bit by bit; otherwise up to rounding.
     """
 
     sampled: tuple[str, ...]
     differing: tuple[str, ...]
     total: int
+    bitwise: bool = True
 
     @property
     def holds(self) -> bool:

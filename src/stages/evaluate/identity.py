@@ -14,10 +14,10 @@ from src.evaluation.benchmarks.summary import SummaryBenchmark
 from src.evaluation.generators.samples import samples_hash
 from src.runs.paths import checkpoint_label
 from src.runs.record import Inputs
-from src.stages.checkpoints import existing_checkpoint, is_lazy_merge
+from src.stages.checkpoints import existing_checkpoint
 from src.stages.evaluate.contamination import training_label
 from src.stages.job import Job
-from src.stages.merge.recorded import recorded_merge
+from src.stages.merge.recorded import lazy_merge
 from src.utils.errors import UserError
 
 Benchmark = CodeBenchmark | SummaryBenchmark
@@ -33,9 +33,8 @@ def scored_subject(cfg: DictConfig) -> tuple[str, Inputs]:
     """
     if cfg.checkpoint is not None:
         place = existing_checkpoint(str(cfg.checkpoint), "checkpoint")
-        is_lazy = is_lazy_merge(place)
-        found = recorded_merge(place, "checkpoint").fingerprint if is_lazy else fingerprint(place)
-        return checkpoint_label(str(cfg.checkpoint)), {"checkpoint": found}
+        point = lazy_merge(place, "checkpoint")
+        return checkpoint_label(str(cfg.checkpoint)), {"checkpoint": point.fingerprint if point else fingerprint(place)}
     files = {key: Path(cfg[key]) for key in ("samples", "predictions", "references") if cfg[key] is not None}
     if not files:
         return "contamination", {}

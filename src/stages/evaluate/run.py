@@ -31,11 +31,11 @@ from src.runs.finished import open_finished
 from src.runs.record import Run, open_run
 from src.stages.benchmarks import benchmark_nodes
 from src.stages.build import build, build_once
-from src.stages.checkpoints import existing_checkpoint, is_lazy_merge
+from src.stages.checkpoints import existing_checkpoint
 from src.stages.evaluate.contamination import check_contamination, training_hashes
 from src.stages.evaluate.identity import Benchmark, run_identity, run_name, scored_subject
 from src.stages.job import Job
-from src.stages.merge.recorded import recorded_merge
+from src.stages.merge.recorded import lazy_merge
 from src.utils.errors import UserError
 from src.utils.jsonl import write_jsonl
 
@@ -123,8 +123,8 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> list[Score]:
 
 
 def _load(generator: HFGenerator | VLLMGenerator, checkpoint: Path) -> None:
-    if is_lazy_merge(checkpoint):
-        generator.load_lazy_merge(recorded_merge(checkpoint, "checkpoint"))
+    if point := lazy_merge(checkpoint, "checkpoint"):
+        generator.load_lazy_merge(point)
     else:
         generator.load(checkpoint)
 

@@ -102,7 +102,8 @@ def _files_of(recipe: Recipe) -> dict[str, dict[str, str]]:
 
 def run_config(job: Job, recipe: Recipe, specialists: Sequence[str]) -> dict[str, Any]:
     """Configuration that determines the result of a merge."""
-    return {"recipe": recipe.describe(specialists), "save_weights": job.cfg.save_weights}
+    described = recipe.describe(specialists)
+    return {"recipe": described, "save_weights": job.cfg.save_weights, "adapter": job.cfg.adapter}
 
 
 def merge_directory(job: Job, recipe: Recipe) -> Path:

@@ -7,8 +7,12 @@ from pathlib import Path
 
 from src.checkpoints.fingerprint import fingerprint
 from src.merging.engine.lazy import LazyMerge
+from src.merging.methods.task_vectors import WeightedMean
+from src.merging.recipe import Recipe
 from src.merging.registry import recipe_from
+from src.merging.tensors.lora_adapter import is_adapter
 from src.runs.finished import open_finished
+from src.stages.checkpoints import is_lazy_merge
 from src.utils.errors import UserError, first_differences
 from src.utils.files import sha256_json
 
@@ -34,6 +38,37 @@ def recorded_merge(directory: Path, key: str) -> LazyMerge:
     recipe = recipe_from(run.results["recipe"])
     named = sha256_json({"merge of": run.inputs, "recipe": run.results["recipe"]})
     return LazyMerge(directory, places.pop("base"), places, recipe, named, run.results["allow_pickle"])
+
+
+def lazy_merge(directory: Path, key: str) -> LazyMerge | None:
+    """Parents and recipe of a checkpoint without whole weights: a lazy merge, or a merged adapter on its base.
+
+    Args:
+        directory: A checkpoint.
+        key: Config key that named it, for messages.
+
+    Returns:
+        None for a checkpoint with whole weights.
+
+    Raises:
+        UserError: It is an adapter from elsewhere, or its parents are missing or have changed.
+    """
+    if is_lazy_merge(directory):
+        return recorded_merge(directory, key)
+    if not is_adapter(directory):
+        return None
+    run = open_finished(directory)
+    if run is None or run.stage != "merge":
+        raise UserError(
+            f"{key}={directory} is a LoRA adapter; write the model that it makes of its base first: python merge.py "
+            f"merge=linear merge.weight=1 base=BASE specialists.adapter={directory} output=DIR"
+        )
+    base = Path(run.results["parents"]["base"])
+    if changed := _changes("base", base, run.inputs["base"]):
+        raise UserError(first_differences(f"{key}={directory}: its base has changed since", changed))
+    alone = Recipe("src.merging.registry.linear", WeightedMean(True), (("normalize", True),), weight=1.0)
+    named = sha256_json({"base": run.inputs["base"], "adapter": fingerprint(directory)})
+    return LazyMerge(directory, base, {"adapter": directory}, alone, named)
 
 
 def _changes(name: str, place: Path, recorded: Mapping[str, str]) -> list[str]:

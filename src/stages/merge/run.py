@@ -16,6 +16,7 @@ from src.merging.recipe import Recipe
 from src.merging.tensors.parent import Parent, open_parents
 from src.runs.record import Run, begin_run, size_on_disk
 from src.stages.job import Job
+from src.stages.merge.adapter import NOTICED, check_adapter, remove_network_files, write_merged_adapter
 from src.stages.merge.jobs import Parents, as_user_error, build_recipe, group_by_parents, merge_directory, run_config
 from src.stages.merge.room import room_errors, weight_bytes
 from src.utils.errors import UserError, first_differences
@@ -35,6 +36,7 @@ class Opened:
     recipe: Recipe
     run: Run
     save_weights: bool
+    adapter: int | str | None = None
 
     @property
     def sink(self) -> Sink:
@@ -82,6 +84,7 @@ def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
     opened: list[Opened] = []
     for index, job in jobs.items():
         try:
+            adapter = check_adapter(job.cfg.adapter, job.cfg.save_weights)
             recipe, taken = build_recipe(job, specialists)
             run = begin_run(
                 merge_directory(job, recipe),
@@ -95,9 +98,31 @@ def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
             continue
         results[index] = run.directory
         if not run.finished:
-            opened.append(Opened(index, recipe, run, job.cfg.save_weights))
+            opened.append(Opened(index, recipe, run, job.cfg.save_weights, adapter))
     ancestry = earlier_merges(identified), {name: identified[name].weights for name, _ in parents.specialists}
-    return results | _merge_opened(parents, opened, sha256_json(inputs), ancestry)
+    results |= {one.index: _merge_adapters(one, parents, ancestry) for one in opened if one.adapter is not None}
+    whole = [one for one in opened if one.adapter is None]
+    return results | _merge_opened(parents, whole, sha256_json(inputs), ancestry)
+
+
+def _merge_adapters(item: Opened, parents: Parents, ancestry: Ancestry) -> Result:
+    """Merge adapters into an adapter; a point that fails leaves nothing behind."""
+
+    def write() -> None:
+        assert item.adapter is not None
+        _write_around(item, parents, ancestry)
+        places = item.run.work, parents.base, dict(parents.specialists)
+        found = write_merged_adapter(*places, item.recipe, item.adapter, parents.allow_pickle, parents.device)
+        item.run.results |= found
+        if found["adapter"]["lost"]["all"] > NOTICED and item.run.results["nested_merges"]["is_linear"]:
+            item.run.results["nested_merges"] |= {"is_linear": False, "reason": f"truncated to rank {item.adapter}"}
+        item.run.finish()
+
+    try:
+        return _attempt(item, write) or item.run.directory
+    except Exception:
+        item.run.abandon()
+        raise
 
 
 def _merge_opened(parents: Parents, opened: list[Opened], key: str, ancestry: Ancestry) -> dict[int, Result]:
@@ -152,6 +177,8 @@ def _write_around(item: Opened, parents: Parents, ancestry: Ancestry) -> None:
         "parents": {name: str(place.absolute()) for name, place in {"base": parents.base, **specialists}.items()},
     }
     write_side_files(item.run.work, parents.base, specialists, item.recipe, parents.allow_pickle)
+    if item.adapter is not None:
+        remove_network_files(item.run.work)
 
 
 def _without_room(base: Parent, items: Sequence[Opened]) -> dict[int, Result]:

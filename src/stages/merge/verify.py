@@ -11,6 +11,7 @@ from src.merging.tensors.parent import open_parents
 from src.runs.file_hashes import hash_files
 from src.runs.finished import open_finished
 from src.stages.checkpoints import written_checkpoint
+from src.stages.merge.adapter import verify_adapter
 from src.stages.merge.recorded import recorded_merge
 from src.utils.errors import UserError, first_differences
 
@@ -31,9 +32,16 @@ def verify(directory: Path, every: bool = False) -> Verification:
     point = recorded_merge(directory, "verify")
     if wrong := _changed_files(directory):
         raise UserError(first_differences(f"{directory} does not match its record", wrong))
+    sampled = None if every else SAMPLED
+    run = open_finished(directory)
+    if run is not None and run.results.get("adapter"):
+        return _require(directory, verify_adapter(directory, point, run.results["adapter"]["size"], sampled))
     merged = Checkpoint(written_checkpoint(str(directory), "verify"))
     base, specialists = open_parents(point.base, point.specialists, point.allow_pickle)
-    found = verify_merge(merged, base, specialists, point.recipe, tensors=None if every else SAMPLED, seed=None)
+    return _require(directory, verify_merge(merged, base, specialists, point.recipe, tensors=sampled, seed=None))
+
+
+def _require(directory: Path, found: Verification) -> Verification:
     if not found.holds:
         raise UserError(first_differences(f"{directory} does not match its record in", list(found.differing)))
     return found
