@@ -20,7 +20,14 @@ from statistics import fmean
 
 import numpy as np
 
-from src.evaluation.statistics.bootstrap import Array, Interval, percentile_interval, resampled_means
+from src.evaluation.statistics.bootstrap import (
+    Array,
+    Interval,
+    is_proportion,
+    percentile_interval,
+    resampled_means,
+    wilson_interval,
+)
 from src.evaluation.statistics.scores import Metric, Score, by_metric
 from src.utils.errors import UserError, first_differences
 from src.utils.seeding import derive_seed
@@ -115,16 +122,11 @@ class RelativeScores:
 
     @cached_property
     def means(self) -> dict[str, dict[Metric, Interval]]:
-        """subject -> (benchmark, metric) -> mean over the items, with its 95% bootstrap interval."""
+        """subject -> (benchmark, metric) -> mean over the items, with its 95% interval (see `mean_interval`)."""
         drawn_RSK = self._drawn_means(10_000, dict.fromkeys(self._cubes, 0))
-        counts = [len(self._cubes[benchmark]) for benchmark, _ in self.measured]
+        columns = [cube[:, :, m] for cube in self._cubes.values() for m in range(cube.shape[2])]  # K of N x S
         return {
-            subject: {
-                metric: Interval(
-                    counts[k], float(self._means_SK[s, k]), *percentile_interval(drawn_RSK[:, s, k], level=0.95)
-                )
-                for k, metric in enumerate(self.measured)
-            }
+            subject: {metric: _interval(columns[k][:, s], drawn_RSK[:, s, k]) for k, metric in enumerate(self.measured)}
             for s, subject in enumerate(self.subjects)
         }
 
@@ -185,6 +187,13 @@ class RelativeScores:
             for runs in tables.values()
         ]
         return np.stack(pooled, axis=1)
+
+
+def _interval(values_N: Array, drawn_R: Array) -> Interval:
+    count, mean = len(values_N), float(values_N.mean())
+    if is_proportion(values_N):
+        return Interval(count, mean, *wilson_interval(int(values_N.sum()), count, level=0.95))
+    return Interval(count, mean, *percentile_interval(drawn_R, level=0.95))
 
 
 def _table(scores: Sequence[Score], tasks: Mapping[str, str], metrics: Collection[str] | None) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ CELLS = 4_000_000  # maximum number of resampling counts held at a time
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over items with its bootstrap interval.
+    """A mean over items with its interval.
 
     Attributes:
         n: Items.
@@ -77,6 +78,47 @@ def resampled_means(values: Array, resamples: int, seed: int) -> Array:
         weights = np.bincount(draws.ravel(), minlength=rows * count).reshape(rows, count)
         means.append(weights @ values / count)
     return np.concatenate(means)
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:
+    """Interval of a mean: Wilson's for a proportion (all values 0 or 1), else the percentile bootstrap.
+
+    Near 0 and 1 the bootstrap of a proportion is too short, and at the ends it is a point: with a true value of 0.99
+    and 164 items, its 95% interval covers 80% of the time, Wilson's 97%.
+
+    Args:
+        values: One value per item.
+        level: Coverage, e.g. 0.95.
+        resamples: Bootstrap draws.
+        seed: Seed of the draws.
+
+    Raises:
+        UserError: No items.
+    """
+    column = _column(values)
+    if not is_proportion(column):
+        return bootstrap_interval(values, level, resamples, seed)
+    return Interval(len(column), float(column.mean()), *wilson_interval(int(column.sum()), len(column), level))
+
+
+def is_proportion(values: Array) -> bool:
+    """True if all values are 0 or 1, so that their mean is a proportion."""
+    return bool(((values == 0) | (values == 1)).all())
+
+
+def wilson_interval(successes: int, count: int, level: float) -> tuple[float, float]:
+    """Compute Wilson's score interval of a proportion (DOI 10.1080/01621459.1927.10502953).
+
+    Args:
+        successes: Items with value 1.
+        count: Items.
+        level: Coverage, e.g. 0.95.
+    """
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share = successes / count
+    center = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
+    return (max(0.0, center - half) if successes else 0.0), (min(1.0, center + half) if successes < count else 1.0)
 
 
 def bootstrap_interval(

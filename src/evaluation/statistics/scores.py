@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from sys import intern
 
-from src.evaluation.statistics.bootstrap import Interval, bootstrap_interval
+from src.evaluation.statistics.bootstrap import Interval, mean_interval
 from src.utils.errors import UserError
 from src.utils.files import atomic_open
 
@@ -46,7 +46,7 @@ def by_metric(scores: Iterable[Score]) -> dict[Metric, dict[str, float]]:
 def summarize(
     scores: Sequence[Score], level: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> dict[Metric, Interval]:
-    """Mean and bootstrap interval of each metric.
+    """Mean and interval of each metric (see `mean_interval`).
 
     Args:
         scores: One value per item and metric.
@@ -58,7 +58,7 @@ def summarize(
         (benchmark, metric) -> interval over its items.
     """
     return {
-        metric: bootstrap_interval(list(items.values()), level, resamples, seed)
+        metric: mean_interval(list(items.values()), level, resamples, seed)
         for metric, items in by_metric(scores).items()
     }
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from src.evaluation.statistics.averages import RelativeScores, Runs
-from src.evaluation.statistics.bootstrap import bootstrap_interval
+from src.evaluation.statistics.bootstrap import bootstrap_interval, wilson_interval
 from src.evaluation.statistics.scores import Score
 from src.evaluation.statistics.verdict import choose_point, decide
 from src.utils.errors import UserError
@@ -153,6 +153,13 @@ def test_means_have_the_interval_of_a_single_column() -> None:
     alone = bootstrap_interval(values)
     mean = found.means["gen"]["code", "pass@1"]
     assert (mean.n, mean.mean, mean.low, mean.high) == pytest.approx((60, alone.mean, alone.low, alone.high))
+
+
+def test_means_of_a_proportion_have_wilsons_interval() -> None:
+    found = relative({"gen": scores([1] * 9 + [0], [0.5]), "sum": scores([1] * 10, [0.5])})
+    for subject, solved in (("gen", 9), ("sum", 10)):
+        mean = found.means[subject]["code", "pass@1"]
+        assert (mean.low, mean.high) == pytest.approx(wilson_interval(solved, 10, 0.95))
 
 
 def test_items_are_those_of_all_benchmarks() -> None:
