@@ -5,6 +5,7 @@ python merge.py -m merge=ties,dare,della merge.weight=0.1,0.2,...,0.9
 python merge.py merge=linear base=DIR specialists.codegen=DIR specialists.codesum=DIR output=DIR
 python merge.py -m merge=ties,dare merge.weight=0.1,0.2,...,0.9 save_weights=false    merged when evaluated
 python merge.py merge=ties adapter=16 base=DIR specialists.codegen=ADAPTER specialists.codesum=ADAPTER
+python merge.py merge=ties base=DIR specialists.codegen=DIR specialists.codesum=DIR dry_run=true    check, merge nothing
 python merge.py verify=runs/merge/pocket-ties-w0.3-s0    check files and a sample of tensors (verify_all=true: all)
 merge.weight is the coefficient of the first task; the others share 1 - weight.
 merge.weights={codegen: .3, codesum: .5, bugfix: .2} sets each by name.
@@ -29,10 +30,13 @@ script = Script()
 @hydra.main(version_base="1.3", config_path="conf", config_name="merge")
 def main(cfg: DictConfig) -> None:
     with script.job():  # torch is imported here, so that --help and mistyped keys answer at once
+        from src.stages.merge.dry_run import dry_run
         from src.stages.merge.run import merge
         from src.stages.merge.verify import verify
 
-        if cfg.verify is None:
+        if cfg.dry_run:
+            dry_run([Job.current("merge", cfg)])
+        elif cfg.verify is None:
             say(f"merged {merge(Job.current('merge', cfg))}")
         else:
             found = verify(Path(cfg.verify), cfg.verify_all)

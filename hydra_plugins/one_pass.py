@@ -54,6 +54,11 @@ class OnePassLauncher(Launcher):
             Job("merge", (*self.searchpath, *filter_overrides(overrides)), compose(overrides))
             for overrides in job_overrides
         ]
+        if any(job.cfg.dry_run for job in jobs):
+            from src.stages.merge.dry_run import dry_run
+
+            dry_run(jobs)
+            return [JobReturn(overrides=list(job.overrides), cfg=job.cfg, status=JobStatus.COMPLETED) for job in jobs]
         from src.stages.merge.run import merge_all
 
         results = merge_all(jobs)

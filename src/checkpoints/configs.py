@@ -39,6 +39,14 @@ def config_differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> lis
     return [f"{name} is {flat.get(name)!r} in the base, {other_flat.get(name)!r} here" for name in names]
 
 
+def harmless_differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """List the fields that differ and do not change the forward pass, in the order of their names."""
+    ours, theirs = dict(_flatten(base)), dict(_flatten(other))
+    weighty = set(_differing(base, other))
+    names = sorted(n for n in ours.keys() | theirs.keys() if ours.get(n) != theirs.get(n) and n not in weighty)
+    return [f"{name} is {ours.get(name)!r} in the base, {theirs.get(name)!r} here" for name in names]
+
+
 def quantization(config: Mapping[str, Any]) -> str | None:
     """Name of the method that a config says its weights are quantized with; None if they are not."""
     for part in (config, config.get("text_config") or {}):

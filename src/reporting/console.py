@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+WIDE = 180  # columns of a table that goes to a file or a pipe
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout; a file or a pipe gets it as wide as a wide terminal."""
+    console = _console()
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Print lines on stdout as they are; long ones are not broken, so that commands can be copied."""
+    for line in lines:
+        _console().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDE)
 
 
 def print_scores(rows: list[dict[str, Any]], title: str, definitions: dict[str, dict[str, str]]) -> None:

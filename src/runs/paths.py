@@ -72,10 +72,23 @@ def checkpoint_label(path: str | Path) -> str:
     if not place.exists():
         return place.name
     place = place.absolute() if place.name not in ("", ".", "..") else place.resolve()
-    repository = place.parent.parent.name
-    if _COMMIT.fullmatch(place.name) and place.parent.name == "snapshots" and repository.startswith("models--"):
-        return f"{repository.rpartition('--')[2]}-{place.name[:LONGEST_REVISION]}"
+    if origin := hub_origin(place):
+        name, commit = origin
+        return f"{name.rpartition('/')[2]}-{commit[:LONGEST_REVISION]}"
     return f"{place.parent.name}-{place.name}" if _INNER.fullmatch(place.name) and place.parent.name else place.name
+
+
+def hub_origin(directory: Path) -> tuple[str, str] | None:
+    """Hub name and commit of a snapshot in the Hugging Face cache; None for any other directory.
+
+    Example:
+        >>> hub_origin(Path("hub/models--org--name/snapshots") / ("a" * 40))[0]
+        'org/name'
+    """
+    repository = directory.parent.parent.name
+    if not _COMMIT.fullmatch(directory.name) or directory.parent.name != "snapshots":
+        return None
+    return (repository[8:].replace("--", "/", 1), directory.name) if repository.startswith("models--") else None
 
 
 def words_for_specialists(

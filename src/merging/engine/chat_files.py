@@ -82,6 +82,13 @@ def chat_conflicts(base: Path, specialists: Mapping[str, Path], recipe: Recipe) 
         yield from _GENERATIONS.conflicts(specialists)
 
 
+def chat_differences(base: Path, other: Path) -> dict[str, list[str]]:
+    """Chat template, special tokens and generation config of a parent that has them, against the base's, by kind."""
+    kinds = [kind for kind in (_TEMPLATES, _SPECIAL, _GENERATIONS) if kind.having({"": other})]
+    found = {kind.what: (_said(kind, base), _said(kind, other)) for kind in kinds}
+    return {what: lines for what, pair in found.items() if (lines := _Kind.differences(*pair, "the base"))}
+
+
 def set_template(directory: Path, template: str) -> None:
     """Make `template` the only chat template of a tokenizer."""
     for other in (*directory.glob("chat_template*"), *directory.glob("additional_chat_templates/*")):
@@ -160,10 +167,15 @@ class _Kind:
                 )
                 yield UserError(first_differences(message, lines) + choices)
 
-    def differences(self, ours: Mapping[str, Any], theirs: Mapping[str, Any], owner: str) -> list[str]:
+    @staticmethod
+    def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], owner: str) -> list[str]:
         """What two parents say differently, in the order of the names."""
         names = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
         return [f"{n} is {_short(ours.get(n))} in {owner}, {_short(theirs.get(n))} here" for n in names]
+
+
+def _said(kind: _Kind, directory: Path) -> dict[str, Any]:
+    return (kind.read(directory) or {}) if kind.having({"": directory}) else {}
 
 
 _TEMPLATES = _Kind("chat templates", "merge.template", (TOKENIZER, TEMPLATE, "chat_template.json"), template_of)

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from src.checkpoints.fingerprint import IdentifiedCheckpoint, fingerprint, identify
+from src.merging.engine.nested_merges import NestedMerge
 from src.merging.recipe import Recipe
 from src.runs.paths import checkpoint_label, merge_name
 from src.stages.build import build
@@ -98,6 +99,16 @@ def _files_of(recipe: Recipe) -> dict[str, dict[str, str]]:
     """Hashes of the files that a recipe names."""
     named = {"merge.template": recipe.template, "merge.generation_config": recipe.generation_config}
     return {key: {name: sha256_file(Path(name))} for key, name in named.items() if name and Path(name).is_file()}
+
+
+def earlier_merges(parents: Mapping[str, IdentifiedCheckpoint]) -> dict[str, NestedMerge]:
+    """Parents that are merges themselves, from their records."""
+    runs = {name: parent.run for name, parent in parents.items() if name != "base"}
+    return {
+        name: NestedMerge(**run.results["nested_merges"])
+        for name, run in runs.items()
+        if run is not None and run.stage == "merge"
+    }
 
 
 def run_config(job: Job, recipe: Recipe, specialists: Sequence[str]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from src.checkpoints.fingerprint import IdentifiedCheckpoint
 from src.merging.engine.grid import MergeRequest, MergeResult, merge_grid
 from src.merging.engine.nested_merges import NestedMerge, resolve_nested_merge
 from src.merging.engine.outputs import Sink, ToDirectory, ToNowhere
@@ -17,7 +16,15 @@ from src.merging.tensors.parent import Parent, open_parents
 from src.runs.record import Run, begin_run, size_on_disk
 from src.stages.job import Job
 from src.stages.merge.adapter import NOTICED, check_adapter, remove_network_files, write_merged_adapter
-from src.stages.merge.jobs import Parents, as_user_error, build_recipe, group_by_parents, merge_directory, run_config
+from src.stages.merge.jobs import (
+    Parents,
+    as_user_error,
+    build_recipe,
+    earlier_merges,
+    group_by_parents,
+    merge_directory,
+    run_config,
+)
 from src.stages.merge.room import room_errors, weight_bytes
 from src.utils.errors import UserError, first_differences
 from src.utils.files import sha256_json
@@ -204,13 +211,3 @@ def _close(item: Opened, result: MergeResult, seconds: float) -> Result:
         message = f"warning: merge={item.recipe.method} does not apply to, and takes the weighted mean or sum of"
         say(first_differences(message, result.fallbacks))
     return _attempt(item, lambda: item.run.finish(seconds)) or item.run.directory
-
-
-def earlier_merges(parents: Mapping[str, IdentifiedCheckpoint]) -> dict[str, NestedMerge]:
-    """Parents that are merges themselves, from their records."""
-    runs = {name: parent.run for name, parent in parents.items() if name != "base"}
-    return {
-        name: NestedMerge(**run.results["nested_merges"])
-        for name, run in runs.items()
-        if run is not None and run.stage == "merge"
-    }

@@ -18,6 +18,11 @@ def needed_statistics(cfg: DictConfig) -> str | None:
     return method if method in STATISTICS and cfg.merge.statistics is None else None
 
 
+def needs_statistics(cfg: DictConfig) -> bool:
+    """True if a merge reads statistics, whoever computed them."""
+    return needed_statistics(cfg) is not None or bool(cfg.merge.get("statistics"))
+
+
 def statistics_places(cfg: DictConfig, fingerprints: Mapping[str, Mapping[str, str]]) -> dict[str, Path]:
     """Directory of each specialist's statistics: `merge.statistics`, or the standard run directories.
 
