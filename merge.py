@@ -6,6 +6,7 @@ python merge.py merge=linear base=DIR specialists.codegen=DIR specialists.codesu
 python merge.py -m merge=ties,dare merge.weight=0.1,0.2,...,0.9 save_weights=false    merged when evaluated
 python merge.py merge=ties adapter=16 base=DIR specialists.codegen=ADAPTER specialists.codesum=ADAPTER
 python merge.py merge=ties base=DIR specialists.codegen=DIR specialists.codesum=DIR dry_run=true    check, merge nothing
+python merge.py search=tpe 'search.space={merge: [ties, dare], merge.weight: [0, 1]}'    the best on validation data
 python merge.py verify=runs/merge/pocket-ties-w0.3-s0    check files and a sample of tensors (verify_all=true: all)
 merge.weight is the coefficient of the first task; the others share 1 - weight.
 merge.weights={codegen: .3, codesum: .5, bugfix: .2} sets each by name.
@@ -36,6 +37,10 @@ def main(cfg: DictConfig) -> None:
 
         if cfg.dry_run:
             dry_run([Job.current("merge", cfg)])
+        elif cfg.verify is None and cfg.search is not None:
+            from src.stages.search.run import search  # optuna and the network take seconds to import
+
+            search(Job.current("merge", cfg))
         elif cfg.verify is None:
             say(f"merged {merge(Job.current('merge', cfg))}")
         else:

@@ -6,6 +6,7 @@ Jobs with the same parents can then share the reading and the sparsifying.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
@@ -59,9 +60,7 @@ class OnePassLauncher(Launcher):
 
             dry_run(jobs)
             return [JobReturn(overrides=list(job.overrides), cfg=job.cfg, status=JobStatus.COMPLETED) for job in jobs]
-        from src.stages.merge.run import merge_all
-
-        results = merge_all(jobs)
+        results = _results_of(jobs)
         for result in results:
             if not isinstance(result, UserError):
                 say(f"merged {result}")
@@ -85,3 +84,13 @@ class OnePassLauncher(Launcher):
 
     def _is_group(self, name: str) -> bool:
         return bool(self.loader.get_group_options(name, overrides=self.searchpath))
+
+
+def _results_of(jobs: Sequence[Job]) -> Sequence[Path | UserError]:
+    if any(job.cfg.search is not None for job in jobs):
+        from src.stages.search.run import merge_or_search_all  # optuna and the network take seconds to import
+
+        return merge_or_search_all(jobs)
+    from src.stages.merge.run import merge_all
+
+    return merge_all(jobs)

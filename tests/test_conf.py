@@ -15,8 +15,8 @@ from src.utils.errors import UserError
 SCRIPTS = ("train", "merge", "evaluate", "diagnose", "study", "compare")
 GROUP_OF_SCRIPT = {
     "model": "train", "strategy": "train", "tasks": "train", "trainer": "train", "optimizer": "train",
-    "callbacks": "train", "logger": "train", "merge": "merge", "benchmark": "evaluate", "generator": "evaluate",
-    "sandbox": "evaluate", "study": "study",
+    "callbacks": "train", "logger": "train", "merge": "merge", "search": "merge", "benchmark": "evaluate",
+    "generator": "evaluate", "sandbox": "evaluate", "study": "study",
 }  # fmt: skip
 
 

@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
-    *("utils", "config", "runs", "checkpoints", "models", "data", "pocket", "merging", "diagnostics", "evaluation"),
-    *("lit_modules", "reporting", "stages"),
+    *("utils", "config", "runs", "checkpoints", "models", "data", "pocket", "merging", "search", "diagnostics"),
+    *("evaluation", "lit_modules", "reporting", "stages"),
 )  # lowest first; a file imports from its own room and from those before it
 INNER_ROOMS = {  # the same inside a room; names are folders or files
     "merging": ("tensors", "backend", "methods", "recipe", "registry", "engine"),
@@ -21,6 +21,7 @@ INNER_ROOMS = {  # the same inside a room; names are folders or files
         "merge",
         "train",
         "evaluate",
+        "search",
         "compare",
         "diagnose",
         "study",
@@ -31,6 +32,7 @@ LIBRARIES = {
     "wandb": {"reporting"},
     "evalplus": {"evaluation"},
     "mergekit": {"merging"},
+    "optuna": {"search"},
     "hydra": {"config", "stages"},
     "omegaconf": {"config", "stages"},
 }

@@ -69,6 +69,7 @@ class MergeConfig(Common, Parents):
     model: Any = None  # conf/model
     tasks: dict[str, Any] = field(default_factory=dict)  # conf/tasks, in the order of the coefficients
     merge: Any = None  # conf/merge
+    search: Any = None  # conf/search: choose the point on validation data
     device: str = "cpu"  # of the arithmetic: cpu or cuda; the result is the same
     allow_pickle: bool = False  # true: also read pytorch_model.bin (weights only), not just safetensors
     save_weights: bool = True  # false: save only the recipe; evaluate.py then merges in memory

@@ -196,6 +196,15 @@ def open_run(
         run.finish()
 
 
+def add_results(directory: Path, **results: Any) -> None:
+    """Add values to the `results` of a finished run, such as why it was made; equal ones change nothing."""
+    record = read_record(directory)
+    assert record is not None
+    wanted = record["results"] | _as_json(results)
+    if wanted != record["results"]:
+        write_json(directory / RECORD, record | {"results": wanted})
+
+
 def size_on_disk(directory: Path) -> int:
     """Bytes of all files under `directory`."""
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())

@@ -54,3 +54,18 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     with atomic_open(path) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_whole_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a file to which a killed process may have been appending; a partial last line is cut off.
+
+    Returns:
+        The objects; none if there is no file.
+    """
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        path.write_bytes(whole)
+    return [json.loads(line) for line in whole.splitlines()]

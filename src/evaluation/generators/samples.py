@@ -15,7 +15,7 @@ from pydantic import Field, Strict
 
 from src.utils.errors import UserError
 from src.utils.files import sha256_file, sha256_json
-from src.utils.jsonl import iterate_jsonl
+from src.utils.jsonl import iterate_jsonl, read_whole_lines
 from src.utils.progress import progress_bar
 from src.utils.validation import checked_dataclass
 
@@ -152,7 +152,7 @@ def generate_samples(
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{key}.jsonl"
     with FileLock(f"{path}.lock"):
-        done = {(sample.task_id, sample.index): sample for sample in _recover(path)}
+        done = {(sample.task_id, sample.index): sample for sample in (Sample(**row) for row in read_whole_lines(path))}
         if any(pair not in done for pair in wanted):
             with path.open("a", encoding="utf-8") as file, progress_bar() as bar:
                 task = bar.add_task(label, total=len(wanted), completed=len(done))
@@ -162,17 +162,6 @@ def generate_samples(
                     done[sample.task_id, sample.index] = sample
                     bar.advance(task)
     return [done[pair] for pair in wanted]
-
-
-def _recover(path: Path) -> list[Sample]:
-    """Read the complete lines of a file, and cut off a partial last line left by a killed process."""
-    if not path.exists():
-        return []
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        path.write_bytes(whole)
-    return [Sample(**json.loads(line)) for line in whole.splitlines()]
 
 
 def read_samples(path: Path) -> list[Sample]:

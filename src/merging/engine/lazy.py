@@ -9,7 +9,7 @@ from pathlib import Path
 from src.merging.engine.grid import MergeRequest, merge_grid
 from src.merging.engine.outputs import Sink
 from src.merging.recipe import Recipe
-from src.merging.tensors.parent import open_parents
+from src.merging.tensors.parent import Parent, open_parents
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class LazyMerge:
         recipe: The point.
         fingerprint: Identifies the weights; changes with parents and recipe.
         allow_pickle: See `Checkpoint`.
+        opened: The parents, if they are open already: many points of the same parents need not open them again.
     """
 
     directory: Path
@@ -31,6 +32,7 @@ class LazyMerge:
     recipe: Recipe
     fingerprint: str
     allow_pickle: bool = False
+    opened: tuple[Parent, Mapping[str, Parent]] | None = None
 
     @property
     def network(self) -> Path:
@@ -47,7 +49,7 @@ class LazyMerge:
         Raises:
             UserError: The parents do not match, or the sink cannot take the tensors.
         """
-        base, specialists = open_parents(self.base, self.specialists, self.allow_pickle)
+        base, specialists = self.opened or open_parents(self.base, self.specialists, self.allow_pickle)
         [result] = merge_grid(base, specialists, [MergeRequest(self.recipe, sink)], device=device)
         if result.error is not None:
             raise result.error

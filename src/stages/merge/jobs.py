@@ -41,6 +41,8 @@ class Parents:
         """Parents named by `base=` and `specialists.*=`, or the standard run directories."""
         if cfg.verify_all and cfg.verify is None:
             raise UserError("verify_all=true needs verify=DIR, the merge to verify")
+        if cfg.search is not None and cfg.dry_run:
+            raise UserError("dry_run=true describes merges, not a search; leave out search=")
         base, specialists, problems = None, None, []
         try:
             base = base_checkpoint(cfg)

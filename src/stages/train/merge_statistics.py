@@ -100,7 +100,8 @@ def _write(network: torch.nn.Module, rows: _Rows, strategy: DictConfig, director
 
 def _rows(cfg: DictConfig, model: ModelSpec, place: Path) -> TokenTable:
     tokenization = Tokenization(load_tokenizer(place), cfg.strategy.max_length, cfg.strategy.truncation)
-    options = replace(build(cfg.data), cache=token_cache(cfg, model.data), fraction=1.0)
+    options = build(cfg.data)
+    options = replace(options, cache=token_cache(options.cache, cfg.output_root, model.data), fraction=1.0)
     tables, _ = training_tables(task_sources(cfg, model.data, "train"), "train", tokenization, options)
     [table] = tables.values()
     wanted = min(cfg.strategy.rows, len(table))

@@ -54,7 +54,7 @@ def root_key(override: str) -> str:
     return re.split(r"[.=]", override.lstrip("+~"), maxsplit=1)[0]
 
 
-def quoted(place: Path) -> str:
-    """Quote a path as the value of an override."""
+def quoted(place: Path | str) -> str:
+    """Quote a path or another text as the value of an override."""
     escaped = str(place).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

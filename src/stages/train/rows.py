@@ -34,8 +34,17 @@ def task_sources(cfg: DictConfig, data: str, split: str) -> dict[str, list[Any]]
     """
     if cfg.strategy.name == "base":
         return {"base": [build(cfg.strategy.source)]}
-    own = [task_of(cfg)] if cfg.strategy.name in OF_ONE_TASK and split == "train" else list(cfg.tasks)
-    nodes = {str(name): cfg.tasks[name].sources[data].values() for name in own}
+    one = cfg.strategy.name in OF_ONE_TASK and split == "train"
+    return sources_of(cfg, data, [task_of(cfg)] if one else list(cfg.tasks))
+
+
+def sources_of(cfg: DictConfig, data: str, tasks: Sequence[str]) -> dict[str, list[Any]]:
+    """Build the sources of tasks.
+
+    Raises:
+        UserError: A task has no sources for this `model.data`.
+    """
+    nodes = {str(name): cfg.tasks[name].sources[data].values() for name in tasks}
     found = {name: [build(node) for node in sources if node is not None] for name, sources in nodes.items()}
     empty = [name for name, sources in found.items() if not sources]
     if empty:
@@ -81,11 +90,17 @@ def training_tables(
     return tables, reports
 
 
-def token_cache(cfg: DictConfig, data: str) -> str | None:
-    """Directory of the token cache; None for the few pocket rows, which are faster to tokenize than to look up."""
-    if cfg.data.cache != "auto":
-        return None if cfg.data.cache is None else str(cfg.data.cache)
-    return str(Path(cfg.output_root) / "cache" / "tokens") if data == "real" else None
+def token_cache(cache: str | None, output_root: str, data: str) -> str | None:
+    """Directory of the token cache; None for the few pocket rows, which are faster to tokenize than to look up.
+
+    Args:
+        cache: Of `DataOptions`.
+        output_root: Directory of all runs.
+        data: `pocket` or `real`.
+    """
+    if cache != "auto":
+        return cache
+    return str(Path(output_root) / "cache" / "tokens") if data == "real" else None
 
 
 def trained_on(tables: Tables, mix: MixOptions, budget: Budget, seed: int) -> dict[str, dict[str, int]]:

@@ -115,7 +115,7 @@ def _fit(
         model.tokenizer or origin, revision=model.revision, chat_template=model.chat_template, eos_token=model.eos_token
     )
     tokenization = Tokenization(tokenizer, options.fit.batches.max_length, cfg.strategy.truncation)
-    data = replace(options.data, cache=token_cache(cfg, model.data))
+    data = replace(options.data, cache=token_cache(options.data.cache, cfg.output_root, model.data))
     clean = replace(tokenization, keep=Decontamination(job)) if data.decontaminate else tokenization
     train_rows, lengths = training_tables(sources, "train", clean, data)
     held_out, _ = training_tables(task_sources(cfg, model.data, "validation"), "validation", tokenization, data)

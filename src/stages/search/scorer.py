@@ -1,0 +1,78 @@
+"""Scores of points: merge each into one model in memory and measure it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from src.merging.engine.lazy import LazyMerge
+from src.merging.engine.side_files import write_side_files
+from src.merging.recipe import Recipe
+from src.merging.tensors.parent import Parent, open_parents
+from src.search.space import Point
+from src.stages.merge.jobs import Parents
+from src.stages.search.objectives import Objectives
+from src.stages.search.points import MergePoints
+from src.stages.search.scoring import Generator, Measure
+from src.utils.files import sha256_json
+
+
+class PointScorer:
+    """Scores points; parents are opened and the model is built at the first one.
+
+    Args:
+        parents: Their directories.
+        points: Recipes of the points.
+        data: What is measured.
+        scratch: Directory for config and tokenizer of the merges, and for answers.
+        key: Hash of the parents.
+    """
+
+    def __init__(self, parents: Parents, points: MergePoints, data: Objectives, scratch: Path, key: str) -> None:
+        self.parents, self.points, self.data, self.key = parents, points, data, key
+        self.scratch, self.files = scratch, scratch / "files"
+
+    def __call__(self, point: Point) -> dict[str, float]:
+        """Everything measured of a point, by name.
+
+        Raises:
+            UserError: It cannot be merged, or the parents do not match.
+        """
+        recipe = self.points.recipe(point)
+        if not self.files.is_dir():
+            self._write_files(recipe)
+        measures, generator = self._measures, self._generator
+        generator.load_lazy_merge(self._lazy(recipe))
+        return {name: value for measure in measures for name, value in measure(generator).items()}
+
+    @cached_property
+    def _generator(self) -> Generator:
+        return self.data.generator()
+
+    @cached_property
+    def _measures(self) -> list[Measure]:
+        losses, scores = self.data.losses(self.files), self.data.scores(self.scratch)
+        if scores is not None and scores.averaged:
+            for task in self.points.names:
+                self._generator.load_lazy_merge(self._lazy(self.points.specialist(task)))
+                scores.specialists[task] = scores.scores(self._generator)
+        return [measure for measure in (losses, scores) if measure is not None]
+
+    @cached_property
+    def _opened(self) -> tuple[Parent, Mapping[str, Parent]]:
+        return open_parents(self.parents.base, dict(self.parents.specialists), self.parents.allow_pickle)
+
+    def _lazy(self, recipe: Recipe) -> LazyMerge:
+        named = sha256_json({"merge of": self.key, "recipe": recipe.describe(self.points.names)})
+        specialists = dict(self.parents.specialists)
+        return LazyMerge(
+            self.files, self.parents.base, specialists, recipe, named, self.parents.allow_pickle, self._opened
+        )
+
+    def _write_files(self, recipe: Recipe) -> None:
+        """Config and tokenizer, written whole or not at all; all points share them."""
+        building = self.files.with_suffix(".building")
+        building.mkdir(parents=True, exist_ok=True)
+        write_side_files(building, self.parents.base, dict(self.parents.specialists), recipe, self.parents.allow_pickle)
+        building.rename(self.files)
