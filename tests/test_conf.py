@@ -103,7 +103,7 @@ def test_unknown_choices_list_the_known(override, words):
 OF_ONES_OWN = {  # group -> what a file of one's own there is built on; conf/tasks is tested in tests/stages/study
     "model": "pocket", "strategy": "mix", "trainer": "cpu", "optimizer": "adamw", "callbacks": "default",
     "logger": "csv", "merge": "ties", "benchmark": "pocket_codegen", "generator": "hf", "sandbox": "auto",
-    "study": "pocket",
+    "study": "pocket", "search": "tpe",
 }  # fmt: skip
 
 
