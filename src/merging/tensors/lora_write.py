@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from src.merging.tensors.lora_settings import CONFIG
 from src.utils.errors import UserError
 from src.utils.files import write_json
 
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 SHARED = ("task_type", "auto_mapping", "base_model_name_or_path", "revision")  # kept where all adapters agree
 
 
@@ -73,7 +75,7 @@ def write_adapter(
         directory: Where to.
         updates: By the name of the adapted tensor.
         adapters: Those that were merged.
-        base: Named as the base if the adapters name different ones.
+        base: Named as the base unless all adapters name the same one of the Hub.
         config: `config.json` of the base.
         dtype: Of the factors.
 
@@ -106,8 +108,9 @@ def _settings(
     others = {target: own for target, own in ranks.items() if own != rank}
     first = adapters[0].settings
     shared = {key: first.get(key) for key in SHARED if all(one.settings.get(key) == first.get(key) for one in adapters)}
-    if not shared.get("base_model_name_or_path"):
-        shared["base_model_name_or_path"] = str(base.absolute())
+    named = str(shared.get("base_model_name_or_path"))
+    if not HUB_NAME.fullmatch(named) or Path(named).exists():  # a path, which may not be there from elsewhere
+        shared |= {"base_model_name_or_path": str(base.absolute()), "revision": None}
     return {
         "peft_type": "LORA",
         **shared,

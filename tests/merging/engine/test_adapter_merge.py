@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,21 @@ def test_merges_that_are_no_adapter(
 ) -> None:
     with pytest.raises(UserError, match=message):
         merged_adapter(family, recipe(name, **keys), rank, tmp_path / "out")
+
+
+def test_the_base_is_named_by_the_hub_or_by_its_path(family: Path, tmp_path: Path) -> None:
+    for label in LABELS:
+        shutil.copytree(family / label, tmp_path / label)
+    shutil.copytree(family / "base", tmp_path / "base")
+    named = []
+    for number, (left, right) in enumerate([("org/name", "org/name"), ("org/name", "org/other"), ("models/x/y",) * 2]):
+        for label, name in zip(LABELS, (left, right), strict=True):
+            file = tmp_path / label / "adapter_config.json"
+            file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": name}))
+        merged_adapter(tmp_path, recipe("linear"), None, tmp_path / f"out{number}")
+        content = json.loads((tmp_path / f"out{number}" / "adapter_config.json").read_text())
+        named.append(content["base_model_name_or_path"])
+    assert named == ["org/name", str(tmp_path / "base"), str(tmp_path / "base")]
 
 
 def test_adapters_that_do_not_become_one(family: Path, tmp_path: Path) -> None:
