@@ -3,6 +3,7 @@
 python merge.py merge=ties merge.weight=0.3
 python merge.py -m merge=ties,dare,della merge.weight=0.1,0.2,...,0.9
 python merge.py merge=linear base=DIR specialists.codegen=DIR specialists.codesum=DIR output=DIR
+python merge.py recipe=FILE.yml output=DIR        a mergekit recipe
 python merge.py -m merge=ties,dare merge.weight=0.1,0.2,...,0.9 save_weights=false    merged when evaluated
 python merge.py merge=ties adapter=16 base=DIR specialists.codegen=ADAPTER specialists.codesum=ADAPTER
 python merge.py merge=ties base=DIR specialists.codegen=DIR specialists.codesum=DIR dry_run=true    check, merge nothing

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from src.utils.errors import UserError
 
 PATH_KEYS = re.compile(
-    r"\+*(base|checkpoint|verify|output|output_root|samples|predictions|references|contamination"
+    r"\+*(base|checkpoint|verify|recipe|output|output_root|samples|predictions|references|contamination"
     r"|(specialists|variants)\.[^=]+|merge\.statistics\.[^=]+|strategy\.checkpoint|model\.(path|tokenizer))"
 )
 NEW = ("output", "output_root")  # need not exist yet

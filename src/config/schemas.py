@@ -70,6 +70,7 @@ class MergeConfig(Common, Parents):
     tasks: dict[str, Any] = field(default_factory=dict)  # conf/tasks, in the order of the coefficients
     merge: Any = None  # conf/merge
     search: Any = None  # conf/search: choose the point on validation data
+    recipe: str | None = None  # a mergekit YAML, which names the parents and the method
     device: str = "cpu"  # of the arithmetic: cpu or cuda; the result is the same
     allow_pickle: bool = False  # true: also read pytorch_model.bin (weights only), not just safetensors
     save_weights: bool = True  # false: save only the recipe; evaluate.py then merges in memory

@@ -49,8 +49,8 @@ class Recipe:
         exclude: Regular expression; tensors with a matching name keep the base's values.
         dtype: Dtype of the merged weights; None keeps the base's.
         tokenizer: Alignment of vocabularies, see `align_vocabulary`.
-        template: `base`, a specialist or a file: the source of the chat template and special tokens; None: the
-            specialists', which must agree.
+        template: `base`, a specialist, a file or the text of a template: the source of the chat template and special
+            tokens; None: the specialists', which must agree.
         generation_config: The same for `generation_config.json`.
         engine: `own`, or `mergekit` to run the same merge in the reference implementation.
 

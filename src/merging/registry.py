@@ -168,9 +168,9 @@ def model_stock(by_row: bool) -> Rule:
 
 
 @method("2408.07990", weighted=False)
-def sce(select: float) -> Rule:
+def sce(select: float, equal_below: float) -> Rule:
     """Select by variance, weigh by energy, erase minority signs."""
-    return Sce(select)
+    return Sce(select, equal_below)
 
 
 @method("2405.07813")

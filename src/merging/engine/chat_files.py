@@ -25,12 +25,12 @@ class ChatFiles:
 
     Args:
         source: Directory that config, tokenizer and chat template are taken from.
-        template: File with another chat template, or None.
+        template: Another chat template, or None.
         generation: The generation config, or None where no parent that was asked has one.
     """
 
     source: Path
-    template: Path | None
+    template: str | None
     generation: Path | None
 
     def write(self, directory: Path) -> None:
@@ -38,7 +38,7 @@ class ChatFiles:
         if self.generation is not None:
             (directory / GENERATION).write_bytes(self.generation.read_bytes())
         if self.template is not None:
-            set_template(directory, self.template.read_text(encoding="utf-8"))
+            set_template(directory, self.template)
 
 
 def choose_chat_files(base: Path, specialists: Mapping[str, Path], recipe: Recipe) -> ChatFiles:
@@ -54,25 +54,25 @@ def choose_chat_files(base: Path, specialists: Mapping[str, Path], recipe: Recip
     raise_first(chat_conflicts(base, specialists, recipe))
     places = {"base": base, **specialists}
     by_token = recipe.tokenizer in ("base", "union")
-    named, file = _named(recipe.template, places)
+    named, template = _template(recipe.template, places)
     own = [*_SPECIAL.having(specialists).values(), *specialists.values()]
     source = named or (base if by_token else own[0])
     if by_token and named is not None:
-        source, file = base, _template_file(named)
+        source, template = base, _text_of(named)
     place, generation = _named(recipe.generation_config, places)
     if place is not None:
         generation = place / GENERATION if (place / GENERATION).is_file() else None
     elif generation is None and not by_token:
         generation = next((path / GENERATION for path in _GENERATIONS.having(specialists).values()), None)
-    return ChatFiles(source, file, generation)
+    return ChatFiles(source, template, generation)
 
 
 def chat_conflicts(base: Path, specialists: Mapping[str, Path], recipe: Recipe) -> Iterator[UserError]:
     """Everything that leaves open whose template, special tokens and generation config a merge gets."""
     places = {"base": base, **specialists}
     by_token = recipe.tokenizer in ("base", "union")
-    for key, value in (("template", recipe.template), ("generation_config", recipe.generation_config)):
-        if value is not None and value not in places and not Path(value).is_file():
+    for key, value in named_files(recipe).items():
+        if value not in places and not Path(value).is_file():
             yield UserError(f"merge.{key}={value}: expected {', '.join(places)} or a file")
     if not by_token and recipe.template is None:
         yield from _TEMPLATES.conflicts(specialists)
@@ -87,6 +87,16 @@ def chat_differences(base: Path, other: Path) -> dict[str, list[str]]:
     kinds = [kind for kind in (_TEMPLATES, _SPECIAL, _GENERATIONS) if kind.having({"": other})]
     found = {kind.what: (_said(kind, base), _said(kind, other)) for kind in kinds}
     return {what: lines for what, pair in found.items() if (lines := _Kind.differences(*pair, "the base"))}
+
+
+def named_files(recipe: Recipe) -> dict[str, str]:
+    """Parents and files that `merge.template` and `merge.generation_config` name; the text of a template has braces."""
+    given = {"template": recipe.template, "generation_config": recipe.generation_config}
+    return {key: value for key, value in given.items() if value is not None and not _is_text(key, value)}
+
+
+def _is_text(key: str, value: str) -> bool:
+    return key == "template" and "{" in value
 
 
 def set_template(directory: Path, template: str) -> None:
@@ -195,10 +205,18 @@ def _named(value: str | None, places: Mapping[str, Path]) -> tuple[Path | None, 
     return None, Path(value)
 
 
-def _template_file(directory: Path) -> Path | None:
-    """File of a parent's chat template, which another tokenizer can take over."""
+def _template(value: str | None, places: Mapping[str, Path]) -> tuple[Path | None, str | None]:
+    """The directory or the text that `merge.template` names."""
+    if value is not None and _is_text("template", value):
+        return None, value
+    place, file = _named(value, places)
+    return place, None if file is None else file.read_text(encoding="utf-8")
+
+
+def _text_of(directory: Path) -> str | None:
+    """A parent's chat template, which another tokenizer can take over."""
     if (directory / TEMPLATE).is_file():
-        return directory / TEMPLATE
+        return (directory / TEMPLATE).read_text(encoding="utf-8")
     if template_of(directory) is None:
         return None
     raise UserError(

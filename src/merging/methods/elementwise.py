@@ -25,17 +25,17 @@ from src.utils.validation import checked_dataclass
 class Sce:
     """Select the elements that vary most between specialists, weigh specialists by their energy, erase minority signs.
 
-    mergekit falls back to equal shares if the mean squares of all task vectors sum to less than 1e-6, as in most
-    fine-tunes; here that happens only if all are zero.
-
     Args:
         select: Fraction of the varying elements that is kept, in (0, 1].
+        equal_below: If the mean squares of all task vectors of a tensor sum to less, the specialists have equal shares.
+            mergekit's 1e-6 is above those of most fine-tunes; 0: only if all are zero.
 
     Raises:
-        UserError: `select` is out of its range.
+        UserError: A value is out of its range.
     """
 
     select: Annotated[float, Field(gt=0, le=1)]
+    equal_below: Annotated[float, Field(ge=0)]
     returns_weights = False
 
     def prepare(self, tensors: ParentTensors, coefficients: Sequence[float]) -> BlockFunction:
@@ -59,7 +59,8 @@ class Sce:
         parts = tensors.map(measure)
         totals = [math.fsum(itertools.chain.from_iterable(part[k][1] for part in parts)) for k in range(count)]
         total = math.fsum(totals)
-        shares = [energy / total if total > 0 else 1 / count for energy in totals]
+        is_equal = total == 0 or total / tensors.numel < self.equal_below
+        shares = [1 / count if is_equal else energy / total for energy in totals]
         kept = None if last is None else [sum(part[k][0] for part in parts) for k in range(count)]
         return _WeightedMajority(selected, shares, kept)
 

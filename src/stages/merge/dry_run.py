@@ -69,8 +69,8 @@ def dry_run(jobs: Sequence[Job]) -> None:
     """
     groups, errors = group_by_parents(jobs)
     problems = [str(error) for error in errors.values()]
-    for parents, indices in groups.items():
-        problems += _Group(parents, [jobs[index] for index in indices]).show()
+    for parents, group in groups.items():
+        problems += _Group(parents, list(group.values())).show()
     problems = list(dict.fromkeys(problems))
     if problems:
         print_lines([f"problem: {problem}" for problem in problems])

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from src.checkpoints.fingerprint import IdentifiedCheckpoint, fingerprint, identify
+from src.merging.engine.chat_files import named_files
 from src.merging.engine.nested_merges import NestedMerge
 from src.merging.recipe import Recipe
 from src.runs.paths import checkpoint_label, merge_name
@@ -22,6 +23,7 @@ from src.stages.checkpoints import (
     specialist_names,
 )
 from src.stages.job import Job
+from src.stages.merge.from_recipe import with_recipe
 from src.stages.merge.statistics_inputs import statistics_places
 from src.utils.errors import UserError
 from src.utils.files import sha256_file
@@ -61,17 +63,19 @@ class Parents:
         return {"base": identify(self.base)} | {name: identify(place) for name, place in self.specialists}
 
 
-def group_by_parents(jobs: Sequence[Job]) -> tuple[dict[Parents, list[int]], dict[int, UserError]]:
+def group_by_parents(jobs: Sequence[Job]) -> tuple[dict[Parents, dict[int, Job]], dict[int, UserError]]:
     """Group jobs by their parents.
 
     Returns:
-        Positions of the jobs by parents, and the errors of those whose parents are not found, by position.
+        Jobs by parents and position, filled in from their `recipe=`; and the errors of those whose parents are not
+        found, by position.
     """
-    groups: dict[Parents, list[int]] = {}
+    groups: dict[Parents, dict[int, Job]] = {}
     errors: dict[int, UserError] = {}
     for index, job in enumerate(jobs):
         try:
-            groups.setdefault(Parents.of(job.cfg), []).append(index)
+            filled = with_recipe(job)
+            groups.setdefault(Parents.of(filled.cfg), {})[index] = filled
         except UserError as error:
             errors[index] = error
     return groups, errors
@@ -99,8 +103,8 @@ def build_recipe(job: Job, specialists: Mapping[str, Mapping[str, str]]) -> tupl
 
 def _files_of(recipe: Recipe) -> dict[str, dict[str, str]]:
     """Hashes of the files that a recipe names."""
-    named = {"merge.template": recipe.template, "merge.generation_config": recipe.generation_config}
-    return {key: {name: sha256_file(Path(name))} for key, name in named.items() if name and Path(name).is_file()}
+    named = named_files(recipe).items()
+    return {f"merge.{key}": {name: sha256_file(Path(name))} for key, name in named if Path(name).is_file()}
 
 
 def earlier_merges(parents: Mapping[str, IdentifiedCheckpoint]) -> dict[str, NestedMerge]:
@@ -132,8 +136,9 @@ def merge_directory(job: Job, recipe: Recipe) -> Path:
     shown = list(recipe.coefficients(names).values())[: 1 if one_says_all else None]
     owner = model_label(cfg.model) if cfg.base is None else checkpoint_label(str(cfg.base))
     extras = [
+        *([Path(cfg.recipe).stem] if cfg.recipe is not None else []),
         *named_specialists(cfg),
-        *job.extras(("merge", "merge.weight", "merge.weights", "model", "seed", "save_weights")),
+        *job.extras(("recipe", "merge", "merge.weight", "merge.weights", "model", "seed", "save_weights")),
     ]
     return job.directory(merge_name(owner, recipe.method, shown, cfg.seed, extras, lazy=not cfg.save_weights))
 

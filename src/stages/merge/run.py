@@ -74,11 +74,11 @@ def merge_all(jobs: Sequence[Job]) -> list[Result]:
     """
     groups, failed = group_by_parents(jobs)
     results: dict[int, Result] = {**failed}
-    for parents, indices in groups.items():
+    for parents, group in groups.items():
         try:
-            merged = _merge_group(parents, {index: jobs[index] for index in indices})
+            merged = _merge_group(parents, group)
         except UserError as error:  # of these parents; the other groups do not need them
-            merged = dict.fromkeys(indices, error)
+            merged = dict.fromkeys(group, error)
         results |= merged
     return [results[index] for index in range(len(jobs))]
 

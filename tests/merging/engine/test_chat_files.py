@@ -102,5 +102,11 @@ def test_by_token_the_files_are_the_bases(tmp_path: Path) -> None:
     assert (chosen.source, chosen.template, chosen.generation) == (base, None, None)
     chosen = choose_chat_files(base, pair, recipe("linear", tokenizer="union", template="bc", generation_config="a"))
     assert chosen.source == base
-    assert chosen.template == pair["bc"] / "chat_template.jinja"
+    assert chosen.template == (pair["bc"] / "chat_template.jinja").read_text()
     assert chosen.generation == pair["a"] / "generation_config.json"
+
+
+def test_a_template_as_text(tmp_path: Path) -> None:
+    base = parent(tmp_path / "base")
+    pair = {name: parent(tmp_path / name, name) for name in ("codegen", "codesum")}
+    assert written(tmp_path / "out", base, pair, template="{{ text }}")["chat_template.jinja"] == "{{ text }}"
