@@ -10,7 +10,9 @@ from pathlib import Path
 from src.merging.engine.grid import MergeRequest, MergeResult, merge_grid
 from src.merging.engine.nested_merges import NestedMerge, resolve_nested_merge
 from src.merging.engine.outputs import Sink, ToDirectory, ToNowhere
+from src.merging.engine.point import merged_table
 from src.merging.engine.side_files import write_side_files
+from src.merging.mergekit_yaml.write import write_mergekit_config
 from src.merging.recipe import Recipe
 from src.merging.tensors.parent import Parent, open_parents
 from src.runs.record import Run, begin_run, size_on_disk
@@ -158,8 +160,8 @@ def _merge_opened(parents: Parents, opened: list[Opened], key: str, ancestry: An
             raise
         return failed | {item.index: error for item in opened if item.index not in failed}
     share = (time.monotonic() - started) / max(len(ready), 1)
-    closed = {item.index: _close(item, result, share) for item, result in zip(ready, merged, strict=True)}
-    return failed | closed
+    pairs = zip(ready, merged, strict=True)
+    return failed | {item.index: _close(item, result, share, parents, base) for item, result in pairs}
 
 
 def _attempt(item: Opened, step: Callable[[], None]) -> UserError | None:
@@ -202,7 +204,7 @@ def _without_room(base: Parent, items: Sequence[Opened]) -> dict[int, Result]:
     return {**errors}
 
 
-def _close(item: Opened, result: MergeResult, seconds: float) -> Result:
+def _close(item: Opened, result: MergeResult, seconds: float, parents: Parents, base: Parent) -> Result:
     if result.error is not None:
         item.run.abandon()
         return result.error
@@ -210,4 +212,11 @@ def _close(item: Opened, result: MergeResult, seconds: float) -> Result:
     if result.fallbacks:
         message = f"warning: merge={item.recipe.method} does not apply to, and takes the weighted mean or sum of"
         say(first_differences(message, result.fallbacks))
-    return _attempt(item, lambda: item.run.finish(seconds)) or item.run.directory
+
+    def finish() -> None:
+        places, table = dict(parents.specialists), merged_table(base, item.recipe)
+        written = write_mergekit_config(item.run.work, item.recipe, parents.base, places, table)
+        item.run.results["mergekit_config"] = written
+        item.run.finish(seconds)
+
+    return _attempt(item, finish) or item.run.directory

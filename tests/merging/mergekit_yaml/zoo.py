@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from src.merging.engine.grid import MergeRequest, merge_grid
 from src.merging.engine.outputs import ToFunction
 from src.merging.mergekit_yaml.read import read_recipe
 from src.merging.mergekit_yaml.translate import translate
+from src.merging.mergekit_yaml.write import mergekit_yaml
+from src.merging.recipe import Recipe
 from src.merging.tensors.parent import open_parents
 from tests.merging.tools import Tensors, largest_difference, recipe
 
@@ -68,16 +71,36 @@ def dense(node: Any) -> Any:
     return [dense(entry) for entry in node] if isinstance(node, list) else node
 
 
-def ours(node: dict[str, Any]) -> Tensors:
-    """Our merge of a recipe, in memory."""
-    found = translate(read_recipe(yaml.safe_dump(node)), LAYERS)
-    merged: Tensors = {}
-    parents = open_parents(Path(found.base), {label: Path(place) for label, place in found.specialists.items()})
-    point = recipe(found.method, **found.keys)
-    [result] = merge_grid(*parents, [MergeRequest(point, ToFunction(merged.__setitem__))])
-    if result.error is not None:
-        raise result.error
-    return merged
+@dataclass(frozen=True)
+class Merge:
+    """A recipe with its parents."""
+
+    recipe: Recipe
+    base: Path
+    specialists: Mapping[str, Path]
+
+    @classmethod
+    def of(cls, node: dict[str, Any]) -> Merge:
+        """The merge that a mergekit YAML describes."""
+        found = translate(read_recipe(yaml.safe_dump(node)), LAYERS)
+        places = {label: Path(place) for label, place in found.specialists.items()}
+        return cls(recipe(found.method, **found.keys), Path(found.base), places)
+
+    def run(self) -> Tensors:
+        """The merged tensors, by our engine."""
+        merged: Tensors = {}
+        parents = open_parents(self.base, self.specialists)
+        [result] = merge_grid(*parents, [MergeRequest(self.recipe, ToFunction(merged.__setitem__))])
+        if result.error is not None:
+            raise result.error
+        return merged
+
+    def written(self) -> dict[str, Any]:
+        """The YAML that is written beside the merge."""
+        labels = list(self.specialists)
+        text = mergekit_yaml(self.recipe.describe(labels), self.base, self.specialists, "float32")
+        found: dict[str, Any] = yaml.safe_load(text)
+        return found
 
 
 def theirs(node: dict[str, Any], directory: Path) -> Tensors:
@@ -110,23 +133,39 @@ def _stable_topk(values: torch.Tensor, k: int, largest: bool) -> tuple[torch.Ten
     return found.values[:k], found.indices[:k]
 
 
-def compare(name: str, root: Path) -> tuple[str, float]:
-    """Method of a recipe, and the largest difference between the two merges."""
+@dataclass(frozen=True)
+class Comparison:
+    """Largest difference of any element: between both merges of a recipe, and of the YAML that we write for it."""
+
+    method: str
+    recipe: float
+    written: float
+
+
+def compare(name: str, root: Path) -> Comparison:
+    """Run a recipe here and there, and what we write for it there."""
     node = content(name, root)
     node = dense(node) if name in RANDOM else node
-    with tempfile.TemporaryDirectory() as directory:
-        return node["merge_method"], largest_difference(ours(node), theirs(node, Path(directory)))
+    merge = Merge.of(node)
+    ours = merge.run()
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        differences = [
+            largest_difference(ours, theirs(one, Path(place)))
+            for one, place in ((node, first), (merge.written(), second))
+        ]
+    return Comparison(node["merge_method"], *differences)
 
 
 def main() -> None:
     """Print the table."""
     with tempfile.TemporaryDirectory() as directory:
         places = {name: make_parents(Path(directory) / name, name) for name in ARCHITECTURES}
-        print(f"| recipe | method | {' | '.join(ARCHITECTURES)} |")
-        print("|---|---|---|---|")
+        print("| recipe | method |" + "".join(f" {one} | written, {one} |" for one in ARCHITECTURES))
+        print("|---|---|" + "---|---|" * len(ARCHITECTURES))
         for name in NAMES:
             found = [compare(name, places[one]) for one in ARCHITECTURES]
-            print(f"| `{name}.yml` | {found[0][0]} | {' | '.join(f'{value:.1e}' for _, value in found)} |")
+            cells = "".join(f" {one.recipe:.1e} | {one.written:.1e} |" for one in found)
+            print(f"| `{name}.yml` | {found[0].method} |{cells}")
 
 
 if __name__ == "__main__":

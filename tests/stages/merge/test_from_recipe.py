@@ -53,7 +53,12 @@ def test_a_recipe_is_merged(root: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert (recipe["density"], recipe["rescale"], recipe["normalize"], recipe["seed"]) == (0.5, "l1", False, 3)
     assert record["argv"][:2] == ["python", "merge.py"]
     assert json.loads((place / "tokenizer_config.json").read_text())["chat_template"] == "{{base}}"  # as mergekit's
-    assert Checkpoint(place).names == Checkpoint(root / "base").names
+    assert record["results"]["mergekit_config"] == "written"
+    assert "mergekit_config.yml" in record["outputs"]
+    again = merge(job(root, (place / "mergekit_config.yml").read_text(), "seed=3", f"output={root}/again"))
+    first, second = Checkpoint(place), Checkpoint(again)
+    assert first.names == second.names == Checkpoint(root / "base").names
+    assert all(torch.equal(first.tensor(name), second.tensor(name)) for name in first.names)
 
 
 def test_the_chat_template(root: Path) -> None:
