@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from src.checkpoints.fingerprint import fingerprint
 from src.merging.engine.lazy import LazyMerge
@@ -36,8 +37,13 @@ def recorded_merge(directory: Path, key: str) -> LazyMerge:
     if changed:
         raise UserError(first_differences(f"{key}={directory}: its parents have changed since", changed))
     recipe = recipe_from(run.results["recipe"])
-    named = sha256_json({"merge of": run.inputs, "recipe": run.results["recipe"]})
+    named = merge_identity(run.inputs, run.results["recipe"])
     return LazyMerge(directory, places.pop("base"), places, recipe, named, run.results["allow_pickle"])
+
+
+def merge_identity(inputs: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
+    """Identity of the weights of a merge, known before they are computed: parents and recipe."""
+    return sha256_json({"merge of": inputs, "recipe": recipe})
 
 
 def lazy_merge(directory: Path, key: str) -> LazyMerge | None:

@@ -15,9 +15,11 @@ from src.merging.engine.side_files import write_side_files
 from src.merging.mergekit_yaml.write import write_mergekit_config
 from src.merging.recipe import Recipe
 from src.merging.tensors.parent import Parent, open_parents
+from src.reporting.model_card import CARD
 from src.runs.record import Run, begin_run, size_on_disk
 from src.stages.job import Job
 from src.stages.merge.adapter import NOTICED, check_adapter, remove_network_files, write_merged_adapter
+from src.stages.merge.card import card_text
 from src.stages.merge.jobs import (
     Parents,
     as_user_error,
@@ -188,6 +190,12 @@ def _write_around(item: Opened, parents: Parents, ancestry: Ancestry) -> None:
     write_side_files(item.run.work, parents.base, specialists, item.recipe, parents.allow_pickle)
     if item.adapter is not None:
         remove_network_files(item.run.work)
+    if item.save_weights:
+        directory, record = item.run.directory, item.run.record
+        library = "transformers" if item.adapter is None else "peft"
+        evaluations = directory.parent.parent / "evaluate"
+        card = card_text(directory.name, library, record["inputs"], item.run.results, record["argv"], evaluations)
+        (item.run.work / CARD).write_text(card, encoding="utf-8")
 
 
 def _without_room(base: Parent, items: Sequence[Opened]) -> dict[int, Result]:
