@@ -10,6 +10,10 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+# Of subspace iteration: more vectors than are wanted, how many times as many rows make it worth while, most rounds, and
+# the relative growth of the captured squares that ends it.
+SPARE, FEW, ROUNDS, CONVERGED = 16, 4, 50, 1e-8
+
 
 @dataclass(frozen=True)
 class Factors:
@@ -104,16 +108,39 @@ def truncate(update: Factors, rank: int) -> Factors:
 
 
 def factorize(update: torch.Tensor, rank: int) -> Factors:
-    """`truncate` for an update that is given as a whole, (m, n) or (E, m, n): by its smaller Gram matrix."""
+    """`truncate` for an update that is given as a whole, (m, n) or (E, m, n)."""
     whole = update.double()
     if whole.shape[-2] > whole.shape[-1]:
         flipped = factorize(whole.mT, rank)
         return Factors(flipped.right.mT, flipped.left.mT)
-    left = torch.linalg.eigh(whole @ whole.mT)[1].flip(-1)[..., :rank]
+    left = _leading_vectors(whole, rank)
     right = left.mT @ whole
     root = right.norm(dim=-1).sqrt()
     root = torch.where(root > 0, root, torch.ones_like(root))
     return Factors(left * root.unsqueeze(-2), right / root.unsqueeze(-1))
+
+
+def _leading_vectors(whole: torch.Tensor, rank: int) -> torch.Tensor:
+    """Left singular vectors of the `rank` largest singular values, (m, rank), m <= n.
+
+    Where few of many are wanted, subspace iteration takes seconds for a matrix whose Gram matrix takes a minute; it
+    ends when the captured squares have stopped to grow.
+    """
+    m, n = whole.shape[-2:]
+    block = rank + SPARE
+    if FEW * block >= m:
+        return torch.linalg.eigh(whole @ whole.mT)[1].flip(-1)[..., :rank]
+    start = torch.randn(n, block, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(whole.device)
+    basis = torch.linalg.qr(whole @ start)[0]
+    captured = torch.zeros(())
+    for _ in range(ROUNDS):
+        part = basis.mT @ whole
+        values, vectors = torch.linalg.eigh(part @ part.mT)
+        before, captured = captured, values[..., -rank:].sum()
+        if float(captured - before) <= CONVERGED * float(captured):
+            break
+        basis = torch.linalg.qr(whole @ part.mT)[0]
+    return (basis @ vectors).flip(-1)[..., :rank]
 
 
 def _core(update: Factors) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
