@@ -36,6 +36,26 @@ def check_train(cfg: DictConfig, of_one_task: Collection[str]) -> None:
         raise UserError("; ".join(problems))
 
 
+def check_merge(cfg: DictConfig) -> None:
+    """Check that the keys of a merge fit together.
+
+    Raises:
+        UserError: With every problem found.
+    """
+    problems = []
+    if cfg.verify_all and cfg.verify is None:
+        problems.append("verify_all=true needs verify=DIR, the merge to verify")
+    if cfg.search is not None:
+        if cfg.dry_run:
+            problems.append("dry_run=true describes merges, not a search; leave out search=")
+        if cfg.recipe is not None:
+            problems.append("recipe= names one point, search= chooses one; leave out one of them")
+        if cfg.adapter is not None:
+            problems.append("search= scores full merges; add adapter= to the command of the best point instead")
+    if problems:
+        raise UserError("; ".join(problems))
+
+
 def check_evaluate(cfg: DictConfig) -> None:
     """Check that there is one source of answers with what it needs, or only a contamination check.
 

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from src.checkpoints.fingerprint import IdentifiedCheckpoint, fingerprint, identify
+from src.config.checks import check_merge
 from src.merging.engine.chat_files import named_files
 from src.merging.engine.nested_merges import NestedMerge
 from src.merging.recipe import Recipe
@@ -41,10 +42,7 @@ class Parents:
     @classmethod
     def of(cls, cfg: DictConfig) -> Parents:
         """Parents named by `base=` and `specialists.*=`, or the standard run directories."""
-        if cfg.verify_all and cfg.verify is None:
-            raise UserError("verify_all=true needs verify=DIR, the merge to verify")
-        if cfg.search is not None and cfg.dry_run:
-            raise UserError("dry_run=true describes merges, not a search; leave out search=")
+        check_merge(cfg)
         base, specialists, problems = None, None, []
         try:
             base = base_checkpoint(cfg)
