@@ -111,19 +111,35 @@ def merge_adapters(
     Raises:
         UserError: The adapters do not match, or the method cannot merge them into one.
     """
-    description = recipe.describe(tuple(specialists))
-    linear = is_linear(description)
-    _check_recipe(recipe, linear, rank)
-    check_excludes([recipe], base.names)
-    check_parents(*match_tensors(base, specialists))
+    planned_ranks(base, specialists, recipe, rank)
     wanted = {name for one in specialists.values() for name in one.adapter.updates}
     wanted &= wanted if names is None else set(names)
-    if not any(not recipe.excludes(place) for one in specialists.values() for place in one.adapted):
-        raise UserError(f"merge.exclude={recipe.exclude!r} leaves no adapted tensor to merge")
-    if linear:
+    description = recipe.describe(tuple(specialists))
+    if is_linear(description):
         return _add_up(specialists, task_vector_coefficients(description), rank, wanted)
     assert rank is not None
     return _merge_whole(base, specialists, recipe, rank, torch.device(device), wanted)
+
+
+def planned_ranks(
+    base: ZeroBase, specialists: Mapping[str, LoraParent], recipe: Recipe, rank: int | None
+) -> dict[str, int]:
+    """Check a merge of adapters without merging; see `merge_adapters`.
+
+    Returns:
+        Rank of every merged update at most.
+    """
+    linear = is_linear(recipe.describe(tuple(specialists)))
+    _check_recipe(recipe, linear, rank)
+    check_excludes([recipe], base.names)
+    check_parents(*match_tensors(base, specialists))
+    if not any(not recipe.excludes(place) for one in specialists.values() for place in one.adapted):
+        raise UserError(f"merge.exclude={recipe.exclude!r} leaves no adapted tensor to merge")
+    ranks: dict[str, int] = {}
+    for one in specialists.values():
+        for name, update in one.adapter.updates.items():
+            ranks[name] = ranks.get(name, 0) + (update.rank if linear else min(update.layout.shape[-2:]))
+    return ranks if rank is None else {name: min(found, rank) for name, found in ranks.items()}
 
 
 def _check_recipe(recipe: Recipe, linear: bool, rank: int | None) -> None:

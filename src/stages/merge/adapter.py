@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from src.merging.engine.adapter_merge import AdapterMerge, merge_adapters, open_adapters
+from src.merging.engine.adapter_merge import AdapterMerge, merge_adapters, open_adapters, planned_ranks
 from src.merging.engine.lazy import LazyMerge
 from src.merging.engine.verify import Verification
 from src.merging.recipe import OUTPUT_DTYPES, Recipe
@@ -87,6 +88,21 @@ def write_merged_adapter(
         "fallbacks": merged.fallbacks,
         "adapter": {"size": size, "lost": lost},
     }
+
+
+def planned_bytes(
+    base: Path, specialists: Mapping[str, Path], recipe: Recipe, size: int | str, allow_pickle: bool
+) -> int:
+    """Check a merge of adapters without merging; returns the bytes of its weights at most.
+
+    Raises:
+        UserError: See `write_merged_adapter`.
+    """
+    opened, parents = open_adapters(base, specialists, allow_pickle)
+    ranks = planned_ranks(opened, parents, recipe, _rank(size))
+    shapes = {name: update.layout.shape for one in parents.values() for name, update in one.adapter.updates.items()}
+    numbers = sum(math.prod(shapes[name][:-2]) * rank * sum(shapes[name][-2:]) for name, rank in ranks.items())
+    return numbers * _dtype(recipe).itemsize
 
 
 def verify_adapter(directory: Path, point: LazyMerge, size: int | str, tensors: int | None) -> Verification:

@@ -22,6 +22,7 @@ from src.reporting.format import duration
 from src.runs.finished import open_finished
 from src.runs.record import find_run, size_on_disk, work_directory
 from src.stages.job import Job
+from src.stages.merge.adapter import check_adapter, planned_bytes
 from src.stages.merge.jobs import (
     Parents,
     as_user_error,
@@ -48,17 +49,23 @@ class PlannedPoint:
         directory: Run directory.
         state: `new`, `interrupted` or `finished`.
         save_weights: False if only the recipe is kept.
+        adapter_bytes: Size of an adapter (`adapter=`); None for a full checkpoint.
     """
 
     recipe: Recipe
     directory: Path
     state: str
     save_weights: bool
+    adapter_bytes: int | None = None
 
     @property
     def is_written(self) -> bool:
         """True if the merge would write weights."""
         return self.save_weights and self.state != "finished"
+
+    def bytes_on(self, base: Parent) -> int:
+        """Bytes of the merged weights."""
+        return weight_bytes(base, self.recipe) if self.adapter_bytes is None else self.adapter_bytes
 
 
 def dry_run(jobs: Sequence[Job]) -> None:
@@ -104,13 +111,13 @@ class _Group:
         needs = {
             index: (
                 point.directory,
-                weight_bytes(opened[0], point.recipe) - size_on_disk(work_directory(point.directory)),
+                point.bytes_on(opened[0]) - size_on_disk(work_directory(point.directory)),
             )
             for index, point in enumerate(points)
             if point.is_written
         }
         problems += map(str, room_errors(needs).values())
-        todo = [point.recipe for point in points if point.state != "finished"]
+        todo = [point.recipe for point in points if point.state != "finished" and point.adapter_bytes is None]
         measured = None
         if todo and not problems:
             try:
@@ -158,7 +165,10 @@ class _Group:
         if directory.exists() or work_directory(directory).exists():
             config = run_config(job, recipe, list(self.specialists))
             state = find_run(directory, stage="merge", config=config, inputs=self.hashes | taken)
-        return PlannedPoint(recipe, directory, state, job.cfg.save_weights)
+        size, weights = check_adapter(job.cfg.adapter, job.cfg.save_weights), None
+        if size is not None:
+            weights = planned_bytes(self.parents.base, self.specialists, recipe, size, self.parents.allow_pickle)
+        return PlannedPoint(recipe, directory, state, job.cfg.save_weights, weights)
 
     def _side_files(self, recipe: Recipe) -> Iterator[UserError]:
         """Errors of the files around the weights, which are written to a place that is removed again."""
@@ -184,7 +194,7 @@ POINT_COLUMNS = ("method", "coefficients", "dtype", "size", "state", "run direct
 def _point_row(point: PlannedPoint, base: Parent, specialists: Mapping[str, Path]) -> tuple[str, ...]:
     recipe = point.recipe
     coefficients = ", ".join(f"{name} {value:.4g}" for name, value in recipe.coefficients(list(specialists)).items())
-    size = gigabytes(weight_bytes(base, recipe)) if point.save_weights else "recipe alone"
+    size = gigabytes(point.bytes_on(base)) if point.save_weights else "recipe alone"
     return recipe.method, coefficients, recipe.dtype or "the base's", size, point.state, str(point.directory)
 
 

@@ -12,8 +12,10 @@ import torch
 
 from src.checkpoints import Checkpoint
 from src.merging.engine.outputs import ToModel
+from src.stages.build import build
 from src.stages.job import Job, compose_job
-from src.stages.merge.adapter import check_adapter
+from src.stages.merge.adapter import check_adapter, planned_bytes
+from src.stages.merge.dry_run import dry_run
 from src.stages.merge.recorded import lazy_merge
 from src.stages.merge.run import merge, merge_all
 from src.stages.merge.verify import verify
@@ -105,6 +107,22 @@ def test_a_point_that_is_no_adapter_leaves_the_others(root: Path, tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b"]
     assert (tmp_path / "b" / "adapter_model.safetensors").is_file()
     assert merged == tmp_path / "b"
+
+
+def test_a_dry_run_knows_what_becomes_an_adapter(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = [job(root, tmp_path / "a", "adapter=exact"), job(root, tmp_path / "b", "merge=ties", "adapter=4")]
+    dry_run(points)
+    written = [merge(point) / "adapter_model.safetensors" for point in points]
+    specialists = {label: root / label for label in LABELS}
+    for point, size, file in zip(points, ("exact", 4), written, strict=True):
+        planned = planned_bytes(root / "base", specialists, build(point.cfg.merge), size, allow_pickle=False)
+        header = int.from_bytes(file.read_bytes()[:8], "little") + 8
+        assert planned == file.stat().st_size - header
+    with pytest.raises(UserError, match="the merge would fail, 1 problem"):
+        dry_run([job(root, tmp_path / "c", "merge=ties", "adapter=exact")])
+    assert "adapter=exact holds for weighted sums" in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("value", ["rank", 0, -1, True, 1.5])
