@@ -124,7 +124,8 @@ def _merge_adapters(item: Opened, parents: Parents, ancestry: Ancestry) -> Resul
         _write_around(item, parents, ancestry)
         places = item.run.work, parents.base, dict(parents.specialists)
         found = write_merged_adapter(*places, item.recipe, item.adapter, parents.allow_pickle, parents.device)
-        item.run.results |= found
+        item.run.results |= found | {"mergekit_config": "not written: mergekit merges adapters into full checkpoints"}
+        _warn_of_fallbacks(item.recipe, found["fallbacks"])
         if found["adapter"]["lost"]["all"] > NOTICED and item.run.results["nested_merges"]["is_linear"]:
             item.run.results["nested_merges"] |= {"is_linear": False, "reason": f"truncated to rank {item.adapter}"}
         item.run.finish()
@@ -212,14 +213,18 @@ def _without_room(base: Parent, items: Sequence[Opened]) -> dict[int, Result]:
     return {**errors}
 
 
+def _warn_of_fallbacks(recipe: Recipe, fallbacks: list[str]) -> None:
+    if fallbacks:
+        message = f"warning: merge={recipe.method} does not apply to, and takes the weighted mean or sum of"
+        say(first_differences(message, fallbacks))
+
+
 def _close(item: Opened, result: MergeResult, seconds: float, parents: Parents, base: Parent) -> Result:
     if result.error is not None:
         item.run.abandon()
         return result.error
     item.run.results |= {"strength": [asdict(layer) for layer in result.strength], "fallbacks": result.fallbacks}
-    if result.fallbacks:
-        message = f"warning: merge={item.recipe.method} does not apply to, and takes the weighted mean or sum of"
-        say(first_differences(message, result.fallbacks))
+    _warn_of_fallbacks(item.recipe, result.fallbacks)
 
     def finish() -> None:
         places, table = dict(parents.specialists), merged_table(base, item.recipe)

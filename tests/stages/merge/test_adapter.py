@@ -93,6 +93,12 @@ def test_what_is_recomputed_is_compared(root: Path, tmp_path: Path, monkeypatch:
         verify(merged)
 
 
+def test_fallbacks_are_said(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    merged = merge(job(root, tmp_path / "merged", "merge=tsv", "adapter=8"))
+    assert record(merged)["fallbacks"] == ["model.embed_tokens.weight"]
+    assert "merge=tsv does not apply to" in capsys.readouterr().err
+
+
 def test_a_truncated_merge_is_not_linear(root: Path, tmp_path: Path) -> None:
     merged = merge(job(root, tmp_path / "merged", "adapter=5"))
     nested = record(merged)["nested_merges"]
