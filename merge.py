@@ -7,6 +7,7 @@ python merge.py recipe=FILE.yml output=DIR        a mergekit recipe
 python merge.py -m merge=ties,dare merge.weight=0.1,0.2,...,0.9 save_weights=false    merged when evaluated
 python merge.py merge=ties adapter=16 base=DIR specialists.codegen=ADAPTER specialists.codesum=ADAPTER
 python merge.py merge=ties base=DIR specialists.codegen=DIR specialists.codesum=DIR dry_run=true    check, merge nothing
+python merge.py compare=[DIR,DIR,DIR]    which checkpoints fit together, and the line that merges them
 python merge.py search=tpe 'search.space={merge: [ties, dare], merge.weight: [0, 1]}'    the best on validation data
 python merge.py verify=runs/merge/pocket-ties-w0.3-s0    check files and a sample of tensors (verify_all=true: all)
 merge.weight is the coefficient of the first task; the others share 1 - weight.
@@ -32,11 +33,14 @@ script = Script()
 @hydra.main(version_base="1.3", config_path="conf", config_name="merge")
 def main(cfg: DictConfig) -> None:
     with script.job():  # torch is imported here, so that --help and mistyped keys answer at once
+        from src.stages.merge.compare_parents import compare_parents
         from src.stages.merge.dry_run import dry_run
         from src.stages.merge.run import merge
         from src.stages.merge.verify import verify
 
-        if cfg.dry_run:
+        if cfg.compare:
+            compare_parents(list(cfg.compare), cfg.allow_pickle)
+        elif cfg.dry_run:
             dry_run([Job.current("merge", cfg)])
         elif cfg.verify is None and cfg.search is not None:
             from src.stages.search.run import search  # optuna and the network take seconds to import

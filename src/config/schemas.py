@@ -75,6 +75,7 @@ class MergeConfig(Common, Parents):
     allow_pickle: bool = False  # true: also read pytorch_model.bin (weights only), not just safetensors
     save_weights: bool = True  # false: save only the recipe; evaluate.py then merges in memory
     adapter: Any = None  # exact or a rank: merge adapters into an adapter; null: into a full checkpoint
+    compare: list[str] = field(default_factory=list)  # two or more checkpoints: print what fits together, merge nothing
     dry_run: bool = False  # true: print parents, differences, points, disk, memory, time and all errors; write nothing
     verify: str | None = None  # an existing merge: compare its files with their hashes, recompute a sample of tensors
     verify_all: bool = False  # true: verify= recomputes all tensors
