@@ -90,16 +90,23 @@ def write_adapter(
     wrappers = wrappers_of(config, parameters)
     tensors: dict[str, torch.Tensor] = {}
     for name, update in updates.items():
-        ends = EMBEDDING if update.like.is_embedding else PARTS[:2]
         wrapper = wrappers.get(name, Wrapper(targets[name], update.like.layout.flipped))
-        for end, values in zip(ends, pack(factors[name], wrapper.flipped), strict=True):
-            stored = f"{PREFIX}{wrapper.place}{end}"
-            tensors[stored] = values.to(dtype).cpu().contiguous()
-            if not torch.isfinite(tensors[stored]).all():
-                raise UserError(f"{stored} overflows {str(dtype).removeprefix('torch.')}; set merge.dtype=float32")
+        tensors |= _stored(NewUpdate(update.like, factors[name]), wrapper, dtype)
     save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
     ranks = {targets[name]: update.rank for name, update in factors.items()}
     write_json(directory / CONFIG, _settings(rank, ranks, parameters, adapters, base))
+
+
+def _stored(update: NewUpdate, wrapper: Wrapper, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """`lora_A` and `lora_B` of an update by their names in the file."""
+    ends = EMBEDDING if update.like.is_embedding else PARTS[:2]
+    found = {}
+    for end, values in zip(ends, pack(update.factors, wrapper.flipped), strict=True):
+        name = f"{PREFIX}{wrapper.place}{end}"
+        found[name] = values.to(dtype).cpu().contiguous()
+        if not torch.isfinite(found[name]).all():
+            raise UserError(f"{name} overflows {str(dtype).removeprefix('torch.')}; set merge.dtype=float32")
+    return found
 
 
 def _settings(

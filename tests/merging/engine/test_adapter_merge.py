@@ -203,6 +203,14 @@ def test_the_base_is_named_by_the_hub_or_by_its_path(family: Path, tmp_path: Pat
     assert named == ["org/name", str(tmp_path / "base"), str(tmp_path / "base")]
 
 
+def test_factors_that_overflow(family: Path, tmp_path: Path) -> None:
+    base, adapters = open_adapters(family / "base", {label: family / label for label in LABELS})
+    merge = merge_adapters(base, adapters, recipe("task_arithmetic", lambda_=1e9), None)
+    new = {name: update.new for name, update in merge.updates.items()}
+    with pytest.raises(UserError, match=r"lora_.*B.* overflows float16; set merge\.dtype=float32"):
+        write_adapter(tmp_path, new, [one.adapter for one in adapters.values()], base.path, base.config, torch.float16)
+
+
 def test_adapters_that_do_not_become_one(family: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"specialists\.codegen=.*base is a full checkpoint; .*without adapter="):
         open_adapters(family / "base", {"codegen": family / "base"})
