@@ -68,8 +68,8 @@ def write_adapter(
 ) -> None:
     """Write `adapter_model.safetensors` and `adapter_config.json`.
 
-    The scale of an update goes into `lora_B`, and alpha equals the rank, so that a loader which ignores the patterns of
-    ranks and alphas still scales by one.
+    The scale of an update goes into its factors, and alpha equals the rank, so that a loader which ignores the patterns
+    of ranks and alphas still scales by one.
 
     Args:
         directory: Where to.
