@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
 from typing import Any
@@ -54,9 +54,7 @@ class RecordSource:
             UserError: No data, a malformed row or a missing field (row and field are named), or no rows are left.
         """
         data, left_out, rows = self._data(split), 0, list[Example]()
-        for record in track(data.records(), f"reading {self.task} {split}", total=data.size()):
-            if not self._is_kept(record) or not self._is_in(split, record):
-                continue
+        for record in self.records(split):
             example = self._example(record)
             left_out += example is None
             rows += [example] if example is not None else []
@@ -65,6 +63,22 @@ class RecordSource:
         if not rows:
             raise UserError(f"{data.name}: no {split} rows for task {self.task}; check keep, held_out and answer")
         return self._limited(rows, split)
+
+    def records(self, split: str) -> Iterator[Record]:
+        """Yield the records of a split that are kept, in the order of the data."""
+        data = self._data(split)
+        for record in track(data.records(), f"reading {self.task} {split}", total=data.size()):
+            if self._is_kept(record) and self._is_in(split, record):
+                yield record
+
+    def state(self, split: str) -> tuple[Any, ...]:
+        """Return a key that changes when the rows of a split may have changed, without reading them."""
+        data = self._data(split)
+        files = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in data.files]
+        options = sha256_json(
+            _plain({name: value for name, value in vars(self).items() if name not in ("form", "data")})
+        )
+        return (data.name, *files, options)
 
     def fingerprint(self, split: str) -> str:
         """Hash of everything that determines the rows: equal hashes mean equal rows."""

@@ -42,6 +42,7 @@ class CodeBenchmark:
         k: One or more values of k for pass@k.
         limit: Maximum number of problems, evenly spaced over all; also by split; None: all.
         splits: Splits that it has.
+        of_training_data: Its problems are held out of the task's training data: decontamination does not look for them.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class CodeBenchmark:
         k: Sequence[int] = (1,),
         limit: Limit = None,
         splits: Sequence[str] = SPLITS,
+        of_training_data: bool = False,
     ) -> None:
         if not k or min(k) < 1:
             raise UserError(f"benchmark.k={list(k)}: expected numbers of at least 1, e.g. [1, 10]")
@@ -66,7 +68,7 @@ class CodeBenchmark:
         self.sanitize = sanitize
         self.name, self.task, self.decoding, self.chat, self.strip = name, task, decoding, chat, strip
         self.user_prompt, self.prefill, self.k, self.limit = user_prompt, prefill, tuple(k), limit
-        self.splits = tuple(splits)
+        self.splits, self.of_training_data = tuple(splits), of_training_data
         self._source, self._problems = problems, dict[str, list[dict[str, Any]]]()
         self._hashes = dict[str, str]()
 

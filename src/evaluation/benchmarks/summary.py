@@ -37,6 +37,8 @@ class SummaryBenchmark:
         splits: Splits that it has.
     """
 
+    of_training_data = False
+
     def __init__(
         self,
         name: str,

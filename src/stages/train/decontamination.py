@@ -22,6 +22,8 @@ GROUPS = ("model", "debug", "tasks", "hydra.searchpath")  # overrides that deter
 class Decontamination:
     """Drop rows that overlap too much with any item, in any split, of the tasks' benchmarks.
 
+    Benchmarks of rows that the training data themselves hold out are left aside.
+
     Args:
         job: The training job; the benchmarks are those of its tasks for its `model.data`.
 
@@ -60,6 +62,6 @@ def _benchmark_items(job: Job) -> list[Document]:
     items = []
     for name, node in task_benchmarks(compose_job("evaluate", overrides)).items():
         benchmark: CodeBenchmark | SummaryBenchmark = build(node)
-        for split in benchmark.splits:
+        for split in () if benchmark.of_training_data else benchmark.splits:
             items += [document(row, 0, f"{name}/{item}") for item, row in benchmark.items(split).items()]
     return items

@@ -100,6 +100,19 @@ def test_fair_gives_both_sides_equal_tokens_rates_and_questions() -> None:
     assert trained["codexglue"].decoding.repetition_penalty == 1.0
 
 
+@pytest.mark.parametrize("study", ["paper_text", "paper_authors"])
+def test_paper_presets_sanitize_as_evalplus_and_choose_on_problems_of_no_test_set(study: str) -> None:
+    found = jobs(f"study={study}")
+    validation, test = (
+        benchmark_nodes(found.evaluation(found.merge_point("ties", 0.3, 0), "x", split))
+        for split in ("validation", "test")
+    )
+    code = {"validation": ["kodcode"], "test": ["humaneval", "mbpp"]}
+    for split, nodes in {"validation": validation, "test": test}.items():
+        assert [name for name, node in nodes.items() if "sanitize" in node] == code[split]
+        assert {nodes[name].sanitize for name in code[split]} == {"evalplus"}
+
+
 def test_a_model_without_a_recipe_is_named() -> None:
     with pytest.raises(
         Exception, match=r"study.model_overrides has no entry for study.model=qwen14b, only for qwen1.5b"

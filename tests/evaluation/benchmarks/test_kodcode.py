@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.sources import RecordSource
+from src.evaluation.benchmarks.code import CodeBenchmark
+from src.evaluation.benchmarks.kodcode import kodcode_problems
+from src.evaluation.generators.samples import Decoding
+from src.evaluation.grading.grade import score_programs
+from src.evaluation.grading.problems import problems_from_rows
+from src.evaluation.sandbox.pool import Sandbox
+from src.utils.errors import UserError
+from src.utils.jsonl import write_jsonl
+from tests.data.shared import needs_shared
+from tests.evaluation.sandbox.conftest import sandbox  # noqa: F401 (a fixture)
+from tests.stages.study_world import lay_out
+
+TESTS = (
+    "import pytest\nfrom solution import add\n\ndef test_add():\n    assert add(1, 2) == 3\n    assert add([1], [2]) == [1, 2]"
+    "\n    assert add(0.5, 1) == pytest.approx(1.5)\n    assert not add(0, 0)\n"
+)
+ROW = {
+    "question_id": "q1", "question": "Add \\(a\\) and b.", "solution": "def add(a, b):\n    return a + b", "test": TESTS
+}  # fmt: skip
+
+
+def problems(tmp_path: Path, *rows: dict[str, Any], held_out: float = 1.0) -> list[dict[str, Any]]:
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    return kodcode_problems("validation", f"{tmp_path}/{{split}}*.jsonl", held_out)
+
+
+def test_a_row_becomes_a_problem_with_the_inputs_of_its_tests(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, ROW)
+    assert problem["prompt"] == 'r"""\nAdd \\(a\\) and b.\nassert add(1, 2) == 3\n"""\n'
+    assert problem["base_input"] == [[1, 2], [[1], [2]], [0.5, 1], [0, 0]]
+    assert (problem["task_id"], problem["entry_point"], problem["plus_input"]) == ("KodCode/q1", "add", [])
+    assert problem["canonical_solution"] == "def add(a, b):\n    return a + b\n"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"test": TESTS + "    assert other(1) == 2\n"},  # a test of something else
+        {"test": TESTS + "    x = 1\n    assert add(x, 2) == 3\n"},  # arguments that only its code knows
+        {"test": TESTS + "    assert add(1, 2) == three\n"},
+        {"test": TESTS + "    assert add(a=1, b=2) == 3\n"},
+        {"test": TESTS + "    assert add({1}, {2}) == 3\n"},  # a set has no JSON form
+        {"test": "def test():\n    assert add(1, 2) == 3\n"},  # too few
+        {"test": "assert ("},
+        {"solution": "import random\n" + ROW["solution"]},
+        {"solution": "from numpy import add"},
+        {"solution": "from . import add\n" + ROW["solution"]},
+        {"solution": "class Add:\n    def add(a, b):\n        return a + b"},
+        {"solution": None},
+    ],
+    ids=str,
+)
+def test_other_rows_are_left_out(tmp_path: Path, change: dict[str, Any]) -> None:
+    assert [row["task_id"] for row in problems(tmp_path, ROW | change, ROW | {"question_id": "q2"})] == ["KodCode/q2"]
+
+
+def test_only_rows_that_training_holds_out(tmp_path: Path) -> None:
+    rows = [ROW | {"question_id": f"q{number}"} for number in range(200)]
+    few = problems(tmp_path, *rows, held_out=0.1)
+    source = RecordSource(
+        "codegen", f"{tmp_path}/{{split}}*.jsonl", "{question}", "solution", id="question_id", held_out=0.1
+    )
+    trained = {row.id for row in source.examples("train")}
+    assert {row["task_id"] for row in few} == {f"KodCode/{row.id}" for row in source.examples("validation")}
+    assert not {row["task_id"].removeprefix("KodCode/") for row in few} & trained
+    fewer = {row["task_id"] for row in problems(tmp_path, *rows, held_out=0.05)}
+    assert fewer < {row["task_id"] for row in few}  # held out of 10% means held out of 5%, too
+
+
+def test_rows_are_read_again_when_their_file_changes(tmp_path: Path) -> None:
+    assert len(problems(tmp_path, ROW)) == 1
+    assert len(problems(tmp_path, ROW, ROW | {"question_id": "q2"})) == 2
+
+
+def test_there_is_no_test_split(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="benchmark kodcode has no test split, only validation"):
+        kodcode_problems("test", f"{tmp_path}/*.jsonl", 0.01)
+
+
+@needs_shared
+@pytest.mark.slow
+def test_the_solutions_of_real_rows_pass(
+    sandbox: Sandbox,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """155 of the 232 published rows of the authors' pipeline become problems."""
+    lay_out(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    rows = kodcode_problems("validation", "data/kodcode/{split}*.jsonl", 1.0)
+    benchmark = CodeBenchmark("kodcode", lambda split: rows, Decoding(), splits=["validation"])
+    assert len(benchmark.prompts("validation")) == len(rows) == 155
+    answers = [{"task_id": row["task_id"], "solution": row["prompt"] + row["canonical_solution"]} for row in rows]
+    verdicts = score_programs(problems_from_rows(rows), answers, sandbox, tmp_path / "truth")
+    assert Counter(verdict.plus for verdict in verdicts) == {"pass": 155}
