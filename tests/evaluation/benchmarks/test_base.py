@@ -81,7 +81,7 @@ def test_splits_of_mbpp(name: str, split: str, count: int, monkeypatch: pytest.M
 
 
 def test_no_validation_problem_is_a_test_problem_of_the_same_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Coefficients are chosen on problems outside every test set; `mbpp` tests all of MBPP+, so it has no validation."""
+    """Coefficients are chosen on problems outside every test set; `mbpp` tests all of MBPP+ and has none."""
     monkeypatch.setenv("MBPP_OVERRIDE_PATH", shared(MBPP))
     with pytest.raises(UserError, match="split=validation: benchmark mbpp has only test"):
         node("mbpp").prompts("validation")
