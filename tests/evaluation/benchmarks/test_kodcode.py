@@ -19,10 +19,15 @@ from tests.data.shared import needs_shared
 from tests.evaluation.sandbox.conftest import sandbox  # noqa: F401 (a fixture)
 from tests.stages.study_world import lay_out
 
-TESTS = (
-    "import pytest\nfrom solution import add\n\ndef test_add():\n    assert add(1, 2) == 3\n    assert add([1], [2]) == [1, 2]"
-    "\n    assert add(0.5, 1) == pytest.approx(1.5)\n    assert not add(0, 0)\n"
-)
+TESTS = """import pytest
+from solution import add
+
+def test_add():
+    assert add(1, 2) == 3
+    assert add([1], [2]) == [1, 2]
+    assert add(0.5, 1) == pytest.approx(1.5)
+    assert not add(0, 0)
+"""
 ROW = {
     "question_id": "q1", "question": "Add \\(a\\) and b.", "solution": "def add(a, b):\n    return a + b", "test": TESTS
 }  # fmt: skip
