@@ -133,7 +133,7 @@ def child(family: Path, names: Sequence[str], weights: Sequence[float], out: Pat
         keys = compose_job("merge", [f"merge={name}"]).cfg.merge
         for weight in weights:
             keys.weight = weight
-            sink: Sink = ToDirectory(out / f"{name}-{weight}") if out else ToModel(state)
+            sink: Sink = ToDirectory(out / f"{name}-{weight}", direct=True) if out else ToModel(state)
             points.append(MergeRequest(build(keys), ToNowhere() if discard else sink))
     for outcome in merge_grid(base, specialists, points):
         if outcome.error:

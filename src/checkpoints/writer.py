@@ -14,7 +14,9 @@ from typing import Any, Self
 
 import torch
 
-from src.checkpoints.layout import INDEX_FILE, NAMES, SINGLE_FILE, TensorInfo, pack_header, read_header
+from src.checkpoints.layout import INDEX_FILE, NAMES, SINGLE_FILE, TensorInfo, read_header
+from src.checkpoints.open_shard import OpenShard
+from src.runs.file_hashes import FileState
 from src.utils.errors import UserError
 from src.utils.files import sha256_json, write_json
 
@@ -34,6 +36,10 @@ class CheckpointWriter:
         table: Shape and dtype of every tensor that will be written, by name.
         shard_bytes: Largest shard in bytes (a larger tensor gets its own shard).
         key: Hash of what the weights are made from; work under another key is discarded instead of resumed.
+        direct: Bypass the page cache where possible: for many checkpoints at once, which it could not hold.
+
+    Attributes:
+        states: After publishing, size and hash of the shards that this writer began, by their names.
 
     Raises:
         UserError: The disk is full, or the directory cannot be written to.
@@ -45,12 +51,20 @@ class CheckpointWriter:
     """
 
     def __init__(
-        self, directory: Path, table: Mapping[str, TensorInfo], shard_bytes: int = SHARD_BYTES, key: str = ""
+        self,
+        directory: Path,
+        table: Mapping[str, TensorInfo],
+        shard_bytes: int = SHARD_BYTES,
+        key: str = "",
+        direct: bool = False,
     ) -> None:
         self.directory = directory
+        self.states: dict[str, FileState] = {}
+        self._hashes: dict[str, str] = {}
+        self._direct = direct
         self._shards = _plan(table, shard_bytes)
         self._shard_of = {name: file for file, part in self._shards.items() for name in part}
-        self._open: dict[str, _OpenShard] = {}
+        self._open: dict[str, OpenShard] = {}
         self._lock = threading.Lock()
         self._key = sha256_json(
             [
@@ -91,7 +105,7 @@ class CheckpointWriter:
         with _disk_errors(self.directory):
             shard = self._begun(file)
             raw = values.detach().cpu().contiguous().view(torch.uint8).numpy()
-            shard.put(shard.offsets[name] + start * info.dtype.itemsize, memoryview(raw))
+            shard.put(shard.offsets[name] + start * info.dtype.itemsize, raw)
 
     def done(self, name: str, note: Any = None) -> None:
         """Mark a tensor as completely written; its shard is renamed after its last tensor. Call from one thread.
@@ -139,10 +153,10 @@ class CheckpointWriter:
             shard.close()
         shutil.rmtree(self.directory / PARTIAL, ignore_errors=True)
 
-    def _begun(self, file: str) -> _OpenShard:
+    def _begun(self, file: str) -> OpenShard:
         with self._lock:
             if file not in self._open:
-                self._open[file] = _OpenShard(self.directory / PARTIAL / file, self._shards[file])
+                self._open[file] = OpenShard(self.directory / PARTIAL / file, self._shards[file], self._direct)
             return self._open[file]
 
     def _is_finished(self, file: str) -> bool:
@@ -153,7 +167,8 @@ class CheckpointWriter:
 
     def _finish_shard(self, file: str) -> None:
         write_json(self._notes_path(file), {name: self.notes[name] for name in self._shards[file]})
-        self._open.pop(file).finish()
+        if sha256 := self._open.pop(file).finish():
+            self._hashes[file] = sha256
         path = self.directory / PARTIAL / file
         os.replace(path.with_name(path.name + ".begun"), path)
         self._done.add(file)
@@ -175,6 +190,7 @@ class CheckpointWriter:
             weight_map = dict(sorted(self._shard_of.items()))
             write_json(self.directory / INDEX_FILE, {"metadata": {"total_size": total}, "weight_map": weight_map})
         shutil.rmtree(partial)
+        self.states = {file: FileState.of(self.directory / file, sha256) for file, sha256 in self._hashes.items()}
 
 
 def write_checkpoint(directory: Path, tensors: Mapping[str, torch.Tensor], shard_bytes: int = SHARD_BYTES) -> None:
@@ -183,32 +199,6 @@ def write_checkpoint(directory: Path, tensors: Mapping[str, torch.Tensor], shard
     with CheckpointWriter(directory, table, shard_bytes) as writer:
         for name in writer.pending:
             writer.write(name, tensors[name])
-
-
-class _OpenShard:
-    """A shard being filled: header and length are final, tensors come in any order."""
-
-    def __init__(self, path: Path, table: Mapping[str, TensorInfo]) -> None:
-        header, self.offsets = pack_header(table)
-        self._descriptor: int | None = os.open(path.with_name(path.name + ".begun"), os.O_RDWR | os.O_CREAT, 0o666)
-        os.ftruncate(self._descriptor, len(header) + sum(info.nbytes for info in table.values()))
-        self.put(0, memoryview(header))
-
-    def put(self, offset: int, data: memoryview) -> None:
-        assert self._descriptor is not None
-        done = 0
-        while done < data.nbytes:
-            done += os.pwrite(self._descriptor, data[done:], offset + done)
-
-    def finish(self) -> None:
-        assert self._descriptor is not None
-        os.fdatasync(self._descriptor)  # the rename that follows must not survive a power cut without the bytes
-        self.close()
-
-    def close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
 
 
 @contextlib.contextmanager

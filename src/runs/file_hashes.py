@@ -34,6 +34,12 @@ class FileState:
     mtime_ns: int
     inode: int
 
+    @classmethod
+    def of(cls, path: Path, sha256: str) -> FileState:
+        """State of a file whose hash is known."""
+        found = path.stat()
+        return cls(sha256, found.st_size, found.st_mtime_ns, found.st_ino)
+
     def describes(self, path: Path) -> bool:
         """True if the file looks untouched since it was hashed; its bytes are not read."""
         found = path.stat()

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from src.runs.environment import environment
-from src.runs.file_hashes import hash_files
+from src.runs.file_hashes import FileState, hash_files
 from src.runs.finished import RECORD, read_record
 from src.utils.errors import Stopped, UserError, first_differences
 from src.utils.files import write_json
@@ -59,17 +59,18 @@ class Run:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def finish(self, seconds: float | None = None) -> None:
+    def finish(self, seconds: float | None = None, known: Mapping[str, FileState] | None = None) -> None:
         """Complete `run.json` and rename the work directory to its final name.
 
         Args:
             seconds: Duration of the run; None: the time since it was opened.
+            known: States of files that were hashed while they were written, by their names.
         """
         shutil.rmtree(self.work / ".scratch", ignore_errors=True)
         files = sorted(path for path in self.work.rglob("*") if path.is_file() and path.name not in (RECORD, LOCK))
         # The rename below changes neither the time nor the inode of the files, so these states stay valid.
         named = {path.relative_to(self.work).as_posix(): path for path in files}
-        states = hash_files(named, remember=False)  # `run.json` remembers them
+        states = hash_files(named, known, remember=False)  # `run.json` remembers them
         outputs = {name: asdict(state) for name, state in states.items()}
         seconds = time.monotonic() - self.started if seconds is None else seconds
         cost = {"seconds": round(seconds, 3), "bytes": size_on_disk(self.work)}

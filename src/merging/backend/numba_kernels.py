@@ -12,6 +12,8 @@ from typing import Any, cast
 
 import numba
 import numpy as np
+from numba import types
+from numba.extending import overload
 from numpy.typing import NDArray
 
 from src.merging.backend.counter_rng import GOLDEN, MIX_1, MIX_2
@@ -25,6 +27,7 @@ ZERO, ONE = np.float32(0), np.float32(1)
 STEP, MULTIPLY_1, MULTIPLY_2 = np.uint64(GOLDEN), np.uint64(MIX_1), np.uint64(MIX_2)
 S27, S30, S31, S40 = (np.uint64(bits) for bits in (27, 30, 31, 40))
 TO_UNIT = np.float32(2.0**-24)
+MAGNITUDE = np.uint32(0x7FFFFFFF)  # all bits of a float32 but its sign
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,42 +36,67 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @compiled
-def _size(part: Floats, i: int, eighth: int) -> float:
-    return abs(np.float64(part[i + eighth * EIGHTH]))
-
-
-@compiled
-def _square(part: Floats, i: int, eighth: int) -> float:
-    return np.float64(part[i + eighth * EIGHTH]) * np.float64(part[i + eighth * EIGHTH])
-
-
-@compiled
-def deterministic_sums(values: Floats, power: int, scratch: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
-    """sums[u] = sum of |x| (power 1) or x^2 (power 2) over unit u, added as a tree of halves; scratch (U,)."""
+def absolute_sums(values: Floats, scratch: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
+    """sums[u] = sum of |x| over unit u, added as a tree of halves; scratch (U,)."""
     for unit in range(sums.size):
         part = values[unit * UNIT : (unit + 1) * UNIT]
-        if part.size == UNIT and power == 2:
+        if part.size == UNIT:
             for i in range(EIGHTH):
                 scratch[i] = (
-                    (_square(part, i, 0) + _square(part, i, 4)) + (_square(part, i, 2) + _square(part, i, 6))
-                ) + ((_square(part, i, 1) + _square(part, i, 5)) + (_square(part, i, 3) + _square(part, i, 7)))
-            half = EIGHTH // 2
-        elif part.size == UNIT:
-            for i in range(EIGHTH):
-                scratch[i] = ((_size(part, i, 0) + _size(part, i, 4)) + (_size(part, i, 2) + _size(part, i, 6))) + (
-                    (_size(part, i, 1) + _size(part, i, 5)) + (_size(part, i, 3) + _size(part, i, 7))
+                    (_size(part[i]) + _size(part[i + 4 * EIGHTH]))
+                    + (_size(part[i + 2 * EIGHTH]) + _size(part[i + 6 * EIGHTH]))
+                ) + (
+                    (_size(part[i + EIGHTH]) + _size(part[i + 5 * EIGHTH]))
+                    + (_size(part[i + 3 * EIGHTH]) + _size(part[i + 7 * EIGHTH]))
                 )
-            half = EIGHTH // 2
+            sums[unit] = _tree(scratch[:EIGHTH])
         else:
             for i in range(part.size):
-                scratch[i] = _square(part, i, 0) if power == 2 else _size(part, i, 0)
+                scratch[i] = _size(part[i])
             scratch[part.size :] = 0.0
-            half = UNIT // 2
-        while half > 0:
-            for i in range(half):
-                scratch[i] += scratch[i + half]
-            half //= 2
-        sums[unit] = scratch[0]
+            sums[unit] = _tree(scratch)
+
+
+@compiled
+def square_sums(values: Floats, scratch: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
+    """`absolute_sums` of x^2."""
+    for unit in range(sums.size):
+        part = values[unit * UNIT : (unit + 1) * UNIT]
+        if part.size == UNIT:
+            for i in range(EIGHTH):
+                scratch[i] = (
+                    (_square(part[i]) + _square(part[i + 4 * EIGHTH]))
+                    + (_square(part[i + 2 * EIGHTH]) + _square(part[i + 6 * EIGHTH]))
+                ) + (
+                    (_square(part[i + EIGHTH]) + _square(part[i + 5 * EIGHTH]))
+                    + (_square(part[i + 3 * EIGHTH]) + _square(part[i + 7 * EIGHTH]))
+                )
+            sums[unit] = _tree(scratch[:EIGHTH])
+        else:
+            for i in range(part.size):
+                scratch[i] = _square(part[i])
+            scratch[part.size :] = 0.0
+            sums[unit] = _tree(scratch)
+
+
+@compiled
+def _size(value: float) -> float:
+    return abs(np.float64(value))
+
+
+@compiled
+def _square(value: float) -> float:
+    return np.float64(value) * np.float64(value)
+
+
+@compiled
+def _tree(scratch: NDArray[np.float64]) -> float:
+    half = scratch.size // 2
+    while half > 0:
+        for i in range(half):
+            scratch[i] += scratch[i + half]
+        half //= 2
+    return scratch[0]
 
 
 @compiled
@@ -110,9 +138,14 @@ def keep_drawn(delta: Floats, seed: int, start: int, density: float, scale: floa
 def keep_masked(delta: Floats, bits: NDArray[np.uint8], scale: float, out: Floats) -> int:
     """out = delta * bit * scale; bit i is bit i % 8 of byte i // 8; returns as `keep_between`."""
     count = 0
-    for i in range(delta.size):
-        bit = (bits[i >> 3] >> np.uint8(i & 7)) & np.uint8(1)
-        kept = delta[i] * np.float32(bit)
+    for byte in range(delta.size >> 3):  # the loop over its bits becomes one vector instruction after another
+        for bit in range(8):
+            i = 8 * byte + bit
+            kept = delta[i] * np.float32((np.uint32(bits[byte]) >> np.uint32(bit)) & np.uint32(1))
+            count += kept != ZERO
+            out[i] = kept * scale
+    for i in range(delta.size & ~7, delta.size):
+        kept = delta[i] * np.float32((np.uint32(bits[i >> 3]) >> np.uint32(i & 7)) & np.uint32(1))
         count += kept != ZERO
         out[i] = kept * scale
     return count
@@ -120,33 +153,53 @@ def keep_masked(delta: Floats, bits: NDArray[np.uint8], scale: float, out: Float
 
 @compiled
 def combine(
-    parts: Floats, base: Floats, coefficients: Floats, factors: Floats, consensus: bool, normalize: Any, totals: Floats,
-    out: Floats, sums: NDArray[np.float64],
+    parts: tuple[Floats, ...], base: Floats, coefficients: Floats, factors: Floats, consensus: bool, normalize: Any,
+    totals: Floats, out: Any, sums: NDArray[np.float64], largest: Bits,
 ) -> None:  # fmt: skip
     """Combine the same parts for all points, unit by unit, so that a unit's values stay in the cache.
 
-    parts (K, n), base (n,), coefficients (P, K), factors (P, 2: lambda, norm matching), normalize (P,), totals (P,:
-    divisor of a plain sum), out (P, n) merged weights, sums (P, n / U) of squared merged deltas.
+    parts K times (n,), base (n,), coefficients (P, K), factors (P, 2: lambda, norm matching), normalize (P,), totals
+    (P,: divisor of a plain sum), out (P, n) merged weights, float32 or uint16 that holds bfloat16, sums (P, n / U) of
+    squared merged deltas, largest (P,) as in `_store`.
     """
     mixed, divisor, signs = np.zeros(UNIT, np.float32), np.zeros(UNIT, np.float32), np.zeros(UNIT, np.float32)
-    scratch = np.empty(UNIT, np.float64)
+    merged, scratch = np.empty(UNIT, np.float32), np.empty(UNIT, np.float64)
     for first in range(0, base.size, UNIT):
         unit = slice(first, min(first + UNIT, base.size))
+        size = unit.stop - unit.start
         for p in range(coefficients.shape[0]):
-            _scale(parts[0, unit], coefficients[p, 0], mixed)
-            for k in range(1, parts.shape[0]):
-                _add_scaled(parts[k, unit], coefficients[p, k], mixed)
-            if consensus:
-                _elect(mixed, signs)
-                for k in range(parts.shape[0]):
-                    _vote(parts[k, unit], coefficients[p, k], signs, mixed, divisor, k == 0)
-                if normalize[p]:
-                    _divide(mixed, divisor)
-            elif normalize[p]:
-                _divide_all(mixed, totals[p])
-            _finish(mixed, factors[p, 0], factors[p, 1], base[unit], out[p, unit])
-            mixed[unit.stop - unit.start :] = ZERO
-            deterministic_sums(mixed, 2, scratch, sums[p, first // UNIT : first // UNIT + 1])
+            if consensus and len(parts) == 2:
+                _elect_two(
+                    parts[0][unit], parts[1][unit], coefficients[p, 0], coefficients[p, 1], normalize[p], mixed[:size]
+                )
+            else:
+                _scale(parts[0][unit], coefficients[p, 0], mixed)
+                for k in range(1, len(parts)):
+                    _add_scaled(parts[k][unit], coefficients[p, k], mixed)
+                if consensus:
+                    _elect(mixed, signs)
+                    for k in range(len(parts)):
+                        _vote(parts[k][unit], coefficients[p, k], signs, mixed, divisor, k == 0)
+                    if normalize[p]:
+                        _divide(mixed, divisor)
+                elif normalize[p]:
+                    _divide_all(mixed, totals[p])
+            _finish(mixed, factors[p, 0], factors[p, 1], base[unit], merged)
+            largest[p] = max(largest[p], _store(merged[:size], out[p, unit]))
+            mixed[size:] = ZERO
+            square_sums(mixed, scratch, sums[p, first // UNIT : first // UNIT + 1])
+
+
+@compiled
+def _elect_two(left: Floats, right: Floats, c_left: float, c_right: float, divide: bool, mixed: Floats) -> None:
+    """Election of two specialists, the usual number, in one loop instead of six."""
+    for i in range(mixed.size):
+        one, other = left[i] * c_left, right[i] * c_right
+        sign = ONE if one + other >= ZERO else -ONE
+        one_agrees, other_agrees = ONE if one * sign > ZERO else ZERO, ONE if other * sign > ZERO else ZERO
+        divisor = c_left * one_agrees + c_right * other_agrees
+        found = one * one_agrees + other * other_agrees
+        mixed[i] = found / (ONE if divisor == ZERO or not divide else divisor)
 
 
 @compiled
@@ -205,21 +258,23 @@ def _finish(mixed: Floats, lambda_: float, factor: float, base: Floats, out: Flo
 
 @compiled
 def mean(
-    values: Floats, base: Floats, coefficients: Floats, totals: Floats, factors: Floats,
-    out: Floats, sums: NDArray[np.float64],
+    values: tuple[Floats, ...], base: Floats, coefficients: Floats, totals: Floats, factors: Floats,
+    out: Any, sums: NDArray[np.float64], largest: Bits,
 ) -> None:  # fmt: skip
     """Weighted means of all points; shapes as in `combine`, totals (P,: divisor), factors (P,: norm matching)."""
     total, delta = np.zeros(UNIT, np.float32), np.zeros(UNIT, np.float32)
-    scratch = np.empty(UNIT, np.float64)
+    merged, scratch = np.empty(UNIT, np.float32), np.empty(UNIT, np.float64)
     for first in range(0, base.size, UNIT):
         unit = slice(first, min(first + UNIT, base.size))
+        size = unit.stop - unit.start
         for p in range(coefficients.shape[0]):
             total[:] = ZERO
-            for k in range(values.shape[0]):
-                _fused_add(values[k, unit], np.float64(coefficients[p, k]), total)
-            _finish_mean(total, totals[p], factors[p], base[unit], delta, out[p, unit])
-            delta[unit.stop - unit.start :] = ZERO
-            deterministic_sums(delta, 2, scratch, sums[p, first // UNIT : first // UNIT + 1])
+            for k in range(len(values)):
+                _fused_add(values[k][unit], np.float64(coefficients[p, k]), total)
+            _finish_mean(total, totals[p], factors[p], base[unit], delta, merged)
+            largest[p] = max(largest[p], _store(merged[:size], out[p, unit]))
+            delta[size:] = ZERO
+            square_sums(delta, scratch, sums[p, first // UNIT : first // UNIT + 1])
 
 
 @compiled
@@ -236,6 +291,48 @@ def _finish_mean(total: Floats, divisor: float, factor: float, base: Floats, del
         out[i] = merged if factor == ONE else base[i] + delta[i]
 
 
+def _store(values: Floats, out: Any) -> Any:
+    """Store float32 values, or round them to bfloat16, ties to even (uint16, no NaN).
+
+    Returns:
+        The largest magnitude of the float32 values, as its bit pattern; that of a NaN is above all numbers.
+    """
+    raise NotImplementedError("compiled code calls the overload below")
+
+
+@overload(_store, strict=False)
+def _store_compiled(values: Any, out: Any) -> Callable[[Floats, Any], Any]:
+    if out.dtype == types.uint16:
+
+        def store(values: Floats, out: Any) -> Any:
+            return _round_bfloat16(values.view(np.uint32), out)
+    else:
+
+        def store(values: Floats, out: Any) -> Any:
+            return _copy(values.view(np.uint32), out.view(np.uint32))
+
+    return store
+
+
+@compiled
+def _round_bfloat16(values: Bits, out: NDArray[np.uint16]) -> Any:
+    largest = np.uint32(0)
+    for i in range(values.size):
+        bits = values[i]
+        largest = max(largest, bits & MAGNITUDE)
+        out[i] = np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
+    return largest
+
+
+@compiled
+def _copy(values: Bits, out: Bits) -> Any:
+    largest = np.uint32(0)
+    for i in range(values.size):
+        largest = max(largest, values[i] & MAGNITUDE)
+        out[i] = values[i]
+    return largest
+
+
 @compiled
 def upcast_bfloat16(stored: NDArray[np.uint16], out: Bits) -> None:
     """Convert bfloat16 to float32; bit patterns in and out."""
@@ -248,11 +345,3 @@ def subtract(left: Floats, right: Floats, out: Floats) -> None:
     """out = left - right."""
     for i in range(left.size):
         out[i] = left[i] - right[i]
-
-
-@compiled
-def round_bfloat16(values: Bits, out: NDArray[np.uint16]) -> None:
-    """Round float32 to bfloat16, ties to even; bit patterns in and out, no NaN."""
-    for i in range(values.size):
-        bits = values[i]
-        out[i] = np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))

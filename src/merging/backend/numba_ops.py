@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -49,15 +50,17 @@ class NumbaOps:
     def array(self, key: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Array of this thread under `key`; it is overwritten when the key is used again."""
         held: dict[Any, np.ndarray] = self._local.__dict__
-        size = int(np.prod(shape))
-        if key not in held or held[key].size < size or held[key].dtype != dtype:
-            held[key] = np.empty(size, dtype)
-        return held[key][:size].reshape(shape)
+        size = math.prod(shape)
+        array = held.get(key)
+        if array is None or array.size < size or array.dtype != dtype:
+            array = held[key] = np.empty(size, dtype)
+        return array[:size].reshape(shape)
 
     def deterministic_sums(self, values: torch.Tensor, power: int) -> list[float]:
         """See `Ops`."""
         sums = np.empty(-(-values.numel() // UNIT))
-        kernels.deterministic_sums(values.numpy(), power, self.array("sums of units", (UNIT,), np.float64), sums)
+        add_up = kernels.square_sums if power == 2 else kernels.absolute_sums
+        add_up(values.numpy(), self.array("sums of units", (UNIT,), np.float64), sums)
         found: list[float] = sums.tolist()
         return found
 
@@ -178,43 +181,43 @@ class GroupMerger:
             [total_coefficient(m.coefficients) if m.normalize else 1.0 for m in self._merges], np.float32
         )
         self._factors = np.array([point.factor for point in points], np.float32)
+        lambdas = np.array([getattr(merge, "lambda_", 1.0) for merge in self._merges], np.float32)
+        self._both_factors = np.stack([lambdas, self._factors], axis=1)
 
     def __call__(self, block: Block) -> Iterator[BlockResult]:
         """See `BlockMerger`."""
-        size = block.stop - block.start
-        out = self._ops.array("out", (len(self._points), size), np.float32)
-        sums = self._ops.array("sums", (len(self._points), -(-size // UNIT)), np.float64)
-        self._merge(block, out, sums)
-        for point, values, squares in zip(self._points, out, sums, strict=True):
-            yield BlockResult(point.index, self._cast(values, point.output_dtype), squares.tolist())
+        size, count = block.stop - block.start, len(self._points)
+        # points of one grid have one dtype: bfloat16 is rounded here, where the values are in the cache
+        rounds = all(point.output_dtype is torch.bfloat16 for point in self._points)
+        out = self._ops.array(("out", rounds), (count, size), np.uint16 if rounds else np.float32)
+        sums = self._ops.array("sums", (count, -(-size // UNIT)), np.float64)
+        largest = np.zeros(count, np.uint32)
+        self._merge(block, out, sums, largest)
+        values = torch.from_numpy(out).view(torch.bfloat16) if rounds else torch.from_numpy(out)
+        found = zip(self._points, values, sums.tolist(), largest.view(np.float32).tolist(), strict=True)
+        for point, row, squares, magnitude in found:
+            yield BlockResult(point.index, row, squares, magnitude)
 
-    def _merge(self, block: Block, out: np.ndarray, sums: np.ndarray) -> None:
+    def _merge(self, block: Block, out: np.ndarray, sums: np.ndarray, largest: np.ndarray) -> None:
         merge = self._merges[0]
         base = block.base.numpy()
         if isinstance(merge, Mean):
-            values = self._stack([block.specialist(k) for k in range(len(merge.coefficients))])
-            kernels.mean(values, base, self._coefficients, self._totals, self._factors, out, sums)
+            values = tuple(block.specialist(k).numpy() for k in range(len(merge.coefficients)))
+            kernels.mean(values, base, self._coefficients, self._totals, self._factors, out, sums, largest)
             return
-        parts = self._stack([part(block) for part in merge.parts])
-        lambdas = np.array([one.lambda_ for one in self._merges], np.float32)
-        factors = np.stack([lambdas, self._factors], axis=1)
+        parts = tuple(part(block).numpy() for part in merge.parts)
         kernels.combine(
-            parts, base, self._coefficients, factors, merge.consensus, self._normalize, self._totals, out, sums
+            parts,
+            base,
+            self._coefficients,
+            self._both_factors,
+            merge.consensus,
+            self._normalize,
+            self._totals,
+            out,
+            sums,
+            largest,
         )
-
-    def _stack(self, parts: Sequence[torch.Tensor]) -> np.ndarray:
-        stacked = self._ops.array("parts", (len(parts), parts[0].numel()), np.float32)
-        for row, part in zip(stacked, parts, strict=True):
-            row[:] = part.numpy()
-        return stacked
-
-    def _cast(self, values: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
-        """Round to bfloat16 while the values are in the cache; other dtypes are cast where they are written."""
-        if dtype is not torch.bfloat16:
-            return torch.from_numpy(values)
-        rounded = self._ops.array("rounded", values.shape, np.uint16)
-        kernels.round_bfloat16(values.view(np.uint32), rounded)
-        return torch.from_numpy(rounded).view(torch.bfloat16)
 
 
 def _stored(block: Block, parent: int) -> np.ndarray:

@@ -19,18 +19,20 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from src.merging.backend.numba_kernels import (
+    MAGNITUDE,
     Bits,
     Floats,
+    absolute_sums,
     compiled,
-    deterministic_sums,
+    square_sums,
     subtract,
     uniform,
     upcast_bfloat16,
 )
 from src.merging.tensors.reductions import UNIT
 
-MAGNITUDE = np.uint32(0x7FFFFFFF)
 Stored = NDArray[Any]
+FEW = 8  # open draws of a row that are settled one by one
 TOGETHER = 1 << 13  # elements in the rows that are processed together
 
 
@@ -44,8 +46,8 @@ def count_bits(delta: Bits, shift: int, prefix: int, prefix_shift: int, counts: 
         magnitude = delta[i] & MAGNITUDE
         if magnitude >> prefix_shift == prefix:
             apart[i & 3, (magnitude >> shift) & room] += 1
-    for part in apart:
-        counts += part
+    for i in range(counts.size):
+        counts[i] += (apart[0, i] + apart[1, i]) + (apart[2, i] + apart[3, i])
 
 
 @compiled
@@ -63,7 +65,7 @@ def rank_masks(delta: Bits, by_rank: Floats, seed: int, start: int, mask: NDArra
     first, count = np.empty(buckets, np.int32), np.empty(buckets, np.int32)
     lowest, highest = np.empty(buckets, np.float32), np.empty(buckets, np.float32)
     place, drawn, members = np.empty(row, np.int32), np.empty(row, np.float32), np.empty(row, np.int32)
-    magnitude = np.empty(row, np.uint32)
+    magnitude, keys = np.empty(row, np.uint32), np.empty(row, np.uint64)
     for begin in range(0, delta.size, row):
         keep = mask[begin : begin + row]
         largest = np.uint32(0)
@@ -77,13 +79,17 @@ def rank_masks(delta: Bits, by_rank: Floats, seed: int, start: int, mask: NDArra
             count[place[i]] += 1
         _bound(count, by_rank, first, lowest, highest)
         uniform(seed, start + begin, drawn)
-        open_draws = np.uint8(0)
+        open_draws = 0
         for i in range(row):
             sure = np.uint8(drawn[i] < lowest[place[i]])
             keep[i] = sure | ((sure ^ np.uint8(drawn[i] < highest[place[i]])) << np.uint8(1))
-            open_draws |= keep[i]
-        if open_draws & 2:
-            _settle(magnitude, place, first, count, by_rank, drawn, members, keep)
+            open_draws += keep[i] >> np.uint8(1)
+        if open_draws > FEW:
+            _settle(magnitude, place, first, count, by_rank, drawn, members, keys, keep)
+        elif open_draws:
+            for i in range(row):
+                if keep[i] & 2:
+                    keep[i] = drawn[i] < by_rank[_rank(magnitude, i)]
         for i in range(row):
             keep[i] = keep[i] if magnitude[i] else np.uint8(0)
 
@@ -101,8 +107,9 @@ def _bound(count: Any, by_rank: Floats, first: Any, lowest: Floats, highest: Flo
 
 @compiled
 def _settle(
-    magnitude: Bits, place: Any, after: Any, count: Any, by_rank: Floats, drawn: Floats, members: Any, keep: Any
-) -> None:
+    magnitude: Bits, place: Any, after: Any, count: Any, by_rank: Floats, drawn: Floats, members: Any, keys: Any,
+    keep: Any,
+) -> None:  # fmt: skip
     """Decide all draws of the buckets with an open draw (keep is 2 or 3) by exact ranks.
 
     Equal magnitudes are ranked in storage order. On entry, after (buckets,) is each bucket's first rank; on exit, the
@@ -118,9 +125,38 @@ def _settle(
             first = after[bucket] - count[bucket]
             part = members[first : after[bucket]]
             if not _all_equal(magnitude, part):
-                part[:] = part[np.argsort(magnitude[part], kind="mergesort")]
+                _sort(magnitude, part, keys)
             for rank in range(first, after[bucket]):
                 keep[members[rank]] = drawn[members[rank]] < by_rank[rank]
+
+
+@compiled
+def _rank(magnitude: Bits, index: int) -> int:
+    """Rank of one element; equal magnitudes are ranked in storage order."""
+    own, rank = magnitude[index], 0
+    for i in range(index):
+        rank += magnitude[i] <= own
+    for i in range(index + 1, magnitude.size):
+        rank += magnitude[i] < own
+    return rank
+
+
+@compiled
+def _sort(magnitude: Bits, members: Any, keys: Any) -> None:
+    """Sort members by magnitude, then by position: a shell sort, because numpy's sort takes seconds to compile."""
+    for i in range(members.size):
+        keys[i] = (np.uint64(magnitude[members[i]]) << np.uint64(32)) | np.uint64(members[i])
+    gap = members.size // 2
+    while gap > 0:
+        for i in range(gap, members.size):
+            key, at = keys[i], i
+            while at >= gap and keys[at - gap] > key:
+                keys[at] = keys[at - gap]
+                at -= gap
+            keys[at] = key
+        gap = 1 if gap == 2 else gap * 5 // 11
+    for i in range(members.size):
+        members[i] = np.int32(keys[i] & np.uint64(0xFFFFFFFF))
 
 
 @compiled
@@ -145,7 +181,8 @@ def _upcast_compiled(stored: Any, out: Any) -> Callable[[Stored, Floats], None]:
     else:
 
         def upcast(stored: Stored, out: Floats) -> None:
-            out[:] = stored
+            for i in range(stored.size):  # assigning a slice takes seconds to compile
+                out[i] = stored[i]
 
     return upcast
 
@@ -170,8 +207,8 @@ def delta_moments(
     for unit in range(absolute.size):
         here = slice(unit * UNIT, min((unit + 1) * UNIT, base.size))
         delta = _delta(base[here], specialist[here], scratch)
-        deterministic_sums(delta, 1, sums, absolute[unit : unit + 1])
-        deterministic_sums(delta, 2, sums, squares[unit : unit + 1])
+        absolute_sums(delta, sums, absolute[unit : unit + 1])
+        square_sums(delta, sums, squares[unit : unit + 1])
 
 
 @compiled

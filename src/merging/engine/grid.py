@@ -28,6 +28,7 @@ from src.merging.tensors.parent_model import ParentModel
 from src.merging.tensors.parent_tensors import Ops, ParentTensors
 from src.merging.tensors.reading import Held, open_tensor
 from src.merging.tensors.vocabulary import Aligned, align_vocabulary
+from src.runs.file_hashes import FileState
 from src.utils.errors import UserError
 from src.utils.progress import track
 
@@ -51,12 +52,14 @@ class MergeResult:
         recipe: The point.
         strength: Realized strength by layer; empty if the point failed.
         fallbacks: Matrices merged by a plain weighted mean or sum because the method does not apply to them.
+        states: Files that were hashed while they were written.
         error: Reason of failure (disk full, a method that cannot take these parents), or None.
     """
 
     recipe: Recipe
     strength: list[LayerStrength]
     fallbacks: list[str]
+    states: Mapping[str, FileState]
     error: UserError | None
 
 
@@ -103,7 +106,8 @@ def merge_grid(
         ]
         one_pass(family.base, family.specialists, opened, names, workers, ops, torch.device(device))
         runs |= dict(zip(chosen, opened, strict=True))
-    return [MergeResult(run.recipe, run.strength(), run.fallbacks(), run.error) for _, run in sorted(runs.items())]
+    ordered = [run for _, run in sorted(runs.items())]
+    return [MergeResult(run.recipe, run.strength(), run.fallbacks(), run.states(), run.error) for run in ordered]
 
 
 Alignment = tuple[str, tuple[float, ...] | None]
@@ -197,7 +201,7 @@ def merge_tensor(tensors: ParentTensors, runs: Sequence[MergeInProgress]) -> Non
         points = [replace(point, factor=factors.get(point.index, 1.0)) for point in points]
 
     def write(block: Block, result: BlockResult) -> None:
-        runs[result.index].write(tensors.name, block.start, result.values)
+        runs[result.index].write(tensors.name, block.start, result.values, result.largest)
 
     merges = {point.index: point.merge for point in points}
     for index, norm in merge_blocks(tensors, points, write).items():

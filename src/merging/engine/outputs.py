@@ -14,6 +14,7 @@ import torch
 from src.checkpoints import CheckpointWriter, TensorInfo
 from src.checkpoints.compat import model_differences
 from src.checkpoints.writer import SHARD_BYTES
+from src.runs.file_hashes import FileState
 from src.utils.errors import UserError, first_differences
 
 
@@ -28,6 +29,11 @@ class Receiver(Protocol):
     @property
     def notes(self) -> Mapping[str, Any]:
         """Notes passed to `done` for tensors that an earlier attempt finished."""
+        ...
+
+    @property
+    def states(self) -> Mapping[str, FileState]:
+        """Files that were hashed while they were written, once they are published."""
         ...
 
     def write_part(self, name: str, start: int, values: torch.Tensor) -> None:
@@ -54,14 +60,16 @@ class ToDirectory:
     Args:
         directory: Directory of the checkpoint.
         shard_bytes: Largest shard in bytes.
+        direct: See `CheckpointWriter`.
     """
 
     directory: Path
     shard_bytes: int = SHARD_BYTES
+    direct: bool = False
 
     def open(self, table: Mapping[str, TensorInfo], key: str) -> AbstractContextManager[Receiver]:
         """See `Sink.open`."""
-        return CheckpointWriter(self.directory, table, self.shard_bytes, key)
+        return CheckpointWriter(self.directory, table, self.shard_bytes, key, self.direct)
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,7 @@ class _Dropped(AbstractContextManager[Receiver]):
     def __init__(self, names: tuple[str, ...]) -> None:
         self.pending = names
         self.notes: dict[str, Any] = {}
+        self.states: dict[str, FileState] = {}
 
     def write_part(self, name: str, start: int, values: torch.Tensor) -> None:
         return None
@@ -135,6 +144,7 @@ class _Buffers(AbstractContextManager[Receiver]):
     ) -> None:
         self.pending = tuple(table)
         self.notes: dict[str, Any] = {}
+        self.states: dict[str, FileState] = {}
         self._table = table
         self._given = given
         self._function = function

@@ -22,9 +22,12 @@ from src.merging.tensors.blocks import Block, BlockFunction, PointMerge
 from src.merging.tensors.parent import Parent
 from src.merging.tensors.parent_model import ParentModel
 from src.merging.tensors.parent_tensors import ParentTensors
+from src.runs.file_hashes import FileState
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 
+# the smallest float32 values that are rounded to infinity
+_OVERFLOW = {torch.bfloat16: float.fromhex("0x1.ffp127"), torch.float16: 65520.0}
 _BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16, torch.float16: torch.int16}
 
 
@@ -162,13 +165,13 @@ class MergeInProgress:
         )
         return target / total / norm
 
-    def write(self, name: str, start: int, values: torch.Tensor) -> None:
-        """Cast and write a block; called from several threads."""
+    def write(self, name: str, start: int, values: torch.Tensor, largest: float | None = None) -> None:
+        """Cast and write a block, whose largest magnitude may be known; called from several threads."""
         if self.error is not None:
             return
         stored = values.to(self.output_dtype(name))
-        if not is_finite(stored):
-            self._not_finite[start] = int((~torch.isfinite(stored)).sum())
+        if not (is_finite(stored) if largest is None else largest < _OVERFLOW.get(stored.dtype, math.inf)):
+            self._not_finite[start] = max(int((~torch.isfinite(stored)).sum()), 1)
         try:
             self._receiver.write_part(name, start, stored)
         except UserError as error:
@@ -215,6 +218,10 @@ class MergeInProgress:
     def fallbacks(self) -> list[str]:
         """Matrices to which the method does not apply, sorted."""
         return sorted(name for name, norms in self._norms.items() if norms.fallback)
+
+    def states(self) -> Mapping[str, FileState]:
+        """Files that were hashed while they were written; empty if the point failed."""
+        return {} if self.error else self._receiver.states
 
 
 def is_finite(values: torch.Tensor) -> bool:

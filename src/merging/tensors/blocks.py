@@ -174,11 +174,13 @@ class BlockResult:
         index: Index of the point in its grid.
         values: Merged weights, float32 or already in the output dtype.
         squares: Partial sums of the squared merged delta, to be added exactly.
+        largest: Largest magnitude before the cast, or NaN; None if the backend does not know it.
     """
 
     index: int
     values: torch.Tensor
     squares: list[float]
+    largest: float | None = None
 
 
 class BlockMerger(Protocol):

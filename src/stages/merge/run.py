@@ -49,10 +49,9 @@ class Opened:
     save_weights: bool
     adapter: int | str | None = None
 
-    @property
-    def sink(self) -> Sink:
+    def sink(self, many: bool) -> Sink:
         """Output for the weights; without `save_weights`, they are computed only to measure the realized strength."""
-        return ToDirectory(self.run.work) if self.save_weights else ToNowhere()
+        return ToDirectory(self.run.work, direct=many) if self.save_weights else ToNowhere()
 
 
 def merge(job: Job) -> Path:
@@ -152,7 +151,7 @@ def _merge_opened(parents: Parents, opened: list[Opened], key: str, ancestry: An
         base, specialists = open_parents(parents.base, dict(parents.specialists), parents.allow_pickle)
         failed |= _without_room(base, ready)
         ready = [item for item in ready if item.index not in failed]
-        points = [MergeRequest(item.recipe, item.sink) for item in ready]
+        points = [MergeRequest(item.recipe, item.sink(many=len(ready) > 1)) for item in ready]
         started = time.monotonic()
         merged = merge_grid(base, specialists, points, key, device=parents.device)
     except Exception as error:
@@ -230,6 +229,6 @@ def _close(item: Opened, result: MergeResult, seconds: float, parents: Parents, 
         places, table = dict(parents.specialists), merged_table(base, item.recipe)
         written = write_mergekit_config(item.run.work, item.recipe, parents.base, places, table)
         item.run.results["mergekit_config"] = written
-        item.run.finish(seconds)
+        item.run.finish(seconds, result.states)
 
     return _attempt(item, finish) or item.run.directory
