@@ -200,7 +200,7 @@ def test_one_failing_point_leaves_the_others(tmp_path: Path, monkeypatch: pytest
     pwrite = os.pwrite
 
     def full(descriptor: int, data: memoryview, offset: int) -> int:
-        if "second" in os.readlink(f"/proc/self/fd/{descriptor}") and offset > 4000:
+        if "second" in os.readlink(f"/proc/self/fd/{descriptor}") and offset + len(data) > 4000:
             raise OSError(28, "No space left on device")
         return pwrite(descriptor, data, offset)
 
