@@ -98,7 +98,7 @@ class LoraParent:
         shape = self._base.shape(name)
         if name in self._adapted:
             return self._update(name)
-        if name in self._replaced or len(shape) < 2:
+        if name in self._replaced or len(shape) not in (2, 3):
             return None
         empty = partial(torch.zeros, dtype=torch.float64)
         return Factors(empty(*shape[:-1], 0), empty(*shape[:-2], 0, shape[-1]))

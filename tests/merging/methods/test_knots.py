@@ -27,7 +27,8 @@ from tests.merging.tools import (
 )  # fmt: skip
 
 Q, DOWN, EMBED = "model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj", "model.embed_tokens"
-BASE = {f"{Q}.weight": (12, 9), f"{DOWN}.weight": (30, 7), f"{EMBED}.weight": (20, 9), "model.norm.weight": (9,)}
+REST = {f"{EMBED}.weight": (20, 9), "model.norm.weight": (9,), "model.vision.patches.weight": (4, 3, 2, 2)}
+BASE = {f"{Q}.weight": (12, 9), f"{DOWN}.weight": (30, 7)} | REST
 Matrix = NDArray[np.float64]
 
 
@@ -91,7 +92,7 @@ def test_adapters_by_the_formula(tmp_path: Path) -> None:
         name = f"{module}.weight"
         expected = knots([delta(parent, name) for parent in parents.values()], [0.3, 0.7], 0.4)
         assert np.abs(merged[name].numpy() - base.tensor(name).numpy() - expected).max() < 2e-6
-    unchanged = {name: merged[name] for name in (f"{EMBED}.weight", "model.norm.weight")}
+    unchanged = {name: merged[name] for name in REST}
     assert largest_difference(unchanged, {name: base.tensor(name) for name in unchanged}) == 0
     assert outcome.fallbacks == []
     density = {layer.layer: layer.density for layer in outcome.strength}["layers.0"]
@@ -115,7 +116,7 @@ def test_whole_checkpoints_by_the_formula(tmp_path: Path) -> None:
         expected = np.stack([knots(list(pair), [0.3, 0.7], 0.4) for pair in zip(*stacked, strict=True)])
         found = (merged[name] - base[name]).numpy()
         assert np.abs(found - expected.reshape(found.shape)).max() < 2e-6
-    for name in (f"{EMBED}.weight", "model.norm.weight"):
+    for name in REST:
         assert torch.equal(merged[name], plain[name])
 
 
