@@ -7,6 +7,7 @@ python merge.py recipe=FILE.yml output=DIR        a mergekit recipe
 python merge.py -m merge=ties,dare merge.weight=0.1,0.2,...,0.9 save_weights=false    merged when evaluated
 python merge.py merge=ties adapter=16 base=DIR specialists.codegen=ADAPTER specialists.codesum=ADAPTER
 python merge.py merge=ties base=DIR specialists.codegen=DIR specialists.codesum=DIR dry_run=true    check, merge nothing
+python merge.py merge=ties merge.weight=0.3 push_to_hub=org/name    upload the merge, with a model card
 python merge.py compare=[DIR,DIR,DIR]    which checkpoints fit together, and the line that merges them
 python merge.py search=tpe 'search.space={merge: [ties, dare], merge.weight: [0, 1]}'    the best on validation data
 python merge.py verify=runs/merge/pocket-ties-w0.3-s0    check files and a sample of tensors (verify_all=true: all)

@@ -77,6 +77,8 @@ class MergeConfig(Common, Parents):
     adapter: Any = None  # exact or a rank: merge adapters into an adapter; null: into a full checkpoint
     compare: list[str] = field(default_factory=list)  # two or more checkpoints: print what fits together, merge nothing
     dry_run: bool = False  # true: print parents, differences, points, disk, memory, time and all errors; write nothing
+    push_to_hub: str | None = None  # org/name: upload the written merge to the Hugging Face Hub
+    push_private: bool = True  # false: create that repository for everyone to see
     verify: str | None = None  # an existing merge: compare its files with their hashes, recompute a sample of tensors
     verify_all: bool = False  # true: verify= recomputes all tensors
 

@@ -23,6 +23,7 @@ from src.runs.finished import open_finished
 from src.runs.record import find_run, size_on_disk, work_directory
 from src.stages.job import Job
 from src.stages.merge.adapter import check_adapter, planned_bytes
+from src.stages.merge.hub import check_push
 from src.stages.merge.jobs import (
     Parents,
     as_user_error,
@@ -75,7 +76,7 @@ def dry_run(jobs: Sequence[Job]) -> None:
         UserError: The merge would fail; all its errors are printed before.
     """
     groups, errors = group_by_parents(jobs)
-    problems = [str(error) for error in errors.values()]
+    problems = [str(error) for error in (*_push_errors(jobs), *errors.values())]
     for parents, group in groups.items():
         problems += _Group(parents, list(group.values())).show()
     problems = list(dict.fromkeys(problems))
@@ -83,6 +84,13 @@ def dry_run(jobs: Sequence[Job]) -> None:
         print_lines([f"problem: {problem}" for problem in problems])
         raise UserError(f"dry run: the merge would fail, {len(problems)} problem{'s' * (len(problems) > 1)} (above)")
     print_lines(["dry run: no problem found. Values of the weights (NaN, overflow) are seen only by the merge itself."])
+
+
+def _push_errors(jobs: Sequence[Job]) -> Iterator[UserError]:
+    try:
+        check_push(jobs)
+    except UserError as error:
+        yield error
 
 
 class _Group:

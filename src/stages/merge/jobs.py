@@ -43,6 +43,8 @@ class Parents:
     def of(cls, cfg: DictConfig) -> Parents:
         """Parents named by `base=` and `specialists.*=`, or the standard run directories."""
         check_merge(cfg)
+        if cfg.search is not None and cfg.push_to_hub is not None:
+            raise UserError("push_to_hub= uploads one merge, search= makes many; push the one that you choose")
         base, specialists, problems = None, None, []
         try:
             base = base_checkpoint(cfg)

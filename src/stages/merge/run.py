@@ -20,6 +20,7 @@ from src.runs.record import Run, begin_run, size_on_disk
 from src.stages.job import Job
 from src.stages.merge.adapter import NOTICED, check_adapter, remove_network_files, write_merged_adapter
 from src.stages.merge.card import card_text
+from src.stages.merge.hub import check_push, push_merge
 from src.stages.merge.jobs import (
     Parents,
     as_user_error,
@@ -75,6 +76,7 @@ def merge_all(jobs: Sequence[Job]) -> list[Result]:
     Returns:
         For every job, its run directory or the error that stopped it.
     """
+    check_push(jobs)
     groups, failed = group_by_parents(jobs)
     results: dict[int, Result] = {**failed}
     for parents, group in groups.items():
@@ -83,7 +85,18 @@ def merge_all(jobs: Sequence[Job]) -> list[Result]:
         except UserError as error:  # of these parents; the other groups do not need them
             merged = dict.fromkeys(group, error)
         results |= merged
-    return [results[index] for index in range(len(jobs))]
+    return [_pushed(results[index], job) for index, job in enumerate(jobs)]
+
+
+def _pushed(result: Result, job: Job) -> Result:
+    """Upload a merge if its job says so."""
+    if job.cfg.push_to_hub is None or isinstance(result, UserError):
+        return result
+    try:
+        say(f"uploaded {push_merge(result, job.cfg)}")
+    except UserError as error:
+        return error
+    return result
 
 
 def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
