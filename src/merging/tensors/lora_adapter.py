@@ -119,6 +119,11 @@ class Adapter:
         parameters = adapted_parameters(self.path, self._config, module, targets, len(pairs))
         for index, (down, up) in enumerate(pairs):
             inner, outer = self.weights.shape(down), self.weights.shape(up)
+            if len(inner) != 2 or len(outer) != 2 or inner[0] != outer[1]:
+                raise UserError(
+                    f"{self.path}: the factors of {module} have shapes {list(inner)} and {list(outer)}, expected two "
+                    "matrices of one rank; merge an adapter on convolutions with PEFT (merge_and_unload)"
+                )
             if parameters:
                 target, version = f"{module}.{parameters[index].name}", self.settings.get("peft_version")
                 layout = parameter_layout(self.path, target, parameters[index], inner, outer, version)

@@ -136,6 +136,17 @@ def test_adapters_that_do_not_merge(tmp_path: Path, settings: dict[str, Any], dr
         broken(tmp_path, settings, drop)
 
 
+@pytest.mark.parametrize("shape", [(4, 16, 3, 3), (5, 16)])
+def test_factors_that_are_no_matrices_of_one_rank(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    model = save_model(tmp_path / "base")
+    save_adapter(tmp_path / "adapter", model, 1, **KINDS["plain"])
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    save_file({**load_file(file), name: torch.zeros(shape)}, file)
+    with pytest.raises(UserError, match=r"factors of model\.layers\.0\.self_attn\.q_proj have shapes .*convolutions"):
+        LoraParent(tmp_path / "adapter", Checkpoint(tmp_path / "base"))
+
+
 def test_settings_that_are_none(tmp_path: Path) -> None:
     save_model(tmp_path / "base")
     (tmp_path / "adapter").mkdir()
