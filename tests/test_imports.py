@@ -11,7 +11,9 @@ ROOMS = (
     *("evaluation", "lit_modules", "reporting", "stages"),
 )  # lowest first; a file imports from its own room and from those before it
 INNER_ROOMS = {  # the same inside a room; names are folders or files
-    "merging": ("tensors", "backend", "methods", "recipe", "registry", "mergekit_yaml", "engine"),
+    "merging": (
+        *("tensors", "backend", "methods", "schedule", "recipe", "resolved", "registry", "mergekit_yaml", "engine"),
+    ),
     "evaluation": ("statistics", "text", "sandbox", "generators", "grading", "benchmarks", "contamination"),
     "stages": (
         "job",

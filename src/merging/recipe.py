@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
@@ -11,11 +11,14 @@ import torch
 from pydantic import AfterValidator
 
 from src.merging.methods.rule import Rule
+from src.merging.schedule import Schedule, check_value, per_specialist
 from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass
 
 OUTPUT_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ZERO_SUM = 1e-6  # of the sum of their sizes: coefficients that cancel up to rounding
+Number = Any
+"""A number of a recipe: one, or one per tensor as in `schedule`."""
 COMMON = (
     "match_norm",
     "exclude",
@@ -39,10 +42,14 @@ def _regular_expression(pattern: str) -> str:
 class Recipe:
     """A merge: method, coefficients and output.
 
+    Coefficients and settings may differ between tensors: `ResolvedRecipe` knows the rule and the coefficients of each.
+
     Args:
         target: Import path of the method, the `_target_` of its YAML.
-        rule: Mathematics of the method.
+        build: Builds the mathematics of the method from its settings, each of them a number or other constant, or a
+            tuple of numbers, one per specialist.
         settings: The method's own keys, as in its YAML.
+        varying: Those of them that differ between tensors or specialists; true: also between specialists.
         weight: Coefficient of the first specialist; the others share 1 - weight.
         weights: Coefficients by specialist; takes precedence over `weight`.
         match_norm: Scale every tensor's merged delta to the weighted mean norm of its parents' deltas.
@@ -59,10 +66,11 @@ class Recipe:
     """
 
     target: str
-    rule: Rule
+    build: Callable[[Mapping[str, Any]], Rule]
     settings: tuple[tuple[str, Any], ...] = ()
-    weight: float | None = None
-    weights: Mapping[str, float] | None = field(default=None, hash=False)
+    varying: Mapping[str, bool] = field(default_factory=dict, hash=False)
+    weight: Number = field(default=None, hash=False)
+    weights: Mapping[str, Number] | None = field(default=None, hash=False)
     match_norm: bool = False
     exclude: Annotated[str, AfterValidator(_regular_expression)] | None = None
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
@@ -71,25 +79,55 @@ class Recipe:
     generation_config: str | None = None
     engine: Literal["own", "mergekit"] = "own"
 
+    def __post_init__(self) -> None:
+        if self.weight is not None:
+            check_value("merge.weight", self.weight, by_specialist=False)
+        for name, value in (self.weights or {}).items():
+            check_value(f"merge.weights.{name}", value, by_specialist=False)
+        for key, by_specialist in self.varying.items():
+            check_value(f"merge.{key}", dict(self.settings)[key], by_specialist)
+
     @property
     def method(self) -> str:
         """Name of the method: the last part of its import path."""
         return self.target.rpartition(".")[2]
 
-    def coefficients(self, specialists: Sequence[str]) -> dict[str, float]:
-        """Coefficient of every specialist, in their order.
+    @property
+    def rule(self) -> Rule:
+        """Mathematics of the method, if no setting varies.
+
+        Raises:
+            UserError: A setting is out of its range.
+        """
+        assert not self.varying
+        return self.build(dict(self.settings))
+
+    def coefficients(self, specialists: Sequence[str]) -> dict[str, Number]:
+        """Coefficient of every specialist, in their order: a number, or the `plain` value of a schedule.
 
         Raises:
             UserError: They do not fit the specialists, or the method divides by their sum, which is zero.
         """
         found = coefficients(self.weight, self.weights, specialists)
-        size = sum(abs(coefficient) for coefficient in found.values())
-        if getattr(self.rule, "normalize", False) and abs(sum(found.values())) <= ZERO_SUM * size:
-            raise UserError(
-                f"merge={self.method} divides by the sum of the coefficients, which is zero: "
-                f"{', '.join(f'{name} {value:g}' for name, value in found.items())}; change merge.weight or "
-                "merge.weights, or set merge.normalize=false where the method has it"
-            )
+        if not self.varying and all(isinstance(value, float) for value in found.values()):
+            check_sum(self.method, self.rule, found)
+        return found
+
+    def coefficient_schedules(self, specialists: Sequence[str]) -> dict[str, Schedule]:
+        """The same, as schedules."""
+        return {name: Schedule.of(f"merge.weights.{name}", one) for name, one in self.coefficients(specialists).items()}
+
+    def schedules(self, specialists: Sequence[str]) -> dict[str, Schedule | dict[str, Schedule]]:
+        """Every setting that differs between tensors, or between specialists.
+
+        Raises:
+            UserError: A setting names some of the specialists.
+        """
+        given = dict(self.settings)
+        found: dict[str, Schedule | dict[str, Schedule]] = {}
+        for key, by_specialist in self.varying.items():
+            apart = per_specialist(f"merge.{key}", given[key], specialists) if by_specialist else None
+            found[key] = Schedule.of(f"merge.{key}", given[key]) if apart is None else apart
         return found
 
     def output_dtype(self, stored: torch.dtype) -> torch.dtype:
@@ -106,12 +144,39 @@ class Recipe:
         `registry.recipe_from` rebuilds the recipe from it.
         """
         common = {key: getattr(self, key) for key in COMMON}
-        return {"_target_": self.target, "weights": self.coefficients(specialists)} | dict(self.settings) | common
+        varying = {key: _described(one) for key, one in self.schedules(specialists).items()}
+        weights = self.coefficients(specialists)
+        return {"_target_": self.target, "weights": weights} | dict(self.settings) | varying | common
+
+
+def _described(found: Schedule | dict[str, Schedule]) -> Any:
+    return found.plain if isinstance(found, Schedule) else {name: one.plain for name, one in found.items()}
+
+
+def check_sum(method: str, rule: Rule, found: Mapping[str, float], place: str = "") -> None:
+    """Refuse coefficients that cancel where the method divides by their sum.
+
+    Args:
+        method: Its name, for the message.
+        rule: Its mathematics.
+        found: Coefficient of every specialist.
+        place: ` in TENSOR`, if they differ between tensors.
+
+    Raises:
+        UserError: They cancel.
+    """
+    size = sum(abs(coefficient) for coefficient in found.values())
+    if getattr(rule, "normalize", False) and abs(sum(found.values())) <= ZERO_SUM * size:
+        raise UserError(
+            f"merge={method} divides by the sum of the coefficients, which is zero{place}: "
+            f"{', '.join(f'{name} {value:g}' for name, value in found.items())}; change merge.weight or "
+            "merge.weights, or set merge.normalize=false where the method has it"
+        )
 
 
 def coefficients(
-    weight: float | None, weights: Mapping[str, float] | None, specialists: Sequence[str]
-) -> dict[str, float]:
+    weight: Number, weights: Mapping[str, Number] | None, specialists: Sequence[str]
+) -> dict[str, Number]:
     """Resolve `merge.weight` or `merge.weights` to one coefficient per specialist.
 
     Args:
@@ -120,7 +185,7 @@ def coefficients(
         specialists: Names in their order.
 
     Returns:
-        Name -> coefficient, in the order of `specialists`.
+        Name -> coefficient (a number, or the `plain` value of a schedule), in the order of `specialists`.
 
     Raises:
         UserError: `weights` does not name exactly the specialists.
@@ -128,6 +193,8 @@ def coefficients(
     Example:
         >>> coefficients(0.4, None, ["codegen", "codesum", "bugfix"])
         {'codegen': 0.4, 'codesum': 0.3, 'bugfix': 0.3}
+        >>> coefficients([0.2, 0.8], None, ["codegen", "codesum"])
+        {'codegen': [0.2, 0.8], 'codesum': [0.8, 0.19999999999999996]}
     """
     if weights is not None:
         named = dict(weights)
@@ -137,9 +204,10 @@ def coefficients(
                 f"merge.weights names {', '.join(named) or 'nothing'}; expected {', '.join(specialists)} "
                 f"(differs in {', '.join(wrong)})"
             )
-        return {name: float(named[name]) for name in specialists}
+        return {name: Schedule.of(f"merge.weights.{name}", named[name]).plain for name in specialists}
     count = len(specialists)
     if weight is None:
         return dict.fromkeys(specialists, 1.0 / count)
-    rest = (1.0 - weight) / (count - 1) if count > 1 else 0.0
-    return {name: float(weight) if index == 0 else rest for index, name in enumerate(specialists)}
+    first = Schedule.of("merge.weight", weight)
+    rest = first.map(lambda value: (1.0 - value) / (count - 1)) if count > 1 else first
+    return {name: (rest if index else first).plain for index, name in enumerate(specialists)}

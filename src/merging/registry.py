@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from src.merging.methods.adaptive import Adaptive
 from src.merging.methods.elementwise import ConsensusMasks, Sce
@@ -21,6 +21,7 @@ from src.merging.methods.spherical import Karcher, ModelStock, Slerp, Space
 from src.merging.methods.task_vectors import TaskVectors, WeightedMean
 from src.merging.methods.wudi import Wudi
 from src.merging.recipe import COMMON, Recipe
+from src.merging.schedule import varies
 from src.utils.errors import UserError
 
 COEFFICIENTS = ("weight", "weights")
@@ -30,7 +31,8 @@ class Method:
     """A merge method: a function that builds its rule, called with all keys of its YAML.
 
     The keys are the function's arguments (`lambda_` is the key `lambda`, which Python reserves) plus the keys
-    common to all methods. Calling it returns a `Recipe`.
+    common to all methods. Calling it returns a `Recipe`. Arguments annotated as `float` may differ between tensors, and
+    the function is called for each set of their values; `PerSpecialist` ones may also differ between specialists.
 
     Args:
         build: Builds the rule from the method's own keys.
@@ -60,17 +62,34 @@ class Method:
                 f"it takes {', '.join(self.keys)}"
             )
         settings = {key: _plain(keys[key]) for key in self._own}
-        rule = self._build(**{argument: settings[key] for key, argument in self._own.items()})
-        if keys["engine"] == "mergekit":
-            rule = as_mergekit(self.name if self._build.__module__ == __name__ else self.target, settings)
-        return Recipe(
+        recipe = Recipe(
             target=self.target,
-            rule=rule,
+            build=self._as_mergekit if keys["engine"] == "mergekit" else self._rule,
             settings=tuple(settings.items()),
-            weight=keys.get("weight"),
+            varying={key: apart for key, apart in self._numbers().items() if varies(settings[key])},
+            weight=_plain(keys.get("weight")),
             weights=_plain(keys.get("weights")),
             **{key: keys[key] for key in COMMON},
         )
+        if not recipe.varying:
+            assert recipe.rule  # which checks the settings
+        return recipe
+
+    def _rule(self, settings: Mapping[str, Any]) -> Rule:
+        return self._build(**{argument: settings[key] for key, argument in self._own.items()})
+
+    def _as_mergekit(self, settings: Mapping[str, Any]) -> Rule:
+        assert self._rule(settings)  # which checks the settings
+        return as_mergekit(self.name if self._build.__module__ == __name__ else self.target, settings)
+
+    def _numbers(self) -> dict[str, bool]:
+        """Keys that may differ between tensors; true: also between specialists."""
+        try:
+            hints = get_type_hints(self._build)
+        except (NameError, TypeError):  # a name that only type checkers import
+            return {}
+        found = {key: (hints.get(argument), *get_args(hints.get(argument))) for key, argument in self._own.items()}
+        return {key: tuple[float, ...] in members for key, members in found.items() if float in members}
 
 
 def method(arxiv: str | None = None, weighted: bool = True) -> Callable[[Callable[..., Rule]], Method]:
@@ -272,7 +291,9 @@ def _method_at(target: str) -> Method:
 
 
 def _plain(value: Any) -> Any:
-    return {str(key): _plain(entry) for key, entry in value.items()} if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if varies(value) else value
 
 
 def _list(label: str, names: list[str]) -> str:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -21,6 +22,7 @@ from src.merging.engine.check_parents import check_excludes, check_parents, chec
 from src.merging.engine.outputs import Sink
 from src.merging.engine.point import LayerStrength, MergeInProgress
 from src.merging.recipe import Recipe
+from src.merging.schedule import Schedule, depths
 from src.merging.tensors.blocks import Block, BlockResult, PointMerge
 from src.merging.tensors.matching import match_tensors
 from src.merging.tensors.parent import Parent
@@ -110,14 +112,14 @@ def merge_grid(
     return [MergeResult(run.recipe, run.strength(), run.fallbacks(), run.states(), run.error) for run in ordered]
 
 
-Alignment = tuple[str, tuple[float, ...] | None]
+Alignment = tuple[str, tuple[Schedule, ...] | None]
 """Mode of `align_vocabulary`, and its coefficients where they matter."""
 
 
 def _alignment(recipe: Recipe, labels: tuple[str, ...]) -> Alignment:
     """With three specialists or more, the rows of a token that one of them lacks depend on the coefficients."""
     if recipe.tokenizer in ("base", "union") and len(labels) > 2:
-        return recipe.tokenizer, tuple(recipe.coefficients(labels).values())
+        return recipe.tokenizer, tuple(recipe.coefficient_schedules(labels).values())
     return recipe.tokenizer, None
 
 
@@ -127,14 +129,18 @@ def aligned_families(
     """Align and check the parents in each way of `align_vocabulary`."""
     base, specialists = match_tensors(base, specialists)
     families: dict[Alignment, Aligned] = {}
-    for mode, values in dict.fromkeys(alignments):
-        family = align_vocabulary(
-            base, specialists, mode, dict(zip(specialists, values, strict=True)) if values else None
-        )
+    places = depths(base.names)
+    for mode, schedules in dict.fromkeys(alignments):
+        coefficients = partial(_coefficients_of, schedules, places) if schedules else None
+        family = align_vocabulary(base, specialists, mode, coefficients)
         check_parents(family.base, family.specialists, same_tokens=mode == "equal")
         check_same_base(family.base, family.specialists)
-        families[mode, values] = family
+        families[mode, schedules] = family
     return families
+
+
+def _coefficients_of(schedules: Sequence[Schedule], places: Mapping[str, float], name: str) -> list[float]:
+    return [one.at(name, places[name]) for one in schedules]
 
 
 def one_pass(

@@ -16,8 +16,9 @@ import torch
 from src.checkpoints import TensorInfo
 from src.checkpoints.layers import locate
 from src.merging.engine.outputs import Receiver, Sink
-from src.merging.methods.rule import ReportingFunction, WholeModelRule
+from src.merging.methods.rule import ReportingFunction
 from src.merging.recipe import Recipe
+from src.merging.resolved import ResolvedRecipe
 from src.merging.tensors.blocks import Block, BlockFunction, PointMerge
 from src.merging.tensors.parent import Parent
 from src.merging.tensors.parent_model import ParentModel
@@ -81,8 +82,6 @@ class MergeInProgress:
     def __init__(self, recipe: Recipe, sink: Sink, base: Parent, labels: tuple[str, ...], key: str) -> None:
         self.recipe = recipe
         self.error: UserError | None = None
-        self._rule = recipe.rule
-        self._coefficients = list(recipe.coefficients(labels).values())
         self._table = merged_table(base, recipe)
         self._exits = ExitStack()
         self._norms: dict[str, Norms] = {}
@@ -90,6 +89,7 @@ class MergeInProgress:
         self._not_finite: dict[int, int] = {}  # by the first element of the block
         self._receiver: Receiver
         try:
+            self._resolved = ResolvedRecipe(recipe, labels, tuple(self._table), self.merged_names())
             opened = sink.open(self._table, sha256_json([key, labels, recipe.describe(labels)]))
             self._receiver = self._exits.enter_context(opened)
         except UserError as error:
@@ -105,7 +105,7 @@ class MergeInProgress:
     @property
     def needs_model(self) -> bool:
         """True if `look_at` has to be called before any tensor is merged."""
-        return bool(self._wanted) and isinstance(self._rule, WholeModelRule) and self._rule.needs_model
+        return bool(self._wanted) and self._resolved.needs_model
 
     def merged_names(self) -> tuple[str, ...]:
         """Tensors that the method merges: floating point, and not excluded."""
@@ -117,10 +117,9 @@ class MergeInProgress:
         self._rule.ask(model)
 
     def look_at(self, model: ParentModel) -> None:
-        """Show the rule all tensors that it merges."""
-        assert isinstance(self._rule, WholeModelRule)
+        """Show the method all tensors that it merges."""
         try:
-            self._rule = self._rule.over(model)
+            self._resolved.look_at(model)
         except UserError as error:
             self.error = error
             self.close()
@@ -141,27 +140,30 @@ class MergeInProgress:
             index: Index of the point in its grid.
 
         """
-        rule = self._rule
+        resolved, name = self._resolved, tensors.name
         merge: BlockFunction = self._base_values
-        if not self.recipe.excludes(tensors.name):
+        if not self.recipe.excludes(name):
             try:
-                merge = rule.prepare(tensors, self._coefficients)
+                merge = resolved.rule_for(name).prepare(tensors, resolved.coefficients_for(name))
             except UserError as error:
                 self.error = error
                 self.close()
                 return None
-        return PointMerge(index, merge, rule.returns_weights, self.output_dtype(tensors.name))
+        return PointMerge(index, merge, resolved.returns_weights, self.output_dtype(name))
 
     def _base_values(self, block: Block) -> torch.Tensor:
-        return block.base if self.recipe.rule.returns_weights else torch.zeros_like(block.base)
+        return block.base if self._resolved.returns_weights else torch.zeros_like(block.base)
 
     def matching_factor(self, tensors: ParentTensors, norm: float) -> float:
         """Factor that gives the merged delta the weighted mean norm of its parents' deltas."""
-        total = math.fsum(abs(coefficient) for coefficient in self._coefficients)
-        if norm == 0 or total == 0:
+        if norm == 0:  # as that of a tensor that is not merged
+            return 1.0
+        coefficients = self._resolved.coefficients_for(tensors.name)
+        total = math.fsum(map(abs, coefficients))
+        if total == 0:
             return 1.0
         target = math.fsum(
-            abs(coefficient) * parent for coefficient, parent in zip(self._coefficients, tensors.norms(), strict=True)
+            abs(coefficient) * parent for coefficient, parent in zip(coefficients, tensors.norms(), strict=True)
         )
         return target / total / norm
 

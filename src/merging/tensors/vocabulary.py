@@ -6,7 +6,7 @@ Legend: R rows of the merged embedding.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -43,7 +43,10 @@ class Aligned:
 
 
 def align_vocabulary(
-    base: Parent, specialists: Mapping[str, Parent], mode: str, coefficients: Mapping[str, float] | None = None
+    base: Parent,
+    specialists: Mapping[str, Parent],
+    mode: str,
+    coefficients: Callable[[str], Sequence[float]] | None = None,
 ) -> Aligned:
     """Give all parents one vocabulary.
 
@@ -57,7 +60,7 @@ def align_vocabulary(
             `union`: also the tokens that the base lacks, appended; their base row is the mean over the specialists
             that have them.
 
-        coefficients: Of that mean; None counts all alike, which is the same with two specialists.
+        coefficients: Of that mean, by tensor; None counts all alike, which is the same with two specialists.
 
     Raises:
         UserError: Tokens differ in mode `shared`, a parent has no tokenizer, or a tensor may or may not be of the
@@ -176,7 +179,7 @@ class RowsOfOthers:
         base: Has a row for every token.
         specialists: By name.
         rows: (R,) own row of each merged row by specialist, or -1.
-        coefficients: Of the mean; None counts all alike.
+        coefficients: Of the mean, by tensor; None counts all alike.
     """
 
     def __init__(
@@ -184,12 +187,11 @@ class RowsOfOthers:
         base: Parent,
         specialists: Mapping[str, Parent],
         rows: Mapping[str, torch.Tensor],
-        coefficients: Mapping[str, float] | None,
+        coefficients: Callable[[str], Sequence[float]] | None,
     ) -> None:
         self._base = base
-        self._parents = [
-            (parent, rows[label], coefficients[label] if coefficients else 1.0) for label, parent in specialists.items()
-        ]
+        self._parents = [(parent, rows[label]) for label, parent in specialists.items()]
+        self._coefficients = coefficients or (lambda name: [1.0] * len(specialists))
         self._owned = torch.stack([rows[label] != ABSENT for label in specialists]).any(dim=0)
 
     def flat(self, name: str, start: int, stop: int) -> torch.Tensor:
@@ -204,7 +206,8 @@ class RowsOfOthers:
         return found.reshape(-1)
 
     def _mean(self, name: str, width: int, row: int) -> torch.Tensor:
-        having = [(parent, int(rows[row]), weight) for parent, rows, weight in self._parents if rows[row] != ABSENT]
+        parents = zip(self._parents, self._coefficients(name), strict=True)
+        having = [(parent, int(rows[row]), weight) for (parent, rows), weight in parents if rows[row] != ABSENT]
         values = torch.stack([parent.flat(name, own * width, (own + 1) * width).float() for parent, own, _ in having])
         weights = torch.tensor([weight for *_, weight in having], dtype=torch.float64)
         if len(having) == 1 or weights.sum().abs() < ZERO_SUM * weights.abs().sum():
