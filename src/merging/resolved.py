@@ -5,7 +5,7 @@ Tensors with equal settings share a rule object, and the points of a grid share 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from src.merging.methods.rule import Rule, WholeModelRule
@@ -82,8 +82,13 @@ class ResolvedRecipe:
 
     @property
     def needs_model(self) -> bool:
-        """True if `look_at` has to be called before any tensor is merged."""
-        return any(isinstance(rule, WholeModelRule) and rule.needs_model for rule in self._rules.values())
+        """True if `ask` and `look_at` have to be called before any tensor is merged."""
+        return any(self._of_whole_model())
+
+    def ask(self, model: ParentModel) -> None:
+        """See `WholeModelRule.ask`."""
+        for _, rule in self._of_whole_model():
+            rule.ask(model)
 
     def look_at(self, model: ParentModel) -> None:
         """Show the rules all tensors that are merged.
@@ -91,9 +96,12 @@ class ResolvedRecipe:
         Raises:
             UserError: The method does not take this model.
         """
+        self._rules |= {values: rule.over(model) for values, rule in self._of_whole_model()}
+
+    def _of_whole_model(self) -> Iterator[tuple[Values, WholeModelRule]]:
         for values, rule in self._rules.items():
             if isinstance(rule, WholeModelRule) and rule.needs_model:
-                self._rules[values] = rule.over(model)
+                yield values, rule
 
     def _all_schedules(self) -> list[Schedule]:
         found = list(self._coefficients)

@@ -40,19 +40,24 @@ def training_name(model: str, strategy: str, task: str | None, seed: int, extras
 
 
 def merge_name(
-    base: str, method: str, coefficients: Sequence[float], seed: int, extras: Iterable[str] = (), lazy: bool = False
+    base: str,
+    method: str,
+    coefficients: Sequence[float | str],
+    seed: int,
+    extras: Iterable[str] = (),
+    lazy: bool = False,
 ) -> str:
     """Name of a merge: `pocket-ties-w0.3-s0`, and `pocket-ties-w0.3-s0-recipe` where its weights are not saved.
 
     Args:
         base: Label of the model, or name of the base's directory.
         method: Choice of conf/merge.
-        coefficients: Of the specialists; of two that sum to 1, only the first is shown.
+        coefficients: Of the specialists, or words for them; of two that sum to 1, only the first is shown.
         seed: Of the run.
         extras: Words for settings that differ from the standard ones.
         lazy: Whether the run holds only its recipe.
     """
-    weights = "w" + "-".join(f"{value:g}" for value in coefficients)
+    weights = "w" + "-".join(value if isinstance(value, str) else f"{value:g}" for value in coefficients)
     return "-".join([base, method, *extras, weights, f"s{seed}", *(["recipe"] if lazy else [])])
 
 

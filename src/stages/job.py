@@ -31,6 +31,7 @@ LOCATION_KEYS = {
 }
 LABELED = {"debug", "model.init", "model.shrink"}  # already shown by the model's label
 LONGEST_EXTRAS = 100
+LONGEST_VALUE = 20  # of a list or mapping
 USUAL_TASKS = ["codegen", "codesum"]  # the defaults of conf/job_frame.yaml, which run names leave out
 
 
@@ -101,7 +102,7 @@ class Job:
             root = key if key.startswith("checkpoint.") else key.split(".")[0]  # in training, a group of settings
             if root in LOCATION_KEYS or key in {*named, *LABELED} or key.startswith("hydra"):
                 continue
-            extras.append(_slug(key.rsplit(".", 1)[-1] + value))
+            extras.append(_word(key.rsplit(".", 1)[-1], value))
         together = "-".join(extras)
         if len(together) > LONGEST_EXTRAS:  # file systems allow names of 255 bytes
             return [f"custom{sha256_json(extras)[:10]}"]
@@ -159,6 +160,13 @@ def compose_config(name: str | None, overrides: Sequence[str]) -> DictConfig:
             return compose(name, overrides=[*places, *overrides])
         except MissingConfigException as error:
             raise unknown_file(error, overrides) from error
+
+
+def _word(key: str, value: str) -> str:
+    """A setting in the name of a run; of long lists and mappings, which may differ in one character, a hash."""
+    if value.startswith(("[", "{")) and len(value) > LONGEST_VALUE:
+        value = sha256_json(value)[:6]
+    return _slug(key + value)
 
 
 def _slug(text: str) -> str:

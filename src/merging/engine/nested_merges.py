@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from src.merging.schedule import Schedule, varies
 from src.utils.errors import UserError
 
 LINEAR, TASK_ARITHMETIC = "src.merging.registry.linear", "src.merging.registry.task_arithmetic"
@@ -24,7 +25,8 @@ class NestedMerge:
 
     Args:
         coefficients: Of the original specialists' task vectors, with earlier merges resolved. If the merge is not
-            linear, they only say which specialists took part.
+            linear, they only say which specialists took part; one that differs between tensors is given by the mean of
+            its values.
         order: Original specialists in the order in which they were merged.
         identities: Hash of the weights of each original specialist.
         reason: Why one merge of all specialists would differ; empty if it would not, up to rounding.
@@ -78,9 +80,9 @@ def resolve_nested_merge(
 
 def task_vector_coefficients(recipe: Mapping[str, Any]) -> dict[str, float]:
     """Factors on the task vectors if the merge is linear: coefficients, their normalization, and lambda."""
-    coefficients = {str(name): float(value) for name, value in recipe["weights"].items()}
+    coefficients = {str(name): Schedule.of(name, value).mean for name, value in recipe["weights"].items()}
     total = sum(coefficients.values())
-    scale = float(recipe.get("lambda", 1.0))
+    scale = Schedule.of("lambda", recipe.get("lambda", 1.0)).mean
     if recipe.get("normalize") and abs(total) >= 1e-8:
         scale /= total
     return {name: coefficient * scale for name, coefficient in coefficients.items()}
@@ -92,13 +94,21 @@ def _why_not_one_shot(recipe: Mapping[str, Any], earlier: Mapping[str, NestedMer
             return f"{name} is not a linear merge: what it dropped or elected cannot be reweighted"
     if earlier and not is_linear(recipe):
         method = recipe["_target_"].rpartition(".")[2]
+        if _differs_between_tensors(recipe):
+            return f"the coefficients of {method} differ between tensors"
         return f"{method} treats an earlier merge as one more specialist, so the order of merges matters"
     return ""
+
+
+def _differs_between_tensors(recipe: Mapping[str, Any]) -> bool:
+    return any(map(varies, (*recipe["weights"].values(), recipe.get("lambda"))))
 
 
 def is_linear(recipe: Mapping[str, Any]) -> bool:
     """True if the merged delta is a fixed combination of task vectors, the same for every tensor."""
     if recipe["_target_"] not in (LINEAR, TASK_ARITHMETIC) or recipe.get("match_norm") or recipe.get("exclude"):
+        return False
+    if _differs_between_tensors(recipe):
         return False
     total = sum(recipe["weights"].values())
     return recipe["_target_"] == TASK_ARITHMETIC or bool(recipe.get("normalize")) or math.isclose(total, 1.0)

@@ -112,9 +112,8 @@ class MergeInProgress:
         return tuple(name for name in self._table if self.is_floating(name) and not self.recipe.excludes(name))
 
     def ask(self, model: ParentModel) -> None:
-        """Let the rule name what it will look up in the model."""
-        assert isinstance(self._rule, WholeModelRule)
-        self._rule.ask(model)
+        """Let the method name what it will look up in the model."""
+        self._resolved.ask(model)
 
     def look_at(self, model: ParentModel) -> None:
         """Show the method all tensors that it merges."""

@@ -133,14 +133,14 @@ def merge_directory(job: Job, recipe: Recipe) -> Path:
     cfg = job.cfg
     names = specialist_names(cfg)
     one_says_all = recipe.weights is None and len(names) == 2
-    shown = list(recipe.coefficients(names).values())[: 1 if one_says_all else None]
+    words = [one.word for one in recipe.coefficient_schedules(names).values()][: 1 if one_says_all else None]
     owner = model_label(cfg.model) if cfg.base is None else checkpoint_label(str(cfg.base))
     extras = [
         *([Path(cfg.recipe).stem] if cfg.recipe is not None else []),
         *named_specialists(cfg),
         *job.extras(("recipe", "merge", "merge.weight", "merge.weights", "model", "seed", "save_weights")),
     ]
-    return job.directory(merge_name(owner, recipe.method, shown, cfg.seed, extras, lazy=not cfg.save_weights))
+    return job.directory(merge_name(owner, recipe.method, words, cfg.seed, extras, lazy=not cfg.save_weights))
 
 
 def as_user_error(error: Exception) -> UserError:
