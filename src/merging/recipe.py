@@ -11,7 +11,7 @@ import torch
 from pydantic import AfterValidator
 
 from src.merging.methods.rule import Rule
-from src.merging.schedule import Schedule, check_value, per_specialist
+from src.merging.schedule import Schedule, check_value, mean_of, per_specialist
 from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass
 
@@ -94,13 +94,13 @@ class Recipe:
 
     @property
     def rule(self) -> Rule:
-        """Mathematics of the method, if no setting varies.
+        """Mathematics of the method; where settings differ between tensors, with the means of their values.
 
         Raises:
             UserError: A setting is out of its range.
         """
-        assert not self.varying
-        return self.build(dict(self.settings))
+        given = dict(self.settings)
+        return self.build({**given, **{key: mean_of(given[key]) for key in self.varying}})
 
     def coefficients(self, specialists: Sequence[str]) -> dict[str, Number]:
         """Coefficient of every specialist, in their order: a number, or the `plain` value of a schedule.

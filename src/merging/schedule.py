@@ -87,12 +87,6 @@ class Schedule:
                 return text
         return f"v{sha256_json(found)[:6]}"
 
-    @property
-    def mean(self) -> float:
-        """Mean of all values that are given."""
-        values = [value for _, values in self.parts for value in values]
-        return math.fsum(values) / len(values)
-
     def map(self, function: Callable[[float], float]) -> Schedule:
         """The schedule of `function` of the number; `function` is linear, so that it commutes with interpolation."""
         return Schedule(self.key, tuple((pattern, tuple(map(function, values))) for pattern, values in self.parts))
@@ -138,6 +132,19 @@ class Schedule:
 def varies(value: Any) -> bool:
     """True for the value of a key that is more than a number."""
     return isinstance(value, (Mapping, Sequence)) and not isinstance(value, str)
+
+
+def mean_of(value: Any) -> float:
+    """Mean of all numbers in a value: some number between them, where one is needed for the whole model."""
+    found = _numbers_in(value)
+    return math.fsum(found) / len(found)
+
+
+def _numbers_in(value: Any) -> list[float]:
+    if not varies(value):
+        return [float(value)]
+    inside = value.values() if isinstance(value, Mapping) else value
+    return [number for one in inside for number in _numbers_in(one)]
 
 
 def per_specialist(key: str, value: Any, specialists: Sequence[str]) -> dict[str, Schedule] | None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from src.merging.schedule import Schedule, varies
+from src.merging.schedule import mean_of, varies
 from src.utils.errors import UserError
 
 LINEAR, TASK_ARITHMETIC = "src.merging.registry.linear", "src.merging.registry.task_arithmetic"
@@ -80,9 +80,9 @@ def resolve_nested_merge(
 
 def task_vector_coefficients(recipe: Mapping[str, Any]) -> dict[str, float]:
     """Factors on the task vectors if the merge is linear: coefficients, their normalization, and lambda."""
-    coefficients = {str(name): Schedule.of(name, value).mean for name, value in recipe["weights"].items()}
+    coefficients = {str(name): mean_of(value) for name, value in recipe["weights"].items()}
     total = sum(coefficients.values())
-    scale = Schedule.of("lambda", recipe.get("lambda", 1.0)).mean
+    scale = mean_of(recipe.get("lambda", 1.0))
     if recipe.get("normalize") and abs(total) >= 1e-8:
         scale /= total
     return {name: coefficient * scale for name, coefficient in coefficients.items()}

@@ -201,7 +201,8 @@ POINT_COLUMNS = ("method", "coefficients", "dtype", "size", "state", "run direct
 
 def _point_row(point: PlannedPoint, base: Parent, specialists: Mapping[str, Path]) -> tuple[str, ...]:
     recipe = point.recipe
-    coefficients = ", ".join(f"{name} {value:.4g}" for name, value in recipe.coefficients(list(specialists)).items())
+    found = recipe.coefficients(list(specialists)).items()
+    coefficients = ", ".join(f"{name} {f'{value:.4g}' if isinstance(value, float) else value}" for name, value in found)
     size = gigabytes(point.bytes_on(base)) if point.save_weights else "recipe alone"
     return recipe.method, coefficients, recipe.dtype or "the base's", size, point.state, str(point.directory)
 

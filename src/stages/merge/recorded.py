@@ -72,7 +72,8 @@ def lazy_merge(directory: Path, key: str) -> LazyMerge | None:
     base = Path(run.results["parents"]["base"])
     if changed := _changes("base", base, run.inputs["base"]):
         raise UserError(first_differences(f"{key}={directory}: its base has changed since", changed))
-    alone = Recipe("src.merging.registry.linear", WeightedMean(True), (("normalize", True),), weight=1.0)
+    settings = (("normalize", True),)
+    alone = Recipe("src.merging.registry.linear", lambda keys: WeightedMean(**keys), settings, weight=1.0)
     named = sha256_json({"base": run.inputs["base"], "adapter": fingerprint(directory)})
     return LazyMerge(directory, base, {"adapter": directory}, alone, named)
 
