@@ -174,9 +174,7 @@ def check_sum(method: str, rule: Rule, found: Mapping[str, float], place: str = 
         )
 
 
-def coefficients(
-    weight: Number, weights: Mapping[str, Number] | None, specialists: Sequence[str]
-) -> dict[str, Number]:
+def coefficients(weight: Number, weights: Mapping[str, Number] | None, specialists: Sequence[str]) -> dict[str, Number]:
     """Resolve `merge.weight` or `merge.weights` to one coefficient per specialist.
 
     Args:

@@ -15,7 +15,7 @@ from src.merging.methods.mergekit import Mergekit, as_mergekit
 from src.merging.methods.multislerp import MultiSlerp
 from src.merging.methods.pcb import Pcb
 from src.merging.methods.rule import Rule
-from src.merging.methods.sparsify import Rescale, Sparsity, Trim
+from src.merging.methods.sparsify import Rescale, Sparsity, Trim, sparsities
 from src.merging.methods.spectral import Spectral
 from src.merging.methods.spherical import Karcher, ModelStock, Slerp, Space
 from src.merging.methods.task_vectors import TaskVectors, WeightedMean
@@ -25,6 +25,8 @@ from src.merging.schedule import varies
 from src.utils.errors import UserError
 
 COEFFICIENTS = ("weight", "weights")
+PerSpecialist = float | tuple[float, ...]
+"""A number, or one per specialist."""
 
 
 class Method:
@@ -115,45 +117,57 @@ def task_arithmetic(normalize: bool, lambda_: float) -> Rule:
 
 
 @method("2306.01708")
-def ties(density: float, trim: Trim, normalize: bool, rescale: Rescale, lambda_: float) -> Rule:
+def ties(density: PerSpecialist, trim: Trim, normalize: bool, rescale: Rescale, lambda_: float) -> Rule:
     """Trim to the largest, elect signs, merge what agrees."""
-    return TaskVectors(Sparsity("magnitude", density, rescale=rescale, trim=trim), True, normalize, lambda_)
+    return TaskVectors(sparsities("magnitude", density=density, rescale=rescale, trim=trim), True, normalize, lambda_)
 
 
 @method("2311.03099")
-def dare(density: float, normalize: bool, rescale: Rescale, lambda_: float, seed: int) -> Rule:
+def dare(density: PerSpecialist, normalize: bool, rescale: Rescale, lambda_: float, seed: int) -> Rule:
     """Drop at random, rescale, sum (mergekit's `dare_linear`)."""
-    return TaskVectors(Sparsity("bernoulli", density, rescale=rescale, seed=seed), False, normalize, lambda_)
+    return TaskVectors(sparsities("bernoulli", density=density, rescale=rescale, seed=seed), False, normalize, lambda_)
 
 
 @method("2311.03099")
-def dare_ties(density: float, normalize: bool, rescale: Rescale, lambda_: float, seed: int) -> Rule:
+def dare_ties(density: PerSpecialist, normalize: bool, rescale: Rescale, lambda_: float, seed: int) -> Rule:
     """Drop at random, rescale, elect signs."""
-    return TaskVectors(Sparsity("bernoulli", density, rescale=rescale, seed=seed), True, normalize, lambda_)
+    return TaskVectors(sparsities("bernoulli", density=density, rescale=rescale, seed=seed), True, normalize, lambda_)
 
 
 @method("2406.11617")
-def della(density: float, epsilon: float, normalize: bool, rescale: Rescale, lambda_: float, seed: int) -> Rule:
+def della(
+    density: PerSpecialist, epsilon: PerSpecialist, normalize: bool, rescale: Rescale, lambda_: float, seed: int
+) -> Rule:
     """Drop at random, small updates more often; elect signs."""
-    return TaskVectors(Sparsity("magprune", density, epsilon, rescale=rescale, seed=seed), True, normalize, lambda_)
+    return TaskVectors(
+        sparsities("magprune", density=density, epsilon=epsilon, rescale=rescale, seed=seed), True, normalize, lambda_
+    )
 
 
 @method("2406.11617")
-def della_linear(density: float, epsilon: float, normalize: bool, rescale: Rescale, lambda_: float, seed: int) -> Rule:
+def della_linear(
+    density: PerSpecialist, epsilon: PerSpecialist, normalize: bool, rescale: Rescale, lambda_: float, seed: int
+) -> Rule:
     """Drop at random, small updates more often; sum."""
-    return TaskVectors(Sparsity("magprune", density, epsilon, rescale=rescale, seed=seed), False, normalize, lambda_)
+    return TaskVectors(
+        sparsities("magprune", density=density, epsilon=epsilon, rescale=rescale, seed=seed), False, normalize, lambda_
+    )
 
 
 @method("2312.06795")
-def breadcrumbs(density: float, gamma: float, normalize: bool, rescale: Rescale, lambda_: float) -> Rule:
+def breadcrumbs(
+    density: PerSpecialist, gamma: PerSpecialist, normalize: bool, rescale: Rescale, lambda_: float
+) -> Rule:
     """Drop the smallest and the very largest; sum."""
-    return TaskVectors(Sparsity("outliers", density, gamma=gamma, rescale=rescale), False, normalize, lambda_)
+    return TaskVectors(sparsities("outliers", density=density, gamma=gamma, rescale=rescale), False, normalize, lambda_)
 
 
 @method("2312.06795")
-def breadcrumbs_ties(density: float, gamma: float, normalize: bool, rescale: Rescale, lambda_: float) -> Rule:
+def breadcrumbs_ties(
+    density: PerSpecialist, gamma: PerSpecialist, normalize: bool, rescale: Rescale, lambda_: float
+) -> Rule:
     """Drop the smallest and the very largest; elect signs."""
-    return TaskVectors(Sparsity("outliers", density, gamma=gamma, rescale=rescale), True, normalize, lambda_)
+    return TaskVectors(sparsities("outliers", density=density, gamma=gamma, rescale=rescale), True, normalize, lambda_)
 
 
 @method(None)

@@ -166,10 +166,11 @@ def _word(key: str, value: str) -> str:
     """A setting in the name of a run; of long lists and mappings, which may differ in one character, a hash."""
     if value.startswith(("[", "{")) and len(value) > LONGEST_VALUE:
         value = sha256_json(value)[:6]
-    return _slug(key + value)
+    return slug(key + value)
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """A text as a word for the name of a run."""
     return re.sub(r"[^A-Za-z0-9.+-]+", "_", text).strip("_")[:60]
 
 

@@ -29,7 +29,12 @@ def test_the_first_layer_is_at_0_the_last_at_1_and_all_outside_of_layers_at_0() 
 
 
 def test_every_stack_of_layers_has_its_own_depth() -> None:
-    names = ["encoder.block.0.w.weight", "encoder.block.4.w.weight", "decoder.block.0.w.weight", "decoder.block.1.weight"]
+    names = [
+        "encoder.block.0.w.weight",
+        "encoder.block.4.w.weight",
+        "decoder.block.0.w.weight",
+        "decoder.block.1.weight",
+    ]
     assert list(depths([*names, "decoder.block.2.weight"]).values()) == [0, 1, 0, 0.5, 1]
 
 
@@ -65,7 +70,11 @@ def test_patterns_keep_their_order_in_a_record() -> None:
         0.3,
         [0.1, 0.9, 0.5],
         {"value": [0.1, 0.9], "filter": "mlp"},
-        [{"filter": "self_attn", "value": [0.0, 0.5, 0.3, 0.7, 1.0]}, {"filter": "mlp", "value": [1.0, 0.5]}, {"value": 0.5}],
+        [
+            {"filter": "self_attn", "value": [0.0, 0.5, 0.3, 0.7, 1.0]},
+            {"filter": "mlp", "value": [1.0, 0.5]},
+            {"value": 0.5},
+        ],
         [{"filter": "q_proj.w", "value": 0.1}, {"filter": "*", "value": [0.2, 0.4]}, {"filter": "mlp", "value": 0.9}],
     ],
 )
@@ -97,9 +106,18 @@ def test_as_mergekit_evaluates_it(setting: Any) -> None:
         ({"(": 0.1}, r"merge\.density must have regular expressions as keys, got '\('"),
         ([{"mlp": 0.1}, {"mlp": 0.2}], "merge.density has mlp twice"),
         ([{"mlp": 0.1}, 0.2], "merge.density must be a number, got {'mlp': 0.1}"),
-        ({"mlp": 0.1}, r"merge\.density has no pattern for 6 tensors \(add default for the rest\): model\.embed_tokens"),
-        ({"moe": 0.1, "default": 0.2}, "merge.density: 'moe' matches no merged tensor; expected names such as model.emb"),
-        ({"layers": 0.1, "mlp": 0.3, "default": 0.2}, "merge.density: 'mlp' matches only tensors that an earlier pattern"),
+        (
+            {"mlp": 0.1},
+            r"merge\.density has no pattern for 6 tensors \(add default for the rest\): model\.embed_tokens",
+        ),
+        (
+            {"moe": 0.1, "default": 0.2},
+            "merge.density: 'moe' matches no merged tensor; expected names such as model.emb",
+        ),
+        (
+            {"layers": 0.1, "mlp": 0.3, "default": 0.2},
+            "merge.density: 'mlp' matches only tensors that an earlier pattern",
+        ),
     ],
 )
 def test_bad_values(value: Any, message: str) -> None:

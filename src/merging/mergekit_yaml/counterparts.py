@@ -14,7 +14,8 @@ class Parameter:
     """A parameter of a mergekit method.
 
     Args:
-        ours: Our key of the same meaning; None: it has no effect on the result.
+        ours: Our key of the same meaning, `parameters.KEY` for one inside of `merge.parameters`; None: it has no effect
+            on the result.
         convert: Its type.
         default: mergekit's; None: it must be given.
         per_model: Each model may have its own.
@@ -50,6 +51,8 @@ class Counterpart:
     models: tuple[int, int | None] = (1, None)
 
 
+NESTED = "parameters."  # keys of merge=mergekit that it passes on
+PAIR = (2, 2)  # models of a method for two
 WEIGHT = {"weight": Parameter("weights", number, per_model=True)}
 DENSITY = {"density": Parameter("density", number, 1.0, per_model=True)}
 INT8_MASK = {"int8_mask": Parameter(None, truth, False)}
@@ -92,7 +95,7 @@ _ALL = (
         {"t": Parameter("weights", number)},
         base="first",
         fixed={"space": "weights", "by_row": False},
-        models=(2, 2),
+        models=PAIR,
     ),
     Counterpart(
         "nuslerp",
@@ -103,7 +106,7 @@ _ALL = (
             "nuslerp_row_wise": Parameter(None, truth, False, only=False),
         },
         base="optional",
-        models=(2, 2),
+        models=PAIR,
     ),
     Counterpart(
         "multislerp",
@@ -127,5 +130,22 @@ _ALL = (
         "sce", "sce", {**INT8_MASK, "select_topk": Parameter("select", number, 1.0)}, fixed={"equal_below": 1e-6}
     ),
 )
-BY_MERGEKIT_NAME = {one.theirs: one for one in _ALL}
+
+
+def _only_theirs(
+    name: str, parameters: Mapping[str, float | None], models: tuple[int, int | None] = (1, None)
+) -> Counterpart:
+    """A method that `merge=mergekit` runs in the installed mergekit; its parameters are numbers with defaults."""
+    own = {key: Parameter(f"{NESTED}{key}", number, default) for key, default in parameters.items()}
+    base: Literal["first", "required"] = "first" if models == PAIR else "required"
+    return Counterpart(name, "mergekit", own, base, {"name": name, "weight": None}, models)
+
+
+_BY_MERGEKIT = (
+    _only_theirs("nearswap", {"t": None}, PAIR),
+    _only_theirs("arcee_fusion", {}, PAIR),
+    _only_theirs("ram", {"epsilon": 1e-5}),
+    _only_theirs("ramplus_tl", {"r": 0.1, "alpha": 0.2, "epsilon": 1e-5}),
+)
+BY_MERGEKIT_NAME = {one.theirs: one for one in (*_ALL, *_BY_MERGEKIT)}
 BY_OUR_NAME = {one.ours: one for one in _ALL}

@@ -73,6 +73,7 @@ class MergekitRecipe:
         spans: All layers, in their order.
         parameters: For all of them.
         dtype: Dtype of the merged weights; None: that of the models.
+        arithmetic: Dtype of mergekit's arithmetic; None: that of the models.
         tokenizer: `base`, `union`, the model whose tokenizer is taken, or None.
         chat_template: `auto`, a name, the text of a template, or None.
     """
@@ -82,6 +83,7 @@ class MergekitRecipe:
     spans: tuple[Span, ...]
     parameters: Mapping[str, Any]
     dtype: str | None
+    arithmetic: str | None
     tokenizer: str | Model | None
     chat_template: str | None
 
@@ -114,7 +116,8 @@ def read_recipe(text: str) -> MergekitRecipe:
         _model(given["base_model"], "base_model") if given.get("base_model") is not None else None,
         (_span_of_models(given["models"]),) if "models" in given else _spans_of_slices(given),
         _parameters(given, ""),
-        _dtype(given),
+        _dtype(given, "out_dtype") or _dtype(given, "dtype"),
+        _dtype(given, "dtype"),
         _tokenizer(given),
         _text(given, "chat_template"),
     )
@@ -195,14 +198,14 @@ def _parameters(given: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     return {} if found is None else _mapping(found, f"{where}.parameters".lstrip("."), None)
 
 
-def _dtype(given: Mapping[str, Any]) -> str | None:
-    """Dtype of the result; mergekit's `dtype` alone also sets that of its arithmetic, which is float32 here."""
-    for key in ("dtype", "out_dtype"):
-        name = given.get(key)
-        if name is not None and str(name).removeprefix("torch.") not in DTYPES:
-            raise unknown_choice(key, str(name), list(DTYPES))
-    found = given.get("out_dtype") or given.get("dtype")
-    return None if found is None else str(found).removeprefix("torch.")
+def _dtype(given: Mapping[str, Any], key: str) -> str | None:
+    value = given.get(key)
+    if value is None:
+        return None
+    name = str(value).removeprefix("torch.")
+    if name not in DTYPES:
+        raise unknown_choice(key, name, list(DTYPES))
+    return name
 
 
 def _tokenizer(given: Mapping[str, Any]) -> str | Model | None:

@@ -43,6 +43,24 @@ class Setting:
         values = {value for entry in self.entries for value in entry.values}
         return next(iter(values)) if len(values) == 1 else None
 
+    def entry_for(self, tensor: str) -> Entry:
+        """The entry that decides for a tensor."""
+        return next(entry for entry in self.entries if entry.applies_to(tensor))
+
+    def at(self, tensor: str, depth: float) -> Scalar:
+        """The value for a tensor.
+
+        Args:
+            tensor: Its name.
+            depth: Its place among the layers, from 0 to 1.
+        """
+        values = self.entry_for(tensor).values
+        place = depth * (len(values) - 1)
+        before = int(place)
+        after = min(before + 1, len(values) - 1)
+        share = place - before
+        return values[before] if share == 0 else (1 - share) * values[before] + share * values[after]
+
 
 def entries_of(setting: Any, where: str, convert: Convert) -> tuple[Entry, ...]:
     """Parse what a YAML says about one parameter.

@@ -11,8 +11,9 @@ import torch
 import yaml
 
 from src.checkpoints import TensorInfo
-from src.merging.mergekit_yaml.counterparts import BY_OUR_NAME, Counterpart, Parameter
+from src.merging.mergekit_yaml.counterparts import BY_MERGEKIT_NAME, BY_OUR_NAME, Counterpart, Parameter
 from src.merging.recipe import OUTPUT_DTYPES, Recipe
+from src.merging.schedule import DEFAULT, Schedule
 from src.merging.tensors.lora_adapter import is_adapter
 from src.utils.errors import UserError
 from src.utils.files import write_text
@@ -22,7 +23,6 @@ WRITTEN = "written"
 RANDOM = ("dare_linear", "dare_ties", "della", "della_linear")
 SNAPSHOT = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)/snapshots/(?P<commit>[0-9a-f]{40})$")
 SPECIAL = "+@"  # mergekit splits the text of a model at these
-LITERALS = re.compile(r"\w+(\|\w+)*")
 
 
 def write_mergekit_config(
@@ -60,26 +60,45 @@ def mergekit_yaml(description: Mapping[str, Any], base: Path, specialists: Mappi
     Raises:
         UserError: mergekit lacks the method or one of its settings.
     """
-    method = str(description["_target_"]).rpartition(".")[2]
-    counterpart = BY_OUR_NAME.get(method)
-    if counterpart is None or description["_target_"] != f"src.merging.registry.{method}":
-        raise UserError(f"mergekit has no {method}")
+    counterpart = _counterpart(description)
     _check_common(description)
     models = {name: _reference(base, place) for name, place in specialists.items()}
-    found = _Values(counterpart, description, list(models))
+    own, shared = _parameters(counterpart, description, list(models))
     content: dict[str, Any] = {"merge_method": counterpart.theirs}
     if with_base := _base_model(counterpart, description, _reference(None, base), list(models.values())):
         content["base_model"] = with_base
     content["models"] = [
-        {"model": model} | ({"parameters": own} if (own := found.of_model(name)) else {})
-        for name, model in models.items()
+        {"model": model} | ({"parameters": own[name]} if own[name] else {}) for name, model in models.items()
     ]
-    if shared := found.shared():
+    if shared:
         content["parameters"] = shared
-    own_engine = description["engine"] == "own"
-    content |= ({"dtype": "float32"} if own_engine else {}) | {"out_dtype": dtype}
+    is_ours = description["engine"] == "own" and "name" not in description
+    content |= ({"dtype": "float32"} if is_ours else {}) | {"out_dtype": dtype}
     head = "# mergekit draws other masks of the same density.\n" if counterpart.theirs in RANDOM else ""
     return head + yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _counterpart(description: Mapping[str, Any]) -> Counterpart:
+    room, _, method = str(description["_target_"]).rpartition(".")
+    name = description["name"] if method == "mergekit" else method
+    found = (BY_MERGEKIT_NAME if method == "mergekit" else BY_OUR_NAME).get(name)
+    if found is None or room != "src.merging.registry":
+        raise UserError(f"mergekit has no {name}")
+    return found
+
+
+def _parameters(
+    counterpart: Counterpart, description: Mapping[str, Any], labels: Sequence[str]
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Parameters of every model, and those of the merge."""
+    found = _Values(counterpart, description, labels)
+    if "name" not in description:  # merge=mergekit has mergekit's own parameters
+        return {label: found.of_model(label) for label in labels}, found.shared()
+    shared = dict(description["parameters"] or {})
+    if counterpart.theirs == "slerp":
+        shared = found.shared() | shared
+    is_weighted = "weight" in counterpart.parameters and "weight" not in shared
+    return {label: {"weight": description["weights"][label]} if is_weighted else {} for label in labels}, shared
 
 
 class _Values:
@@ -92,7 +111,7 @@ class _Values:
         for key, value in counterpart.fixed.items():
             if key in description and description[key] != value:
                 raise UserError(f"mergekit's {counterpart.theirs} has no merge.{key}={description[key]}")
-        if "weights" not in {parameter.ours for parameter in counterpart.parameters.values()}:
+        if "weight" in counterpart.fixed and "name" not in description:
             self._require_equal_coefficients()
 
     def of_model(self, label: str) -> dict[str, Any]:
@@ -126,25 +145,60 @@ class _Values:
             return value == "l1"
         if name == "nuslerp_flatten":
             return not value
-        return self._with_excluded(value) if name == "weight" else value
+        return self._with_excluded(_setting(name, value)) if name == "weight" else _setting(name, value)
 
     def _with_excluded(self, value: Any) -> Any:
         """A coefficient of 0 keeps the base's values, where what is merged are task vectors."""
         excluded = self._description["exclude"]
         if excluded is None:
             return value
-        if self._counterpart.base != "required" or not LITERALS.fullmatch(excluded):
+        filters = _literals(excluded)
+        if self._counterpart.base != "required" or filters is None:
             raise UserError(f"mergekit's {self._counterpart.theirs} has no merge.exclude={excluded}")
-        return [*({"filter": part, "value": 0.0} for part in excluded.split("|")), {"value": value}]
+        given = value if _is_conditional(value) else [{"value": value}]
+        return [*({"filter": one, "value": 0.0} for one in filters), *given]
 
-    def _second_share(self) -> float:
+    def _second_share(self) -> Any:
         first, second = (self._description["weights"][label] for label in self._labels)
-        return float(second / (first + second))
+        if isinstance(first, float) and isinstance(second, float):
+            return second / (first + second)
+        given = [Schedule.of("merge.weights", one) for one in (first, second)]
+        if not any(one.map(lambda value: 1 - value) == other for one, other in (given, given[::-1])):
+            raise UserError("mergekit's slerp has coefficients that sum to 1")
+        return _setting("t", second)
 
     def _require_equal_coefficients(self) -> None:
         given = self._description["weights"]
-        if "weight" in self._counterpart.fixed and len(set(given.values())) > 1:
+        if any(value != 1 / len(given) for value in given.values()):
             raise UserError(f"mergekit's {self._counterpart.theirs} has no coefficients, got {given}")
+
+
+def _is_conditional(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(entry, Mapping) for entry in value)
+
+
+def _setting(name: str, value: Any) -> Any:
+    """A value of ours, as `Recipe.describe` has it, as a value of mergekit: patterns become filters."""
+    if not _is_conditional(value):
+        return value
+    found: list[dict[str, Any]] = []
+    for pattern, values in ((pattern, values) for entry in value for pattern, values in entry.items()):
+        filters = [] if pattern == DEFAULT else _literals(pattern)
+        if filters is None:
+            raise UserError(f"mergekit has filters, not the regular expression {pattern} of merge.{name}")
+        found += [{"filter": one, "value": values} for one in filters] or [{"value": values}]
+    return found
+
+
+def _literals(pattern: str) -> list[str] | None:
+    """The strings that a regular expression is the alternative of; None if it is another one."""
+    found = []
+    for part in pattern.split("|"):
+        literal = re.sub(r"\\(\W)", r"\1", part)
+        if re.escape(literal) != part:
+            return None
+        found.append(literal)
+    return found
 
 
 def _check_common(description: Mapping[str, Any]) -> None:
@@ -160,7 +214,7 @@ def _base_model(counterpart: Counterpart, description: Mapping[str, Any], base: 
     if counterpart.base == "first":
         return models[0]
     if counterpart.base == "optional":
-        return base if description["space"] == "deltas" else None
+        return base if description.get("space", "deltas") == "deltas" else None
     if counterpart.base == "input":
         if description["exclude"] is not None:
             raise UserError(f"mergekit's {counterpart.theirs} has no merge.exclude={description['exclude']}")

@@ -134,6 +134,7 @@ def as_mergekit(method: str, settings: Mapping[str, Any]) -> Mergekit:
 def _product(method: str, settings: Mapping[str, Any]) -> Mergekit:
     kept = ("normalize", "lambda", "density", "epsilon", "gamma")
     parameters = {key: settings[key] for key in kept if key in settings}
+    parameters = {key: list(value) if isinstance(value, tuple) else value for key, value in parameters.items()}
     if settings.get("trim") == "model":
         raise UserError("merge.engine=mergekit: mergekit lacks merge.trim=model; set tensor, or merge.engine=own")
     if "rescale" in settings:

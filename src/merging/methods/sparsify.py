@@ -72,6 +72,16 @@ class Sparsity:
             )
 
 
+def sparsities(kind: Kind, **settings: Any) -> Sparsity | tuple[Sparsity, ...]:
+    """One sparsifier, or one per specialist where a setting is a tuple of K numbers."""
+    counts = {len(value) for value in settings.values() if isinstance(value, tuple)}
+    if not counts:
+        return Sparsity(kind, **settings)
+    [count] = counts
+    each = [{key: v[k] if isinstance(v, tuple) else v for key, v in settings.items()} for k in range(count)]
+    return tuple(Sparsity(kind, **one) for one in each)
+
+
 def over_model(sparsity: Sparsity, model: ParentModel) -> Sparsity:
     """Find the k largest elements of each specialist's whole task vector.
 
@@ -101,6 +111,11 @@ def prepare_sparsity(tensors: ParentTensors, sparsity: Sparsity) -> tuple[BlockF
     if sparsity.kind == "none" or sparsity.density >= 1:
         return dense(tensors)
     return tensors.once(("sparse", sparsity), lambda: _fit(tensors, sparsity))
+
+
+def prepare_each(tensors: ParentTensors, sparsities: Sequence[Sparsity]) -> tuple[BlockFunction, ...]:
+    """Prepare one tensor of K specialists, each with its own sparsifier."""
+    return tuple(prepare_sparsity(tensors, one)[k] for k, one in enumerate(sparsities))
 
 
 def dense(tensors: ParentTensors) -> tuple[BlockFunction, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from src.checkpoints import Checkpoint, read_config
+from src.checkpoints import Checkpoint
 from src.merging.engine.chat_files import template_of
+from src.merging.mergekit_yaml.parents import parents_of
 from src.merging.mergekit_yaml.read import MergekitRecipe, read_recipe
-from src.merging.mergekit_yaml.translate import Translation, translate
+from src.merging.mergekit_yaml.translate import translate
 from src.merging.tensors.lora_adapter import is_adapter
 from src.stages.checkpoints import written_checkpoint
 from src.stages.job import Job, compose_config
@@ -49,14 +50,18 @@ def _filled(cfg: DictConfig, path: Path) -> DictConfig:
     if not path.is_file():
         raise UserError("no such file; expected a mergekit YAML")
     recipe = read_recipe(path.read_text(encoding="utf-8"))
-    found = translate(recipe)
-    places = _places(found, bool(cfg.allow_pickle))
-    found = translate(recipe, _layers(places["base"]))
+    parents = parents_of(recipe)
+    places = {label: written_checkpoint(path, "model", cfg.allow_pickle) for label, path in parents.places.items()}
+    base = written_checkpoint(parents.base.path, "base_model", cfg.allow_pickle)
+    opened = {place: Checkpoint(place, cfg.allow_pickle) for place in (base, *places.values()) if not is_adapter(place)}
+    found = translate(recipe, [name for name, info in opened[base].table.items() if info.dtype.is_floating_point])
     keys = dict(found.keys)
+    if found.method == "mergekit":
+        _check_arithmetic(recipe, list(opened.values()))
     if recipe.chat_template is not None:
-        keys["template"] = _template(recipe, places)
+        keys["template"] = _template(recipe, {"base": base, **places})
     if keys["dtype"] is None:
-        keys["dtype"] = _promoted(places, bool(cfg.allow_pickle))
+        keys["dtype"] = _promoted(list(opened.values()))
     for note in found.notes:
         say(f"recipe={cfg.recipe}: {note}")
     node = OmegaConf.to_container(compose_config("merge", [f"merge={found.method}"]).merge)
@@ -65,28 +70,24 @@ def _filled(cfg: DictConfig, path: Path) -> DictConfig:
     seed = {"seed": cfg.seed} if "seed" in node else {}
     filled = cfg.copy()
     with open_dict(filled):
-        filled.base = found.base
-        filled.specialists = OmegaConf.create(dict(found.specialists))
+        filled.base = parents.base.path
+        filled.specialists = OmegaConf.create(parents.places)
         filled.merge = OmegaConf.create(node | keys | seed)
     return filled
 
 
-def _places(found: Translation, allow_pickle: bool) -> dict[str, Path]:
-    """Directory of every parent."""
-    named = {"base": found.base, **found.specialists}
-    return {label: written_checkpoint(path, "model", allow_pickle) for label, path in named.items()}
+def _check_arithmetic(recipe: MergekitRecipe, parents: Sequence[Checkpoint]) -> None:
+    dtypes = {str(info.dtype).removeprefix("torch.") for one in parents for info in one.table.values()}
+    if recipe.arithmetic is not None and recipe.arithmetic not in dtypes:
+        raise UserError(
+            f"dtype: {recipe.arithmetic}: {recipe.method} runs in mergekit with arithmetic in the dtype of the models "
+            f"({', '.join(sorted(dtypes))}); leave dtype out, and set out_dtype"
+        )
 
 
-def _layers(base: Path) -> int | None:
-    config = read_config(base)
-    found = [part.get("num_hidden_layers") for part in (config, config.get("text_config") or {})]
-    return next((int(number) for number in found if number is not None), None)
-
-
-def _promoted(places: Mapping[str, Path], allow_pickle: bool) -> str | None:
+def _promoted(parents: Sequence[Checkpoint]) -> str | None:
     """The dtype that holds those of all parents, which mergekit writes without `dtype`; None: those of the base."""
-    opened = [Checkpoint(place, allow_pickle) for place in places.values() if not is_adapter(place)]
-    dtypes = [{info.dtype for info in one.table.values() if info.dtype.is_floating_point} for one in opened]
+    dtypes = [{info.dtype for info in one.table.values() if info.dtype.is_floating_point} for one in parents]
     if all(found == dtypes[0] for found in dtypes):
         return None
     return str(reduce(torch.promote_types, set().union(*dtypes))).removeprefix("torch.")

@@ -23,7 +23,7 @@ from src.stages.checkpoints import (
     specialist_checkpoints,
     specialist_names,
 )
-from src.stages.job import Job
+from src.stages.job import Job, slug
 from src.stages.merge.from_recipe import with_recipe
 from src.stages.merge.statistics_inputs import statistics_places
 from src.utils.errors import UserError
@@ -136,7 +136,7 @@ def merge_directory(job: Job, recipe: Recipe) -> Path:
     words = [one.word for one in recipe.coefficient_schedules(names).values()][: 1 if one_says_all else None]
     owner = model_label(cfg.model) if cfg.base is None else checkpoint_label(str(cfg.base))
     extras = [
-        *([Path(cfg.recipe).stem] if cfg.recipe is not None else []),
+        *([slug(Path(cfg.recipe).stem)] if cfg.recipe is not None else []),
         *named_specialists(cfg),
         *job.extras(("recipe", "merge", "merge.weight", "merge.weights", "model", "seed", "save_weights")),
     ]

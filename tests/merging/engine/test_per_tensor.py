@@ -1,4 +1,4 @@
-"""Coefficients and settings that differ between tensors: a point equals, tensor by tensor, the plain points that it names."""
+"""Coefficients and settings per tensor: a point equals, tensor by tensor, the plain points that it names."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkpoint, dict[s
         (
             "della",
             {"density": [0.2, 0.6], "epsilon": [0.1, 0.3], "lambda_": {"norm": 0.0, "default": 2.0}},
-            {LAST: {"density": 0.6, "epsilon": 0.3, "lambda_": 2.0}, NORM: {"density": 0.2, "epsilon": 0.1, "lambda_": 0.0}},
+            {
+                LAST: {"density": 0.6, "epsilon": 0.3, "lambda_": 2.0},
+                NORM: {"density": 0.2, "epsilon": 0.1, "lambda_": 0.0},
+            },
         ),
         ("breadcrumbs", {"gamma": {"bias": 0.3, "default": 0.01}}, {BIAS: {"gamma": 0.3}, LAST: {"gamma": 0.01}}),
         ("slerp", {"weight": {"mlp": [0.0, 1.0], "": 0.25}}, {FIRST: {"weight": 0.0}, BIAS: {"weight": 0.25}}),

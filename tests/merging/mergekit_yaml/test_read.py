@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from src.merging.mergekit_yaml.labels import labels_of
+from src.merging.mergekit_yaml.parents import labels_of, parents_of
 from src.merging.mergekit_yaml.read import Model, read_recipe
-from src.merging.mergekit_yaml.translate import Translation, translate
+from src.merging.mergekit_yaml.translate import translate
+from src.merging.schedule import Schedule
 from src.utils.errors import UserError
 
+MODULES = ("self_attn.q_proj", "mlp.up_proj", "mlp.down_proj")
+NAMES = (
+    "model.embed_tokens.weight",
+    *(f"model.layers.{layer}.{module}.weight" for layer in range(4) for module in MODULES),
+    "model.norm.weight",
+    "lm_head.weight",
+)
 PAIR = [{"model": "a", "parameters": {"weight": 0.3}}, {"model": "b", "parameters": {"weight": 0.7}}]
 TIES = {"merge_method": "ties", "base_model": "m", "models": PAIR}
 
 
-def translated(layers: int | None = None, **content: Any) -> Translation:
-    return translate(read_recipe(yaml.safe_dump(content)), layers)
+@dataclass(frozen=True)
+class Translated:
+    method: str
+    keys: dict[str, Any]
+    notes: tuple[str, ...]
+    base: str
+    specialists: dict[str, str]
+
+
+def translated(**content: Any) -> Translated:
+    recipe = read_recipe(yaml.safe_dump(content))
+    parents = parents_of(recipe)
+    places, found = parents.places, translate(recipe, NAMES)
+    return Translated(found.method, found.keys, found.notes, parents.base.path, places)
 
 
 def sliced(*ranges: tuple[int, int], models: tuple[str, ...] = ("a", "b")) -> list[dict[str, Any]]:
@@ -50,7 +71,7 @@ def test_a_parameter_is_looked_up_in_the_model_then_the_slice_then_the_merge() -
     slices = sliced((0, 4))
     slices[0]["parameters"] = {"weight": 0.9, "lambda": 2.0}
     del slices[0]["sources"][1]["parameters"]
-    found = translated(4, merge_method="ties", base_model="m", slices=slices, parameters={"weight": 7})
+    found = translated(merge_method="ties", base_model="m", slices=slices, parameters={"weight": 7})
     assert found.keys["weights"] == {"a": 0.5, "b": 0.9}
     assert found.keys["lambda"] == 2.0
 
@@ -73,7 +94,7 @@ def test_slerp_counts_t_from_the_base() -> None:
     for source in slices[0]["sources"]:
         del source["parameters"]
     for base, weights in (("a", {"a": 0.75, "b": 0.25}), ("b", {"b": 0.75, "a": 0.25})):
-        found = translated(4, merge_method="slerp", base_model=base, slices=slices, parameters={"t": 0.25})
+        found = translated(merge_method="slerp", base_model=base, slices=slices, parameters={"t": 0.25})
         assert (found.keys["weights"], found.keys["space"]) == (weights, "weights")
 
 
@@ -85,6 +106,67 @@ def test_the_base_of_spherical_methods_is_the_origin() -> None:
 
 
 PAIR_WITHOUT = [{"model": "a"}, {"model": "b"}]
+
+
+def test_lists_and_filters_become_schedules() -> None:
+    weight = [{"filter": "mlp", "value": [0.1, 0.9]}, {"filter": "mlp", "value": 7}, {"value": 0.5}]
+    models = [{"model": "a", "parameters": {"weight": weight, "density": [1, 0.5]}}, PAIR[1]]
+    found = translated(**TIES | {"models": models})
+    assert found.keys["weights"] == {"a": [{"mlp": [0.1, 0.9]}, {"default": 0.5}], "b": 0.7}
+    assert found.keys["density"] == {"a": [1.0, 0.5], "b": 1.0}
+    assert found.notes == ("filter mlp of weight decides for no tensor",)
+    models = [{"model": "a", "parameters": {"weight": {"filter": "q_proj", "value": 1}}}, PAIR[1]]
+    found = translated(
+        **TIES | {"models": models, "parameters": {"weight": 0.2, "lambda": [{"filter": "x", "value": 3}]}}
+    )
+    assert found.keys["weights"]["a"] == [{"q_proj": 1.0}, {"default": 0.2}]  # of the model, then of the merge
+    assert found.keys["lambda"] == 1.0  # mergekit's default for what no filter matches
+    with pytest.raises(UserError, match=r"parameters.weight of a is missing for some tensors"):
+        translated(**TIES | {"models": models})
+
+
+def test_a_gradient_of_slerp_counts_for_both_models() -> None:
+    t = [{"filter": "self_attn", "value": [0, 0.25, 1]}, {"value": 0.5}]
+    found = translated(merge_method="slerp", base_model="a", models=PAIR_WITHOUT, parameters={"t": t})
+    assert found.keys["weights"] == {
+        "a": [{"self_attn": [1.0, 0.75, 0.0]}, {"default": 0.5}],
+        "b": [{"self_attn": [0.0, 0.25, 1.0]}, {"default": 0.5}],
+    }
+
+
+def test_slices_in_order_have_their_own_gradients() -> None:
+    slices = sliced((0, 2), (2, 4))
+    slices[1]["sources"][0]["parameters"] = {"weight": 0.2}
+    slices[1]["sources"][1]["parameters"] = {"weight": [{"filter": "mlp", "value": [0.6, 0.8]}, {"value": 0.1}]}
+    found = translated(merge_method="linear", slices=slices).keys["weights"]
+    first, second = (Schedule.of("weight", value) for value in found.values())
+    for module in MODULES:
+        names = [f"model.layers.{layer}.{module}.weight" for layer in range(4)]
+        assert [first.at(name, 0.0) for name in names] == [0.5, 0.5, 0.2, 0.2]
+        assert [second.at(name, 0.0) for name in names] == [0.5, 0.5, *([0.6, 0.8] if "mlp" in module else [0.1, 0.1])]
+    ends = ("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")
+    assert [second.at(name, 0.0) for name in ends] == [0.5, 0.1, 0.1]  # of the first slice, and of the last
+
+
+def test_tensors_without_any_coefficient_keep_the_base() -> None:
+    """mergekit divides by 1 there; here coefficients that sum to zero are refused."""
+    zero = [{"filter": "lm_head", "value": 0}, {"filter": "embed", "value": [0, 0]}, {"value": 0.5}]
+    found = translated(**TIES | {"models": PAIR_WITHOUT, "parameters": {"weight": zero}})
+    assert found.keys["exclude"] == "lm_head|embed"
+    assert found.keys["weights"] == {"a": 0.5, "b": 0.5}
+    found = translated(**TIES | {"models": PAIR_WITHOUT, "parameters": {"weight": [0, 1]}})
+    assert found.keys["exclude"].count("$") == 6  # the first layer, and what is outside of layers
+    assert "^model\\.layers\\.0\\.mlp\\.up_proj\\.weight$" in found.keys["exclude"]
+
+
+def test_methods_of_mergekit_alone_run_in_it() -> None:
+    found = translated(merge_method="nearswap", base_model="a", models=PAIR_WITHOUT, parameters={"t": 0.01})
+    assert (found.method, list(found.specialists)) == ("mergekit", ["a", "b"])
+    assert found.keys.items() >= {"name": "nearswap", "parameters": {"t": 0.01}, "weight": None}.items()
+    found = translated(merge_method="ram", base_model="m", models=PAIR_WITHOUT)
+    assert found.keys["parameters"] == {"epsilon": 1e-5}
+    with pytest.raises(UserError, match=r"parameters.t: expected one value"):
+        translated(merge_method="nearswap", base_model="a", models=PAIR_WITHOUT, parameters={"t": [0, 1]})
 
 
 def test_int8_mask_is_tolerated_with_a_word() -> None:
@@ -129,6 +211,7 @@ def test_models_as_text_and_as_mappings() -> None:
         ({"parameters": {"density": [{"value": 1, "filtre": "mlp"}]}}, r"parameters.density\[0\]: expected value and"),
         ({"parameters": {"density": {"filter": 3, "value": 1}}}, "parameters.density.filter must be"),
         ({"parameters": {"normalize": "maybe"}}, "parameters.normalize must be true or false"),
+        ({"parameters": {"normalize": [True, False]}}, "parameters.normalize: expected one value"),
         ({"parameters": [1]}, "parameters must be a mapping"),
         ({"models": [{"model": "a", "parameters": {"weight": 1, "normalize": True}}]}, "normalize: is for all models"),
         ({"tokenizer_source": "base", "tokenizer": {"source": "base"}}, "tokenizer and tokenizer_source"),
@@ -157,7 +240,7 @@ def test_an_error_names_the_key(change: dict[str, Any], words: str) -> None:
 )
 def test_layers_that_move_are_refused(slices: list[Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        translated(4, merge_method="linear", slices=slices)
+        translated(merge_method="linear", slices=slices)
 
 
 @pytest.mark.parametrize("text", ["a: [", "- a", "merge_method: linear\n---\nmerge_method: ties"])

@@ -11,10 +11,12 @@ import yaml
 
 from src.checkpoints import TensorInfo
 from src.merging.mergekit_yaml.counterparts import BY_OUR_NAME
+from src.merging.mergekit_yaml.parents import parents_of
 from src.merging.mergekit_yaml.read import read_recipe
 from src.merging.mergekit_yaml.translate import translate
 from src.merging.mergekit_yaml.write import mergekit_yaml, write_mergekit_config
 from src.utils.errors import UserError
+from tests.merging.mergekit_yaml.test_read import NAMES
 from tests.merging.tools import recipe
 
 BASE = Path("/models/base")
@@ -28,22 +30,29 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def written(name: str, **keys: Any) -> dict[str, Any]:
+def written(name: str, /, **keys: Any) -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(
         mergekit_yaml(recipe(name, **keys).describe(list(PLACES)), BASE, PLACES, "bfloat16")
     )
     return found
 
 
+def read_again(content: dict[str, Any]) -> dict[str, Any]:
+    """The merge that is read from what was written, with its specialists' names here."""
+    read = read_recipe(yaml.safe_dump(content))
+    parents = parents_of(read)
+    assert list(parents.places.values()) == [str(place) for place in PLACES.values()]
+    if content["merge_method"] not in ("linear", "karcher", "slerp"):
+        assert parents.base.path == str(BASE)
+    found = translate(read, NAMES)
+    return recipe(found.method, **found.keys).describe(list(parents.specialists))
+
+
 @pytest.mark.parametrize("name", sorted(BY_OUR_NAME))
 def test_what_is_written_is_read_as_the_same_merge(name: str) -> None:
     keys = SETTINGS.get(name, {"weights": {"codegen": 0.3, "codesum": 0.6}})
     point = recipe(name, **keys)
-    found = translate(read_recipe(yaml.safe_dump(written(name, **keys))))
-    assert list(found.specialists.values()) == [str(place) for place in PLACES.values()]
-    if found.method not in ("linear", "karcher", "slerp"):
-        assert found.base == str(BASE)
-    again = recipe(found.method, **found.keys).describe(list(found.specialists))
+    again = read_again(written(name, **keys))
     described = point.describe(list(PLACES))
     assert list(again.pop("weights").values()) == pytest.approx(list(described.pop("weights").values()))
     files = {"dtype": "bfloat16", "template": "base", "generation_config": "base"}  # these are mergekit's
@@ -67,6 +76,31 @@ def test_a_merge_by_hand() -> None:
     assert written("slerp", space="weights", weight=0.25)["base_model"] == "/models/code"
 
 
+def test_methods_of_mergekit_alone_are_written_as_they_are_passed_on() -> None:
+    content = written("mergekit", name="nearswap", parameters={"t": 0.01})
+    assert (content["base_model"], content["parameters"]) == ("/models/code", {"t": 0.01})
+    assert [one.get("parameters") for one in content["models"]] == [None, None]
+    assert "dtype" not in content  # mergekit's arithmetic is in the stored dtype here too
+    content = written("mergekit", name="multislerp", weight=0.3)
+    assert (content["base_model"], "parameters" in content) == ("/models/base", False)
+    assert content["models"][1]["parameters"] == {"weight": 0.7}
+    assert written("mergekit", name="slerp", weight=0.25)["parameters"] == {"t": 0.75}
+
+
+def test_schedules_become_filters_and_lists() -> None:
+    weights = {"codegen": [0.2, 0.8], "codesum": {"q_proj|up_proj": 0.1, "default": [0, 1]}}
+    content = written("ties", weights=weights, density={"codegen": 0.5, "codesum": {"mlp": 0.2, "default": 0.9}})
+    first, second = (one["parameters"] for one in content["models"])
+    assert first == {"weight": [0.2, 0.8], "density": 0.5}
+    assert second["weight"] == [
+        {"filter": "q_proj", "value": 0.1}, {"filter": "up_proj", "value": 0.1}, {"value": [0.0, 1.0]}
+    ]  # fmt: skip
+    assert second["density"] == [{"filter": "mlp", "value": 0.2}, {"value": 0.9}]
+    assert read_again(content)["density"]["summary"] == [{"mlp": 0.2}, {"default": 0.9}]
+    t = written("slerp", space="weights", weight=[{"mlp": [0.2, 0.8]}, {"default": 1.0}])["parameters"]["t"]
+    assert t == [{"filter": "mlp", "value": [0.8, pytest.approx(0.2)]}, {"value": 0.0}]
+
+
 def test_excluded_tensors_have_the_coefficient_zero() -> None:
     [code, _] = written("ties", weight=0.3, exclude="embed_tokens|lm_head")["models"]
     assert code["parameters"]["weight"] == [
@@ -85,6 +119,12 @@ def test_excluded_tensors_have_the_coefficient_zero() -> None:
         ("ties", {"match_norm": True}, "no merge.match_norm"),
         ("ties", {"tokenizer": "union"}, "merge.tokenizer=union"),
         ("ties", {"exclude": "layers.0"}, "no merge.exclude=layers.0"),
+        (
+            "ties",
+            {"density": {"layers.[12]": 0.3, "default": 1}},
+            "not the regular expression layers.*of merge.density",
+        ),
+        ("slerp", {"space": "weights", "weights": {"codegen": [0, 1], "codesum": 1}}, "coefficients that sum to 1"),
         ("linear", {"exclude": "embed_tokens"}, "no merge.exclude=embed_tokens"),
         ("slerp", {}, "no merge.space=deltas"),
         ("slerp", {"engine": "mergekit", "space": "weights"}, "runs slerp as nuslerp"),
@@ -120,5 +160,4 @@ def test_models_by_their_name_on_the_hub_and_odd_paths(tmp_path: Path) -> None:
     assert found["base_model"] == f"org/coder-7b@{commit}"
     odd, lora = (one["model"] for one in found["models"])
     assert (odd, lora) == ({"model": {"path": "/a+b/c"}}, f"org/coder-7b@{commit}+{adapter}")
-    read = translate(read_recipe(text))
-    assert list(read.specialists.values()) == ["/a+b/c", str(adapter)]
+    assert list(parents_of(read_recipe(text)).places.values()) == ["/a+b/c", str(adapter)]

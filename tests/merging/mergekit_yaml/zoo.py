@@ -24,6 +24,8 @@ import yaml
 from src.checkpoints import Checkpoint
 from src.merging.engine.grid import MergeRequest, merge_grid
 from src.merging.engine.outputs import ToFunction
+from src.merging.mergekit_yaml.counterparts import BY_MERGEKIT_NAME
+from src.merging.mergekit_yaml.parents import parents_of
 from src.merging.mergekit_yaml.read import read_recipe
 from src.merging.mergekit_yaml.translate import translate
 from src.merging.mergekit_yaml.write import mergekit_yaml
@@ -59,9 +61,10 @@ def make_parents(root: Path, architecture: str) -> Path:
 
 
 def content(name: str, root: Path) -> dict[str, Any]:
-    """A recipe with the paths of its parents, in float32."""
+    """A recipe with the paths of its parents, in float32 if we compute it ourselves."""
     found: dict[str, Any] = yaml.safe_load((RECIPES / f"{name}.yml").read_text().replace("models/", f"{root}/models/"))
-    return found | {"dtype": "float32", "out_dtype": "float32"}
+    is_ours = BY_MERGEKIT_NAME[found["merge_method"]].ours != "mergekit"  # that one computes in the stored dtype
+    return found | ({"dtype": "float32", "out_dtype": "float32"} if is_ours else {})
 
 
 def dense(node: Any) -> Any:
@@ -82,9 +85,11 @@ class Merge:
     @classmethod
     def of(cls, node: dict[str, Any]) -> Merge:
         """The merge that a mergekit YAML describes."""
-        found = translate(read_recipe(yaml.safe_dump(node)), LAYERS)
-        places = {label: Path(place) for label, place in found.specialists.items()}
-        return cls(recipe(found.method, **found.keys), Path(found.base), places)
+        read = read_recipe(yaml.safe_dump(node))
+        parents = parents_of(read)
+        base, places = Path(parents.base.path), {label: Path(place) for label, place in parents.places.items()}
+        found = translate(read, Checkpoint(base).names)
+        return cls(recipe(found.method, **found.keys), base, places)
 
     def run(self) -> Tensors:
         """The merged tensors, by our engine."""
@@ -111,7 +116,13 @@ def theirs(node: dict[str, Any], directory: Path) -> Tensors:
         from mergekit.merge import run_merge
         from mergekit.options import MergeOptions
 
-        options = MergeOptions(copy_tokenizer=False, write_model_card=False, quiet=True, random_seed=0)
+        options = MergeOptions(
+            copy_tokenizer=False,
+            write_model_card=False,
+            quiet=True,
+            random_seed=0,
+            lora_merge_cache=str(directory / "adapters"),
+        )
         run_merge(MergeConfiguration.model_validate(node), str(directory), options)
     written = Checkpoint(directory)
     return {name: written.tensor(name) for name in written.names}

@@ -46,7 +46,7 @@ def job(root: Path, text: str, *overrides: str, name: str = "my recipe.yml") -> 
 def test_a_recipe_is_merged(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = merge(job(root, RECIPE, "seed=3"))
     assert "int8_mask does not change the result" in capsys.readouterr().err
-    assert place.name.startswith("base-dare_ties-my recipe-of")
+    assert place.name.startswith("base-dare_ties-my_recipe-of")
     record = json.loads((place / "run.json").read_text())
     recipe = record["results"]["recipe"]
     assert recipe["weights"] == {"code": 0.6, "math": 0.4}
@@ -78,6 +78,13 @@ def test_the_dtype_of_the_result_is_the_widest(root: Path) -> None:
     )
     assert with_recipe(job(root, RECIPE)).cfg.merge.dtype == "float32"
     assert with_recipe(job(root, f"{RECIPE}dtype: bfloat16\n")).cfg.merge.dtype == "bfloat16"
+
+
+def test_methods_of_mergekit_compute_in_the_dtype_of_the_models(root: Path) -> None:
+    text = "merge_method: nearswap\nbase_model: {root}/code\nmodels: [{{model: {root}/math}}]\nparameters: {{t: 0.1}}\n"
+    assert with_recipe(job(root, f"{text}dtype: bfloat16\n")).cfg.merge.name == "nearswap"
+    with pytest.raises(UserError, match=r"dtype: float32: nearswap runs in mergekit .*bfloat16.*set out_dtype"):
+        with_recipe(job(root, f"{text}dtype: float32\n"))
 
 
 def test_errors_name_the_recipe_and_the_key(root: Path) -> None:
