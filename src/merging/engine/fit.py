@@ -20,7 +20,7 @@ from src.utils.errors import UserError
 
 Mode = Literal["equal", "shared", "base", "union"]
 MODES: tuple[Mode, ...] = ("equal", "shared", "union")  # base fits where union does
-LINEAR = Recipe("src.merging.registry.linear", WeightedMean(True), (("normalize", True),))
+LINEAR = Recipe("src.merging.registry.linear", lambda keys: WeightedMean(keys["normalize"]), (("normalize", True),))
 
 
 @dataclass(frozen=True)
