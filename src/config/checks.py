@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from src.utils.errors import UserError, unknown_choice
 
+FORMATS = ("evalplus", "lm_eval", "model_index")  # of `formats`
 SPLITS = ("test", "validation")
 
 
@@ -80,6 +81,10 @@ def check_evaluate(cfg: DictConfig) -> None:
         problems.append("contamination_keep selects rows of contamination=FILE, which is not given")
     if cfg.split not in SPLITS:
         problems.append(f"split={cfg.split}: expected one of {', '.join(SPLITS)}")
+    if unknown := sorted(set(cfg.formats) - set(FORMATS)):
+        problems.append(f"formats: expected some of {', '.join(FORMATS)}, got {', '.join(unknown)}")
+    if cfg.predictions is not None and set(cfg.formats) - {"model_index"}:
+        problems.append("formats: predictions=FILE has no prompts; only model_index can be written")
     if problems:
         raise UserError("; ".join(problems))
 

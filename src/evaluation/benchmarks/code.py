@@ -93,6 +93,10 @@ class CodeBenchmark:
         """Map each item to its problem."""
         return {problem["task_id"]: problem for problem in self.problems(split)}
 
+    def references(self, split: str) -> dict[str, str]:
+        """Map each item to its reference solution."""
+        return {name: problem["canonical_solution"] for name, problem in self.items(split).items()}
+
     def prompts(self, split: str) -> list[Prompt]:
         """Return one prompt per problem; ids are task ids.
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Protocol
 from filelock import FileLock
 from pydantic import Field, Strict
 
+from src.evaluation.generators.foreign import evalplus_rows, lm_eval_rows
 from src.utils.errors import UserError
 from src.utils.files import sha256_file, sha256_json
 from src.utils.jsonl import iterate_jsonl, read_whole_lines
@@ -22,7 +23,10 @@ from src.utils.validation import checked_dataclass
 FINISH = ("end", "stop", "length", "context")
 CUT_OFF = ("length", "context")
 CUT_OFF_WARNING = 0.01  # share of cut-off answers above which a score is not to be trusted without a look
-FORMS = "expected a .jsonl or .jsonl.gz file, or a directory of whole programs such as HumanEval_0/0.py"
+FORMS = (
+    "expected a .jsonl or .jsonl.gz file, or a directory of whole programs such as HumanEval_0/0.py, or EvalPlus's "
+    "eval_results.json"
+)
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,8 @@ def generate_samples(
 def read_samples(path: Path) -> list[Sample]:
     """Read samples from a `.jsonl(.gz)` file with `task_id` and `completion` or `solution`, or a directory of programs.
 
+    Files of results are read, too: EvalPlus's `eval_results.json` with its solutions, and lm-eval's `samples_*.jsonl`.
+
     Those of one task are numbered in the order of the file. A directory holds whole programs as `<task>/<number>.py`,
     where `HumanEval_0` is the task `HumanEval/0` (EvalPlus's second form).
 
@@ -205,14 +211,20 @@ def samples_hash(path: Path) -> str:
 
 
 def _rows(path: Path) -> Iterator[Sample]:
-    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+    if path.name.endswith((".json", ".json.gz")):
+        rows: Iterable[tuple[str, dict[str, Any]]] = evalplus_rows(path)
+    elif path.name.endswith((".jsonl", ".jsonl.gz")):
+        rows = (
+            (f"{path}, row {number}", answer)
+            for number, row in enumerate(iterate_jsonl(path), 1)
+            for answer in (lm_eval_rows(row) if "doc" in row else [row])
+        )
+    else:
         raise UserError(f"samples={path}: {FORMS}")
-    for number, row in enumerate(iterate_jsonl(path), 1):
+    for place, row in rows:
         text = row.get("solution", row.get("completion"))
         if not isinstance(row.get("task_id"), str) or not isinstance(text, str):
-            raise UserError(
-                f"{path}, row {number}: expected `task_id` and `completion` or `solution`, got {sorted(row)}"
-            )
+            raise UserError(f"{place}: expected `task_id` and `completion` or `solution`, got {sorted(row)}")
         sample = Sample(row["task_id"], str(row.get("prompt", "")), text, whole="solution" in row, generated=False)
         if row.get("generated") is True:  # our own file
             tokens, finish = int(row.get("tokens", 0)), str(row.get("finish", "end"))

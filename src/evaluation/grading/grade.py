@@ -63,11 +63,12 @@ class _Program:
 
 @dataclass(frozen=True)
 class _Run:
-    """Result of a run; `doubtful` requests another one, alone; `failed_in`: see `SuiteResult`."""
+    """Result of a run; `doubtful` requests another one, alone; `failed_in`: see `SuiteResult`; `texts` were tried."""
 
     result: ProgramResult
     doubtful: bool
     failed_in: str
+    texts: tuple[str, ...]
 
 
 def score_programs(
@@ -109,10 +110,12 @@ class Grades:
 
     Attributes:
         results: With the chosen way to sanitize.
+        texts: Texts of each program, of which the first that compiles was run.
         others: With the other one of `FALLBACK` and `EVALPLUS`; None if it was not asked for.
     """
 
     results: list[ProgramResult]
+    texts: list[tuple[str, ...]]
     others: list[ProgramResult] | None = None
 
 
@@ -146,24 +149,28 @@ def score_answers(
         programs.append(_Program(by_id[task], expected[task], counter[task], answer.texts, answer.raw, answer.chat))
         counter[task] += 1
 
-    def as_evalplus(places: Sequence[int]) -> list[ProgramResult]:
+    def as_evalplus(places: Sequence[int]) -> list[_Run]:
         chosen = [dataclasses.replace(programs[place], candidates=(reduced[place],)) for place in places]
-        return [run.result for run in _run_all(chosen, sandbox, cache)]
+        return _run_all(chosen, sandbox, cache)
 
-    def with_fallback(places: Sequence[int]) -> list[ProgramResult]:
+    def with_fallback(places: Sequence[int]) -> list[_Run]:
         return _run_with_fallback([programs[place] for place in places], sandbox, cache)
 
     everything = range(len(programs))
     if sanitize == NEVER:
-        return Grades([run.result for run in _run_all(programs, sandbox, cache)])
+        return _grades(_run_all(programs, sandbox, cache))
     reduced = _sanitized(programs, sandbox, "sanitize") if both or sanitize == EVALPLUS else []
     grade, other = (with_fallback, as_evalplus) if sanitize == FALLBACK else (as_evalplus, with_fallback)
-    results = grade(everything)
+    runs = grade(everything)
     if not both:
-        return Grades(results)
+        return _grades(runs)
     differ = [place for place in everything if reduced[place].strip() != answers[place].texts[0].strip()]
     others = dict(zip(differ, other(differ), strict=True))
-    return Grades(results, [others.get(place, results[place]) for place in everything])
+    return _grades(runs, [others.get(place, runs[place]).result for place in everything])
+
+
+def _grades(runs: list[_Run], others: list[ProgramResult] | None = None) -> Grades:
+    return Grades([run.result for run in runs], [run.texts for run in runs], others)
 
 
 def flaky_tasks(results: Iterable[ProgramResult]) -> list[str]:
@@ -182,7 +189,7 @@ def _check(rows: list[dict[str, Any]], by_id: dict[str, Problem]) -> None:
         raise UserError(first_differences("samples and benchmark do not match", wrong))
 
 
-def _run_with_fallback(programs: list[_Program], sandbox: Sandbox, cache: Path | None) -> list[ProgramResult]:
+def _run_with_fallback(programs: list[_Program], sandbox: Sandbox, cache: Path | None) -> list[_Run]:
     """Run programs as they stand, and those that cannot be run so once more, sanitized."""
     runs = _run_all(programs, sandbox, cache)
     unparsed = [place for place, run in enumerate(runs) if run.failed_in == PARSING]
@@ -191,7 +198,7 @@ def _run_with_fallback(programs: list[_Program], sandbox: Sandbox, cache: Path |
     _run_again(
         programs, runs, [place for place in loose if runs[place].failed_in == LOADING], "sanitize", sandbox, cache
     )
-    return [run.result for run in runs]
+    return runs
 
 
 def _run_again(
@@ -252,9 +259,8 @@ def _run_one(worker: Worker, program: _Program, sandbox: Sandbox, cache: Path | 
         last = run_suite(worker, program.candidates, problem, True, expected.plus, sandbox, cache)
         name = "plus"
     detail = f"{name}: {last.why}" if last.why else ""
-    return _Run(
-        ProgramResult(problem.task_id, program.sample, base, last.status, detail), last.doubtful, last.failed_in
-    )
+    result = ProgramResult(problem.task_id, program.sample, base, last.status, detail)
+    return _Run(result, last.doubtful, last.failed_in, program.candidates)
 
 
 class ProgramJudge:
@@ -280,7 +286,7 @@ class ProgramJudge:
     ) -> None:
         self.sandbox = Sandbox(isolation, workers, memory_mb, min_time_limit, gt_time_limit_factor)
         self.cache = None if cache is None else Path(cache)
-        self.grades = Grades([])
+        self.grades = Grades([], [])
 
     @property
     def results(self) -> list[ProgramResult]:

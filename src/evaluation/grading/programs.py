@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,12 @@ def candidate_programs(whole: tuple[str, ...], shown: str, prompt: str, entry_po
     texts += [widest_block(shown), "".join(block.text for block in blocks)]
     texts += [prompt + block.text for block in blocks]
     return tuple(dict.fromkeys(text for number, text in enumerate(texts) if text or number < len(whole)))
+
+
+def likely_program(texts: Sequence[str], entry_point: str) -> str:
+    """Return the text that most likely was run, for files of other tools: only the sandbox knows which one compiles."""
+    code = [text for text in texts if defines(text, entry_point) and not code_blocks(text)]
+    return code[0] if code else texts[0]
 
 
 def whole_answer(text: str, prompt: str, entry_point: str) -> str:

@@ -86,6 +86,8 @@ def run_identity(
     limits = {key: cfg.sandbox[key] for key in ("memory_mb", "min_time_limit", "gt_time_limit_factor")}
     rules = {name: benchmark.rules() for name, benchmark in benchmarks.items()}
     config: dict[str, Any] = {"split": cfg.split, "benchmarks": plain, "limits": limits, "rules": rules}
+    if cfg.formats:
+        config["formats"] = sorted(cfg.formats)
     if cfg.checkpoint is not None:
         config["generator"] = OmegaConf.to_container(cfg.generator, resolve=True)
     if cfg.contamination is not None:

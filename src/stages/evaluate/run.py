@@ -33,6 +33,7 @@ from src.stages.benchmarks import benchmark_nodes
 from src.stages.build import build, build_once
 from src.stages.checkpoints import existing_checkpoint
 from src.stages.evaluate.contamination import check_contamination, training_hashes
+from src.stages.evaluate.formats import write_answers, write_model_index
 from src.stages.evaluate.identity import Benchmark, run_identity, run_name, scored_subject
 from src.stages.job import Job
 from src.stages.merge.recorded import lazy_merge
@@ -63,6 +64,7 @@ def evaluate(job: Job) -> Path:
         scores = _score(job, benchmarks, run) if scored_files else []
         if scored_files:
             _record_scores(subject, cfg.seed, benchmarks, scores, run)
+            write_model_index(cfg, subject, run.results["scores"], run)
         if cfg.contamination is not None:
             check_contamination(cfg, benchmarks, scores, run)
     return directory
@@ -135,6 +137,7 @@ def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], ru
     if isinstance(benchmark, SummaryBenchmark):
         scores = benchmark.score(samples, job.cfg.split)
         _note_corpus(run, benchmark.name, benchmark.corpus_scores(samples, job.cfg.split))
+        write_answers(job.cfg, benchmark, samples, scores, None, run)
         return scores
     judge: ProgramJudge = build_once(job.cfg.sandbox)
     scores = benchmark.score(samples, job.cfg.split, judge)
@@ -142,6 +145,7 @@ def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], ru
     run.results.setdefault("flaky", {})[benchmark.name] = flaky_tasks(judge.results)
     if (choice := judge.other_choice()) is not None:
         run.results.setdefault("sanitize", {})[benchmark.name] = {"choice": benchmark.sanitize, **choice}
+    write_answers(job.cfg, benchmark, samples, scores, judge.grades, run)
     return scores
 
 
