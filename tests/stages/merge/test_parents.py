@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -81,10 +82,10 @@ def test_a_disk_that_fills_up_at_the_end_loses_that_point_alone(
     root = write_parents(tmp_path)
     finish = Run.finish
 
-    def full(run: Run, seconds: float | None = None) -> None:
+    def full(run: Run, *known: Any) -> None:
         if "w0.2" in run.directory.name:
             raise OSError(28, "No space left on device")
-        finish(run, seconds)
+        finish(run, *known)
 
     jobs = [job(root, f"merge.weight={weight}") for weight in (0.1, 0.2, 0.3)]
     with monkeypatch.context() as patch:
