@@ -75,17 +75,21 @@ class Layers:
             found += [Entry(layer, tuple(one))] if len(one) == 1 else [Entry(k, (v,)) for k, v in named.items()]
         return [*found[:-1], Entry(None, found[-1].values)]
 
-    def plain(self, key: str, setting: Setting) -> tuple[Any, list[str]]:
-        """The value for a key of a merge method, and the filters that decide for no tensor.
+    def without_effect(self, setting: Setting) -> list[str]:
+        """Filters of a setting that decide for no tensor."""
+        used = {setting.entry_for(name) for name in self._places}
+        return [entry.filter for entry in setting.entries if entry not in used and entry.filter is not None]
+
+    def plain(self, key: str, setting: Setting) -> Any:
+        """The value for a key of a merge method.
 
         Args:
             key: For messages.
-            setting: Its entries that decide for no tensor are left out: mergekit takes them.
+            setting: Its entries that decide for no tensor, which mergekit takes, are left out.
         """
         used = {setting.entry_for(name) for name in self._places}
         entries = [entry for entry in dict.fromkeys(setting.entries) if entry in used]
-        lost = [entry.filter for entry in setting.entries if entry not in used and entry.filter is not None]
         parts = [(DEFAULT if one.filter is None else re.escape(one.filter), one.values) for one in entries]
         if len(parts) == 1:
             parts = [(DEFAULT, parts[0][1])]
-        return Schedule(key, tuple((pattern, tuple(map(float, values))) for pattern, values in parts)).plain, lost
+        return Schedule(key, tuple((pattern, tuple(map(float, values))) for pattern, values in parts)).plain

@@ -72,7 +72,8 @@ class _Keys:
         self.lost: list[str] = []
         self._models = parents.specialists
         self._names = names
-        self._layers = Layers(names)
+        self._every = Layers(names)
+        self._layers = self._every  # without the excluded tensors
 
     def keys(self) -> dict[str, Any]:
         """All of them."""
@@ -129,9 +130,9 @@ class _Keys:
         return first if all(value == first for value in found.values()) else found
 
     def _plain(self, name: str, setting: Setting) -> Any:
-        value, lost = self._layers.plain(f"merge.{name}", setting)
+        lost = self._every.without_effect(setting)
         self.lost += [f"filter {part} of {name} decides for no tensor" for part in lost]
-        return value
+        return self._layers.plain(f"merge.{name}", setting)
 
     def _constant(self, name: str) -> Scalar:
         found = self.parameters.setting(name, None, self._layers).constant

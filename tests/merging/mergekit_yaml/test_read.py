@@ -153,6 +153,7 @@ def test_tensors_without_any_coefficient_keep_the_base() -> None:
     zero = [{"filter": "lm_head", "value": 0}, {"filter": "embed", "value": [0, 0]}, {"value": 0.5}]
     found = translated(**TIES | {"models": PAIR_WITHOUT, "parameters": {"weight": zero}})
     assert found.keys["exclude"] == "lm_head|embed"
+    assert found.notes == ()
     assert found.keys["weights"] == {"a": 0.5, "b": 0.5}
     found = translated(**TIES | {"models": PAIR_WITHOUT, "parameters": {"weight": [0, 1]}})
     assert found.keys["exclude"].count("$") == 6  # the first layer, and what is outside of layers
