@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from src.utils.errors import Stopped, UserError
 from src.utils.jsonl import read_whole_lines
 
 Measured = Mapping[str, float]
-Score = Callable[[Point], Measured]
-"""Everything measured of a point, the objectives among it; a `UserError` means that it cannot be scored."""
+Score = Callable[[Sequence[Point]], Iterator[Measured | UserError]]
+"""For each of several points, everything measured, the objectives among it, or the reason why it cannot be scored."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class Search:
         objectives: One or more values to optimize.
         budget: Number of points.
         start: The first point; None: the sampler's.
+        batch: Points that are asked for together, before the scores of any of them are known.
     """
 
     space: Space
@@ -86,6 +87,7 @@ class Search:
     objectives: Sequence[Objective]
     budget: int
     start: Point | None = None
+    batch: int = 1
 
     def run(self, score: Score, journal: Path) -> Iterator[Trial]:
         """Yield every point with its scores; points recorded in the journal are not scored again.
@@ -104,37 +106,50 @@ class Search:
             study.enqueue_trial(self.space.parameters(self.start))
         recorded = [_read(line) for line in read_whole_lines(journal)]
         scored: dict[str, Trial] = {}
-        for number in range(self.budget):
-            asked = study.ask()
-            point = self.space.ask(asked)
-            if number < len(recorded):
-                trial = recorded[number]
+        for first in range(0, self.budget, self.batch):
+            asked = [study.ask() for _ in range(min(self.batch, self.budget - first))]
+            points = [self.space.ask(one) for one in asked]
+            known, new = recorded[first : first + len(points)], dict[str, Point]()
+            for trial, point in zip(known, points, strict=False):
                 if trial.point != point:
-                    raise UserError(f"{journal} holds another search: point {number} is {trial.point}, not {point}")
-            else:
-                trial = self._scored(number, point, score, scored.get(_key(point)))
-                _append(journal, trial)
-            scored[_key(point)] = trial
-            if trial.reason:
-                study.tell(asked, state=TrialState.FAIL)
-            else:
-                study.tell(asked, trial.scores(self.objectives))
-            yield trial
+                    other = f"point {trial.number} is {trial.point}, not {point}"
+                    raise UserError(f"{journal} holds another search: {other}")
+                scored[_key(point)] = trial
+            for point in points[len(known) :]:
+                if _key(point) not in scored:
+                    new[_key(point)] = point
+            results = score(list(new.values())) if new else iter(())
+            for number, (one, point) in enumerate(zip(asked, points, strict=True), start=first):
+                if number < len(recorded):
+                    trial = recorded[number]
+                else:
+                    repeated = scored.get(_key(point))
+                    trial = self._scored(number, point, results) if repeated is None else _again(number, repeated)
+                    _append(journal, trial)
+                scored[_key(point)] = trial
+                if trial.reason:
+                    study.tell(one, state=TrialState.FAIL)
+                else:
+                    study.tell(one, trial.scores(self.objectives))
+                yield trial
 
-    def _scored(self, number: int, point: Point, score: Score, known: Trial | None) -> Trial:
-        if known is not None:
-            return Trial(number, point, known.measured, 0.0, known.reason)
-        started, reason = time.monotonic(), ""
-        try:
-            measured = dict(score(point))
-        except UserError as error:
-            if number == 0 or isinstance(error, Stopped):  # what is wrong with the parents is wrong with every point
-                raise
-            measured, reason = {}, str(error)
-        wrong = [o.name for o in self.objectives if measured and not math.isfinite(measured[o.name])]
+    def _scored(self, number: int, point: Point, results: Iterator[Measured | UserError]) -> Trial:
+        started = time.monotonic()
+        found = next(results)
+        seconds = round(time.monotonic() - started, 3)
+        if isinstance(found, UserError):
+            if number == 0 or isinstance(found, Stopped):  # what is wrong with the parents is wrong with every point
+                raise found
+            return Trial(number, point, {}, seconds, str(found))
+        wrong = [objective.name for objective in self.objectives if not math.isfinite(found[objective.name])]
         if wrong:
-            measured, reason = {}, f"{wrong[0]} is not finite"
-        return Trial(number, point, measured, round(time.monotonic() - started, 3), reason)
+            return Trial(number, point, {}, seconds, f"{wrong[0]} is not finite")
+        return Trial(number, point, dict(found), seconds)
+
+
+def _again(number: int, trial: Trial) -> Trial:
+    """A point that was scored before."""
+    return replace(trial, number=number, seconds=0.0)
 
 
 def front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[Trial]:

@@ -20,6 +20,7 @@ class SearchSettings:
         space: Key -> range or choices (see `search_space`); None: coefficients and density.
         objective: One or more of `loss`, `loss.TASK`, `average`, `BENCHMARK`, `BENCHMARK/METRIC`; of validation data.
         budget: Number of points.
+        batch: Points that are asked for and merged together.
         seed: Of the sampler.
         rows: Validation rows per task for the losses, evenly spaced; None: all.
         evaluate_overrides: Keys of evaluate.py for benchmarks.
@@ -29,6 +30,7 @@ class SearchSettings:
     space: Mapping[str, Any] | None
     objective: str | Sequence[str]
     budget: Count
+    batch: Count
     seed: Annotated[int, Field(ge=0)]
     rows: Count | None
     evaluate_overrides: Sequence[str]

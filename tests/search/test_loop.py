@@ -22,11 +22,24 @@ def bowl(point):
     return {"loss": (point.values["merge.weight"] - 0.4) ** 2 + (density - 0.8) ** 2}
 
 
-def searching(sampler, budget, objectives=LOSS, seed=0, methods=None, start=None):
+def one_by_one(score):
+    """Score points with a function of one point."""
+
+    def scores(points):
+        for point in points:
+            try:
+                yield score(point)
+            except UserError as error:
+                yield error
+
+    return scores
+
+
+def searching(sampler, budget, objectives=LOSS, seed=0, methods=None, start=None, batch=1):
     nodes = {"ties": TIES} if methods is None else methods
     space = search_space(None, nodes, ["codegen", "codesum"])
     names = [objective.name for objective in objectives]
-    return Search(space, sampler.build(space, names, budget, seed), objectives, budget, start)
+    return Search(space, sampler.build(space, names, budget, seed), objectives, budget, start, batch)
 
 
 def values(trials):
@@ -37,45 +50,63 @@ def values(trials):
     ("sampler", "budget", "within"), [(Tpe(), 40, 5e-3), (CmaEs(), 40, 5e-3), (Random(), 40, 0.05)]
 )
 def test_a_sampler_finds_the_bottom_of_a_bowl(tmp_path, sampler, budget, within):
-    trials = list(searching(sampler, budget).run(bowl, tmp_path / "journal"))
+    trials = list(searching(sampler, budget).run(one_by_one(bowl), tmp_path / "journal"))
     assert len(trials) == budget
     assert bowl(best(trials, LOSS).point)["loss"] < within
 
 
 @pytest.mark.slow  # scipy and torch's optimizers
 def test_a_gaussian_process_finds_the_bottom_with_few_points(tmp_path):
-    trials = list(searching(GaussianProcess(), 12).run(bowl, tmp_path / "journal"))
+    trials = list(searching(GaussianProcess(), 12).run(one_by_one(bowl), tmp_path / "journal"))
     assert bowl(best(trials, LOSS).point)["loss"] < 1e-3
 
 
 @pytest.mark.parametrize("sampler", [Tpe(), CmaEs(), Random()], ids=lambda sampler: sampler.name)
-@pytest.mark.parametrize("done", [1, 13])
-def test_an_interrupted_search_ends_like_an_uninterrupted_one(tmp_path, sampler, done):
-    whole = list(searching(sampler, 20).run(bowl, tmp_path / "whole"))
+@pytest.mark.parametrize(("done", "batch"), [(1, 1), (13, 1), (10, 4)])
+def test_an_interrupted_search_ends_like_an_uninterrupted_one(tmp_path, sampler, done, batch):
+    whole = list(searching(sampler, 20, batch=batch).run(one_by_one(bowl), tmp_path / "whole"))
     interrupted = tmp_path / "interrupted"
-    list(islice(searching(sampler, 20).run(bowl, interrupted), done))
+    list(islice(searching(sampler, 20, batch=batch).run(one_by_one(bowl), interrupted), done))
     with interrupted.open("a") as file:
         file.write('{"number": 99, "poi')  # killed while it was writing
     asked = []
-    resumed = list(searching(sampler, 20).run(lambda point: asked.append(point) or bowl(point), interrupted))
+    resumed = list(
+        searching(sampler, 20, batch=batch).run(
+            one_by_one(lambda point: asked.append(point) or bowl(point)), interrupted
+        )
+    )
     assert values(resumed) == values(whole)
     assert len(asked) == 20 - done
     assert [line for line in interrupted.read_text().splitlines() if "99" in line[:12]] == []
 
 
+def test_points_of_a_batch_are_scored_together(tmp_path):
+    batches = []
+
+    def score(points):
+        batches.append(len(points))
+        return iter([bowl(point) for point in points])
+
+    trials = list(searching(Tpe(), 10, batch=4).run(score, tmp_path / "journal"))
+    assert batches == [4, 4, 2]
+    assert [trial.number for trial in trials] == list(range(10))
+
+
 def test_seeds_give_different_points(tmp_path):
-    runs = [list(searching(Random(), 3, seed=seed).run(bowl, tmp_path / str(seed))) for seed in (0, 1)]
+    runs = [list(searching(Random(), 3, seed=seed).run(one_by_one(bowl), tmp_path / str(seed))) for seed in (0, 1)]
     assert runs[0][0].point != runs[1][0].point
 
 
 def test_the_journal_of_another_search_is_refused(tmp_path):
-    list(searching(Random(), 2, seed=0).run(bowl, tmp_path / "journal"))
+    list(searching(Random(), 2, seed=0).run(one_by_one(bowl), tmp_path / "journal"))
     with pytest.raises(UserError, match=r"journal holds another search: point 0"):
-        list(searching(Random(), 2, seed=1).run(bowl, tmp_path / "journal"))
+        list(searching(Random(), 2, seed=1).run(one_by_one(bowl), tmp_path / "journal"))
 
 
 def test_a_space_with_branches_is_searched(tmp_path):
-    trials = list(searching(Tpe(), 40, methods={"ties": TIES, "linear": LINEAR}).run(bowl, tmp_path / "journal"))
+    trials = list(
+        searching(Tpe(), 40, methods={"ties": TIES, "linear": LINEAR}).run(one_by_one(bowl), tmp_path / "journal")
+    )
     assert {trial.point.method for trial in trials} == {"ties", "linear"}
     assert all(("merge.density" in trial.point.values) == (trial.point.method == "ties") for trial in trials)
     assert best(trials, LOSS).measured["loss"] < 0.02
@@ -83,7 +114,7 @@ def test_a_space_with_branches_is_searched(tmp_path):
 
 def test_the_first_point_is_the_given_one(tmp_path):
     start = Point("ties", {"merge.weight": 0.5, "merge.density": 0.5})
-    [first] = islice(searching(Tpe(), 5, start=start).run(bowl, tmp_path / "journal"), 1)
+    [first] = islice(searching(Tpe(), 5, start=start).run(one_by_one(bowl), tmp_path / "journal"), 1)
     assert first.point == start
 
 
@@ -95,7 +126,7 @@ def test_a_point_that_fails_costs_one_point(tmp_path):
             raise UserError("too heavy")
         return {"loss": math.nan if point.values["merge.weight"] > 0.5 else 0.0}
 
-    trials = list(searching(Random(), 12, start=start).run(score, tmp_path / "journal"))
+    trials = list(searching(Random(), 12, start=start).run(one_by_one(score), tmp_path / "journal"))
     reasons = {trial.reason for trial in trials}
     assert reasons == {"", "too heavy", "loss is not finite"}
     assert len(trials) == 12
@@ -113,7 +144,7 @@ def test_what_is_wrong_with_every_point_ends_the_search(tmp_path, error, after):
         return bowl(point)
 
     with pytest.raises(UserError, match=str(error)):
-        list(searching(Random(), 5).run(score, tmp_path / "journal"))
+        list(searching(Random(), 5).run(one_by_one(score), tmp_path / "journal"))
     assert len(calls) == after + 1
 
 
@@ -126,7 +157,7 @@ def test_a_point_is_scored_once(tmp_path):
 
     space = search_space({"merge.density": [0.1, 0.5, 0.9]}, {"ties": TIES}, ["codegen", "codesum"])
     search = Search(space, Random().build(space, ["loss"], 12, 0), LOSS, 12)
-    trials = list(search.run(score, tmp_path / "journal"))
+    trials = list(search.run(one_by_one(score), tmp_path / "journal"))
     assert len(trials) == 12
     assert len(calls) == len({point.values["merge.density"] for point in calls}) == 3
 
@@ -154,6 +185,6 @@ def test_several_objectives(tmp_path):
     def score(point):
         return {"a": point.values["merge.weight"], "b": point.values["merge.weight"] ** 2}
 
-    trials = list(searching(Tpe(), 25, BOTH).run(score, tmp_path / "journal"))
+    trials = list(searching(Tpe(), 25, BOTH).run(one_by_one(score), tmp_path / "journal"))
     found = front(trials, BOTH)
     assert len(found) == len({trial.point.values["merge.weight"] for trial in trials})  # the two contradict each other

@@ -18,8 +18,8 @@ from src.evaluation.generators.samples import Decoding, Prompt, Sample
 from src.evaluation.generators.sampling import keys
 from src.evaluation.generators.stopping import StopStrings, end_tokens
 from src.evaluation.generators.swap_weights import all_but_weights, take_weights
-from src.merging.engine.lazy import LazyMerge
-from src.merging.engine.outputs import ToModel
+from src.merging.engine.lazy import LazyMerge, merge_together
+from src.merging.engine.outputs import ToFunction, ToModel
 from src.models import load_model, load_tokenizer, torch_dtype, unfilled_model
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
@@ -76,6 +76,35 @@ class HFGenerator:
         Raises:
             UserError: Its parents are missing or do not match.
         """
+        around = self._rebuild_for(point)
+        self._around = {}  # a merge that fails halfway leaves a mix of old and new weights: reload everything next time
+        point.merge_into(ToModel(self._loaded()[0].state_dict()), self.device.type)
+        self.weights, self._around = point.fingerprint, around
+
+    def load_lazy_merges(self, points: Sequence[LazyMerge]) -> Iterator[UserError | None]:
+        """Merge several points of the same parents in one pass, then load one after another.
+
+        Args:
+            points: With one config and tokenizer; the weights of all of them are in memory together.
+
+        Yields:
+            Once per point, when it is loaded: None, or the reason why it cannot be merged.
+
+        Raises:
+            UserError: The parents are missing or do not match.
+        """
+        around = self._rebuild_for(points[0])
+        weights: list[dict[str, torch.Tensor]] = [{} for _ in points]
+        sinks = [ToFunction(into.__setitem__) for into in weights]
+        for point, merged, error in zip(points, weights, merge_together(points, sinks, self.device.type), strict=True):
+            if error is None:
+                self.take(merged.items(), point.fingerprint)
+                self._around = around
+            merged.clear()
+            yield error
+
+    def _rebuild_for(self, point: LazyMerge) -> dict[str, Any]:
+        """Build the model that a merge needs, unless it is in memory; returns its config and tokenizer."""
         around = all_but_weights(point.directory, point.network)
         if self.model is None or around != self._around:
             stored = Checkpoint(point.base, point.allow_pickle)
@@ -83,9 +112,7 @@ class HFGenerator:
             dtype = kept if self.dtype == "auto" else torch_dtype(self.dtype)
             model = unfilled_model(point.network, dtype=dtype, attention=self.attention)
             self.attach(model, load_tokenizer(point.directory), "")
-        self._around = {}  # a merge that fails halfway leaves a mix of old and new weights: reload everything next time
-        point.merge_into(ToModel(self._loaded()[0].state_dict()), self.device.type)
-        self.weights, self._around = point.fingerprint, around
+        return around
 
     def take(self, tensors: Iterable[tuple[str, torch.Tensor]], fingerprint: str) -> None:
         """Replace the loaded model's weights tensor by tensor, without a checkpoint on disk.

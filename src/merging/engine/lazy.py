@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from src.merging.engine.grid import MergeRequest, merge_grid
 from src.merging.engine.outputs import Sink
 from src.merging.recipe import Recipe
 from src.merging.tensors.parent import Parent, open_parents
+from src.utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,26 @@ class LazyMerge:
         Raises:
             UserError: The parents do not match, or the sink cannot take the tensors.
         """
-        base, specialists = self.opened or open_parents(self.base, self.specialists, self.allow_pickle)
-        [result] = merge_grid(base, specialists, [MergeRequest(self.recipe, sink)], device=device)
-        if result.error is not None:
-            raise result.error
+        [error] = merge_together([self], [sink], device)
+        if error is not None:
+            raise error
+
+
+def merge_together(points: Sequence[LazyMerge], sinks: Sequence[Sink], device: str = "cpu") -> list[UserError | None]:
+    """Merge points of the same parents in one pass.
+
+    Args:
+        points: They differ in their recipes.
+        sinks: One per point.
+        device: See `LazyMerge.merge_into`.
+
+    Returns:
+        Per point None, or the reason why it cannot be merged.
+
+    Raises:
+        UserError: The parents do not match.
+    """
+    first = points[0]
+    base, specialists = first.opened or open_parents(first.base, first.specialists, first.allow_pickle)
+    requests = [MergeRequest(point.recipe, sink) for point, sink in zip(points, sinks, strict=True)]
+    return [result.error for result in merge_grid(base, specialists, requests, device=device)]

@@ -36,6 +36,7 @@ class Objectives:
         cfg: Of `merge.py`.
         sources: Validation rows by task; empty if no loss is needed.
         rows: Maximum number of rows per task; None: all.
+        together: Whether several points are loaded at once.
         evaluation: The job of `evaluate.py` whose generator, sandbox and benchmarks are used.
         nodes: Config of every benchmark needed.
         averaged: Benchmarks of the average.
@@ -45,6 +46,7 @@ class Objectives:
     cfg: DictConfig
     sources: Mapping[str, Sequence[Any]]
     rows: int | None
+    together: bool
     evaluation: Job
     nodes: Mapping[str, DictConfig]
     averaged: Sequence[str]
@@ -73,7 +75,7 @@ class Objectives:
             _check_split(name, _splits(node))
         sources = sources_of(job.cfg, str(job.cfg.model.data), tasks) if len(scored) < len(names) else {}
         objectives = [Objective(name, minimize=name in losses) for name in names]
-        return cls(objectives, job.cfg, sources, settings.rows, evaluation, nodes, averaged)
+        return cls(objectives, job.cfg, sources, settings.rows, settings.batch > 1, evaluation, nodes, averaged)
 
     def identity(self) -> tuple[dict[str, Any], Inputs]:
         """The config that decides the scores, and the hashes of the data."""

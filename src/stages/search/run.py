@@ -53,7 +53,8 @@ def search(job: Job) -> Path:
     points.check(space)
     data = Objectives.of(job, settings)
     sampler = settings.sampler.build(space, settings.objectives, settings.budget, settings.seed)
-    plan = Search(space, sampler, data.objectives, settings.budget, space.start(methods[0], points.nodes[methods[0]]))
+    start = space.start(methods[0], points.nodes[methods[0]])
+    plan = Search(space, sampler, data.objectives, settings.budget, start, settings.batch)
     scores, items = data.identity()
     config = {"search": OmegaConf.to_container(job.cfg.search, resolve=True), "methods": points.nodes, "scores": scores}
     directory = job.directory(_name(job, settings, methods))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from src.evaluation.generators.hf import HFGenerator
 from src.merging.engine.lazy import LazyMerge
 from src.merging.engine.side_files import write_side_files
 from src.merging.recipe import Recipe
 from src.merging.tensors.parent import Parent, open_parents
+from src.search.loop import Measured
 from src.search.space import Point
 from src.stages.merge.jobs import Parents
 from src.stages.search.objectives import Objectives
 from src.stages.search.points import MergePoints
 from src.stages.search.scoring import Generator, Measure
+from src.utils.errors import UserError
 from src.utils.files import sha256_json
 
 
@@ -33,18 +36,49 @@ class PointScorer:
         self.parents, self.points, self.data, self.key = parents, points, data, key
         self.scratch, self.files = scratch, scratch / "files"
 
-    def __call__(self, point: Point) -> dict[str, float]:
-        """Everything measured of a point, by name.
+    def __call__(self, points: Sequence[Point]) -> Iterator[Measured | UserError]:
+        """Per point everything measured, by name, or the reason why it cannot be merged or scored.
+
+        Several points are merged in one pass over the parents; their weights are in memory together.
 
         Raises:
-            UserError: It cannot be merged, or the parents do not match.
+            UserError: The parents do not match.
         """
-        recipe = self.points.recipe(point)
+        recipes = [self._recipe(point) for point in points]
+        merges = [self._lazy(recipe) for recipe in recipes if isinstance(recipe, Recipe)]
+        measures = self._measures if merges else []  # before a point is loaded: it may load the specialists
+        loaded = self._loaded(merges)
+        for recipe in recipes:
+            error = recipe if isinstance(recipe, UserError) else next(loaded)
+            yield self._measured(measures) if error is None else error
+
+    def _recipe(self, point: Point) -> Recipe | UserError:
+        try:
+            recipe = self.points.recipe(point)
+        except UserError as error:
+            return error
         if not self.files.is_dir():
             self._write_files(recipe)
-        measures, generator = self._measures, self._generator
-        generator.load_lazy_merge(self._lazy(recipe))
-        return {name: value for measure in measures for name, value in measure(generator).items()}
+        return recipe
+
+    def _loaded(self, merges: Sequence[LazyMerge]) -> Iterator[UserError | None]:
+        """Load one point after another; yields why one cannot be merged."""
+        if len(merges) > 1:
+            assert isinstance(self._generator, HFGenerator)
+            yield from self._generator.load_lazy_merges(merges)
+            return
+        try:
+            self._generator.load_lazy_merge(merges[0])
+        except UserError as error:
+            yield error
+        else:
+            yield None
+
+    def _measured(self, measures: Sequence[Measure]) -> Measured | UserError:
+        try:
+            return {name: value for measure in measures for name, value in measure(self._generator).items()}
+        except UserError as error:
+            return error
 
     @cached_property
     def _generator(self) -> Generator:
