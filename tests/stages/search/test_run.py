@@ -122,6 +122,19 @@ def test_a_front_of_two_losses(world, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_nine_points_of_a_search_are_as_good_as_the_grid_of_nine(world, tmp_path, seed):
+    """Between the parents the loss is smooth, so a model of it finds a better point than the grid's nearest one."""
+    weights = ", ".join(f"0.{number}" for number in range(1, 10))
+    grid = ["merge=linear", f"search.space={{merge.weight: {{choices: [{weights}]}}}}", "search.budget=80"]
+    grid_trials = table(search(searching(world, tmp_path / "grid", *grid)))
+    assert (grid_trials["seconds"] > 0).sum() == grid_trials["merge.weight"].nunique() == 9
+    options = ["merge=linear", "search.budget=9", f"search.seed={seed}"]
+    trials = table(search(searching(world, tmp_path / "found", *options, sampler="gp")))
+    assert trials["loss"].min() <= grid_trials["loss"].min()
+
+
+@pytest.mark.slow
 def test_a_benchmark_is_scored_on_its_validation_split(world, tmp_path):
     options = [*LINEAR, "search.budget=2", few(), "search.objective=pocket_codesum/rouge_l"]
     directory = search(searching(world, tmp_path / "found", *options))
