@@ -16,6 +16,7 @@ from src.utils.files import read_json_object, write_json
 TOKENIZER, TEMPLATE, GENERATION = "tokenizer_config.json", "chat_template.jinja", "generation_config.json"
 SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+IN_CONFIG = " of config.json"
 OF_THE_FILE = ("transformers_version", "_from_model_config")
 
 
@@ -133,8 +134,8 @@ def _tokens(directory: Path) -> dict[str, Any]:
         if (directory / name).is_file():
             content = read_json_object(directory / name)
             found |= {key: _text(content[key]) for key in SPECIAL if content.get(key) is not None}
-    config = read_config(directory)
-    return found | {f"{key} of config.json": config[key] for key in TOKEN_IDS if config.get(key) is not None}
+    config = read_config(directory)  # an adapter has none, and says nothing about the ids
+    return found | {f"{key}{IN_CONFIG}": config.get(key) for key in TOKEN_IDS if config}
 
 
 def _text(token: Any) -> Any:
@@ -162,25 +163,27 @@ class _Kind:
         }
 
     def conflicts(self, specialists: Mapping[str, Path]) -> Iterator[UserError]:
-        """Specialists that say something else than the first that says anything."""
+        """Specialists that say something else than an earlier one; each is named once."""
         having = self.having(specialists)
         if len(having) < 2:
             return
         said = {label: found for label, path in having.items() if (found := self.read(path)) is not None}
-        for label, found in said.items():
-            first = next(iter(said))
-            lines = self.differences(said[first], found, first)
-            if lines:
-                message = f"the {self.what} of {specialists[label]} ({label}) differ from those of {first}"
-                choices = (
-                    f"; set {self.key}=base, {', '.join(specialists)}{'' if self.read is _tokens else ' or a file'}"
-                )
-                yield UserError(first_differences(message, lines) + choices)
+        for position, (label, found) in enumerate(said.items()):
+            for earlier in list(said)[:position]:
+                if lines := self.differences(said[earlier], found, earlier):
+                    message = f"the {self.what} of {specialists[label]} ({label}) differ from those of {earlier}"
+                    choices = (
+                        f"; set {self.key}=base, {', '.join(specialists)}{'' if self.read is _tokens else ' or a file'}"
+                    )
+                    yield UserError(first_differences(message, lines) + choices)
+                    break
 
     @staticmethod
     def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], owner: str) -> list[str]:
         """What two parents say differently, in the order of the names."""
-        names = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+        asked = {name for name in ours.keys() | theirs.keys() if not name.endswith(IN_CONFIG)}
+        asked |= ours.keys() & theirs.keys()
+        names = sorted(name for name in asked if ours.get(name) != theirs.get(name))
         return [f"{n} is {_short(ours.get(n))} in {owner}, {_short(theirs.get(n))} here" for n in names]
 
 

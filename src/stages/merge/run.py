@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from src.merging.engine.adapter_merge import open_adapters
 from src.merging.engine.grid import MergeRequest, MergeResult, merge_grid
 from src.merging.engine.nested_merges import NestedMerge, resolve_nested_merge
 from src.merging.engine.outputs import Sink, ToDirectory, ToNowhere
@@ -133,6 +134,7 @@ def _merge_adapters(item: Opened, parents: Parents, ancestry: Ancestry) -> Resul
 
     def write() -> None:
         assert item.adapter is not None
+        open_adapters(parents.base, dict(parents.specialists), parents.allow_pickle)  # a mistake is said first of all
         _write_around(item, parents, ancestry)
         places = item.run.work, parents.base, dict(parents.specialists)
         found = write_merged_adapter(*places, item.recipe, item.adapter, parents.allow_pickle, parents.device)

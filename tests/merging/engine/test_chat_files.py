@@ -50,6 +50,19 @@ def test_the_order_decides_nothing_where_only_one_has_them(tmp_path: Path) -> No
     assert (tmp_path / "one" / "chat_template.jinja").read_text() == "chat"
 
 
+def test_an_adapter_says_nothing_about_the_config(tmp_path: Path) -> None:
+    """It has no config.json; the checkpoints beside it are compared with each other nevertheless."""
+    base = parent(tmp_path / "base", "base's", eos="<base>")
+    found = {name: parent(tmp_path / name, "chat") for name in ("adapter", "codegen", "codesum")}
+    (found["adapter"] / "config.json").unlink()
+    assert written(tmp_path / "out", base, found)["chat_template.jinja"] == "chat"
+    (found["codesum"] / "config.json").write_text(json.dumps({"eos_token_id": 7}))
+    with pytest.raises(
+        UserError, match=r"\(codesum\) differ from those of codegen: eos_token_id of config.json is 5 in"
+    ):
+        written(tmp_path / "other", base, found)
+
+
 @pytest.mark.parametrize(
     ("other", "key", "words"),
     [
