@@ -27,6 +27,7 @@ from src.merging.tensors.lora_adapter import Update, is_adapter
 from src.merging.tensors.lora_factors import add, factorize, singular_values, truncate
 from src.merging.tensors.lora_write import NewUpdate, check_alike
 from src.merging.tensors.matching import match_tensors
+from src.merging.tensors.vocabulary import Aligned
 from src.merging.tensors.zero_base import ZeroBase
 from src.utils.errors import UserError
 
@@ -208,7 +209,7 @@ def _merge_whole(
 
     sink = ToFunction(collect)
     run = MergeInProgress(replace(recipe, dtype=None), sink, base, tuple(specialists), key="")
-    one_pass(base, dict(specialists), [run], set(places), None, None, device)
+    one_pass([(Aligned(base, dict(specialists)), [run])], set(places), None, None, device)
     if run.error is not None:
         raise run.error
     return AdapterMerge(merged, run.strength(), run.fallbacks())

@@ -99,43 +99,46 @@ def merge_grid(
     """
     check_excludes([point.recipe for point in points], base.names)
     alignments = [_alignment(point.recipe, tuple(specialists)) for point in points]
-    families = aligned_families(base, specialists, alignments or [("equal", None)])
+    families = aligned_families(base, specialists, [mode for mode, _ in alignments] or ["equal"])
     runs: dict[int, MergeInProgress] = {}
-    for alignment, family in families.items():
-        chosen = [index for index, found in enumerate(alignments) if found == alignment]
-        opened = [
-            MergeInProgress(points[i].recipe, points[i].sink, family.base, tuple(specialists), key) for i in chosen
+    for mode, family in families.items():
+        shared: dict[Coefficients, list[MergeInProgress]] = {}
+        for index, (point, (own, values)) in enumerate(zip(points, alignments, strict=True)):
+            if own == mode:
+                runs[index] = MergeInProgress(point.recipe, point.sink, family.base, tuple(specialists), key)
+                shared.setdefault(values, []).append(runs[index])
+        places = depths(family.base.names)
+        groups = [
+            (family.weighted(partial(_coefficients_of, values, places) if values else None), group)
+            for values, group in shared.items()
         ]
-        one_pass(family.base, family.specialists, opened, names, workers, ops, torch.device(device))
-        runs |= dict(zip(chosen, opened, strict=True))
+        one_pass(groups or [(family, [])], names, workers, ops, torch.device(device))
     ordered = [run for _, run in sorted(runs.items())]
     return [MergeResult(run.recipe, run.strength(), run.fallbacks(), run.states(), run.error) for run in ordered]
 
 
-Alignment = tuple[str, tuple[Schedule, ...] | None]
-"""Mode of `align_vocabulary`, and its coefficients where they matter."""
+Coefficients = tuple[Schedule, ...] | None
+Group = tuple[Aligned, Sequence[MergeInProgress]]
+"""Points, and the parents as they see them; those of several groups differ only in `Aligned.tall`."""
 
 
-def _alignment(recipe: Recipe, labels: tuple[str, ...]) -> Alignment:
-    """With three specialists or more, the rows of a token that one of them lacks depend on the coefficients."""
+def _alignment(recipe: Recipe, labels: tuple[str, ...]) -> tuple[str, Coefficients]:
+    """Mode of `align_vocabulary`, and the coefficients where its rows depend on them.
+
+    They do with three specialists or more, for a token that one of them lacks.
+    """
     if recipe.tokenizer in ("base", "union") and len(labels) > 2:
         return recipe.tokenizer, tuple(recipe.coefficient_schedules(labels).values())
     return recipe.tokenizer, None
 
 
-def aligned_families(
-    base: Parent, specialists: Mapping[str, Parent], alignments: Sequence[Alignment]
-) -> dict[Alignment, Aligned]:
-    """Align and check the parents in each way of `align_vocabulary`."""
+def aligned_families(base: Parent, specialists: Mapping[str, Parent], modes: Sequence[str]) -> dict[str, Aligned]:
+    """Align and check the parents in each mode of `align_vocabulary`."""
     base, specialists = match_tensors(base, specialists)
-    families: dict[Alignment, Aligned] = {}
-    places = depths(base.names)
-    for mode, schedules in dict.fromkeys(alignments):
-        coefficients = partial(_coefficients_of, schedules, places) if schedules else None
-        family = align_vocabulary(base, specialists, mode, coefficients)
+    families = {mode: align_vocabulary(base, specialists, mode) for mode in dict.fromkeys(modes)}
+    for mode, family in families.items():
         check_parents(family.base, family.specialists, same_tokens=mode == "equal")
         check_same_base(family.base, family.specialists)
-        families[mode, schedules] = family
     return families
 
 
@@ -144,29 +147,30 @@ def _coefficients_of(schedules: Sequence[Schedule], places: Mapping[str, float],
 
 
 def one_pass(
-    base: Parent,
-    specialists: Mapping[str, Parent],
-    runs: Sequence[MergeInProgress],
-    names: Collection[str] | None,
-    workers: int | None,
-    ops: Ops | None,
-    device: torch.device,
+    groups: Sequence[Group], names: Collection[str] | None, workers: int | None, ops: Ops | None, device: torch.device
 ) -> None:
-    """Merge all points whose receivers are open, and close them; see `merge_grid`."""
-    wanted = [name for name in base.names if names is None or name in names]
-    ops = ops or choose_ops(sum(base.table[name].numel for name in wanted) * len(runs), device)
+    """Merge all points whose receivers are open, and close them; see `merge_grid`.
+
+    A tensor is opened once for all groups, one whose rows are the vocabulary once for each.
+    """
+    [(first, _), *_] = groups
+    runs = [run for _, group in groups for run in group]
+    wanted = [name for name in first.base.names if names is None or name in names]
+    ops = ops or choose_ops(sum(first.base.table[name].numel for name in wanted) * len(runs), device)
     following, held = dict(itertools.pairwise(wanted)), Held()
     try:
         with ThreadPoolExecutor(workers or (os.cpu_count() if device.type == "cpu" else GPU_THREADS)) as pool:
-            look_at_model(base, specialists, runs, ops, pool, device)
+            for family, group in groups:
+                look_at_model(family.base, family.specialists, group, ops, pool, device)
             for name in track(wanted, f"merging {len(runs)} point{'s' * (len(runs) > 1)}"):
-                wanting = [run for run in runs if run.wants(name)]
-                if wanting:
-                    for parent in (base, *specialists.values()):
-                        parent.prefetch(following.get(name, name))
-                    tensors = open_tensor(name, base, specialists, ops, pool, device, held)
-                    merge_tensor(tensors, wanting)
-                    tensors.release()
+                for family, group in groups if name in first.tall else [(first, runs)]:
+                    wanting = [run for run in group if run.wants(name)]
+                    if wanting:
+                        for parent in (family.base, *family.specialists.values()):
+                            parent.prefetch(following.get(name, name))
+                        tensors = open_tensor(name, family.base, family.specialists, ops, pool, device, held)
+                        merge_tensor(tensors, wanting)
+                        tensors.release()
     except BaseException as error:
         for run in runs:
             run.close(error)

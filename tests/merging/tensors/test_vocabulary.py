@@ -12,12 +12,14 @@ import torch
 from src.checkpoints import Checkpoint, write_checkpoint
 from src.checkpoints.model_class import rows_are_tokens
 from src.merging.backend.torch_ops import TorchOps
+from src.merging.engine import grid
 from src.merging.engine.grid import MergeRequest, merge_grid
 from src.merging.engine.outputs import ToDirectory
 from src.merging.engine.side_files import write_side_files
 from src.merging.tensors.parent import open_parents
+from src.merging.tensors.reading import open_tensor
 from src.utils.errors import UserError
-from tests.merging.tools import Tensors, merge_all, recipe
+from tests.merging.tools import Tensors, identical, merge_all, recipe
 
 WIDTH = 8
 BASE_TOKENS = ["a", "b", "c", "d"]
@@ -115,6 +117,30 @@ def test_no_say_on_a_token_that_is_lacking(tmp_path: Path, method: str) -> None:
     assert found["model.embed_tokens.weight"][:, 0].tolist() == pytest.approx(expected)
     expected = [value("a", 10), value("b", 10), value("c", 0), value("d", 10), 99, 99]
     assert alone["model.embed_tokens.weight"][:, 0].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("mode", ["base", "union"])
+def test_a_sweep_of_three_is_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """Only tensors of the vocabulary are opened once per coefficients; all points are as they are alone."""
+    base = parent(tmp_path / "base", BASE_TOKENS, 6, 0)
+    places = {
+        "codegen": parent(tmp_path / "codegen", ["d", "b", "a"], 3, 10),
+        "codesum": parent(tmp_path / "codesum", ["a", "b", "x", "d"], 4, 20),
+        "bugfix": parent(tmp_path / "bugfix", ["b", "a"], 2, 30),
+    }
+    methods = ("linear", "ties", "task_arithmetic")
+    points = [recipe(name, tokenizer=mode, weight=weight) for weight in (0.2, 0.5) for name in methods]
+    alone = [merge_all(*open_parents(base, places), [point])[0][0] for point in points]
+    opened: list[str] = []
+
+    def counted(name: str, *arguments: Any) -> Any:
+        opened.append(name)
+        return open_tensor(name, *arguments)
+
+    monkeypatch.setattr(grid, "open_tensor", counted)
+    together, _ = merge_all(*open_parents(base, places), points)
+    assert [identical(one, other) for one, other in zip(together, alone, strict=True)] == [True] * len(points)
+    assert sorted(opened) == sorted(2 * ["lm_head.weight", "model.embed_tokens.weight"] + ["model.layers.0.w.weight"])
 
 
 @pytest.mark.parametrize(
