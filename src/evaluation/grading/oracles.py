@@ -62,9 +62,9 @@ class Oracle:
         if self.as_sets:
             refuse_collisions(output)
             return set(output) == set(expected)
-        equal = output == expected
         if self.name == "are_equivalent":
             return True
+        equal = output == expected
         if self.name == "sum_div":
             return bool(equal or output == 0)
         if self.name == "surface_Area":

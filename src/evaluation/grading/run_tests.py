@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,9 @@ FAILED_IN = {protocol.UNPARSED: PARSING, protocol.UNUSABLE: LOADING}
 LOAD_SECONDS = 10.0  # CPU time for a program's top level with its imports
 SUITE_SECONDS = 60.0  # CPU time for a whole suite (EvalPlus's cap); more if the reference solution is slow
 LONGEST_REASON = 300
+LONG_BYTES = 1 << 20  # an output up to here is always compared in full
+# Exceptions of right programs on a machine that is short of something.
+SCARCITY = (b"MemoryError", b"OSError", b"BlockingIOError", b"RuntimeError: can't start new thread")
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class SuiteResult:
     Attributes:
         status: `pass`, `fail` or `timeout`.
         why: Reason for a failure; empty if it passed.
-        doubtful: Other programs on the machine may be the cause: it ran out of time, or the kernel killed it for lack
-            of memory.
+        doubtful: The machine or our own code in the program's process may be the cause: it ran out of time, its process
+            ended without a word, or an error arose that a lack of memory, threads or files brings about.
         failed_in: `parsing` if none of the program's texts is Python, `loading` if its top level fails; else empty.
     """
 
@@ -112,13 +113,16 @@ class _OutputChecker:
         self.right = 0
         self.wants_full = False
         self.why = ""
+        self.doubtful = False
         self.failed_in = ""
 
     def __call__(self, frame: Frame) -> bool:
-        if frame.kind in (protocol.RAISED, protocol.UNUSABLE, protocol.UNPARSED):
+        if frame.kind in protocol.FAILURES:
             self.failed_in = FAILED_IN.get(frame.kind, "")
-            where = f"input {self.right}: " if frame.kind == protocol.RAISED else ""
-            self.why = where + frame.body[:LONGEST_REASON].decode("utf-8", "replace")
+            where = f"input {self.right}: " if frame.kind in (protocol.RAISED, protocol.OVERLONG) else ""
+            body = b"an output beyond its limit" if frame.kind == protocol.OVERLONG else frame.body
+            self.why = where + body[:LONGEST_REASON].decode("utf-8", "replace")
+            self.doubtful = frame.kind == protocol.HINDERED or frame.body.startswith(SCARCITY)
             return False
         if frame.index != self.right or self.right >= len(self.inputs):
             self.why = "more outputs than inputs"
@@ -133,15 +137,12 @@ class _OutputChecker:
         """Return the result once the program has ended."""
         where = f"input {self.right}: "
         if self.why:
-            return SuiteResult(FAIL, self.why, failed_in=self.failed_in)
+            return SuiteResult(FAIL, self.why, self.doubtful, self.failed_in)
         if end.reason in (protocol.CPU_LIMIT, protocol.WALL_LIMIT):
             return SuiteResult(TIMEOUT, where + end.reason, doubtful=True)
         if self.right == len(self.inputs):
             return SuiteResult(PASS)
-        killed = (
-            end.reason == protocol.EXITED and os.WIFSIGNALED(end.status) and os.WTERMSIG(end.status) == signal.SIGKILL
-        )
-        return SuiteResult(FAIL, f"{where}the program's process ended (wait status {end.status})", doubtful=killed)
+        return SuiteResult(FAIL, f"{where}the program's process ended (wait status {end.status})", doubtful=True)
 
     def _is_right(self, frame: Frame, expected: ExpectedOutput) -> bool:
         if frame.kind == protocol.DIGEST:
@@ -167,5 +168,6 @@ class _OutputChecker:
                 return True
         elif self.oracle.only_not_none:
             return expected.body() == b"T"
-        self.wants_full = max(size, expected.size) <= FULL_BYTES
+        # No right output is written in many more bytes than the expected one: a set of 64 KiB, a list with duplicates.
+        self.wants_full = size <= max(LONG_BYTES, 8 * expected.size) and max(size, expected.size) <= FULL_BYTES
         return False

@@ -1,8 +1,8 @@
 """Rebuild an untrusted program's output from its bytes, with a decoder that only builds values.
 
 `marshal.loads` is not safe on untrusted bytes and `pickle` runs code, so neither is used here. The decoder knows the
-value types of marshal version 2, never allocates more than its input's length justifies, and refuses values that are
-built to be slow.
+value types of marshal version 2, counts the elements and the memory of containers before it builds them, and refuses
+values that are built to be large or slow.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ _FLOAT = struct.Struct("<d")
 _COMPLEX = struct.Struct("<dd")
 _COLLISION_FACTOR = 8  # in an honest set, hardly any two hashes are equal
 _DTYPE = re.compile(r"[<>|=][biufcUS][1-9][0-9]{0,5}")
+LARGEST_VALUE = 384 << 20  # bytes in memory, by the estimates below; the largest honest one takes 170 MB
+_ELEMENT_BYTES, _HASHED_BYTES = 48, 112  # slot and a small value; a hash table has at most 2/3 of its slots in use
+_CONTAINER_BYTES = 80
+_DIGITS = 1 << 16  # of a long number at a time; a multiple of 8, since 8 digits are 15 bytes
 LARGEST_NUMBER = 100_000  # bits or digits, for types whose arithmetic takes quadratic time
 LARGEST_RANGE = 1_000_000
 
@@ -43,6 +47,23 @@ class Opaque:
 
     def __eq__(self, other: object) -> bool:
         return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Array(np.ndarray):
+    """A program's array: `==` with more than one element has no truth value, and takes no memory to find that out.
+
+    numpy would first build all comparisons, of an n x 1 array with m numbers n * m.
+    """
+
+    def __eq__(self, other: object) -> Any:
+        if self.size > 1:
+            raise ValueError("the truth value of an array with more than one element is ambiguous")
+        return super().__eq__(other)
+
+    def __ne__(self, other: object) -> Any:
+        return np.logical_not(self == other)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -78,6 +99,7 @@ class _Reader:
     def __init__(self, body: bytes) -> None:
         self.body = body
         self.at = 0
+        self.memory = 0
 
     def whole(self) -> Any:
         value = self.value()
@@ -107,11 +129,15 @@ class _Reader:
             return complex(*_COMPLEX.unpack(self._bytes(16)))
         if code in (0x75, 0x74, 0x73):  # u t s
             data = self._bytes(self._count(1))
+            self._take(len(data) if data.isascii() else 4 * len(data))
             return data if code == 0x73 else data.decode("utf-8", "surrogatepass")
         if code == 0x7B:  # {
             return self._dict()
         if code in _COLLECTIONS:
-            return _COLLECTIONS[code](self._items(self._count(1)))
+            count = self._count(1)
+            hashed = code in (0x3C, 0x3E)
+            self._take((_CONTAINER_BYTES + hashed * 136) + count * (_HASHED_BYTES if hashed else _ELEMENT_BYTES))
+            return _COLLECTIONS[code](self._items(count))
         raise Undecodable(f"unknown type code {code:#x}")
 
     def _bytes(self, size: int) -> bytes:
@@ -127,6 +153,11 @@ class _Reader:
             raise Undecodable("a length beyond the end")
         return count
 
+    def _take(self, memory: int) -> None:
+        self.memory += memory
+        if self.memory > LARGEST_VALUE:
+            raise Undecodable("a value too large to build")
+
     def _items(self, count: int) -> list[Any]:
         value = self.value
         return [value() for _ in range(count)]
@@ -134,15 +165,20 @@ class _Reader:
     def _long(self) -> int:
         digits = _INT32.unpack(self._bytes(4))[0]  # of 15 bits each; its sign is the number's
         data = np.frombuffer(self._bytes(2 * abs(digits)), "<u2")
-        bits = (data[:, None] >> np.arange(15, dtype=np.uint16)).astype(np.uint8) & 1
-        number = int.from_bytes(np.packbits(bits, bitorder="little").tobytes(), "little")
+        parts = []
+        for start in range(0, len(data), _DIGITS):
+            bits = (data[start : start + _DIGITS, None] >> np.arange(15, dtype=np.uint16)).astype(np.uint8) & 1
+            parts.append(np.packbits(bits, bitorder="little").tobytes())
+        number = int.from_bytes(b"".join(parts), "little")
         return -number if digits < 0 else number
 
     def _dict(self) -> dict[Any, Any]:
         keys, values = [], []
+        self._take(_CONTAINER_BYTES + 136)
         while self.body[self.at] != 0x30:  # 0 ends it
             keys.append(self.value())
             values.append(self.value())
+            self._take(_HASHED_BYTES + _ELEMENT_BYTES)
         self.at += 1
         refuse_collisions(keys)
         return dict(zip(keys, values, strict=True))
@@ -205,7 +241,7 @@ def _numpy(dtype: str, shape: list[int], data: bytes, scalar: bool) -> Any:
     if not _DTYPE.fullmatch(dtype):
         raise Undecodable(f"numpy type {dtype!r}")
     array = np.frombuffer(data, np.dtype(dtype)).reshape([int(side) for side in shape])
-    return array[()] if scalar else array.copy()
+    return array[()] if scalar else array.copy().view(Array)
 
 
 def _fraction(numerator: int, denominator: int) -> fractions.Fraction:

@@ -9,7 +9,7 @@ from typing import Any
 from src.evaluation.sandbox import protocol
 
 FILE_BYTES = 16 << 20  # maximum size of a file that a program writes
-MAX_BODY_BYTES = 64 << 20  # a longer frame is invalid
+DESCRIPTION_BYTES = 1024  # more than any description or digest needs
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Job:
         memory: Bytes of address space.
         inline: Maximum size in bytes of an output that is sent whole; for longer ones, the digest is sent.
         collect: Send the elements of an output that is an iterator, as a list.
+        trusted: A reference solution. Trusted and other programs never share a server.
     """
 
     candidates: tuple[str, ...]
@@ -35,20 +36,37 @@ class Job:
     memory: int
     inline: int
     collect: bool = False
+    trusted: bool = False
 
-    def message(self) -> dict[str, Any]:
+    def limits(self) -> dict[str, Any]:
         """Return the message to the server."""
+        return {"cpu_limits": list(self.cpu_limits), "cpu": self.cpu_total}
+
+    def program(self) -> dict[str, Any]:
+        """Return the message to the program's own process."""
         return {
             "candidates": list(self.candidates),
             "entry_point": self.entry_point,
             "inputs": self.inputs,
-            "cpu_limits": list(self.cpu_limits),
             "cpu": self.cpu_total,
             "memory": self.memory,
             "inline": self.inline,
             "collect": self.collect,
             "file": FILE_BYTES,
         }
+
+    @property
+    def longest_frame(self) -> int:
+        """Bytes of the longest body that an honest process sends."""
+        return max(self.inline, DESCRIPTION_BYTES)
+
+    @property
+    def patience(self) -> float:
+        """Wall-clock seconds without a right output after which the program cannot be telling the truth about progress.
+
+        A buffered frame arrives with the next one, hence twice the limit of an input.
+        """
+        return 2 * protocol.wall_limit(max(self.cpu_limits[1:] or self.cpu_limits))
 
 
 @dataclass(frozen=True)
@@ -81,11 +99,18 @@ class End:
 
 
 class FrameReader:
-    """Split the byte stream into frames; invalid bytes count as a wrong output."""
+    """Split the byte stream into frames; invalid bytes count as a wrong output.
 
-    def __init__(self, check: Callable[[Frame], bool]) -> None:
+    Args:
+        check: Called for each frame; False settles the result.
+        longest: Bytes of the longest body; a longer frame is invalid, and never held in memory.
+    """
+
+    def __init__(self, check: Callable[[Frame], bool], longest: int) -> None:
         self.check = check
+        self.longest = longest
         self.buffer = bytearray()
+        self.accepted = 0
         self.settled = False
 
     def feed(self, part: bytes) -> None:
@@ -95,11 +120,13 @@ class FrameReader:
         header, at, end = protocol.FRAME, 0, len(self.buffer)
         while not self.settled and end - at >= header.size:
             kind, index, seconds, size = header.unpack_from(self.buffer, at)
-            if size > MAX_BODY_BYTES:
+            if size > self.longest:
                 self.settled = True
-            if end - at - header.size < size:
+                self.check(Frame(protocol.OVERLONG, index, seconds, b""))
+            if self.settled or end - at - header.size < size:
                 break
             start = at + header.size
             at = start + size
-            self.settled = self.settled or not self.check(Frame(kind, index, seconds, bytes(self.buffer[start:at])))
-        del self.buffer[:at]
+            self.settled = not self.check(Frame(kind, index, seconds, bytes(self.buffer[start:at])))
+            self.accepted += 1
+        del self.buffer[: end if self.settled else at]

@@ -41,12 +41,12 @@ class Launch:
     alone: bool
     drop: bool = False
 
-    def settings(self, directory: str, data: int) -> dict[str, object]:
+    def settings(self, directory: str, number: int) -> dict[str, object]:
         """Return the first message to the server.
 
         Args:
             directory: Where programs run and may write.
-            data: Descriptor that frames go to.
+            number: Of the worker, different from those of all others in this process.
         """
         return {
             "jail": self.jail,
@@ -56,8 +56,7 @@ class Launch:
             "directory": directory,
             "packages": _package_directories(),
             "code": _code_directory(),
-            "data": data,
-            "user": _FIRST_USER + data + (os.getpid() << 8) % (1 << 28) if self.drop else 0,
+            "user": _FIRST_USER + number + (os.getpid() << 8) % (1 << 28) if self.drop else 0,
         }
 
 

@@ -1,9 +1,10 @@
 """Messages between the trusted side and the sandboxed side; standard library only, imported by both.
 
-Each worker has three pipes: *control in* (jobs and stop requests to the server in the sandbox), *control out* (how a
-program ended) and *data* (frames that the untrusted program's process writes itself). A frame is only a *claim* about
-an
-output: it carries no verdict, and only the trusted side knows the expected value.
+Each worker has a socket *control in* (limits and stop requests to the server in the sandbox) and a pipe *control out*
+(how a program ended). With the limits of each program come two descriptors that are that program's alone: a file with
+its texts and inputs, which only its own process reads, and a pipe for its frames. So the server, whose memory every
+program inherits, never holds a text, an input or an output. A frame is only a *claim* about an output: it carries no
+verdict, and only the trusted side knows the expected value.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ DIGEST = b"D"  # body: original kind, 8-byte length and BLAKE2b-128 of a body lo
 RAISED = b"E"  # body: UTF-8 description of the exception
 UNUSABLE = b"X"  # body: UTF-8 description; loading the program fails, or it defines no such function
 UNPARSED = b"S"  # body: UTF-8 description; none of its texts is Python
+HINDERED = b"G"  # body: UTF-8 description; an exception outside the program's code: the sandbox may be the cause
+OVERLONG = b"O"  # never sent: stands for a frame with a body longer than the job allows
+FAILURES = frozenset({RAISED, UNUSABLE, UNPARSED, HINDERED, OVERLONG})
 
 DIGEST_BODY = struct.Struct("<cQ16s")
 MARSHAL_VERSION = 2  # no back references: equal values of exact built-in types give equal bytes
 
-# --- control: a length, then marshal of a dict; both ends of these two pipes are ours ---------------------------------
+# --- control: a length, then marshal of a dict; both ends are ours -----------------------------------------------------
 LENGTH = struct.Struct("<Q")
-MESSAGE = b"m"  # before every message to the server
+MESSAGE = b"m"  # before every message to the server; with a program, its two descriptors come with this byte
 STOP = b"s"  # a single byte while a program runs: its result is already known, so end it
 
 

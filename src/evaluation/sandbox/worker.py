@@ -8,18 +8,19 @@ import marshal
 import os
 import select
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.jobs import End, Frame, FrameReader, Job
 from src.evaluation.sandbox.launch import SCRATCH, Launch, environment
 
-PIPE_BYTES = 1 << 20
+PIPE_BYTES = 1 << 20  # of a program's own pipe: whatever it does to it is over with the program
 START_SECONDS = 60.0
 GRACE_SECONDS = 60.0  # for a server to clean up after its program; after that, the sandbox is replaced
 CHUNKS = 16  # reads at a time: a program that never stops writing must not keep us from stopping it
@@ -39,6 +40,7 @@ class Worker:
         self._finish: Callable[[], object] = _nothing
         self._modules: set[str] = set()
         self._imported: set[str] = set()
+        self._trusted: bool | None = None  # the kind of programs that the server has run; None: none yet
 
     @property
     def pid(self) -> int | None:
@@ -54,26 +56,21 @@ class Worker:
         self.close()
         self._scratch = None if self.launch.alone else tempfile.mkdtemp(prefix="program-")
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
-        data_in, data_out = os.pipe()
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(data_in, _F_SETPIPE_SZ, PIPE_BYTES)
-        os.set_blocking(data_in, False)
-        self._data = data_in
+        self._control, theirs = socket.socketpair()
         self._process = subprocess.Popen(
             self.launch.command,
-            stdin=subprocess.PIPE,
+            stdin=theirs,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            pass_fds=(data_out,),
             env=environment(),
             cwd="/",
             bufsize=0,
             start_new_session=True,  # Ctrl-C reaches only us, and we end the sandboxes in order
         )
-        os.close(data_out)
+        theirs.close()
         # Without `close`, a worker ends with its last reference, or at the latest when Python exits.
-        self._finish = weakref.finalize(self, _finish, self._process, self._errors, data_in, self._scratch)
-        self._tell(self.launch.settings(self._scratch or SCRATCH, data_out))
+        self._finish = weakref.finalize(self, _finish, self._process, self._errors, self._control, self._scratch)
+        self._tell(self.launch.settings(self._scratch or SCRATCH, self._control.fileno()))
         self._hear(START_SECONDS)
         self.warm(set())
 
@@ -95,12 +92,16 @@ class Worker:
         Raises:
             WorkerDied: The sandbox died while the program ran.
         """
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None or self._process.poll() is not None or self._trusted is (not job.trusted):
             self.start()
-        self._tell(job.message())
-        message = self._follow(
-            FrameReader(check), time.monotonic() + protocol.wall_limit(job.cpu_total) + GRACE_SECONDS
-        )
+        self._trusted = job.trusted
+        data_in, data_out = _frame_pipe()
+        try:
+            with os.fdopen(data_out, "wb"), _in_memory(job.program()) as program:
+                self._tell(job.limits(), (program, data_out))
+            message = self._follow(data_in, job, FrameReader(check, job.longest_frame))
+        finally:
+            os.close(data_in)
         if not message.pop("clean"):
             self.close()  # the program left something behind: the next one gets a new sandbox
         del message["index"]
@@ -108,57 +109,53 @@ class Worker:
 
     def close(self) -> None:
         """End the sandbox and everything in it."""
-        self._process, self._imported = None, set()
+        self._process, self._imported, self._trusted = None, set(), None
         self._finish()
 
-    def _follow(self, reader: FrameReader, deadline: float) -> dict[str, Any]:
+    def _follow(self, data: int, job: Job, reader: FrameReader) -> dict[str, Any]:
         """Feed frames to `reader` until the server says how the program ended, then those left in the pipe."""
         process = self._process
         assert process is not None
-        assert process.stdin is not None
         assert process.stdout is not None
         watched = select.poll()
-        watched.register(self._data, select.POLLIN)
+        watched.register(data, select.POLLIN)
         watched.register(process.stdout, select.POLLIN)
-        stopped = False
+        now = time.monotonic()
+        deadline = now + protocol.wall_limit(job.cpu_total) + GRACE_SECONDS
+        due = now + protocol.wall_limit(job.cpu_limits[0]) + job.patience  # for the next right output
+        stopped = stalled = False
         while True:
-            events = dict(watched.poll(max(0.0, 1000 * (deadline - time.monotonic()))))
-            if self._data in events:
-                self._drain(reader)
-                if reader.settled and not stopped:
-                    stopped = True
-                    self._stop()
+            until = deadline if stopped else min(deadline, due)
+            events = dict(watched.poll(max(0.0, 1000 * (until - time.monotonic()))))
+            if data in events:
+                accepted = reader.accepted
+                if not _drain(data, reader):
+                    watched.unregister(data)  # the program has closed it
+                if reader.accepted > accepted:
+                    due = time.monotonic() + job.patience
             if process.stdout.fileno() in events:
                 message = self._hear(START_SECONDS)
-                self._drain(reader, PIPE_BYTES)
+                _drain(data, reader, PIPE_BYTES)
+                if stalled and message["reason"] == protocol.STOPPED:
+                    message["reason"] = protocol.WALL_LIMIT
                 return message
+            stalled = stalled or (not events and time.monotonic() > due)
+            if (reader.settled or stalled) and not stopped:
+                stopped = True
+                self._stop()
             if time.monotonic() > deadline:
                 raise self._dead()
 
     def _stop(self) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # the other pipe tells what happened to the server
-            self._process.stdin.write(protocol.STOP)
+        with contextlib.suppress(OSError):  # the pipe tells what happened to the server
+            self._control.send(protocol.STOP)
 
-    def _drain(self, reader: FrameReader, chunks: int = CHUNKS) -> None:
-        for _ in range(chunks):
-            try:
-                part = os.read(self._data, PIPE_BYTES)
-            except BlockingIOError:
-                return
-            if not part:
-                return
-            reader.feed(part)
-
-    def _tell(self, message: dict[str, Any]) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
+    def _tell(self, message: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:
         body = marshal.dumps(message, protocol.MARSHAL_VERSION)
-        view = memoryview(protocol.MESSAGE + protocol.LENGTH.pack(len(body)) + body)
+        data = protocol.MESSAGE + protocol.LENGTH.pack(len(body)) + body
         try:
-            while view:
-                view = view[self._process.stdin.write(view) :]
+            sent = socket.send_fds(self._control, [data], descriptors)
+            self._control.sendall(data[sent:])
         except OSError as error:
             raise self._dead() from error
 
@@ -194,12 +191,43 @@ def _nothing() -> None:
     """Clean up a worker that has not started: nothing to do."""
 
 
-def _finish(process: subprocess.Popen[bytes], errors: IO[bytes], data: int, scratch: str | None) -> None:
+def _frame_pipe() -> tuple[int, int]:
+    data_in, data_out = os.pipe()
+    with contextlib.suppress(OSError):  # beyond the user's share of pipe memory it stays small
+        fcntl.fcntl(data_in, _F_SETPIPE_SZ, PIPE_BYTES)
+    os.set_blocking(data_in, False)
+    return data_in, data_out
+
+
+@contextlib.contextmanager
+def _in_memory(message: dict[str, Any]) -> Iterator[int]:
+    """Descriptor of a file in memory with the marshaled message."""
+    with os.fdopen(os.memfd_create("program"), "wb", buffering=0) as file:
+        view = memoryview(marshal.dumps(message, protocol.MARSHAL_VERSION))
+        while view:
+            view = view[file.write(view) :]
+        file.seek(0)
+        yield file.fileno()
+
+
+def _drain(data: int, reader: FrameReader, chunks: int = CHUNKS) -> bool:
+    """Feed what the pipe holds to `reader`; return False at its end."""
+    for _ in range(chunks):
+        try:
+            part = os.read(data, PIPE_BYTES)
+        except BlockingIOError:
+            return True
+        if not part:
+            return False
+        reader.feed(part)
+    return True
+
+
+def _finish(process: subprocess.Popen[bytes], errors: IO[bytes], control: socket.socket, scratch: str | None) -> None:
     process.kill()
     process.wait()
-    for stream in (process.stdin, process.stdout, errors):
-        assert stream is not None
+    assert process.stdout is not None
+    for stream in (process.stdout, errors, control):
         stream.close()
-    os.close(data)
     if scratch:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -123,7 +123,7 @@ def test_arrays(array: np.ndarray) -> None:
     assert isinstance(back, np.ndarray)
     assert back.dtype == array.dtype
     assert back.shape == array.shape
-    assert (back == array).all()
+    assert (np.asarray(back) == array).all()
 
 
 def test_dict_views_equal_sets() -> None:

@@ -13,29 +13,45 @@ from typing import Any
 
 from src.evaluation.sandbox.guest.confine import install_filter
 from src.evaluation.sandbox.guest.encode import encode
-from src.evaluation.sandbox.protocol import FRAME, RAISED, UNPARSED, UNUSABLE
+from src.evaluation.sandbox.protocol import FRAME, HINDERED, RAISED, UNPARSED, UNUSABLE
 
+OWN_PIPE = 3
 FLUSH_BYTES = 1 << 16
 FLUSH_SECONDS = 0.01
 DESCRIPTION_CHARACTERS = 200
 COMPILER_LIMITS = ("null byte", "too many nested parentheses", "too many statically nested blocks")
 
 
-def run_program(job: dict[str, Any], data: int, progress: memoryview, syscall_filter: bytes | None) -> None:
-    """Run `job` in this process, which must be a fresh fork, and end the process.
+def run_program(program: int, data: int, progress: memoryview, syscall_filter: bytes | None) -> None:
+    """Run a program in this process, which must be a fresh fork, and end the process.
 
     Args:
-        job: `candidates` (source texts, the first that compiles is run), `entry_point`, `inputs` (marshal of a list of
-            argument lists), `inline` (bytes), `collect` (send iterators as lists), `memory` (bytes), `file` (bytes) and
-            `cpu` (seconds).
+        program: File descriptor of the marshaled job: `candidates` (source texts, the first that compiles is run),
+            `entry_point`, `inputs` (marshal of a list of argument lists), `inline` (bytes), `collect` (send iterators
+            as lists), `memory` (bytes), `file` (bytes) and `cpu` (seconds).
         data: File descriptor for frames.
         progress: One unsigned integer shared with the server: 1 + the index of the input being run, 0 while loading.
         syscall_filter: Result of `confine.build_filter`; None: no filter.
     """
-    frames = _Frames(data)
+    try:
+        with open(program, "rb") as file:
+            job = marshal.load(file)
+        _keep_only(data)
+        frames = _Frames(OWN_PIPE)
+        _run(job, frames, progress, syscall_filter)
+        frames.flush()
+    finally:  # never back to the server's code
+        os._exit(0)
+
+
+def _run(job: dict[str, Any], frames: _Frames, progress: memoryview, syscall_filter: bytes | None) -> None:
     try:
         inputs = marshal.loads(job["inputs"])
-        _confine(job, data, syscall_filter)
+        _confine(job, syscall_filter)
+    except BaseException as error:
+        frames.add(HINDERED, 0, 0.0, _describe(error))
+        return
+    try:
         function = _load(job["candidates"], job["entry_point"])
     except _NothingCompiles as error:
         frames.add(UNPARSED, 0, 0.0, _describe(error.args[0]))
@@ -43,8 +59,6 @@ def run_program(job: dict[str, Any], data: int, progress: memoryview, syscall_fi
         frames.add(UNUSABLE, 0, 0.0, _describe(error))
     else:
         _call_all(function, inputs, job["inline"], job["collect"], frames, progress)
-    frames.flush()
-    os._exit(0)
 
 
 def _call_all(
@@ -55,10 +69,14 @@ def _call_all(
         started = process_time()
         try:
             output = function(*arguments)
-            seconds = process_time() - started
-            kind, body = encode(output, inline, collect)
         except BaseException as error:
             frames.add(RAISED, index, process_time() - started, _describe(error))
+            return
+        seconds = process_time() - started
+        try:
+            kind, body = encode(output, inline, collect)
+        except BaseException as error:
+            frames.add(HINDERED, index, seconds, _describe(error))
             return
         frames.add(kind, index, seconds, body)
         output = None
@@ -92,13 +110,18 @@ def _compile(candidates: list[str]) -> Any:
     raise errors[0]
 
 
-def _confine(job: dict[str, Any], data: int, syscall_filter: bytes | None) -> None:
-    os.setsid()  # its own process group, so that the server can end all of it
+def _keep_only(data: int) -> None:
+    """Close all descriptors but the pipe for frames, which becomes `OWN_PIPE`."""
     null = os.open("/dev/null", os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
-    os.closerange(3, data)
-    os.closerange(data + 1, 256)
+    if data != OWN_PIPE:
+        os.dup2(data, OWN_PIPE)
+    os.closerange(OWN_PIPE + 1, 1 << 16)
+
+
+def _confine(job: dict[str, Any], syscall_filter: bytes | None) -> None:
+    os.setsid()  # its own process group, so that the server can end all of it
     sys.stdin, sys.stdout, sys.stderr = io.TextIOWrapper(open(0, "rb")), open(1, "w"), open(2, "w")  # noqa: SIM115
     for limit, value in (
         (resource.RLIMIT_CORE, 0),

@@ -1,6 +1,7 @@
 """The server in the sandbox: it starts once, imports once, then forks one process per program.
 
 It is process 1 of its own namespace, has no privileges, cannot be inspected or signaled by the programs, and ends them.
+Since programs inherit its memory, it never reads a program: each process reads its own, after the fork.
 After each program, no process or file of it may remain; otherwise the server says so and is replaced.
 """
 
@@ -15,6 +16,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import sys
 import time
 from typing import Any
@@ -33,8 +35,9 @@ COMMON = (
 
 def main() -> None:
     """Set up with the marshaled settings from control in, report readiness, then serve until control in closes."""
-    settings = _receive()
-    assert settings is not None
+    received = _receive()
+    assert received is not None
+    settings = received[0]
     sys.path[:] = [path for path in sys.path if path != settings["code"]]
     if settings["jail"]:
         confine.enter_jail(settings["visible"], settings["directory"], settings["scratch_bytes"], settings["user"])
@@ -43,11 +46,12 @@ def main() -> None:
     _import_all(COMMON.split())
     syscall_filter = confine.build_filter() if confine.filter_is_supported() else None
     _send({"ready": True})
-    while (message := _receive()) is not None:
+    while (received := _receive()) is not None:
+        message, descriptors = received
         if "import" in message:
             _import_all(message["import"])
         else:
-            _send(_serve(message, settings, syscall_filter))
+            _send(_serve(message, descriptors, settings, syscall_filter))
 
 
 def _shed(settings: dict[str, Any]) -> None:
@@ -64,13 +68,18 @@ def _import_all(names: list[str]) -> None:
     gc.freeze()  # otherwise the garbage collector would touch, and thus copy, these pages in every fork
 
 
-def _serve(job: dict[str, Any], settings: dict[str, Any], syscall_filter: bytes | None) -> dict[str, Any]:
+def _serve(
+    limits: dict[str, Any], descriptors: list[int], settings: dict[str, Any], syscall_filter: bytes | None
+) -> dict[str, Any]:
+    program, data = descriptors
     page = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("I")
     started = time.monotonic()
     child = os.fork()
     if child == 0:
-        run_program(job, settings["data"], page, syscall_filter)
-    reason = _watch(child, job, page)
+        run_program(program, data, page, syscall_filter)
+    os.close(program)
+    os.close(data)
+    reason = _watch(child, limits, page)
     if reason is None:  # the trusted side is gone; the namespace and everything in it end with process 1
         _kill(child, settings["alone"])
         os._exit(0)
@@ -89,14 +98,14 @@ def _serve(job: dict[str, Any], settings: dict[str, Any], syscall_filter: bytes 
     }
 
 
-def _watch(child: int, job: dict[str, Any], page: memoryview) -> str | None:
+def _watch(child: int, message: dict[str, Any], page: memoryview) -> str | None:
     """Wait until `child` ends or must be ended, and return the reason; None if the trusted side is gone."""
     watched = select.poll()
     handle = os.pidfd_open(child)
     try:
         watched.register(handle, select.POLLIN)
         watched.register(CONTROL_IN, select.POLLIN)
-        limits = _Limits(child, job)
+        limits = _Limits(child, message)
         while True:
             events = dict(watched.poll(POLL_MILLISECONDS))
             if handle in events:
@@ -112,22 +121,25 @@ def _watch(child: int, job: dict[str, Any], page: memoryview) -> str | None:
 class _Limits:
     """CPU and wall-clock limits, per input and for the whole program.
 
-    A program could lie about which input it has reached, but the limits of the whole program still hold.
+    A program could lie about which input it has reached, but it can only go forward, once past each input, and the
+    limits of the whole program still hold. The trusted side ends a program whose outputs do not arrive.
     """
 
-    def __init__(self, child: int, job: dict[str, Any]) -> None:
+    def __init__(self, child: int, message: dict[str, Any]) -> None:
         self.clock = (~child << 3) | 2  # clock_getcpuclockid(3): CPU time of the process, all threads
-        self.cpu_limits: list[float] = job["cpu_limits"]  # for loading, then for every input
-        self.cpu_total: float = job["cpu"]
+        self.cpu_limits: list[float] = message["cpu_limits"]  # for loading, then for every input
+        self.cpu_total: float = message["cpu"]
         self.wall_start = self.wall_mark = time.monotonic()
         self.cpu_mark = 0.0
         self.index = 0
 
     def broken(self, index: int) -> str | None:
         cpu, wall = time.clock_gettime(self.clock), time.monotonic()
-        if index != self.index:
-            self.index, self.cpu_mark, self.wall_mark = index, cpu, wall
-        limit = self.cpu_limits[min(index, len(self.cpu_limits) - 1)]
+        last = len(self.cpu_limits) - 1
+        reached = min(index, last) if last else index
+        if reached > self.index:
+            self.index, self.cpu_mark, self.wall_mark = reached, cpu, wall
+        limit = self.cpu_limits[min(self.index, last)]
         if cpu - self.cpu_mark > limit or cpu > self.cpu_total:
             return protocol.CPU_LIMIT
         whole = protocol.wall_limit(self.cpu_total)
@@ -169,13 +181,22 @@ def _empty(directory: str) -> bool:
         return False
 
 
-def _receive() -> dict[str, Any] | None:
-    mark = _read(1)
+def _receive() -> tuple[dict[str, Any], list[int]] | None:
+    mark, descriptors = _mark()
     while mark == protocol.STOP:  # it crossed with our message that the program had already ended
-        mark = _read(1)
+        mark, descriptors = _mark()
     header = _read(protocol.LENGTH.size) if mark else None
     body = _read(*protocol.LENGTH.unpack(header)) if header else None
-    return None if body is None else marshal.loads(body)
+    return None if body is None else (marshal.loads(body), descriptors)
+
+
+def _mark() -> tuple[bytes, list[int]]:
+    control = socket.socket(fileno=CONTROL_IN)
+    try:
+        mark, descriptors, _, _ = socket.recv_fds(control, 1, 2)
+        return mark, descriptors
+    finally:
+        control.detach()
 
 
 def _read(size: int) -> bytes | None:
