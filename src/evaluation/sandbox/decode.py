@@ -65,7 +65,7 @@ class Array(np.ndarray):
     def __ne__(self, other: object) -> Any:
         return np.logical_not(self == other)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 def decode(kind: bytes, body: bytes) -> Any:

@@ -59,7 +59,7 @@ class Worker:
         self._control, theirs = socket.socketpair()
         self._process = subprocess.Popen(
             self.launch.command,
-            stdin=theirs,
+            stdin=theirs.fileno(),
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=environment(),

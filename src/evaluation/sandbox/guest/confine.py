@@ -120,6 +120,7 @@ def _switch_root(root: str) -> None:
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _EPERM, _EAGAIN, _ENOSYS = 1, 11, 38
 _LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_AND = 0x54
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16  # offsets in struct seccomp_data
 _CLONE_THREAD = 0x00010000
 _X32_BIT = 0x40000000
@@ -142,8 +143,17 @@ _DENIED = {
     "reboot": (169, 142), "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89), "personality": (135, 92),
     "sched_setaffinity": (203, 122), "sched_setattr": (314, 274), "sched_setparam": (142, 118),
     "sched_setscheduler": (144, 119), "setpriority": (141, 140), "ioprio_set": (251, 30), "syslog": (103, 116),
+    # A socket of a pair could still be tied to somebody's abstract address, where no namespace hides it.
+    "connect": (42, 203), "bind": (49, 200), "listen": (50, 201), "accept": (43, 202), "accept4": (288, 242),
+    "sendmsg": (46, 211), "sendmmsg": (307, 269),
+    "tkill": (200, 130), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
+    "pidfd_send_signal": (424, 424),
 }  # fmt: skip
 _CLONE, _CLONE3, _PRLIMIT = (56, 220), (435, 435), (302, 261)
+_SOCKETPAIR, _SENDTO, _FCNTL = (53, 199), (44, 206), (72, 25)
+_KILL_CALL, _TGKILL = (62, 129), (234, 131)
+_SOCK_STREAM, _TYPE_MASK = 1, 0xF
+_SIGNAL_COMMANDS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: they have the kernel send signals to others
 _ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 
 
@@ -152,8 +162,12 @@ def filter_is_supported() -> bool:
     return platform.system() == "Linux" and platform.machine() in _ARCHITECTURES
 
 
-def build_filter() -> bytes:
-    """Build the BPF program, an array of `struct sock_filter`, for this machine."""
+def build_filter(process: int) -> bytes:
+    """Build the BPF program, an array of `struct sock_filter`, for this machine.
+
+    Args:
+        process: The only process that may be signaled.
+    """
     architecture, column = _ARCHITECTURES[platform.machine()]
     code = [
         _instruction(_LOAD, _ARCHITECTURE_AT),
@@ -176,13 +190,29 @@ def build_filter() -> bytes:
         _instruction(_RETURN, _ERRNO | _EAGAIN),
         _instruction(_RETURN, _ALLOW),
     ]
-    code += [  # a program may lower its own limits (process 0 means itself), but not those of process 1
-        _instruction(_JUMP_EQUAL, _PRLIMIT[column], 0, 3),
-        _instruction(_LOAD, _ARGUMENTS_AT),
-        _instruction(_JUMP_EQUAL, 0, 1, 0),
-        _instruction(_RETURN, _ERRNO | _EPERM),
+    # A program may lower its own limits (process 0 means itself), but not those of process 1.
+    code += _unless(_PRLIMIT[column], 0, [0])
+    code += _unless(_SOCKETPAIR[column], 1, [_SOCK_STREAM], mask=_TYPE_MASK)  # asyncio's; it leads nowhere else
+    code += _unless(_SENDTO[column], 4, [0]) + _unless(_SENDTO[column], 4, [0], upper=True)  # no address
+    code += _unless(_KILL_CALL[column], 0, [process, 0]) + _unless(_TGKILL[column], 0, [process])
+    code += [
+        _instruction(_JUMP_EQUAL, _FCNTL[column], 0, 2 + 2 * len(_SIGNAL_COMMANDS)),
+        _instruction(_LOAD, _ARGUMENTS_AT + 8),
     ]
-    return b"".join([*code, _instruction(_RETURN, _ALLOW)])
+    for command in _SIGNAL_COMMANDS:
+        code += [_instruction(_JUMP_EQUAL, command, 0, 1), _instruction(_RETURN, _ERRNO | _EPERM)]
+    return b"".join([*code, _instruction(_RETURN, _ALLOW), _instruction(_RETURN, _ALLOW)])
+
+
+def _unless(
+    number: int, argument: int, allowed: Sequence[int], mask: int = 0xFFFFFFFF, upper: bool = False
+) -> list[bytes]:
+    """Refuse call `number` unless an argument's lower (or upper) 32 bits, masked, are one of `allowed`."""
+    body = [_instruction(_LOAD, _ARGUMENTS_AT + 8 * argument + 4 * upper), _instruction(_AND, mask)]
+    for place, value in enumerate(allowed):
+        body.append(_instruction(_JUMP_EQUAL, value, len(allowed) - place, 0))
+    body += [_instruction(_RETURN, _ERRNO | _EPERM), _instruction(_LOAD, _NUMBER_AT)]
+    return [_instruction(_JUMP_EQUAL, number, 0, len(body)), *body]
 
 
 def install_filter(program: bytes) -> None:

@@ -11,7 +11,7 @@ import sys
 from time import perf_counter, process_time  # by name: a program may replace those of the module
 from typing import Any
 
-from src.evaluation.sandbox.guest.confine import install_filter
+from src.evaluation.sandbox.guest.confine import build_filter, filter_is_supported, install_filter
 from src.evaluation.sandbox.guest.encode import encode
 from src.evaluation.sandbox.protocol import FRAME, HINDERED, RAISED, UNPARSED, UNUSABLE
 
@@ -22,7 +22,7 @@ DESCRIPTION_CHARACTERS = 200
 COMPILER_LIMITS = ("null byte", "too many nested parentheses", "too many statically nested blocks")
 
 
-def run_program(program: int, data: int, progress: memoryview, syscall_filter: bytes | None) -> None:
+def run_program(program: int, data: int, progress: memoryview) -> None:
     """Run a program in this process, which must be a fresh fork, and end the process.
 
     Args:
@@ -31,23 +31,22 @@ def run_program(program: int, data: int, progress: memoryview, syscall_filter: b
             as lists), `memory` (bytes), `file` (bytes) and `cpu` (seconds).
         data: File descriptor for frames.
         progress: One unsigned integer shared with the server: 1 + the index of the input being run, 0 while loading.
-        syscall_filter: Result of `confine.build_filter`; None: no filter.
     """
     try:
         with open(program, "rb") as file:
             job = marshal.load(file)
         _keep_only(data)
         frames = _Frames(OWN_PIPE)
-        _run(job, frames, progress, syscall_filter)
+        _run(job, frames, progress)
         frames.flush()
     finally:  # never back to the server's code
         os._exit(0)
 
 
-def _run(job: dict[str, Any], frames: _Frames, progress: memoryview, syscall_filter: bytes | None) -> None:
+def _run(job: dict[str, Any], frames: _Frames, progress: memoryview) -> None:
     try:
         inputs = marshal.loads(job["inputs"])
-        _confine(job, syscall_filter)
+        _confine(job)
     except BaseException as error:
         frames.add(HINDERED, 0, 0.0, _describe(error))
         return
@@ -120,7 +119,7 @@ def _keep_only(data: int) -> None:
     os.closerange(OWN_PIPE + 1, 1 << 16)
 
 
-def _confine(job: dict[str, Any], syscall_filter: bytes | None) -> None:
+def _confine(job: dict[str, Any]) -> None:
     os.setsid()  # its own process group, so that the server can end all of it
     sys.stdin, sys.stdout, sys.stderr = io.TextIOWrapper(open(0, "rb")), open(1, "w"), open(2, "w")  # noqa: SIM115
     for limit, value in (
@@ -138,8 +137,8 @@ def _confine(job: dict[str, Any], syscall_filter: bytes | None) -> None:
     # With the default of 700 objects, programs that allocate a lot spend a third of their time in the garbage
     # collector.
     gc.set_threshold(50_000, 20, 100)
-    if syscall_filter is not None:
-        install_filter(syscall_filter)
+    if filter_is_supported():
+        install_filter(build_filter(os.getpid()))
 
 
 def _describe(error: BaseException) -> bytes:

@@ -44,14 +44,13 @@ def main() -> None:
     _shed(settings)
     sys.path += settings["packages"]
     _import_all(COMMON.split())
-    syscall_filter = confine.build_filter() if confine.filter_is_supported() else None
     _send({"ready": True})
     while (received := _receive()) is not None:
         message, descriptors = received
         if "import" in message:
             _import_all(message["import"])
         else:
-            _send(_serve(message, descriptors, settings, syscall_filter))
+            _send(_serve(message, descriptors, settings))
 
 
 def _shed(settings: dict[str, Any]) -> None:
@@ -68,15 +67,13 @@ def _import_all(names: list[str]) -> None:
     gc.freeze()  # otherwise the garbage collector would touch, and thus copy, these pages in every fork
 
 
-def _serve(
-    limits: dict[str, Any], descriptors: list[int], settings: dict[str, Any], syscall_filter: bytes | None
-) -> dict[str, Any]:
+def _serve(limits: dict[str, Any], descriptors: list[int], settings: dict[str, Any]) -> dict[str, Any]:
     program, data = descriptors
     page = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("I")
     started = time.monotonic()
     child = os.fork()
     if child == 0:
-        run_program(program, data, page, syscall_filter)
+        run_program(program, data, page)
     os.close(program)
     os.close(data)
     reason = _watch(child, limits, page)
