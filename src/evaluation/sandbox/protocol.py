@@ -26,7 +26,7 @@ FAILURES = frozenset({RAISED, UNUSABLE, UNPARSED, HINDERED, OVERLONG})
 DIGEST_BODY = struct.Struct("<cQ16s")
 MARSHAL_VERSION = 2  # no back references: equal values of exact built-in types give equal bytes
 
-# --- control: a length, then marshal of a dict; both ends are ours -----------------------------------------------------
+# --- control: a length, then marshal of a dict; both ends are ours ---------------------------------------------------
 LENGTH = struct.Struct("<Q")
 MESSAGE = b"m"  # before every message to the server; with a program, its two descriptors come with this byte
 STOP = b"s"  # a single byte while a program runs: its result is already known, so end it
