@@ -156,8 +156,9 @@ def _check_recipe(recipe: Recipe, linear: bool, rank: int | None) -> None:
         raise UserError("the coefficients must sum to 1, or the base changes too: set merge.normalize=true")
     if not linear and rank is None:
         raise UserError(
-            f"adapter=exact holds for weighted sums alone (linear and task_arithmetic, without merge.exclude and "
-            f"merge.match_norm), not for merge={recipe.method} as configured: set adapter=RANK, e.g. adapter=16"
+            "adapter=exact holds for weighted sums alone (linear and task_arithmetic with one coefficient per "
+            f"specialist, without merge.exclude and merge.match_norm), not for merge={recipe.method} as configured: "
+            "set adapter=RANK, e.g. adapter=16"
         )
 
 

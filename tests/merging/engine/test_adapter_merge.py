@@ -116,7 +116,8 @@ def test_as_peft_concatenates_and_truncates(family: Path, tmp_path: Path) -> Non
 METHODS = [
     ("ties", {}), ("dare", {"density": 0.5}), ("della", {}), ("slerp", {"space": "deltas"}), ("tsv", {}),
     ("knots", {}), ("adaptive", {}), ("sce", {}), ("model_stock", {}), ("linear", {"exclude": "q_proj"}),
-    ("task_arithmetic", {"match_norm": True}), ("ties", {"trim": "model"}),
+    ("task_arithmetic", {"match_norm": True}), ("ties", {"trim": "model"}), ("linear", {"weight": [0.2, 0.8]}),
+    ("knots", {"density": [0.3, 0.9]}),
 ]  # fmt: skip
 
 
