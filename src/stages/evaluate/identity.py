@@ -95,4 +95,13 @@ def run_identity(
     if cfg.predictions is not None:
         config["fields"] = [cfg.prediction_field, cfg.reference_field]
         return config, {}  # the references are a file of their own
-    return config, {"items": {name: benchmark.content_hash(cfg.split) for name, benchmark in benchmarks.items()}}
+    return config, {"items": item_hashes(cfg.split, benchmarks)}
+
+
+def item_hashes(split: str, benchmarks: Mapping[str, Benchmark]) -> dict[str, str]:
+    """Map each benchmark to the hash of its items with their tests or references.
+
+    Raises:
+        UserError: Items are missing.
+    """
+    return {name: benchmark.content_hash(split) for name, benchmark in benchmarks.items()}

@@ -13,8 +13,10 @@ from src.reporting.sentences import verdict_sentence
 from src.reporting.write import write_report
 from src.runs.finished import open_finished
 from src.runs.record import open_run
+from src.stages.benchmarks import benchmark_nodes
 from src.stages.build import build
 from src.stages.diagnose import diagnose
+from src.stages.evaluate.identity import item_hashes
 from src.stages.job import Job, searchpath_of
 from src.stages.study.checks import check_study
 from src.stages.study.dry_run import command_lines
@@ -42,7 +44,8 @@ def study(job: Job) -> Path:
     if cfg.dry_run:
         print("\n".join(command_lines(jobs)))
         return directory
-    with open_run(directory, stage="study", config=job.identity(), argv=job.command) as run:
+    items = {f"{split} items": _item_hashes(jobs, split) for split in (*["validation"] * plan.mixture, "test")}
+    with open_run(directory, stage="study", config=job.identity(), inputs=items, argv=job.command) as run:
         if not run.finished:
             with StudyProgress(plan) as progress:
                 runs = StudyRuns(jobs, progress)
@@ -53,6 +56,12 @@ def study(job: Job) -> Path:
                     run.results |= {"scores": _score_specialists(runs, run.work)}
     say(f"{run.results.get('verdict', 'scores of the specialists')}\nreport: {directory / _main_file(plan)}")
     return directory
+
+
+def _item_hashes(jobs: StudyJobs, split: str) -> dict[str, str]:
+    """Hash the problems and rows that decide the study's scores: a report about others is another study."""
+    nodes = benchmark_nodes(jobs.evaluation(jobs.trained[0], "DIR", split))
+    return item_hashes(split, {name: build(node) for name, node in nodes.items()})
 
 
 def _main_file(plan: StudyPlan) -> str:

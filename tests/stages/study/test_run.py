@@ -5,6 +5,7 @@ import shutil
 import pandas as pd
 import pytest
 
+from src.evaluation.benchmarks.code import CodeBenchmark
 from src.stages.job import compose_job
 from src.stages.study.jobs import StudyJobs
 from src.stages.study.plan import StudyPlan
@@ -104,6 +105,13 @@ def test_a_finished_study_is_not_run_again(finished):
     before = (directory / "report.html").stat().st_mtime_ns
     assert study(compose_job("study", [*overrides(root), f"output={root}/study/pocket"])) == directory
     assert (directory / "report.html").stat().st_mtime_ns == before
+
+
+def test_a_finished_study_of_other_problems_is_another_study(finished, monkeypatch):
+    _, root = finished
+    monkeypatch.setattr(CodeBenchmark, "content_hash", lambda self, split: f"others of {split}")
+    with pytest.raises(UserError, match=r"holds another run.*inputs\.test items\.pocket_codegen"):
+        study(compose_job("study", [*overrides(root), f"output={root}/study/pocket"]))
 
 
 def test_the_study_calls_what_a_user_would_type():
