@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from src.evaluation.sandbox.decode import Undecodable, refuse_collisions
 
 FLOAT_ATOL = 1e-6  # `atol` after the first expected float of a suite
 RTOL = 1e-7
+LARGEST_ARRAY = 1 << 22  # elements; the largest output that is kept whole has fewer than 2 million floats
 
 
 class Oracle:
@@ -87,11 +89,27 @@ def _close(output: Any, expected: Any, atol: float) -> bool:
         return False
     if isinstance(expected, list | tuple) and len(output) != len(expected):
         return False
+    if max(_numbers(output), _numbers(expected)) > LARGEST_ARRAY:
+        return False
     first, second = np.asarray(output), np.asarray(expected)
     # Broadcasting an n x 1 output against n numbers would allocate n * n of them.
-    if math.prod(np.broadcast_shapes(first.shape, second.shape)) > 4 * (first.size + second.size):
+    if math.prod(np.broadcast_shapes(first.shape, second.shape)) > min(LARGEST_ARRAY, 4 * (first.size + second.size)):
         return False
     return bool(np.allclose(first, second, rtol=RTOL, atol=atol))
+
+
+def _numbers(value: Any) -> float:
+    """Count the elements of the array that numpy would make of `value`: infinite with text, which is close to nothing.
+
+    Of n short texts and one long one, numpy would make n long ones; a range takes no memory before it is an array.
+    """
+    if isinstance(value, str | bytes | bytearray):
+        return math.inf
+    if isinstance(value, np.ndarray):
+        return value.size if value.dtype.kind not in "US" else math.inf
+    if isinstance(value, range):
+        return len(value)
+    return sum(map(_numbers, value)) if isinstance(value, list | tuple | deque) else 1
 
 
 def _polynomial(coefficients: list[float], x: float) -> float:

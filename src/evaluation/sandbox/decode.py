@@ -224,7 +224,10 @@ def _untag(tree: Any) -> Any:
         return _untag_mapping(tag, rest[0])
     if tag == "sub":
         base = rest[0]
-        return _FOREIGN[base](_untag(rest[1]))
+        value = _untag(rest[1])
+        if type(value).__name__ != base:  # `bytes` of a number, or `list` of a range, would grow
+            raise Undecodable(f"a {type(value).__name__} as the view of a {base}")
+        return _FOREIGN[base](value)
     return _BUILD_FROM_PARTS[tag](*rest)
 
 
@@ -240,7 +243,7 @@ def _untag_mapping(tag: str, pairs: list[Any]) -> dict[Any, Any]:
 def _numpy(dtype: str, shape: list[int], data: bytes, scalar: bool) -> Any:
     if not _DTYPE.fullmatch(dtype):
         raise Undecodable(f"numpy type {dtype!r}")
-    array = np.frombuffer(data, np.dtype(dtype)).reshape([int(side) for side in shape])
+    array = np.frombuffer(data, np.dtype(dtype)).reshape([] if scalar else [int(side) for side in shape])
     return array[()] if scalar else array.copy().view(Array)
 
 
@@ -250,8 +253,14 @@ def _fraction(numerator: int, denominator: int) -> fractions.Fraction:
     return fractions.Fraction(numerator, denominator)
 
 
+def _bytearray(data: bytes) -> bytearray:
+    if not isinstance(data, bytes):  # of a number, it would be that long
+        raise Undecodable("a bytearray without bytes")
+    return bytearray(data)
+
+
 def _decimal(digits: str) -> decimal.Decimal:
-    if len(digits) > LARGEST_NUMBER:
+    if not isinstance(digits, str) or len(digits) > LARGEST_NUMBER:
         raise Undecodable("a decimal too long to compare")
     return decimal.Decimal(digits)
 
@@ -273,7 +282,7 @@ _BUILD_FROM_ITEMS: dict[str, Callable[[list[Any]], Any]] = {
 }
 _BUILD_FROM_PARTS: dict[str, Callable[..., Any]] = {
     "range": _range,
-    "bytearray": bytearray,
+    "bytearray": _bytearray,
     "Fraction": _fraction,
     "Decimal": _decimal,
     "ndarray": lambda dtype, shape, data: _numpy(dtype, shape, data, scalar=False),

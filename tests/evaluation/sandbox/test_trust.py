@@ -211,6 +211,42 @@ def test_comparison_of_an_array_with_a_list_is_cheap(nested: bool) -> None:
     assert time.perf_counter() - started < 1
 
 
+FORGED: dict[str, Any] = {
+    "bytearray of a number": ("bytearray", 2**31 - 1),
+    "bytes of a number": ("sub", "bytes", ("=", 2**31 - 1)),
+    "lists of ranges": ("list", [("sub", "list", ("range", 0, 10**6, 1))] * 800),
+    "sets of ranges": ("list", [("sub", "set", ("range", 0, 10**6, 1))] * 800),
+    "decimal of a tuple": ("Decimal", [0, [1] * 1000, 10**9]),
+    "scalar that is an array": ("generic", "|u1", [60_000, 1], b"\1" * 60_000),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_forged_trees_are_refused(name: str) -> None:
+    tracemalloc.start()
+    with pytest.raises(Undecodable):
+        decode(protocol.TAGGED, marshal.dumps(FORGED[name], protocol.MARSHAL_VERSION))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+@pytest.mark.parametrize(
+    "items",
+    [[("range", 0, 10**6, 1)] * 800, [("=", "x" * 60_000)] + [("=", "")] * 799],
+    ids=["ranges", "one long text"],
+)
+def test_tolerance_does_not_make_small_outputs_large(items: list[Any]) -> None:
+    """As an array, 800 ranges would take 6 GB, and 800 texts, one of them long, 190 MB."""
+    oracle = Oracle(Problem("T/0", "", "f", "", [[]], [], atol=1e-6))
+    output = decode(protocol.TAGGED, marshal.dumps(("list", items), protocol.MARSHAL_VERSION))
+    tracemalloc.start()
+    assert not oracle.is_right([], output, [0.5] * 800, floats_before=True, floats=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
+
+
 def test_arrays_of_one_element_still_compare() -> None:
     body = marshal.dumps(("ndarray", "<i8", [1], np.int64(7).tobytes()), protocol.MARSHAL_VERSION)
     assert bool(decode(protocol.TAGGED, body) == [7])
