@@ -104,7 +104,7 @@ class Schedule:
         pattern = self._pattern(name)
         if pattern is None:
             raise UserError(f"{self.key} has no pattern for {name}; add one that matches it, or {DEFAULT}")
-        return _interpolate(dict(self.parts)[pattern], depth)
+        return interpolate(dict(self.parts)[pattern], depth)
 
     def check_patterns(self, names: Collection[str]) -> None:
         """Require that every pattern decides for some tensor.
@@ -204,30 +204,13 @@ def depths(names: Iterable[str]) -> dict[str, float]:
     }
 
 
-def from_mergekit(setting: Any) -> Any:
-    """Translate a parameter of a mergekit recipe: its filters are substrings, and one that is absent is the rest.
-
-    Args:
-        setting: A number, a list of numbers, `{value: ..., filter: ...}` or a list of these.
-
-    Returns:
-        The value for a key of a merge method.
-
-    Example:
-        >>> from_mergekit([{"filter": "mlp", "value": [0.1, 0.5]}, {"value": 0.3}])
-        [{'mlp': [0.1, 0.5]}, {'default': 0.3}]
-    """
-    conditions = [setting] if isinstance(setting, Mapping) else setting
-    if not isinstance(conditions, Sequence) or not all(isinstance(one, Mapping) for one in conditions):
-        return setting
-    found: dict[str, Any] = {}
-    for condition in conditions:
-        substring = condition.get("filter")
-        pattern = DEFAULT if substring in (None, "*") else re.escape(substring)
-        found.setdefault(pattern, condition["value"])
-        if pattern == DEFAULT:
-            break  # mergekit takes the first that matches
-    return [{pattern: value} for pattern, value in found.items()]
+def interpolate(values: Sequence[float], depth: float) -> float:
+    """The value at a depth in [0, 1] of values that are spread evenly over it, linear between them."""
+    place = depth * (len(values) - 1)
+    before = int(place)
+    after = min(before + 1, len(values) - 1)
+    share = place - before
+    return (1 - share) * values[before] + share * values[after]
 
 
 def _pairs(key: str, value: Any) -> list[tuple[str, Any]] | None:
@@ -265,14 +248,6 @@ def _regular(key: str, pattern: str) -> str:
     except re.error as error:
         raise UserError(f"{key} must have regular expressions as keys, got {pattern!r}: {error}") from error
     return pattern
-
-
-def _interpolate(values: Sequence[float], depth: float) -> float:
-    place = depth * (len(values) - 1)
-    before = int(place)
-    after = min(before + 1, len(values) - 1)
-    share = place - before
-    return (1 - share) * values[before] + share * values[after]
 
 
 def _plain(values: Sequence[float]) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from src.merging.schedule import Schedule, depths, from_mergekit, per_specialist
+from src.merging.schedule import Schedule, depths, per_specialist
 from src.utils.errors import UserError
 
 NAMES = (
@@ -62,33 +62,6 @@ def test_numbers_by_hand(value: Any, expected: list[float]) -> None:
 def test_patterns_keep_their_order_in_a_record() -> None:
     assert Schedule.of("merge.density", {"mlp": 0.1, "up_proj": 0.2}).plain == [{"mlp": 0.1}, {"up_proj": 0.2}]
     assert Schedule.of("merge.density", {"up_proj": 0.2, "mlp": 0.1}).plain == [{"up_proj": 0.2}, {"mlp": 0.1}]
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [
-        0.3,
-        [0.1, 0.9, 0.5],
-        {"value": [0.1, 0.9], "filter": "mlp"},
-        [
-            {"filter": "self_attn", "value": [0.0, 0.5, 0.3, 0.7, 1.0]},
-            {"filter": "mlp", "value": [1.0, 0.5]},
-            {"value": 0.5},
-        ],
-        [{"filter": "q_proj.w", "value": 0.1}, {"filter": "*", "value": [0.2, 0.4]}, {"filter": "mlp", "value": 0.9}],
-    ],
-)
-def test_as_mergekit_evaluates_it(setting: Any) -> None:
-    config = pytest.importorskip("mergekit.config")
-    checked = config.InputModelDefinition(model="m", parameters={"weight": setting}).parameters["weight"]
-    schedule = Schedule.of("merge.weight", from_mergekit(setting))
-    for name, depth in depths(NAMES).items():
-        expected = config.evaluate_setting(name, checked, depth, validate=float)
-        if expected is None:
-            with pytest.raises(UserError, match=f"merge.weight has no pattern for {name}"):
-                schedule.at(name, depth)
-        else:
-            assert schedule.at(name, depth) == expected
 
 
 @pytest.mark.parametrize(

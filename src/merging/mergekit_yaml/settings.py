@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from src.merging.schedule import interpolate
 from src.utils.errors import UserError
 
 Scalar = float | bool
@@ -54,12 +55,7 @@ class Setting:
             tensor: Its name.
             depth: Its place among the layers, from 0 to 1.
         """
-        values = self.entry_for(tensor).values
-        place = depth * (len(values) - 1)
-        before = int(place)
-        after = min(before + 1, len(values) - 1)
-        share = place - before
-        return values[before] if share == 0 else (1 - share) * values[before] + share * values[after]
+        return interpolate(self.entry_for(tensor).values, depth)
 
 
 def entries_of(setting: Any, where: str, convert: Convert) -> tuple[Entry, ...]:
