@@ -114,8 +114,15 @@ def prepare_sparsity(tensors: ParentTensors, sparsity: Sparsity) -> tuple[BlockF
 
 
 def prepare_each(tensors: ParentTensors, sparsities: Sequence[Sparsity]) -> tuple[BlockFunction, ...]:
-    """Prepare one tensor of K specialists, each with its own sparsifier."""
-    return tuple(prepare_sparsity(tensors, one)[k] for k, one in enumerate(sparsities))
+    """Prepare one tensor of K specialists, each with its own sparsifier; one that keeps all is counted too."""
+    return tuple(
+        SparsePart(("whole", k), partial(_keep_all, k), 1.0) if one.density >= 1 else prepare_sparsity(tensors, one)[k]
+        for k, one in enumerate(sparsities)
+    )
+
+
+def _keep_all(index: int, block: Block, scale: float, out: torch.Tensor) -> int:
+    return int(torch.count_nonzero(out.copy_(block.delta(index)).mul_(scale)))
 
 
 def dense(tensors: ParentTensors) -> tuple[BlockFunction, ...]:

@@ -88,6 +88,16 @@ def test_the_realized_density_is_that_of_the_layer(family: tuple[Checkpoint, dic
     assert found["layers.1"]["codegen"] == pytest.approx(0.5, abs=1e-4)
 
 
+def test_a_specialist_that_keeps_all_beside_one_that_does_not(
+    family: tuple[Checkpoint, dict[str, Checkpoint]],
+) -> None:
+    one = recipe("ties", density={"codegen": 1.0, "codesum": [0.1, 0.5]})
+    [result] = merge_grid(*family, [MergeRequest(one, ToNowhere())])
+    found = {layer.layer: layer.density for layer in result.strength}
+    assert found["layers.0"] == pytest.approx({"codegen": 1.0, "codesum": 0.1}, abs=1e-4)
+    assert found["layers.1"] == pytest.approx({"codegen": 1.0, "codesum": 0.5}, abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
