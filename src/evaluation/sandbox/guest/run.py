@@ -116,7 +116,7 @@ def _keep_only(data: int) -> None:
         os.dup2(null, descriptor)
     if data != OWN_PIPE:
         os.dup2(data, OWN_PIPE)
-    os.closerange(OWN_PIPE + 1, 1 << 16)
+    os.closerange(OWN_PIPE + 1, 1 << 10)
 
 
 def _confine(job: dict[str, Any]) -> None:
