@@ -53,6 +53,13 @@ def run_job(worker: Worker, job: Job) -> tuple[list[Frame], End]:
     return frames, end
 
 
+def answer(worker: Worker, job: Job) -> Any:
+    """Value that a program returns."""
+    [frame], _ = run_job(worker, job)
+    assert frame.kind in (protocol.PLAIN, protocol.TAGGED), frame
+    return decode(frame.kind, frame.body)
+
+
 EACH_WAY = [pytest.param(number, marks=[pytest.mark.slow] if number else []) for number in range(3)]
 
 
@@ -75,6 +82,13 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
         except UserError as error:
             pytest.skip(str(error))
         yield opened
+
+
+@pytest.fixture
+def worker(sandbox: Sandbox) -> Worker:
+    """The worker of the shared sandbox."""
+    [found] = sandbox.map(lambda worker, _: worker, [0])
+    return found
 
 
 @pytest.fixture
