@@ -22,7 +22,7 @@ FAILED_IN = {protocol.UNPARSED: PARSING, protocol.UNUSABLE: LOADING}
 LOAD_SECONDS = 10.0  # CPU time for a program's top level with its imports
 SUITE_SECONDS = 60.0  # CPU time for a whole suite (EvalPlus's cap); more if the reference solution is slow
 LONGEST_REASON = 300
-LONG_BYTES = 1 << 20  # an output up to here is always compared in full
+LONG_BYTES = 1 << 20
 # Exceptions of right programs on a machine that is short of something.
 SCARCITY = (b"MemoryError", b"OSError", b"BlockingIOError", b"RuntimeError: can't start new thread")
 
@@ -70,6 +70,7 @@ def run_suite(
     """
     inputs, packed = (problem.plus_input, problem.packed_plus) if plus else (problem.base_input, problem.packed_base)
     inline, deaths = SMALL_BYTES, 0
+    longest = max((_longest_right(expected) for expected in suite.expected), default=0)
     while deaths < 2:
         checker = _OutputChecker(Oracle(problem), inputs, suite)
         try:
@@ -77,13 +78,18 @@ def run_suite(
         except WorkerDied:
             deaths += 1
             continue
-        if checker.wants_full and inline < FULL_BYTES:
-            inline = FULL_BYTES
+        if checker.wants_full and inline < longest:
+            inline = longest
             whole = with_long_outputs(problem, worker, cache)
             suite = dataclasses.replace(suite, expected=(whole.plus if plus else whole.base).expected)
             continue
         return checker.conclude(end)
     return SuiteResult(FAIL, "the sandbox ended twice", doubtful=True)
+
+
+def _longest_right(expected: ExpectedOutput) -> int:
+    """Bytes up to which an output is compared in full: a right one has few bytes more than the expected."""
+    return min(FULL_BYTES, max(LONG_BYTES, 8 * expected.size))
 
 
 def _job(
@@ -168,6 +174,5 @@ class _OutputChecker:
                 return True
         elif self.oracle.only_not_none:
             return expected.body() == b"T"
-        # No right output is written in many more bytes than the expected one: a set of 64 KiB, a list with duplicates.
-        self.wants_full = size <= max(LONG_BYTES, 8 * expected.size) and max(size, expected.size) <= FULL_BYTES
+        self.wants_full = size <= _longest_right(expected) and expected.size <= FULL_BYTES
         return False

@@ -310,3 +310,15 @@ def test_bad_settings() -> None:
         ProgramJudge(workers=0)
     with pytest.raises(UserError, match="unknown isolation 'unsave', did you mean 'unsafe'"):
         ProgramJudge(isolation="unsave")
+
+
+def test_a_long_output_where_a_short_one_is_expected_is_no_reason_to_read_it(verdict: Any, monkeypatch: Any) -> None:
+    """Above 1 MiB, or 8 times the expected output, its digest is enough; the program does not run again."""
+    runs = []
+    real = Worker.run
+    monkeypatch.setattr(Worker, "run", lambda *rest: runs.append(rest[1].inline) or real(*rest))
+    assert verdict(ADD, completion="    return 'x' * 2_000_000").base == "fail"
+    assert runs[-1] == 1 << 16
+    runs.clear()
+    assert verdict(ADD, completion="    return 'x' * 500_000").base == "fail"
+    assert runs == [1 << 16, 16 << 20, 16 << 20, 1 << 20]  # with the reference's two suites, for its whole outputs
