@@ -11,7 +11,7 @@ import torch
 from pydantic import AfterValidator
 
 from src.merging.methods.rule import Rule
-from src.merging.schedule import Schedule, check_value, mean_of, per_specialist
+from src.merging.schedule import Schedule, check_value, mean_of, numbers_in, per_specialist
 from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass
 
@@ -101,6 +101,22 @@ class Recipe:
         """
         given = dict(self.settings)
         return self.build({**given, **{key: mean_of(given[key]) for key in self.varying}})
+
+    def check_settings(self) -> None:
+        """Require settings in their ranges, as far as can be told before the tensors are known.
+
+        Where several settings vary, some of their values may never meet; `ResolvedRecipe` checks those that do.
+
+        Raises:
+            UserError: A setting is out of its range.
+        """
+        given = dict(self.settings)
+        if not self.varying:
+            self.build(given)
+        elif len(self.varying) == 1:
+            [key] = self.varying
+            for number in numbers_in(given[key]):
+                self.build({**given, key: number})
 
     def coefficients(self, specialists: Sequence[str]) -> dict[str, Number]:
         """Coefficient of every specialist, in their order: a number, or the `plain` value of a schedule.

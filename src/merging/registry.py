@@ -73,8 +73,7 @@ class Method:
             weights=_plain(keys.get("weights")),
             **{key: keys[key] for key in COMMON},
         )
-        if not recipe.varying:
-            assert recipe.rule  # which checks the settings
+        recipe.check_settings()
         return recipe
 
     def _rule(self, settings: Mapping[str, Any]) -> Rule:

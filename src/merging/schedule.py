@@ -136,15 +136,16 @@ def varies(value: Any) -> bool:
 
 def mean_of(value: Any) -> float:
     """Mean of all numbers in a value: some number between them, where one is needed for the whole model."""
-    found = _numbers_in(value)
+    found = numbers_in(value)
     return math.fsum(found) / len(found)
 
 
-def _numbers_in(value: Any) -> list[float]:
+def numbers_in(value: Any) -> list[float]:
+    """All numbers in a value, in their order."""
     if not varies(value):
         return [float(value)]
     inside = value.values() if isinstance(value, Mapping) else value
-    return [number for one in inside for number in _numbers_in(one)]
+    return [number for one in inside for number in numbers_in(one)]
 
 
 def per_specialist(key: str, value: Any, specialists: Sequence[str]) -> dict[str, Schedule] | None:

@@ -14,6 +14,7 @@ from src.merging.engine.grid import MergeRequest, merge_grid
 from src.merging.engine.outputs import ToNowhere
 from src.merging.engine.verify import verify_merge
 from src.merging.registry import recipe_from
+from src.utils.errors import UserError
 from tests.merging.tools import SHAPES, merge_all, random_family, recipe, write_family
 
 LABELS = ["codegen", "codesum"]
@@ -101,7 +102,7 @@ def test_a_specialist_that_keeps_all_beside_one_that_does_not(
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"density": [0.1, 1.5]}, "merge.density must be at most 1, got 1.5"),
+        ({"density": [0.5, 1.5], "lambda_": [1, 2]}, "merge.density must be at most 1, got 1.5"),
         ({"density": {"moe": 0.1, "default": 0.2}}, "merge.density: 'moe' matches no merged tensor"),
         ({"density": {"mlp": 0.1}}, r"merge\.density has no pattern for 3 tensors .*model\.embed_tokens\.weight"),
         ({"weights": {"codegen": [0.5, 1.0], "codesum": [0.5, -1.0]}}, f"zero in {LAST}: codegen 1, codesum -1"),
@@ -122,3 +123,9 @@ def test_an_error_ends_its_point_alone(
 def test_keys_that_are_not_numbers_do_not_differ_between_tensors(key: str) -> None:
     with pytest.raises(Exception, match=f"merge.{key}"):
         recipe("della", **{key: [1, 2]})
+
+
+@pytest.mark.parametrize("density", [[0.1, 1.5], {"codegen": 0.1, "codesum": [1.5, 0.1]}, {"mlp": 1.5, "default": 0.1}])
+def test_a_value_out_of_its_range_is_said_before_the_parents_are_read(density: Any) -> None:
+    with pytest.raises(UserError, match=r"merge\.density must be at most 1, got 1\.5"):
+        recipe("ties", density=density)
