@@ -56,7 +56,7 @@ def choose_chat_files(base: Path, specialists: Mapping[str, Path], recipe: Recip
     places = {"base": base, **specialists}
     by_token = recipe.tokenizer in ("base", "union")
     named, template = _template(recipe.template, places)
-    own = [*_SPECIAL.having(specialists).values(), *specialists.values()]
+    own = [path for _, path in (*sorted(_SPECIAL.having(specialists).items()), *sorted(specialists.items()))]
     source = named or (base if by_token else own[0])
     if by_token and named is not None:
         source, template = base, _text_of(named)

@@ -10,6 +10,7 @@ import torch
 
 from src.checkpoints import copy_side_files, read_config
 from src.checkpoints.side_files import PROCESSORS, companion_files, copy_files, side_files
+from src.merging.engine.agreed_files import settle_files
 from src.merging.engine.chat_files import choose_chat_files
 from src.merging.recipe import OUTPUT_DTYPES, Recipe
 from src.merging.tensors.lora_adapter import is_adapter
@@ -49,6 +50,8 @@ def write_side_files(
         copy_side_files(first, directory, dtype)
         processors = sorted(path for pattern in PROCESSORS for path in first.glob(pattern))
         copy_files([*processors, *_remote_code(first)], first, directory)
+        if not is_adapter(first) and recipe.template not in ("base", *specialists):
+            settle_files(directory, base, specialists)
     chosen.write(directory)
     if recipe.tokenizer == "equal":
         return
