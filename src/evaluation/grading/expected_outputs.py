@@ -29,7 +29,7 @@ from src.evaluation.sandbox.worker import Worker
 from src.utils.errors import UserError, first_differences
 from src.utils.files import user_cache
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 REFERENCE_SECONDS = 120.0  # of CPU time per suite; reference solutions are trusted to terminate
 FULL_BYTES = 16 << 20  # for longer outputs, only the digest is kept: a program must match it bit for bit
 # With a NaN, equal bytes are not equal values, so such an output is compared value by value.
@@ -70,7 +70,7 @@ class Suite:
 
     Attributes:
         expected: One per input.
-        seconds: CPU seconds of the reference solution, one per input.
+        seconds: CPU seconds of the reference solution and of encoding its output, one per input.
         first_float: Index of the first expected output that consists of floats; len(expected) if none does.
     """
 
