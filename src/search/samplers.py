@@ -56,7 +56,8 @@ class Tpe:
     """Tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011): any space, one or more objectives.
 
     Args:
-        startup: Random points before the first model; None: a third of the budget, at most 10.
+        startup: Random points before the first model; None: a third of the budget, at most 10; of several methods half
+            of the budget, at most 5 per method, because a model of few points stays with the method that led early.
     """
 
     startup: Count | None = None
@@ -69,7 +70,7 @@ class Tpe:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return TPESampler(
                 seed=seed % SEEDS,
-                n_startup_trials=startup_points(self.startup, budget),
+                n_startup_trials=startup_points(self.startup, budget, len(space.methods)),
                 multivariate=joint,
                 group=joint and len(space.methods) > 1,
             )
@@ -116,6 +117,8 @@ class CmaEs:
         return CmaEsSampler(seed=seed % SEEDS)
 
 
-def startup_points(wanted: int | None, budget: int) -> int:
+def startup_points(wanted: int | None, budget: int, methods: int = 1) -> int:
     """Number of random points before a model is fitted."""
-    return min(10, max(1, budget // 3)) if wanted is None else wanted
+    if wanted is not None:
+        return wanted
+    return max(1, min(10, budget // 3) if methods == 1 else min(5 * methods, budget // 2))

@@ -156,7 +156,7 @@ def _check_key(key: str, nodes: Mapping[str, Node]) -> None:
         raise UserError(f"search.space.{key}: expected merge, or a key of a merge such as merge.density")
     available = sorted({str(own) for node in nodes.values() for own in node if not str(own).startswith("_")})
     if _first(key) not in available:
-        raise unknown_choice("key in search.space", key, [PREFIX + own for own in available])
+        raise unknown_choice("key in search.space", key, [PREFIX + own for own in available if own not in SAME_FILES])
     if _first(key) in SAME_FILES:
         raise UserError(f"search.space.{key}: all points share one tokenizer and one set of files; set {key}= instead")
 

@@ -8,9 +8,12 @@ TIES = {"weight": 0.5, "weights": None, "density": 0.5, "normalize": True}
 TASKS = ["codegen", "codesum"]
 
 
-@pytest.mark.parametrize(("wanted", "budget", "expected"), [(None, 2, 1), (None, 9, 3), (None, 300, 10), (7, 300, 7)])
-def test_random_points_before_the_model(wanted, budget, expected):
-    assert startup_points(wanted, budget) == expected
+@pytest.mark.parametrize(
+    ("wanted", "budget", "methods", "expected"),
+    [(None, 2, 1, 1), (None, 9, 1, 3), (None, 300, 1, 10), (None, 27, 3, 13), (None, 300, 3, 15), (7, 300, 3, 7)],
+)
+def test_random_points_before_the_model(wanted, budget, methods, expected):
+    assert startup_points(wanted, budget, methods) == expected
 
 
 @pytest.mark.parametrize(
