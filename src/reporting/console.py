@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-WIDE = 180  # columns of a table that goes to a file or a pipe
+WIDE = 400  # columns of a table that goes to a file or a pipe: paths stay whole
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout; a file or a pipe gets it as wide as a wide terminal."""
+    """Print a table on stdout; a file or a pipe gets it as wide as its content."""
     console = _console()
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:

@@ -42,7 +42,7 @@ def test_help_shows_choices_of_every_directory_and_no_parts(tmp_path):
 @pytest.mark.parametrize(
     ("script", "groups"),
     [
-        ("merge", ["debug", "merge", "model", "tasks"]),
+        ("merge", ["debug", "merge", "model", "search", "tasks"]),
         ("study", ["experiment", "study"]),
     ],
 )

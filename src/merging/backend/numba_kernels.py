@@ -16,6 +16,7 @@ from numba import types
 from numba.extending import overload
 from numpy.typing import NDArray
 
+from src.merging.backend import kernel_cache
 from src.merging.backend.counter_rng import GOLDEN, MIX_1, MIX_2
 from src.merging.tensors.reductions import UNIT
 
@@ -27,6 +28,7 @@ ZERO, ONE = np.float32(0), np.float32(1)
 STEP, MULTIPLY_1, MULTIPLY_2 = np.uint64(GOLDEN), np.uint64(MIX_1), np.uint64(MIX_2)
 S27, S30, S31, S40 = (np.uint64(bits) for bits in (27, 30, 31, 40))
 TO_UNIT = np.float32(2.0**-24)
+kernel_cache.install()
 MAGNITUDE = np.uint32(0x7FFFFFFF)  # all bits of a float32 but its sign
 
 

@@ -35,6 +35,7 @@ from src.utils.errors import UserError
 from src.utils.progress import track
 
 WORTH_COMPILING = 50_000_000  # elements times points; below this, loading the compiler takes longer than it saves
+WAITING = 2  # more threads, if some wait for writes that bypass the page cache
 GPU_THREADS = 2  # one block is written while the next is computed; each holds memory on the device
 
 
@@ -159,7 +160,7 @@ def one_pass(
     ops = ops or choose_ops(sum(first.base.table[name].numel for name in wanted) * len(runs), device)
     following, held = dict(itertools.pairwise(wanted)), Held()
     try:
-        with ThreadPoolExecutor(workers or (os.cpu_count() if device.type == "cpu" else GPU_THREADS)) as pool:
+        with ThreadPoolExecutor(workers or (_cpu_threads(runs) if device.type == "cpu" else GPU_THREADS)) as pool:
             for family, group in groups:
                 look_at_model(family.base, family.specialists, group, ops, pool, device)
             for name in track(wanted, f"merging {len(runs)} point{'s' * (len(runs) > 1)}"):
@@ -195,6 +196,11 @@ def look_at_model(
         run.ask(models[names])
     for run, names in looking:
         run.look_at(models[names])
+
+
+def _cpu_threads(runs: Sequence[MergeInProgress]) -> int:
+    """All cores; a few threads more where some of them wait for the disk."""
+    return (os.cpu_count() or 1) + (WAITING if any(run.waits for run in runs) else 0)
 
 
 def merge_tensor(tensors: ParentTensors, runs: Sequence[MergeInProgress]) -> None:

@@ -15,7 +15,7 @@ import torch
 
 from src.checkpoints import TensorInfo
 from src.checkpoints.layers import locate
-from src.merging.engine.outputs import Receiver, Sink
+from src.merging.engine.outputs import Receiver, Sink, ToDirectory
 from src.merging.methods.rule import ReportingFunction
 from src.merging.recipe import Recipe
 from src.merging.resolved import ResolvedRecipe
@@ -82,6 +82,7 @@ class MergeInProgress:
     def __init__(self, recipe: Recipe, sink: Sink, base: Parent, labels: tuple[str, ...], key: str) -> None:
         self.recipe = recipe
         self.error: UserError | None = None
+        self.waits = isinstance(sink, ToDirectory) and sink.direct  # for the disk, in `write`
         self._table = merged_table(base, recipe)
         self._exits = ExitStack()
         self._norms: dict[str, Norms] = {}
