@@ -20,7 +20,7 @@ from src.utils.files import user_cache
 SOURCES = sorted(Path(__file__).parent.glob("numba_*.py"))
 
 
-class SharedCache(caching._CacheLocator):  # type: ignore[misc]
+class SharedCache(caching._CacheLocator):
     """Where numba finds the kernels of this package; `NUMBA_CACHE_DIR` takes precedence."""
 
     def __init__(self, function: Any) -> None:
