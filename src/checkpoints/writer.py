@@ -119,7 +119,7 @@ class CheckpointWriter:
             self._begun(file)  # an empty tensor has no parts
             self.notes[name] = note
             self._written[file].add(name)
-            if self._written[file] == set(self._shards[file]):
+            if len(self._written[file]) == len(self._shards[file]):
                 self._finish_shard(file)
 
     def __enter__(self) -> Self:
