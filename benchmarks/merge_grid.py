@@ -4,8 +4,9 @@
     python -m benchmarks.merge_grid --work /tmp/merge --seven-b    # also a 7B-shaped family of sparse files
 
 Every row is a separate process, timed from start to end, imports included; mergekit's grid is its single points times
-nine. Our kernels are compiled beforehand (numba caches them on disk). Our writes and the plain copy's are flushed to
-disk before the clock stops; mergekit's are not.
+nine. The written rows are `merge.py` as it is typed, with its records, checks and hashes. Rows of the first use start
+with an empty cache: kernels are compiled and parents hashed. Our writes and the plain copy's are flushed to disk before
+the clock stops; mergekit's are not.
 """
 
 from __future__ import annotations
@@ -140,10 +141,11 @@ def child(family: Path, names: Sequence[str], weights: Sequence[float], out: Pat
             raise outcome.error
 
 
-def measure(name: str, command: Sequence[str], read: int = 0, written: int = 0) -> Row:
+def measure(name: str, command: Sequence[str], read: int = 0, written: int = 0, cache: Path | None = None) -> Row:
     """Run a command to its end; peak is the resident set of the process itself."""
+    environment = os.environ | ({"XDG_CACHE_HOME": str(cache)} if cache else {})
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
     assert process.stderr is not None
     errors = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -162,6 +164,19 @@ def ours(label: str, family: Path, names: Sequence[str], weights: Sequence[float
     command += ["--weights", *map(str, weights), "--to", to]
     row = measure(label, command, read=3 * size, written=written if to == str(out) else 0)
     shutil.rmtree(out, ignore_errors=True)
+    return row
+
+
+def typed(label: str, family: Path, names: Sequence[str], weights: Sequence[float], size: int, first: bool) -> Row:
+    """`merge.py` as a user types it, with all that it records; on the first use, with an empty cache."""
+    out, cache = family / "out", family / "cache"
+    command = [sys.executable, "merge.py", "-m", f"merge={','.join(names)}", f"base={family / 'base'}"]
+    command += [f"merge.weight={','.join(map(str, weights))}", f"output_root={out}"]
+    command += [f"specialists.{name}={family / name}" for name in SPECIALISTS]
+    written = size * len(names) * len(weights)
+    row = measure(label, command, read=3 * size, written=written, cache=cache if first else None)
+    shutil.rmtree(out)
+    shutil.rmtree(cache, ignore_errors=True)
     return row
 
 
@@ -214,13 +229,13 @@ def run(work: Path, layers: int, seven_b: bool) -> None:
             [sys.executable, "-m", "benchmarks.merge_grid", "--make", place, "--layers", str(depth)], check=True
         )
     size = sum(info.nbytes for info in table(layers, **SMALL).values())
-    out, grid = str(family / "out"), ("ties", "dare", "della")
-    ours(
-        "kernels compiled, as on the first use after an installation", family, ("linear", *grid), [0.3], "nowhere", size
-    )
+    grid = ("ties", "dare", "della")
     theirs = {name: mergekit(family, name, size) for name in ("linear", *grid)}
-    rows = [ours(f"one {name} point", family, [name], [0.3], out, size) for name in ("linear", *grid)]
-    rows.append(ours("27 points, written", family, grid, GRID, out, size))
+    first = [typed(f"one {name} point, first use", family, [name], [0.3], size, True) for name in ("linear", *grid)]
+    rows = [typed("27 points, written, first use", family, grid, GRID, size, True), *first]
+    typed("kernels compiled and parents hashed", family, ("linear", *grid), [0.3], size, False)
+    rows.append(typed("27 points, written", family, grid, GRID, size, False))
+    rows += [typed(f"one {name} point", family, [name], [0.3], size, False) for name in ("linear", *grid)]
     rows.append(ours("27 points, copied into a model in memory", family, grid, GRID, "model", size))
     copy = plain_copy(family, 27)
     rows.append(ours(f"27 points, {2 * layers} layers, merged and dropped", deep, grid, GRID, "nowhere", 2 * size))
@@ -252,7 +267,8 @@ def report(theirs: dict[str, Row], rows: Sequence[Row], copy: Row, reading: floa
         "| ours | seconds | against mergekit | peak GB | over the limit of reading and writing |\n|---|---|---|---|---|"
     )
     for row in (*rows, copy):
-        peer = singles.get(row.name, whole_grid if row.name in ("27 points, written", rows[5].name) else None)
+        peer = singles.get(row.name.removesuffix(", first use"), whole_grid if row.name.startswith("27") else None)
+        peer = None if "layers" in row.name and row.read > 3 * size else peer  # of a deeper network
         ratio = f"{peer / row.seconds:.1f}x" if peer else ""
         limit = row.read / reading + row.written / writing
         print(f"| {row.name} | {row.seconds:.1f} | {ratio} | {row.peak / 1e9:.2f} | {row.seconds / limit:.1f}x |")
