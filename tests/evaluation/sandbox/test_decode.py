@@ -258,15 +258,22 @@ def test_random_bytes_never_do_more_than_fail() -> None:
     assert outcomes[True] > 100 < outcomes[False]
 
 
-def test_set_chosen_to_collide_is_refused_quickly() -> None:
-    colliding = [number * (2**61 - 1) for number in range(100_000)]  # all hash to 0
+@pytest.mark.parametrize("honest", [0, 15_000])
+def test_set_chosen_to_collide_is_refused_quickly(honest: int) -> None:
+    colliding = [number * (2**61 - 1) for number in range(1, 100_000)] + list(range(honest))  # most hash to 0
     items = b"".join(marshal.dumps(number, 2) for number in colliding)
     started = time.perf_counter()
     with pytest.raises(Undecodable, match="collide"):
         decode(PLAIN, b"<" + struct.pack("<i", len(colliding)) + items)
     assert time.perf_counter() - started < 5
     refuse_collisions(range(100_000))
-    refuse_collisions([0] * 10)
+    refuse_collisions([0] * 100_000)
+
+
+def test_whatever_forged_bytes_lead_to_is_undecodable() -> None:
+    for tree in (("Fraction", 1.5, 2), ("Fraction", "1", 2), ("dict", 5), ("sub", [], ("=", 1)), 7):
+        with pytest.raises(Undecodable):
+            decode(TAGGED, marshal.dumps(tree, 2))
 
 
 def test_size_of_the_result_is_bounded_by_the_input() -> None:

@@ -64,6 +64,8 @@ def f(name):
         "signal.pidfd_send_signal(os.open(f'/proc/{os.getppid()}', 0), 9)",
         "fcntl.fcntl(3, 8, os.getppid())",
         "fcntl.fcntl(3, 10, 9)",
+        "fcntl.ioctl(3, 0x8901, os.getppid().to_bytes(4, 'little'))",
+        "fcntl.ioctl(3, 0x8902, os.getppid().to_bytes(4, 'little'))",
     ],
 )
 def test_unsafe_signals_nobody_else(attack: str, unsafe: Worker) -> None:

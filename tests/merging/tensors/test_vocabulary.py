@@ -304,9 +304,7 @@ def test_unknown_mode() -> None:
 
 def test_side_files_are_those_of_the_fine_tuning(tmp_path: Path) -> None:
     base = parent(tmp_path / "base", BASE_TOKENS, 6, 0)
-    specialists = {
-        label: parent(tmp_path / label, BASE_TOKENS, 6, s) for s, label in ((10, "codegen"), (20, "codesum"))
-    }
+    specialists = {label: parent(tmp_path / label, BASE_TOKENS, 6, 10) for label in ("codegen", "codesum")}
     (specialists["codegen"] / "chat_template.jinja").write_text("{{ messages }}")
     write_side_files(tmp_path / "out", base, specialists, recipe("linear", dtype="float32"))
     assert json.loads((tmp_path / "out" / "config.json").read_text()) == {

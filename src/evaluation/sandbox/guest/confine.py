@@ -150,10 +150,12 @@ _DENIED = {
     "pidfd_send_signal": (424, 424),
 }  # fmt: skip
 _CLONE, _CLONE3, _PRLIMIT = (56, 220), (435, 435), (302, 261)
-_SOCKETPAIR, _SENDTO, _FCNTL = (53, 199), (44, 206), (72, 25)
+_SOCKETPAIR, _SENDTO, _FCNTL, _IOCTL = (53, 199), (44, 206), (72, 25), (16, 29)
 _KILL_CALL, _TGKILL = (62, 129), (234, 131)
 _SOCK_STREAM, _TYPE_MASK = 1, 0xF
-_SIGNAL_COMMANDS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: they have the kernel send signals to others
+# They have the kernel send signals to others.
+_FCNTL_SIGNALS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX
+_IOCTL_SIGNALS = (0x8901, 0x8902)  # FIOSETOWN, SIOCSPGRP
 _ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 
 
@@ -195,13 +197,17 @@ def build_filter(process: int) -> bytes:
     code += _unless(_SOCKETPAIR[column], 1, [_SOCK_STREAM], mask=_TYPE_MASK)  # asyncio's; it leads nowhere else
     code += _unless(_SENDTO[column], 4, [0]) + _unless(_SENDTO[column], 4, [0], upper=True)  # no address
     code += _unless(_KILL_CALL[column], 0, [process, 0]) + _unless(_TGKILL[column], 0, [process])
-    code += [
-        _instruction(_JUMP_EQUAL, _FCNTL[column], 0, 2 + 2 * len(_SIGNAL_COMMANDS)),
-        _instruction(_LOAD, _ARGUMENTS_AT + 8),
-    ]
-    for command in _SIGNAL_COMMANDS:
-        code += [_instruction(_JUMP_EQUAL, command, 0, 1), _instruction(_RETURN, _ERRNO | _EPERM)]
-    return b"".join([*code, _instruction(_RETURN, _ALLOW), _instruction(_RETURN, _ALLOW)])
+    code += _refuse_commands(_FCNTL[column], _FCNTL_SIGNALS) + _refuse_commands(_IOCTL[column], _IOCTL_SIGNALS)
+    return b"".join([*code, _instruction(_RETURN, _ALLOW)])
+
+
+def _refuse_commands(number: int, commands: Sequence[int]) -> list[bytes]:
+    """Refuse call `number` with one of `commands` as its second argument."""
+    body = [_instruction(_LOAD, _ARGUMENTS_AT + 8)]
+    for command in commands:
+        body += [_instruction(_JUMP_EQUAL, command, 0, 1), _instruction(_RETURN, _ERRNO | _EPERM)]
+    body.append(_instruction(_LOAD, _NUMBER_AT))
+    return [_instruction(_JUMP_EQUAL, number, 0, len(body)), *body]
 
 
 def _unless(
