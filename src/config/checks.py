@@ -65,9 +65,11 @@ def check_evaluate(cfg: DictConfig) -> None:
     """
     problems = []
     given = [key for key in ("checkpoint", "samples", "predictions") if cfg[key] is not None]
+    given += ["generator=openai"] if is_served(cfg) else []
     if len(given) > 1 or (not given and cfg.contamination is None):
         problems.append(
-            f"expected one of checkpoint=DIR, samples=FILE or predictions=FILE, got {' and '.join(given) or 'none'}"
+            "expected one of checkpoint=DIR, samples=FILE, predictions=FILE or generator=openai (a server that has "
+            f"loaded its model), got {' and '.join(given) or 'none'}"
         )
     if (cfg.predictions is None) != (cfg.references is None):
         problems.append("predictions=FILE and references=FILE must be given together")
@@ -87,6 +89,11 @@ def check_evaluate(cfg: DictConfig) -> None:
         problems.append("formats: predictions=FILE has no prompts; only model_index can be written")
     if problems:
         raise UserError("; ".join(problems))
+
+
+def is_served(cfg: DictConfig) -> bool:
+    """Return True if a server generates, which has loaded its model itself, instead of a checkpoint in our hands."""
+    return cfg.generator is not None and "base_url" in cfg.generator
 
 
 def check_compare(cfg: DictConfig) -> None:

@@ -53,8 +53,13 @@ class StopStrings:
 
     def cut(self, text: str) -> tuple[str, bool]:
         """Return the text before the first stop string, and True if there is one."""
-        places = [place for place in map(text.find, self.strings) if place >= 0]
-        return (text[: min(places)], True) if places else (text, False)
+        return cut_at(text, self.strings)
+
+
+def cut_at(text: str, strings: Sequence[str]) -> tuple[str, bool]:
+    """Return the text before the first of `strings`, and True if there is one."""
+    places = [place for place in map(text.find, strings) if place >= 0]
+    return (text[: min(places)], True) if places else (text, False)
 
 
 def end_tokens(generation: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:

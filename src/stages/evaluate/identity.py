@@ -9,14 +9,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoints.fingerprint import fingerprint
+from src.config.checks import is_served
 from src.evaluation.benchmarks.code import CodeBenchmark
 from src.evaluation.benchmarks.summary import SummaryBenchmark
 from src.evaluation.generators.samples import samples_hash
 from src.runs.paths import checkpoint_label
 from src.runs.record import Inputs
+from src.stages.build import build_once
 from src.stages.checkpoints import existing_checkpoint
 from src.stages.evaluate.contamination import training_label
-from src.stages.job import Job
+from src.stages.job import Job, slug
 from src.stages.merge.recorded import lazy_merge
 from src.utils.errors import UserError
 
@@ -26,7 +28,9 @@ COMMON_NAMES = ("samples", "predictions", "generated_predictions", "generations"
 
 
 def scored_subject(cfg: DictConfig) -> tuple[str, Inputs]:
-    """Return the name of what is scored and the hashes of its files; no files if only contamination is checked.
+    """Return the name of what is scored and the hashes of its files.
+
+    There are none if only contamination is checked, or if a server generates.
 
     Raises:
         UserError: A file or checkpoint is missing.
@@ -35,6 +39,8 @@ def scored_subject(cfg: DictConfig) -> tuple[str, Inputs]:
         place = existing_checkpoint(str(cfg.checkpoint), "checkpoint")
         point = lazy_merge(place, "checkpoint")
         return checkpoint_label(str(cfg.checkpoint)), {"checkpoint": point.fingerprint if point else fingerprint(place)}
+    if is_served(cfg):
+        return slug(str(cfg.generator.model).replace("/", "--")), {}
     files = {key: Path(cfg[key]) for key in ("samples", "predictions", "references") if cfg[key] is not None}
     if not files:
         return "contamination", {}
@@ -64,8 +70,10 @@ def run_name(job: Job, subject: str) -> str:
     """Name the run directory by subject, benchmark, changed keys and split."""
     cfg = job.cfg
     benchmark = [] if cfg.benchmark is None else [cfg.benchmark.name]
-    named = ("model", "seed", "benchmark", "split", "contamination", *(f"sandbox.{key}" for key in cfg.sandbox))
-    return "-".join([subject, *benchmark, *job.extras(named), *training_label(cfg), cfg.split])
+    named = ["model", "seed", "benchmark", "split", "contamination", *(f"sandbox.{key}" for key in cfg.sandbox)]
+    if is_served(cfg):
+        named += [f"generator.{key}" for key in ("base_url", "model", "concurrency", "timeout", "retries")]
+    return "-".join([subject, *benchmark, *job.extras(tuple(named)), *training_label(cfg), cfg.split])
 
 
 def run_identity(
@@ -79,7 +87,7 @@ def run_identity(
         benchmarks: The same, built.
 
     Raises:
-        UserError: Items of a benchmark are missing.
+        UserError: Items of a benchmark are missing, or a server does not answer.
     """
     cfg = job.cfg
     plain = {name: OmegaConf.to_container(node, resolve=True) for name, node in nodes.items()}
@@ -90,6 +98,8 @@ def run_identity(
         config["formats"] = sorted(cfg.formats)
     if cfg.checkpoint is not None:
         config["generator"] = OmegaConf.to_container(cfg.generator, resolve=True)
+    if is_served(cfg):
+        config["generator"] = build_once(cfg.generator).identity()
     if cfg.contamination is not None:
         config["contamination_keep"] = OmegaConf.to_container(cfg.contamination_keep, resolve=True)
     if cfg.predictions is not None:

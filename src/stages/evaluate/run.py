@@ -1,4 +1,4 @@
-"""`evaluate.py`: score a checkpoint, existing generations, or existing summaries."""
+"""`evaluate.py`: score a checkpoint, a served model, existing generations, or existing summaries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from src.config.checks import check_evaluate
+from src.config.checks import check_evaluate, is_served
 from src.evaluation.benchmarks.summary import SummaryBenchmark
 from src.evaluation.benchmarks.text_files import read_pair
 from src.evaluation.generators.hf import HFGenerator
@@ -61,8 +61,9 @@ def evaluate(job: Job) -> Path:
     with open_run(directory, stage="evaluate", config=identity, inputs=inputs, argv=job.command) as run:
         if run.finished:
             return directory
-        scores = _score(job, benchmarks, run) if scored_files else []
-        if scored_files:
+        answered = bool(scored_files) or is_served(cfg)
+        scores = _score(job, benchmarks, run) if answered else []
+        if answered:
             _record_scores(subject, cfg.seed, benchmarks, scores, run)
             write_model_index(cfg, subject, run.results["scores"], run)
         if cfg.contamination is not None:
@@ -111,13 +112,15 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> list[Score]:
         [benchmark] = benchmarks.values()
         return _score_samples(job, benchmark, read_samples(Path(cfg.samples)), run)
     generator = build_once(cfg.generator)
-    _load(generator, existing_checkpoint(str(cfg.checkpoint), "checkpoint"))
+    if not is_served(cfg):
+        _load(generator, existing_checkpoint(str(cfg.checkpoint), "checkpoint"))
+    subject = Path(cfg.generator.model if is_served(cfg) else cfg.checkpoint).name
     scores = []
     for name, benchmark in benchmarks.items():
         prompts = benchmark.prompts(cfg.split)
         key = samples_key(generator.identity(), prompts, benchmark.decoding, benchmark.content_hash(cfg.split))
         place = Path(cfg.output_root) / "samples"
-        label = f"{Path(cfg.checkpoint).name}: {name}"
+        label = f"{subject}: {name}"
         samples = generate_samples(generator, prompts, benchmark.decoding, directory=place, key=key, label=label)
         write_jsonl(run.work / f"samples-{name}.jsonl", sample_rows(samples))
         scores += _score_samples(job, benchmark, samples, run)

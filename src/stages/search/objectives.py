@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.checks import SPLITS
+from src.config.checks import SPLITS, is_served
 from src.evaluation.generators.hf import HFGenerator
 from src.runs.record import Inputs
 from src.search.loop import Objective
@@ -91,8 +91,10 @@ class Objectives:
         """The generator that holds the model in memory.
 
         Raises:
-            UserError: A loss is needed, and the generator gives none.
+            UserError: A loss is needed, and the generator gives none, or it is a server.
         """
+        if is_served(self.evaluation.cfg):
+            raise UserError("a search needs generator=hf or vllm; a server (generator=openai) takes no merged weights")
         found: Generator = build_once(self.evaluation.cfg.generator)
         if self.sources and not isinstance(found, HFGenerator):
             raise UserError(
