@@ -68,8 +68,8 @@ def check_evaluate(cfg: DictConfig) -> None:
     given += ["generator=openai"] if is_served(cfg) else []
     if len(given) > 1 or (not given and cfg.contamination is None):
         problems.append(
-            "expected one of checkpoint=DIR, samples=FILE, predictions=FILE or generator=openai (a server that has "
-            f"loaded its model), got {' and '.join(given) or 'none'}"
+            f"expected one of checkpoint=DIR, samples=FILE or predictions=FILE, got {' and '.join(given) or 'none'}; "
+            "generator=openai takes their place, its server has loaded the model"
         )
     if (cfg.predictions is None) != (cfg.references is None):
         problems.append("predictions=FILE and references=FILE must be given together")
