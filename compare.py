@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
     with script.job():  # pandas is imported here, so that --help and mistyped keys answer at once
         from src.stages.compare import compare, show
 
-        show(compare(Job.current("compare", cfg)))
+        show(compare(Job.current("compare", cfg)), cfg.show)
 
 
 if __name__ == "__main__":

@@ -123,6 +123,7 @@ class CompareConfig(Common):
     reference: str | None = None  # run directory of evaluate.py, or its items.csv
     runs: list[str] = field(default_factory=list)  # the same; each is compared with the reference
     resamples: int = 10_000  # bootstrap draws
+    show: int = 3  # differing items of each run to print in full; all are in differences.csv
 
 
 @dataclass

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+SHOWN = ("prompt", "reference_answer", "answer", "input", "expected", "reference_got", "got")
 WIDE = 400  # columns of a table that goes to a file or a pipe: paths stay whole
 
 
@@ -67,6 +68,26 @@ def print_comparison(rows: list[dict[str, Any]], reference: str, title: str) -> 
         values = (difference, f"{low} to {high}", str(row["n"]), f"{row['p_corrected']:.4g}", row["verdict"])
         table.add_row(row["subject"], row["benchmark"], row["metric"], *values)
     Console().print(table)
+
+
+def print_differences(rows: list[dict[str, Any]], first: int, path: str) -> None:
+    """Print how many items differ between two runs, and the first of them in full.
+
+    Args:
+        rows: Rows of `differences.csv`.
+        first: Number of items to print per run.
+        path: Where all of them are.
+    """
+    pairs: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        pairs.setdefault((row["subject"], row["benchmark"], row["metric"]), []).append(row)
+    for (subject, benchmark, metric), found in pairs.items():
+        better = sum(row["value"] > row["reference_value"] for row in found)
+        counts = f"{subject} is better on {better} items, {found[0]['reference']} on {len(found) - better}"
+        print_lines([f"{benchmark} {metric}: {counts}; see {path}"])
+        for row in found[:first]:
+            print_lines([f"\n{row['item']}: {row['reference_value']:.4g} and {row['value']:.4g}"])
+            print_lines([f"--- {key}\n{row[key]}" for key in SHOWN if str(row[key])])
 
 
 def print_clean_scores(check: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from src.evaluation.statistics.scores import Score, write_scores
 from src.stages.compare import compare
 from src.stages.job import CONF, compose_job
 from src.utils.errors import UserError
+from src.utils.jsonl import write_jsonl
 from tests.stages.command import UNTOUCHED_LOGGING
 
 
@@ -67,3 +68,17 @@ def test_bad_input_is_said_in_one_line(runs):
         compare(compose_job("compare", [f"reference={runs[0]}", f"runs=[{runs[0]}]"]))
     with pytest.raises(UserError, match=r"/nowhere: expected a run directory of evaluate\.py"):
         compare(compose_job("compare", [f"reference={runs[0]}", "runs=[/nowhere]"]))
+
+
+def test_differences_show_both_answers_and_the_failing_test(runs, tmp_path):
+    for name, passed in (("a", False), ("b, c", True)):
+        failure = {} if passed else {"input": "[1, 2]", "expected": "3", "got": "-1"}
+        row = {"task_id": "t9", "sample": 0, "passed": passed, "answer": f"program of {name}", "prompt": "add"}
+        write_jsonl(tmp_path / name / "details-humaneval.jsonl", [row | failure])
+    job = compose_job("compare", [f"reference={runs[0]}", f"runs=['{runs[1]}']", f"output_root={tmp_path}"])
+    table = pd.read_csv(compare(job) / "differences.csv", keep_default_na=False).set_index("item")
+    assert list(table.index) == [f"t{number}" for number in range(4, 16)]  # solved by one of the two
+    row = table.loc["t9"]
+    assert (row["reference_value"], row["value"], row["prompt"]) == (0, 1, "add")
+    assert (row["reference_answer"], row["answer"]) == ("program of a", "program of b, c")
+    assert (row["input"], row["expected"], row["reference_got"], row["got"]) == ("[1, 2]", "3", "-1", "")

@@ -13,7 +13,7 @@ from typing import Any
 from src.evaluation.grading.expected_outputs import ExpectedOutputs, expected_outputs
 from src.evaluation.grading.problems import Problem, problems_from_rows
 from src.evaluation.grading.programs import Answer, answer_of_row
-from src.evaluation.grading.run_tests import LOADING, PARSING, PASS, run_suite
+from src.evaluation.grading.run_tests import LOADING, PARSING, PASS, Failure, run_suite
 from src.evaluation.grading.sanitize_in_sandbox import SanitizeFunction, sanitize_in_sandbox
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker
@@ -35,6 +35,7 @@ class ProgramResult:
         plus: The same on original and added tests together.
         detail: Reason for a failure; empty if it passed.
         flaky: It timed out or was killed while others ran, and got a different result when run again alone.
+        failure: The test that it failed; not part of its line of `verdicts-<benchmark>.jsonl`.
     """
 
     task_id: str
@@ -43,10 +44,13 @@ class ProgramResult:
     plus: str
     detail: str = ""
     flaky: bool = False
+    failure: Failure = dataclasses.field(default=Failure(), compare=False, repr=False)
 
     def row(self) -> dict[str, Any]:
         """Return its line of `verdicts-<benchmark>.jsonl`."""
-        return dataclasses.asdict(self)
+        row = dataclasses.asdict(self)
+        del row["failure"]
+        return row
 
 
 @dataclass(frozen=True)
@@ -259,7 +263,7 @@ def _run_one(worker: Worker, program: _Program, sandbox: Sandbox, cache: Path | 
         last = run_suite(worker, program.candidates, problem, True, expected.plus, sandbox, cache)
         name = "plus"
     detail = f"{name}: {last.why}" if last.why else ""
-    result = ProgramResult(problem.task_id, program.sample, base, last.status, detail)
+    result = ProgramResult(problem.task_id, program.sample, base, last.status, detail, failure=last.failure)
     return _Run(result, last.doubtful, last.failed_in, program.candidates)
 
 
@@ -329,6 +333,16 @@ class ProgramJudge:
     def verdict_rows(self) -> list[dict[str, Any]]:
         """Return the last call's results as the lines of `verdicts-<benchmark>.jsonl`."""
         return [result.row() for result in self.results]
+
+    def detail_rows(self) -> list[dict[str, Any]]:
+        """Return the last call's programs with the tests that they failed, for `details-<benchmark>.jsonl`."""
+        return [
+            {
+                "task_id": result.task_id, "sample": result.sample, "passed": result.plus == PASS, "answer": texts[0],
+                "detail": result.detail, **dataclasses.asdict(result.failure),
+            }
+            for result, texts in zip(self.results, self.grades.texts, strict=True)
+        ]  # fmt: skip
 
     def close(self) -> None:
         """End the sandboxes; the next call starts new ones."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,24 @@ LONG_BYTES = 1 << 20
 SCARCITY = (b"MemoryError", b"OSError", b"BlockingIOError", b"RuntimeError: can't start new thread")
 
 
+SHORT = reprlib.Repr(maxlevel=6, maxlist=40, maxtuple=40, maxset=40, maxdict=40, maxstring=400, maxother=400)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The test that a program failed, as shortened Python literals.
+
+    Attributes:
+        input: Its arguments.
+        expected: Output of the reference solution.
+        got: Output of the program, or the reason why there is none.
+    """
+
+    input: str = ""
+    expected: str = ""
+    got: str = ""
+
+
 @dataclass(frozen=True)
 class SuiteResult:
     """Result of a program on one suite.
@@ -37,12 +56,14 @@ class SuiteResult:
         doubtful: The machine or our own code in the program's process may be the cause: it ran out of time, its process
             ended without a word, or an error arose that a lack of memory, threads or files brings about.
         failed_in: `parsing` if none of the program's texts is Python, `loading` if its top level fails; else empty.
+        failure: The test that it failed; empty if it passed or failed before the first test.
     """
 
     status: str
     why: str = ""
     doubtful: bool = False
     failed_in: str = ""
+    failure: Failure = Failure()
 
 
 def run_suite(
@@ -83,7 +104,8 @@ def run_suite(
             whole = with_long_outputs(problem, worker, cache)
             suite = dataclasses.replace(suite, expected=(whole.plus if plus else whole.base).expected)
             continue
-        return checker.conclude(end)
+        result = checker.conclude(end)
+        return dataclasses.replace(result, failure=checker.failure(result))
     return SuiteResult(FAIL, "the sandbox ended twice", doubtful=True)
 
 
@@ -121,6 +143,7 @@ class _OutputChecker:
         self.why = ""
         self.doubtful = False
         self.failed_in = ""
+        self.got = ""
 
     def __call__(self, frame: Frame) -> bool:
         if frame.kind in protocol.FAILURES:
@@ -135,6 +158,7 @@ class _OutputChecker:
             return False
         if not self._is_right(frame, self.suite.expected[self.right]):
             self.why = f"input {self.right}: wrong output"
+            self.got = _shown(frame.kind, frame.body)
             return False
         self.right += 1
         return True
@@ -149,6 +173,14 @@ class _OutputChecker:
         if self.right == len(self.inputs):
             return SuiteResult(PASS)
         return SuiteResult(FAIL, f"{where}the program's process ended (wait status {end.status})", doubtful=True)
+
+    def failure(self, result: SuiteResult) -> Failure:
+        """Describe the test that failed, once the program has ended."""
+        if result.status == PASS or result.failed_in or self.right >= len(self.inputs):
+            return Failure()
+        expected = self.suite.expected[self.right]
+        wanted, arguments = _shown(expected.kind, expected.body()), _short(self.inputs[self.right])
+        return Failure(arguments, wanted, self.got or result.why)
 
     def _is_right(self, frame: Frame, expected: ExpectedOutput) -> bool:
         if frame.kind == protocol.DIGEST:
@@ -176,3 +208,19 @@ class _OutputChecker:
             return expected.body() == b"T"
         self.wants_full = size <= _longest_right(expected) and expected.size <= FULL_BYTES
         return False
+
+
+def _shown(kind: int, body: bytes | None) -> str:
+    if kind == protocol.DIGEST or body is None:
+        return "(an output too large to show)"
+    try:
+        return _short(decode(kind, body))
+    except Undecodable:
+        return "(an output that is no plain value)"
+
+
+def _short(value: object) -> str:
+    try:
+        return SHORT.repr(value)
+    except (ValueError, RecursionError):  # an integer of more digits than Python prints, or deep nesting
+        return "(a value too large to show)"

@@ -140,16 +140,32 @@ def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], ru
     if isinstance(benchmark, SummaryBenchmark):
         scores = benchmark.score(samples, job.cfg.split)
         _note_corpus(run, benchmark.name, benchmark.corpus_scores(samples, job.cfg.split))
+        references = benchmark.references(job.cfg.split)
+        texts = [
+            {"task_id": sample.task_id, "answer": sample.completion, "expected": references[sample.task_id]}
+            for sample in samples
+            if sample.index == 0
+        ]
+        _write_details(run, job, benchmark, texts)
         write_answers(job.cfg, benchmark, samples, scores, None, run)
         return scores
     judge: ProgramJudge = build_once(job.cfg.sandbox)
     scores = benchmark.score(samples, job.cfg.split, judge)
     write_jsonl(run.work / f"verdicts-{benchmark.name}.jsonl", judge.verdict_rows())
+    _write_details(run, job, benchmark, judge.detail_rows())
     run.results.setdefault("flaky", {})[benchmark.name] = flaky_tasks(judge.results)
     if (choice := judge.other_choice()) is not None:
         run.results.setdefault("sanitize", {})[benchmark.name] = {"choice": benchmark.sanitize, **choice}
     write_answers(job.cfg, benchmark, samples, scores, judge.grades, run)
     return scores
+
+
+def _write_details(run: Run, job: Job, benchmark: Benchmark, rows: Sequence[dict[str, Any]]) -> None:
+    """Write what `compare.py` shows of each answer."""
+    key = "code" if isinstance(benchmark, SummaryBenchmark) else "prompt"
+    prompts = {name: item[key] for name, item in benchmark.items(job.cfg.split).items()}
+    rows = [row | {"prompt": prompts[row["task_id"]]} for row in rows]
+    write_jsonl(run.work / f"details-{benchmark.name}.jsonl", rows)
 
 
 def _note_corpus(run: Run, name: str, intervals: Mapping[str, Interval]) -> None:
