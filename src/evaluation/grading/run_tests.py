@@ -28,7 +28,9 @@ LONG_BYTES = 1 << 20
 SCARCITY = (b"MemoryError", b"OSError", b"BlockingIOError", b"RuntimeError: can't start new thread")
 
 
-SHORT = reprlib.Repr(maxlevel=6, maxlist=40, maxtuple=40, maxset=40, maxdict=40, maxstring=400, maxother=400)
+SHORT = reprlib.Repr()
+SHORT.maxlist = SHORT.maxtuple = SHORT.maxset = SHORT.maxdict = 40
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 400
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,7 @@ class _OutputChecker:
         return False
 
 
-def _shown(kind: int, body: bytes | None) -> str:
+def _shown(kind: bytes, body: bytes | None) -> str:
     if kind == protocol.DIGEST or body is None:
         return "(an output too large to show)"
     try:
