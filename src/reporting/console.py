@@ -87,7 +87,12 @@ def print_differences(rows: list[dict[str, Any]], first: int, path: str) -> None
         print_lines([f"{benchmark} {metric}: {counts}; see {path}"])
         for row in found[:first]:
             print_lines([f"\n{row['item']}: {row['reference_value']:.4g} and {row['value']:.4g}"])
-            print_lines([f"--- {key}\n{row[key]}" for key in SHOWN if str(row[key])])
+            print_lines([f"--- {key}\n{_visible(str(row[key]))}" for key in SHOWN if str(row[key])])
+
+
+def _visible(text: str) -> str:
+    """Escape what a terminal would obey: an answer is anything a model wrote."""
+    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
 
 
 def print_clean_scores(check: dict[str, Any]) -> None:

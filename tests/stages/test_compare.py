@@ -6,7 +6,9 @@ import sys
 import pandas as pd
 import pytest
 
+from src.evaluation.statistics.differences import COLUMNS
 from src.evaluation.statistics.scores import Score, write_scores
+from src.reporting.console import print_differences
 from src.stages.compare import compare
 from src.stages.job import CONF, compose_job
 from src.utils.errors import UserError
@@ -82,3 +84,15 @@ def test_differences_show_both_answers_and_the_failing_test(runs, tmp_path):
     assert (row["reference_value"], row["value"], row["prompt"]) == (0, 1, "add")
     assert (row["reference_answer"], row["answer"]) == ("program of a", "program of b, c")
     assert (row["input"], row["expected"], row["reference_got"], row["got"]) == ("[1, 2]", "3", "-1", "")
+
+
+def test_the_terminal_shows_the_first_differences_and_obeys_no_answer(capsys):
+    shown = dict.fromkeys(COLUMNS, "") | {"reference": "a", "subject": "b", "benchmark": "mbpp", "metric": "pass@1+"}
+    rows = [shown | {"item": f"t{n}", "reference_value": 0.0, "value": 1.0, "answer": "\x1b[2J[red]"} for n in range(3)]
+    print_differences(rows, 2, "differences.csv")
+    printed = capsys.readouterr().out
+    assert "b is better on 3 items, a on 0" in printed
+    assert "t1" in printed
+    assert "t2" not in printed
+    assert "\\x1b[2J[red]" in printed
+    assert "\x1b" not in printed

@@ -39,10 +39,8 @@ def differences(
             for item in sorted(differ, key=lambda item: -abs(pairs[0][item] - pairs[1][item])):
                 left, right = pairs[0][item], pairs[1][item]
                 key = benchmark, item
-                here, there = (
-                    _answer(details[reference].get(key), left > right),
-                    _answer(details[subject].get(key), right > left),
-                )
+                here = _answer(details[reference].get(key), left > right)
+                there = _answer(details[subject].get(key), right > left)
                 worse, better = (here, there) if left < right else (there, here)
                 row = {
                     "reference": reference, "subject": subject, "benchmark": benchmark, "metric": metric, "item": item,

@@ -106,6 +106,7 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> list[Score]:
         fields = cfg.prediction_field, cfg.reference_field
         texts = read_pair(Path(cfg.predictions), Path(cfg.references), *fields)
         scores = benchmark.score_texts(*texts)
+        _write_details(run, name, _summaries(*texts))
         _note_corpus(run, name, benchmark.corpus_scores_of_texts(*texts))
         return scores
     if cfg.samples is not None:
@@ -140,19 +141,16 @@ def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], ru
     if isinstance(benchmark, SummaryBenchmark):
         scores = benchmark.score(samples, job.cfg.split)
         _note_corpus(run, benchmark.name, benchmark.corpus_scores(samples, job.cfg.split))
-        references = benchmark.references(job.cfg.split)
-        texts = [
-            {"task_id": sample.task_id, "answer": sample.completion, "expected": references[sample.task_id]}
-            for sample in samples
-            if sample.index == 0
-        ]
-        _write_details(run, job, benchmark, texts)
+        texts = {sample.task_id: sample.completion for sample in samples if sample.index == 0}
+        prompts = {item: row["code"] for item, row in benchmark.items(job.cfg.split).items()}
+        _write_details(run, benchmark.name, _summaries(texts, benchmark.references(job.cfg.split)), prompts)
         write_answers(job.cfg, benchmark, samples, scores, None, run)
         return scores
     judge: ProgramJudge = build_once(job.cfg.sandbox)
     scores = benchmark.score(samples, job.cfg.split, judge)
     write_jsonl(run.work / f"verdicts-{benchmark.name}.jsonl", judge.verdict_rows())
-    _write_details(run, job, benchmark, judge.detail_rows())
+    prompts = {item: problem["prompt"] for item, problem in benchmark.items(job.cfg.split).items()}
+    _write_details(run, benchmark.name, judge.detail_rows(), prompts)
     run.results.setdefault("flaky", {})[benchmark.name] = flaky_tasks(judge.results)
     if (choice := judge.other_choice()) is not None:
         run.results.setdefault("sanitize", {})[benchmark.name] = {"choice": benchmark.sanitize, **choice}
@@ -160,12 +158,17 @@ def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], ru
     return scores
 
 
-def _write_details(run: Run, job: Job, benchmark: Benchmark, rows: Sequence[dict[str, Any]]) -> None:
-    """Write what `compare.py` shows of each answer."""
-    key = "code" if isinstance(benchmark, SummaryBenchmark) else "prompt"
-    prompts = {name: item[key] for name, item in benchmark.items(job.cfg.split).items()}
-    rows = [row | {"prompt": prompts[row["task_id"]]} for row in rows]
-    write_jsonl(run.work / f"details-{benchmark.name}.jsonl", rows)
+def _summaries(predictions: Mapping[str, str], references: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [{"task_id": item, "answer": predictions[item], "expected": text} for item, text in references.items()]
+
+
+def _write_details(
+    run: Run, name: str, rows: Sequence[dict[str, Any]], prompts: Mapping[str, str] | None = None
+) -> None:
+    """Write what `compare.py` shows of each answer; texts from two files have no prompts."""
+    known = prompts or {}
+    rows = [row | {"prompt": known.get(row["task_id"], "")} for row in rows]
+    write_jsonl(run.work / f"details-{name}.jsonl", rows)
 
 
 def _note_corpus(run: Run, name: str, intervals: Mapping[str, Interval]) -> None:

@@ -13,7 +13,7 @@ from src.evaluation.grading.expected_outputs import expected_outputs
 from src.evaluation.grading.grade import ProgramJudge, ProgramResult, flaky_tasks, score_programs
 from src.evaluation.grading.problems import Problem
 from src.evaluation.grading.programs import answer_of_row
-from src.evaluation.grading.run_tests import SuiteResult
+from src.evaluation.grading.run_tests import Failure, SuiteResult
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker, WorkerDied
 from src.utils.errors import UserError
@@ -75,6 +75,20 @@ def test_details_say_why(verdict: Any) -> None:
     assert verdict(ADD, completion="    import os; os._exit(3)\n").detail == (
         "base: input 0: the program's process ended (wait status 768)"
     )
+
+
+def test_the_failed_test_is_recorded_but_is_no_part_of_the_verdict(verdict: Any) -> None:
+    wrong = verdict(ADD, completion="    return a - b\n")
+    assert wrong.failure == Failure("[1, 2]", "3", "-1")
+    assert "failure" not in wrong.row()
+    assert verdict(ADD, completion="    return abs(a) + abs(b)\n").failure == Failure("[5, -6]", "-1", "11")
+    raised = verdict(ADD, completion="    return c\n").failure
+    assert (raised.input, raised.expected) == ("[1, 2]", "3")
+    assert "NameError" in raised.got
+    huge = verdict(ADD, completion="    return 10 ** 6000\n").failure  # more digits than Python prints
+    assert (huge.expected, huge.got) == ("3", "(a value too large to show)")
+    for completion in ("    return a + b\n", "    return (\n"):  # passes; fails before the first test
+        assert verdict(ADD, completion=completion).failure == Failure()
 
 
 @pytest.mark.parametrize(

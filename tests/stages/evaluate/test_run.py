@@ -76,6 +76,11 @@ def test_existing_samples_are_scored_by_running_them(tmp_path):
     assert list(scores.loc["pass@1", ["low", "high"]]) == pytest.approx([expected.low, expected.high])
     verdicts = read_jsonl(directory / "verdicts-pocket_codegen.jsonl")
     assert [row["base"] for row in verdicts] == ["pass", "pass", "pass", "fail"]
+    details = read_jsonl(directory / "details-pocket_codegen.jsonl")
+    assert [(row["task_id"], row["passed"]) for row in details] == [(p["task_id"], p is not chosen[3]) for p in chosen]
+    assert (details[3]["prompt"], details[3]["got"]) == (chosen[3]["prompt"], "None")
+    assert details[3]["answer"].strip() == rows[3]["solution"].strip()
+    assert details[3]["expected"] not in ("", "None")
 
 
 def test_existing_summaries_are_scored(tmp_path):
@@ -87,8 +92,11 @@ def test_existing_summaries_are_scored(tmp_path):
         f"predictions={tmp_path}/predictions.txt",
         f"references={tmp_path}/references.txt",
     ]
-    scores = table(evaluate(compose_job("evaluate", [*overrides, f"output_root={tmp_path}"]))).loc["codexglue"]
+    directory = evaluate(compose_job("evaluate", [*overrides, f"output_root={tmp_path}"]))
+    scores = table(directory).loc["codexglue"]
     assert scores.loc["rouge_l", "value"] == 1.0
+    details = read_jsonl(directory / "details-codexglue.jsonl")
+    assert [(row["task_id"], row["answer"] == row["expected"]) for row in details] == [(str(i), True) for i in range(3)]
     assert scores.loc["bleu4_codexglue", "value"] == pytest.approx(1.0)
     assert list(scores.loc["bleu4_corpus", ["value", "low", "high", "n"]]) == pytest.approx([1, 1, 1, 3])
 
