@@ -19,7 +19,7 @@ Values = tuple[float | tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class TensorRecipe:
-    """What a recipe says about one tensor.
+    """Settings and coefficients of one tensor.
 
     Args:
         values: Settings that vary; key of its rule.

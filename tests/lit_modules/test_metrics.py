@@ -54,6 +54,7 @@ def test_averages_are_per_answer_token() -> None:
     assert found["all/perplexity"] == pytest.approx(math.exp(21.5 / 7))  # not the mean of the tasks' perplexities
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     line = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import os, tests.lit_modules.test_metrics as t"
     run_ranks([sys.executable, "-c", f"{line}; t.write({str(tmp_path)!r}, int(os.environ['RANK']))"], 2)

@@ -21,7 +21,7 @@ SOURCES = sorted(Path(__file__).parent.glob("numba_*.py"))
 
 
 class SharedCache(caching._CacheLocator):
-    """Where numba finds the kernels of this package; `NUMBA_CACHE_DIR` takes precedence."""
+    """Place in which numba finds the kernels of this package; `NUMBA_CACHE_DIR` takes precedence."""
 
     def __init__(self, function: Any) -> None:
         self._line = function.__code__.co_firstlineno

@@ -180,7 +180,7 @@ class _Kind:
 
     @staticmethod
     def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], owner: str) -> list[str]:
-        """What two parents say differently, in the order of the names."""
+        """Differences between two parents, in the order of the names."""
         asked = {name for name in ours.keys() | theirs.keys() if not name.endswith(IN_CONFIG)}
         asked |= ours.keys() & theirs.keys()
         names = sorted(name for name in asked if ours.get(name) != theirs.get(name))

@@ -51,7 +51,7 @@ class Parameters:
         return layers.join([(span, self._of_span(name, parameter, model, span)) for span in self.recipe.spans])
 
     def notes(self) -> Iterator[str]:
-        """What the recipe says without effect."""
+        """Settings of the recipe that have no effect."""
         known = self.counterpart.parameters
         for parameters, _, owner in self._scopes():
             if parameters and owner is not None and owner not in self.models:

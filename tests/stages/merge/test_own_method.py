@@ -81,6 +81,7 @@ def test_its_namesake_in_mergekit_is_not_taken(own, world):
         merge(job(own, world, "bad", "merge.engine=mergekit"))
 
 
+@pytest.mark.slow
 def test_a_study_takes_it(own, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(own) + os.pathsep + os.environ.get("PYTHONPATH", ""))
     path = f"hydra.searchpath=[file://{own}/conf]"

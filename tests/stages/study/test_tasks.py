@@ -65,6 +65,7 @@ def finished(tmp_path_factory):
     return whole, by_lines, lines, made
 
 
+@pytest.mark.slow
 def test_a_plan_executed_line_by_line_is_the_study(finished):
     whole, by_lines, lines, made = finished
     assert all("tasks=[bugfix,codesum]" in line for line in lines)
@@ -77,6 +78,7 @@ def test_a_plan_executed_line_by_line_is_the_study(finished):
         assert (one / name).read_text() == (other / name).read_text()
 
 
+@pytest.mark.slow
 def test_the_mixture_and_the_merges_have_exactly_the_tasks_of_the_study(finished):
     whole, *_ = finished
     [mixture] = whole.glob("train/pocket-mix-*")
@@ -87,6 +89,7 @@ def test_the_mixture_and_the_merges_have_exactly_the_tasks_of_the_study(finished
     assert evaluated == {"pocket_bugfix", "pocket_codesum"}
 
 
+@pytest.mark.slow
 def test_every_weight_has_the_label_of_its_task(finished):
     whole, *_ = finished
     [place] = whole.glob("merge/*linear*-recipe")

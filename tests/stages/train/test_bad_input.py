@@ -199,6 +199,7 @@ def test_weights_that_are_no_numbers_are_not_saved(monkeypatch, capsys, tmp_path
     assert [path.name for path in kept] == ["step-00000001.ckpt"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_sweep_with_wandb_leaves_one_offline_run_a_job(monkeypatch, capsys, tmp_path, world):
     from tests.lit_modules.offline_wandb import offline_runs
