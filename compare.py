@@ -20,7 +20,7 @@ script = Script(positional=("reference", "runs"))
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="compare")
 def main(cfg: DictConfig) -> None:
-    with script.job():  # pandas is imported here, so that --help and mistyped keys answer at once
+    with script.job(cfg.threads):  # pandas is imported here, so that --help and mistyped keys answer at once
         from src.stages.compare import compare, show
 
         show(compare(Job.current("compare", cfg)), cfg.show)

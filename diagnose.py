@@ -21,7 +21,7 @@ script = Script()
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="diagnose")
 def main(cfg: DictConfig) -> None:
-    with script.job():  # torch is imported here, so that --help and mistyped keys answer at once
+    with script.job(cfg.threads):  # torch is imported here, so that --help and mistyped keys answer at once
         from src.stages.diagnose import diagnose
 
         say(f"diagnosis in {diagnose(Job.current('diagnose', cfg))}")

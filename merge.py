@@ -33,7 +33,7 @@ script = Script()
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="merge")
 def main(cfg: DictConfig) -> None:
-    with script.job():  # torch is imported here, so that --help and mistyped keys answer at once
+    with script.job(cfg.threads):  # torch is imported here, so that --help and mistyped keys answer at once
         from src.stages.merge.compare_parents import compare_parents
         from src.stages.merge.dry_run import dry_run
         from src.stages.merge.run import merge

@@ -23,7 +23,7 @@ script = Script()
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="study")
 def main(cfg: DictConfig) -> None:
-    with script.job():  # torch is imported here, so that --help and mistyped keys answer at once
+    with script.job(cfg.threads):  # torch is imported here, so that --help and mistyped keys answer at once
         from src.stages.study.run import study
 
         study(Job.current("study", cfg))

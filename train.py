@@ -26,7 +26,7 @@ script = Script()
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> None:
-    with script.job():  # torch is imported here, so that --help and mistyped keys answer at once
+    with script.job(cfg.threads):  # torch is imported here, so that --help and mistyped keys answer at once
         from src.stages.train.launch import is_launched
         from src.stages.train.run import train
 

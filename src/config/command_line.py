@@ -22,6 +22,7 @@ from src.config.groups import CONF, check_choices
 from src.config.quoting import quote_path
 from src.utils.errors import AlreadyTold, Interrupted, Stopped, UserError, unknown_choice
 from src.utils.ranks import is_first_of_node
+from src.utils.threads import set_threads
 
 BAD_INPUT = 2
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -41,7 +42,7 @@ SIGNALED = 128  # plus the number of the signal: the exit code that shells use
 
 
 class Script:
-    """One of the six scripts: `with script.job():` around a job, `script.run(main)` around the `@hydra.main` function.
+    """One of the six scripts: `with script.job(threads):` around a job, `script.run(main)` around the command.
 
     Bad input prints one line on stderr and ends the script with exit code 2, after the other jobs of a sweep. Ctrl-C,
     and SIGTERM during training, print how to resume and exit with 130 and 143, as shells do. Any other exception is a
@@ -56,8 +57,13 @@ class Script:
         self._failed = False
 
     @contextlib.contextmanager
-    def job(self) -> Iterator[None]:
-        """Run one job; errors are reported here, before Hydra adds its own lines."""
+    def job(self, threads: int | None) -> Iterator[None]:
+        """Run one job; errors are reported here, before Hydra adds its own lines.
+
+        Args:
+            threads: CPU threads of the process; set before the libraries that read them are imported.
+        """
+        set_threads(threads)
         try:
             yield
         except Exception as error:

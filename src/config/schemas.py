@@ -22,6 +22,7 @@ class Common:
     seed: int = 0  # of training and data order; masks of merges have merge.seed
     output: str | None = None  # run directory of this run; null: output_root/STAGE/NAME
     output_root: str = "runs"
+    threads: int | None = None  # CPU threads per process; null: OMP_NUM_THREADS, else all cores (small networks: 1)
 
 
 @dataclass

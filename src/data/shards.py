@@ -23,6 +23,7 @@ from src.data.examples import Example
 from src.data.table import TokenTable
 from src.data.tokenize import LengthReport, tokenize
 from src.utils.files import atomic_open, sha256_json
+from src.utils.threads import cpu_threads
 
 FORMAT = 1  # version of the files; increase it when their meaning changes
 SHARD_ROWS = 4096
@@ -131,7 +132,7 @@ def write_shards(
 
 def worker_count(workers: int | None) -> int:
     """Processes to start; by default one per core that this process may use."""
-    return workers if workers is not None else len(os.sched_getaffinity(0))
+    return workers if workers is not None else cpu_threads()
 
 
 def _write_shard(rows: Sequence[Example], path: Path, tokenization: Tokenization) -> None:

@@ -29,6 +29,7 @@ from src.lit_modules.sharding import shard_network
 from src.lit_modules.trainer import build_trainer, claim_directory, enough_memory, interruptible, quiet
 from src.lit_modules.world import World, resolve_world
 from src.utils.ranks import is_main_process, rank
+from src.utils.threads import threads_for
 
 __all__ = ["METRICS", "FitResult", "fit"]
 
@@ -93,7 +94,8 @@ def _train(
     sharded = world.size > 1 or (newest is not None and newest.is_dir())
     module = _module(network, datamodule, options, run, base, sharded)
     network.train()
-    with quiet(), interruptible(), enough_memory(run.saver.directory):
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    with quiet(), interruptible(), enough_memory(run.saver.directory), threads_for(parameters):
         L.seed_everything(options.seed, verbose=False)
         trainer = build_trainer(options.trainer, world, sharded, len(datamodule.steps), callbacks, loggers)
         trainer.fit(module, datamodule=datamodule, ckpt_path=newest, weights_only=True)

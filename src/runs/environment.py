@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from src.utils.threads import cpu_threads
+
 LIBRARIES = ("torch", "transformers", "lightning", "mergekit", "evalplus", "numpy", "sacrebleu", "nltk", "rouge_score")
 
 
@@ -19,7 +21,7 @@ def environment() -> dict[str, Any]:
     return {
         "commit": _git_commit(),
         "versions": dict(_versions()),
-        "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "threads": cpu_threads()},
     }
 
 

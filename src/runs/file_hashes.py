@@ -7,13 +7,13 @@ copied run) are kept in the user's cache, because we never write into a director
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from src.utils.files import read_json_object, sha256_file, sha256_json, user_cache, write_json
+from src.utils.threads import cpu_threads
 
 REMEMBERED_BYTES = 1 << 24  # smaller files are reread in a few milliseconds
 
@@ -58,7 +58,7 @@ def hash_files(
     """
     earlier = known or {}
     # hashlib releases the GIL, so shards are hashed in parallel.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cpu_threads()) as pool:
         states = pool.map(lambda name: _state(paths[name], earlier.get(name), remember), paths)
         return dict(zip(paths, states, strict=True))
 

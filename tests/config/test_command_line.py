@@ -106,7 +106,7 @@ def test_the_other_jobs_of_a_sweep_go_on(monkeypatch, capsys):
 
     def main():
         for job in ("good", "bad", "good too"):
-            with script.job():
+            with script.job(None):
                 if job == "bad":
                     raise UserError("job two: density=2")
                 done.append(job)

@@ -24,6 +24,7 @@ from src.models import load_model, load_tokenizer, torch_dtype, unfilled_model
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 from src.utils.progress import say
+from src.utils.threads import threads_for
 
 
 class HFGenerator:
@@ -159,7 +160,12 @@ class HFGenerator:
         requests = generation_requests(prompts, decoding, skip, tokenizer, context)
         yield from over_context(requests, context)
         requests = [request for request in requests if request.limit > 0]
-        stops = StopStrings(decoding.stop, tokenizer)
+        with threads_for(model.num_parameters()):
+            yield from self._answers(requests, decoding, StopStrings(decoding.stop, tokenizer))
+
+    def _answers(
+        self, requests: Sequence[GenerationRequest], decoding: Decoding, stops: StopStrings
+    ) -> Iterator[Sample]:
         lengths = [len(request.ids) for request in requests]
         groups = batches(lengths, decoding.max_new_tokens, self.token_budget)
         waiting = deque([requests[place] for place in group] for group in groups)

@@ -16,6 +16,7 @@ from src.evaluation.sandbox.guest import confine
 from src.evaluation.sandbox.launch import find_launches, refusal
 from src.evaluation.sandbox.worker import Worker, WorkerDied
 from src.utils.errors import UserError
+from src.utils.threads import cpu_threads
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,7 +51,7 @@ class Sandbox:
         if workers is not None and workers < 1:
             raise UserError(f"sandbox.workers: expected at least 1, got {workers}")
         self.isolation = isolation
-        self.size = workers or len(os.sched_getaffinity(0))
+        self.size = workers or cpu_threads()
         self.memory_mb = memory_mb
         self.min_time_limit = min_time_limit
         self.gt_time_limit_factor = gt_time_limit_factor

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import math
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -33,6 +32,7 @@ from src.merging.tensors.vocabulary import Aligned, align_vocabulary
 from src.runs.file_hashes import FileState
 from src.utils.errors import UserError
 from src.utils.progress import track
+from src.utils.threads import cpu_threads
 
 WORTH_COMPILING = 50_000_000  # elements times points; below this, loading the compiler takes longer than it saves
 WAITING = 2  # more threads, if some wait for writes that bypass the page cache
@@ -200,7 +200,7 @@ def look_at_model(
 
 def _cpu_threads(runs: Sequence[MergeInProgress]) -> int:
     """All cores; a few threads more where some of them wait for the disk."""
-    return (os.cpu_count() or 1) + (WAITING if any(run.waits for run in runs) else 0)
+    return cpu_threads() + (WAITING if any(run.waits for run in runs) else 0)
 
 
 def merge_tensor(tensors: ParentTensors, runs: Sequence[MergeInProgress]) -> None:

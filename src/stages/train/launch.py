@@ -26,6 +26,7 @@ from src.stages.job import Job
 from src.utils.errors import AlreadyTold, Interrupted, UserError
 from src.utils.ranks import alone, from_main, is_main_process, wait_for_all
 from src.utils.signals import Handlers
+from src.utils.threads import usable_cores
 
 GRACE = 5.0  # seconds for the other ranks to end on their own
 LAUNCHED = "MIXMERGE_LAUNCHED"  # environment variable set in processes that we start
@@ -66,7 +67,7 @@ def run_ranks(command: Sequence[str], size: int) -> None:
         "WORLD_SIZE": str(size),
         LAUNCHED: "1",
         "LOCAL_WORLD_SIZE": str(size),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // size))),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, usable_cores() // size))),
     }
     requests, processes, codes = list[int](), list[subprocess.Popen[bytes]](), list[int | None]()
     handlers = Handlers(requests.append)
