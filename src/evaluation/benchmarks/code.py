@@ -20,8 +20,8 @@ from src.utils.errors import UserError, unknown_choice
 from src.utils.files import sha256_json
 from src.utils.progress import say
 
-# Runs answers on their problems, with one of `SANITIZE`, and returns one result per answer, in order.
-Judge = Callable[[Sequence[dict[str, Any]], Sequence[Answer], str], Sequence[ProgramResult]]
+# Runs answers on their problems, with one of `SANITIZE` and a share to run again; one result per answer, in order.
+Judge = Callable[[Sequence[dict[str, Any]], Sequence[Answer], str, float], Sequence[ProgramResult]]
 
 
 class CodeBenchmark:
@@ -39,6 +39,7 @@ class CodeBenchmark:
         sanitize: `fallback`: the whole answer is the program where it parses, else its code block, else what the
             sanitizer finds (see `score_answers`); `evalplus`: what EvalPlus's sanitizer leaves of the answer, as
             `evalplus.codegen` does; `never`: as `fallback`, without the sanitizer.
+        recheck: Share of the programs to run again with another hash seed, to find flaky ones; 0: none.
         k: One or more values of k for pass@k.
         limit: Maximum number of problems, evenly spaced over all; also by split; None: all.
         splits: Splits that it has.
@@ -56,6 +57,7 @@ class CodeBenchmark:
         chat: bool = True,
         strip: bool = False,
         sanitize: str = FALLBACK,
+        recheck: float = 0.1,
         k: Sequence[int] = (1,),
         limit: Limit = None,
         splits: Sequence[str] = SPLITS,
@@ -65,7 +67,9 @@ class CodeBenchmark:
             raise UserError(f"benchmark.k={list(k)}: expected numbers of at least 1, e.g. [1, 10]")
         if sanitize not in SANITIZE:
             raise unknown_choice("benchmark.sanitize", sanitize, list(SANITIZE))
-        self.sanitize = sanitize
+        if not 0 <= recheck <= 1:
+            raise UserError(f"benchmark.recheck={recheck}: expected a share from 0 to 1")
+        self.sanitize, self.recheck = sanitize, recheck
         self.name, self.task, self.decoding, self.chat, self.strip = name, task, decoding, chat, strip
         self.user_prompt, self.prefill, self.k, self.limit = user_prompt, prefill, tuple(k), limit
         self.splits, self.of_training_data = tuple(splits), of_training_data
@@ -134,7 +138,7 @@ class CodeBenchmark:
         samples = self._known(samples, by_id)
         check_covered(list(by_id), samples, self.name)
         answers = [self._answer(sample, by_id[sample.task_id]) for sample in samples]
-        return pass_scores(self.name, samples, judge(problems, answers, self.sanitize), self.k)
+        return pass_scores(self.name, samples, judge(problems, answers, self.sanitize, self.recheck), self.k)
 
     def _known(self, samples: Sequence[Sample], by_id: dict[str, dict[str, Any]]) -> list[Sample]:
         known = [sample for sample in samples if sample.task_id in by_id]

@@ -13,6 +13,7 @@ from typing import Any
 from src.evaluation.grading.expected_outputs import ExpectedOutputs, expected_outputs
 from src.evaluation.grading.problems import Problem, problems_from_rows
 from src.evaluation.grading.programs import Answer, answer_of_row
+from src.evaluation.grading.recheck import Recheck, recheck_places
 from src.evaluation.grading.run_tests import LOADING, PARSING, PASS, Failure, run_suite
 from src.evaluation.grading.sanitize_in_sandbox import SanitizeFunction, sanitize_in_sandbox
 from src.evaluation.sandbox.pool import Sandbox
@@ -34,7 +35,8 @@ class ProgramResult:
         base: `pass`, `fail` or `timeout` on the original tests.
         plus: The same on original and added tests together.
         detail: Reason for a failure; empty if it passed.
-        flaky: It timed out or was killed while others ran, and got a different result when run again alone.
+        flaky: It got another result when it ran again: alone, since the machine may have caused the first result (the
+            second counts), or with another hash seed (the first counts).
         failure: The test that it failed; not part of its line of `verdicts-<benchmark>.jsonl`.
     """
 
@@ -116,11 +118,13 @@ class Grades:
         results: With the chosen way to sanitize.
         texts: Texts of each program, of which the first that compiles was run.
         others: With the other one of `FALLBACK` and `EVALPLUS`; None if it was not asked for.
+        recheck: Programs that ran again.
     """
 
     results: list[ProgramResult]
     texts: list[tuple[str, ...]]
     others: list[ProgramResult] | None = None
+    recheck: Recheck = dataclasses.field(default_factory=Recheck)
 
 
 def score_answers(
@@ -130,6 +134,7 @@ def score_answers(
     cache: Path | None = None,
     sanitize: str = FALLBACK,
     both: bool = False,
+    recheck: float = 0.0,
 ) -> Grades:
     """Run programs on their problems' tests and compare their outputs by EvalPlus's rules.
 
@@ -142,6 +147,7 @@ def score_answers(
             longest stretch of lines that is. Where the top level of a chat answer or of such a stretch fails, what
             EvalPlus's sanitizer leaves. `evalplus`: all answers are sanitized. `never`: none is.
         both: Also grade with the other way to sanitize; programs that are equal both ways run once.
+        recheck: Share of the programs that run again with another hash seed, and the doubtful ones; 0: none.
     """
     by_id = {problem.task_id: problem for problem in problems}
     used = [by_id[task_id] for task_id in dict.fromkeys(answer.task_id for answer in answers)]
@@ -162,23 +168,39 @@ def score_answers(
 
     everything = range(len(programs))
     if sanitize == NEVER:
-        return _grades(_run_all(programs, sandbox, cache))
+        return _grades(*_rechecked(programs, _run_all(programs, sandbox, cache), recheck, sandbox, cache))
     reduced = _sanitized(programs, sandbox, "sanitize") if both or sanitize == EVALPLUS else []
     grade, other = (with_fallback, as_evalplus) if sanitize == FALLBACK else (as_evalplus, with_fallback)
-    runs = grade(everything)
+    runs, again = _rechecked(programs, grade(everything), recheck, sandbox, cache)
     if not both:
-        return _grades(runs)
+        return _grades(runs, again)
     differ = [place for place in everything if reduced[place].strip() != answers[place].texts[0].strip()]
     others = dict(zip(differ, other(differ), strict=True))
-    return _grades(runs, [others.get(place, runs[place]).result for place in everything])
+    return _grades(runs, again, [others.get(place, runs[place]).result for place in everything])
 
 
-def _grades(runs: list[_Run], others: list[ProgramResult] | None = None) -> Grades:
-    return Grades([run.result for run in runs], [run.texts for run in runs], others)
+def _grades(runs: list[_Run], recheck: Recheck, others: list[ProgramResult] | None = None) -> Grades:
+    return Grades([run.result for run in runs], [run.texts for run in runs], others, recheck)
+
+
+def _rechecked(
+    programs: list[_Program], runs: list[_Run], share: float, sandbox: Sandbox, cache: Path | None
+) -> tuple[list[_Run], Recheck]:
+    """Run some programs once more, with another hash seed, and mark those with another verdict; the first counts."""
+    keys = [(run.result.task_id, *run.texts) for run in runs]
+    places = recheck_places(keys, share, [place for place, run in enumerate(runs) if run.doubtful])
+    chosen = [dataclasses.replace(programs[place], candidates=runs[place].texts) for place in places]
+    changed = 0
+    for place, again in zip(places, _run_all(chosen, sandbox.reseeded(), cache), strict=True):
+        first = runs[place].result
+        if (first.base, first.plus) != (again.result.base, again.result.plus):
+            runs[place] = dataclasses.replace(runs[place], result=dataclasses.replace(first, flaky=True))
+            changed += 1
+    return runs, Recheck(len(places), changed)
 
 
 def flaky_tasks(results: Iterable[ProgramResult]) -> list[str]:
-    """List the tasks with a program whose result changed when it was run again on its own."""
+    """List the tasks with a program whose result changed when it ran again."""
     return sorted({result.task_id for result in results if result.flaky})
 
 
@@ -298,7 +320,11 @@ class ProgramJudge:
         return self.grades.results
 
     def __call__(
-        self, problems: Sequence[dict[str, Any]], answers: Sequence[Answer], sanitize: str = FALLBACK
+        self,
+        problems: Sequence[dict[str, Any]],
+        answers: Sequence[Answer],
+        sanitize: str = FALLBACK,
+        recheck: float = 0.0,
     ) -> list[ProgramResult]:
         """Return one result per answer, in the order of `answers`.
 
@@ -306,12 +332,13 @@ class ProgramJudge:
             problems: In EvalPlus's format.
             answers: Answers to them.
             sanitize: One of `SANITIZE`; see `score_answers`.
+            recheck: Share of the programs to run again with another hash seed.
 
         Raises:
             UserError: Programs cannot be isolated on this machine.
         """
         known = problems_from_rows(problems)
-        self.grades = score_answers(known, answers, self.sandbox, self.cache, sanitize, both=True)
+        self.grades = score_answers(known, answers, self.sandbox, self.cache, sanitize, True, recheck)
         return self.results
 
     def other_choice(self) -> dict[str, int] | None:
@@ -329,6 +356,10 @@ class ProgramJudge:
             "pass_only_here": passes.count((True, False)),
             "pass_only_there": passes.count((False, True)),
         }
+
+    def flaky(self) -> dict[str, Any]:
+        """Return how many programs of the last call ran again, how many changed, and the tasks of flaky programs."""
+        return {**dataclasses.asdict(self.grades.recheck), "tasks": flaky_tasks(self.results)}
 
     def verdict_rows(self) -> list[dict[str, Any]]:
         """Return the last call's results as the lines of `verdicts-<benchmark>.jsonl`."""

@@ -102,15 +102,19 @@ def visible_paths() -> list[str]:
     return [path for path in (*_SYSTEM, *sorted(own)) if os.path.lexists(path)]
 
 
-def environment() -> dict[str, str]:
-    """Return the complete environment of a program; it contains nothing from the user's."""
+def environment(hash_seed: int = 0) -> dict[str, str]:
+    """Return the complete environment of a program; it contains nothing from the user's.
+
+    Args:
+        hash_seed: Determines the order of sets of strings.
+    """
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return {
         "PATH": "/usr/bin:/bin",
         "HOME": SCRATCH,
         "TMPDIR": SCRATCH,
         "LANG": "C.UTF-8",
-        "PYTHONHASHSEED": "0",
+        "PYTHONHASHSEED": str(hash_seed),
         **threads,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import queue
 import sys
@@ -32,6 +33,7 @@ class Sandbox:
         memory_mb: Address space of a program, in MiB.
         min_time_limit: CPU seconds that any test may take (EvalPlus: 1).
         gt_time_limit_factor: A test may take this many times the CPU time of the reference solution (EvalPlus: 4).
+        hash_seed: Python's hash seed of the programs, which determines the order of sets of strings.
 
     Example:
         >>> with Sandbox(isolation="auto") as sandbox:
@@ -45,6 +47,7 @@ class Sandbox:
         memory_mb: int = 4096,
         min_time_limit: float = 1.0,
         gt_time_limit_factor: float = 4.0,
+        hash_seed: int = 0,
     ) -> None:
         if sys.platform != "linux":
             raise UserError(f"generated programs can run only on Linux, not on {sys.platform}")
@@ -55,8 +58,10 @@ class Sandbox:
         self.memory_mb = memory_mb
         self.min_time_limit = min_time_limit
         self.gt_time_limit_factor = gt_time_limit_factor
+        self.hash_seed = hash_seed
         self._launches = find_launches(isolation)
         self._workers: list[Worker] = []
+        self._reseeded: Sandbox | None = None
 
     def map(
         self,
@@ -95,11 +100,20 @@ class Sandbox:
                 raise
         return [shared.results[index] for index in range(len(items))]
 
+    def reseeded(self) -> Sandbox:
+        """Return the same sandbox with another hash seed, in processes of its own; it closes with this one."""
+        if self._reseeded is None:
+            self._reseeded = copy.copy(self)
+            self._reseeded._workers, self._reseeded.hash_seed = [], self.hash_seed + 1
+        return self._reseeded
+
     def close(self) -> None:
         """End all workers; the next use starts new ones."""
         workers, self._workers = self._workers, []
         for worker in workers:
             worker.close()
+        if self._reseeded is not None:
+            self._reseeded.close()
 
     def __enter__(self) -> Sandbox:
         return self
@@ -113,7 +127,7 @@ class Sandbox:
         if count and not self._workers:
             self._workers.append(self._start_one())
         while len(self._workers) < count:  # they start with their first program, all in parallel
-            self._workers.append(Worker(self._launches[0]))
+            self._workers.append(Worker(self._launches[0], self.hash_seed))
         return self._workers[:count]
 
     def _start_one(self) -> Worker:
@@ -121,7 +135,7 @@ class Sandbox:
             raise refusal([f"no system-call filter for {os.uname().machine}"])
         reasons = []
         for launch in list(self._launches):
-            worker = Worker(launch)
+            worker = Worker(launch, self.hash_seed)
             try:
                 worker.start()
             except WorkerDied as death:

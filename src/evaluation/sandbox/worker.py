@@ -32,10 +32,17 @@ class WorkerDied(Exception):
 
 
 class Worker:
-    """A running sandbox. Not thread-safe: use one thread per worker."""
+    """A running sandbox. Not thread-safe: use one thread per worker.
 
-    def __init__(self, launch: Launch) -> None:
+    Args:
+        launch: How it starts.
+        hash_seed: Python's hash seed of the programs; that of reference solutions is always 0.
+    """
+
+    def __init__(self, launch: Launch, hash_seed: int = 0) -> None:
         self.launch = launch
+        self.hash_seed = hash_seed
+        self._started_with = hash_seed
         self._process: subprocess.Popen[bytes] | None = None
         self._finish: Callable[[], object] = _nothing
         self._modules: set[str] = set()
@@ -47,13 +54,17 @@ class Worker:
         """Process number of the sandbox, where it runs."""
         return None if self._process is None else self._process.pid
 
-    def start(self) -> None:
+    def start(self, trusted: bool = False) -> None:
         """Start the sandbox and wait until its server is ready.
+
+        Args:
+            trusted: For reference solutions.
 
         Raises:
             WorkerDied: It did not come up.
         """
         self.close()
+        self._started_with = 0 if trusted else self.hash_seed
         self._scratch = None if self.launch.alone else tempfile.mkdtemp(prefix="program-")
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
         self._control, theirs = socket.socketpair()
@@ -62,7 +73,7 @@ class Worker:
             stdin=theirs.fileno(),
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=environment(),
+            env=environment(self._started_with),
             cwd="/",
             bufsize=0,
             start_new_session=True,  # Ctrl-C reaches only us, and we end the sandboxes in order
@@ -92,8 +103,9 @@ class Worker:
         Raises:
             WorkerDied: The sandbox died while the program ran.
         """
-        if self._process is None or self._process.poll() is not None or self._trusted is (not job.trusted):
-            self.start()
+        mixed = self._trusted is (not job.trusted) or self._started_with != (0 if job.trusted else self.hash_seed)
+        if self._process is None or self._process.poll() is not None or mixed:
+            self.start(job.trusted)
         self._trusted = job.trusted
         data_in, data_out = _frame_pipe()
         try:

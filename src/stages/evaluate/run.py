@@ -22,7 +22,7 @@ from src.evaluation.generators.samples import (
     samples_key,
 )
 from src.evaluation.generators.vllm import VLLMGenerator
-from src.evaluation.grading.grade import EVALPLUS, FALLBACK, ProgramJudge, flaky_tasks
+from src.evaluation.grading.grade import EVALPLUS, FALLBACK, ProgramJudge
 from src.evaluation.statistics.bootstrap import Interval
 from src.evaluation.statistics.scores import Metric, Score, summarize, write_scores
 from src.reporting.console import print_clean_scores, print_scores
@@ -82,11 +82,18 @@ def show(directory: Path) -> None:
         print(f"{name}: {finish_line(counts)}")
     for name, counts in results.get("sanitize", {}).items():
         print(f"{name}: {_choice_line(**counts)}")
-    for name, tasks in results.get("flaky", {}).items():
-        if tasks:
-            print(f"{name}: different result when run again alone: {', '.join(tasks)}")
+    for name, found in results.get("flaky", {}).items():
+        for line in _flaky_lines(**found):
+            print(f"{name}: {line}")
     if "contamination" in results:
         print_clean_scores(results["contamination"])
+
+
+def _flaky_lines(programs: int, changed: int, tasks: Sequence[str]) -> list[str]:
+    again = f"{programs} programs ran again with another hash seed: {changed} got another verdict"
+    return ([again] if programs else []) + (
+        [f"flaky (the verdict changes from run to run): {', '.join(tasks)}"] if tasks else []
+    )
 
 
 def _choice_line(choice: str, programs: int, differ: int, pass_only_here: int, pass_only_there: int) -> str:
@@ -151,7 +158,7 @@ def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], ru
     write_jsonl(run.work / f"verdicts-{benchmark.name}.jsonl", judge.verdict_rows())
     prompts = {item: problem["prompt"] for item, problem in benchmark.items(job.cfg.split).items()}
     _write_details(run, benchmark.name, judge.detail_rows(), prompts)
-    run.results.setdefault("flaky", {})[benchmark.name] = flaky_tasks(judge.results)
+    run.results.setdefault("flaky", {})[benchmark.name] = judge.flaky()
     if (choice := judge.other_choice()) is not None:
         run.results.setdefault("sanitize", {})[benchmark.name] = {"choice": benchmark.sanitize, **choice}
     write_answers(job.cfg, benchmark, samples, scores, judge.grades, run)

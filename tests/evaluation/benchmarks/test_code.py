@@ -22,9 +22,11 @@ def result(base: str, plus: str) -> ProgramResult:
     return ProgramResult("P/0", 0, base, plus)
 
 
-def scripted(problems: Sequence[dict[str, Any]], answers: Sequence[Answer], sanitize: str) -> list[ProgramResult]:
+def scripted(
+    problems: Sequence[dict[str, Any]], answers: Sequence[Answer], sanitize: str, recheck: float
+) -> list[ProgramResult]:
     """The completion says what becomes of it: `base plus`."""
-    assert sanitize == "fallback"
+    assert (sanitize, recheck) == ("fallback", 0.1)
     assert list(problems) == PROBLEMS
     return [result(*answer.texts[0].split()) for answer in answers]
 
@@ -114,7 +116,7 @@ def test_texts_of_an_answer(chat: bool, sample: Sample, first: str, raw: str) ->
     """What the judge is given: the text that comes first, and the text for the sanitizer."""
     seen: list[Answer] = []
 
-    def judge(problems: Any, answers: Sequence[Answer], sanitize: str) -> list[ProgramResult]:
+    def judge(problems: Any, answers: Sequence[Answer], sanitize: str, recheck: float) -> list[ProgramResult]:
         seen.extend(answers)
         assert sanitize == "evalplus"
         return [result("pass", "pass")] * len(answers)
@@ -130,7 +132,7 @@ def test_texts_of_an_answer(chat: bool, sample: Sample, first: str, raw: str) ->
 def test_a_chat_answer_begins_in_the_fence_of_the_prefill() -> None:
     seen: list[Answer] = []
 
-    def judge(problems: Any, answers: Sequence[Answer], sanitize: str) -> list[ProgramResult]:
+    def judge(problems: Any, answers: Sequence[Answer], sanitize: str, recheck: float) -> list[ProgramResult]:
         seen.extend(answers)
         return [result("pass", "pass")] * len(answers)
 
@@ -138,6 +140,20 @@ def test_a_chat_answer_begins_in_the_fence_of_the_prefill() -> None:
     chat = CodeBenchmark("p", lambda split: [problem], Decoding(), prefill="Script:\n```python\n")
     chat.score([Sample("P/0", "", f"{CODE}\n```\nDone (really")], "test", judge)
     assert f"{CODE}\n" in seen[0].texts
+
+
+def test_shares_to_run_again() -> None:
+    seen: list[float] = []
+
+    def judge(problems: Any, answers: Sequence[Answer], sanitize: str, recheck: float) -> list[ProgramResult]:
+        seen.append(recheck)
+        return [result("pass", "pass")] * len(answers)
+
+    problem = {"task_id": "P/0", "prompt": "def f():\n", "entry_point": "f"}
+    CodeBenchmark("p", lambda split: [problem], Decoding(), recheck=0.3).score([Sample("P/0", "", "x")], "test", judge)
+    assert seen == [0.3]
+    with pytest.raises(UserError, match=r"benchmark\.recheck=10: expected a share from 0 to 1"):
+        benchmark(recheck=10)
 
 
 def test_unknown_ways_to_sanitize_list_the_known() -> None:

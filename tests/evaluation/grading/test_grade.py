@@ -10,9 +10,10 @@ import pytest
 
 from src.evaluation.grading import grade
 from src.evaluation.grading.expected_outputs import expected_outputs
-from src.evaluation.grading.grade import ProgramJudge, ProgramResult, flaky_tasks, score_programs
+from src.evaluation.grading.grade import NEVER, ProgramJudge, ProgramResult, flaky_tasks, score_answers, score_programs
 from src.evaluation.grading.problems import Problem
 from src.evaluation.grading.programs import answer_of_row
+from src.evaluation.grading.recheck import Recheck
 from src.evaluation.grading.run_tests import Failure, SuiteResult
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker, WorkerDied
@@ -242,6 +243,53 @@ def test_late_or_killed_only_among_others_is_flaky(
     assert (result.base, result.plus, result.flaky) == ("pass", "pass", True)
     assert flaky_tasks([result]) == ["T/add"]
     assert flaky_tasks([dataclasses.replace(result, flaky=False)]) == []
+
+
+# --- programs whose verdict changes from run to run -------------------------------------------------------------------
+FLAKY = {  # the 30 programs of each kind look at one bit each: all the same twice happens once in a billion times
+    "random": "import random\n\ndef add(a, b):\n    return a + b + (random.getrandbits(30) >> {n} & 1)\n",
+    "numpy": "import numpy\n\ndef add(a, b):\n    return a + b + (int(numpy.random.randint(1 << 30)) >> {n} & 1)\n",
+    "time": "import time\n\ndef add(a, b):\n    return a + b + (hash(time.time_ns()) >> {n} & 1)\n",
+    "hash order": "def add(a, b):\n    return a + b + (hash('hash') & 1)  # {n}\n",  # 0 with the seeds 0, 1 with 1
+}
+WHOLE = Problem("T/add", "def add(a, b):\n", "add", "    return a + b\n", [[1, 2]], [])
+
+
+@pytest.mark.parametrize("kind", FLAKY)
+def test_flaky_programs_are_found(kind: str, sandbox: Sandbox, tmp_path: Path) -> None:  # noqa: F811
+    texts = [FLAKY[kind].format(n=n) for n in range(30)] + [f"def add(a, b): return a + b  # {n}" for n in range(5)]
+    answers = [answer_of_row({"task_id": "T/add", "solution": text}, WHOLE.prompt, "add") for text in texts]
+    grades = score_answers([WHOLE], answers, sandbox, tmp_path, NEVER, recheck=1.0)
+    flaky = [result.flaky for result in grades.results]
+    assert grades.recheck == Recheck(35, sum(flaky))
+    assert any(flaky[:30])
+    assert not any(flaky[30:])
+    if kind == "hash order":
+        assert all(flaky[:30])
+        assert {result.plus for result in grades.results} == {"pass"}  # the first verdict, with hash seed 0, counts
+
+
+def test_rechecks_of_doubtful_programs(sandbox: Sandbox, tmp_path: Path) -> None:  # noqa: F811
+    """A program that runs out of time, with one hash seed or with all of them, is always among them."""
+    texts = [f"def add(a, b):\n    while {f}: pass\n    return a + b" for f in ("True", "hash('hash') & 1 == 0")]
+    texts += [f"def add(a, b): return a + b  # {n}" for n in range(8)]
+    answers = [answer_of_row({"task_id": "T/add", "solution": text}, WHOLE.prompt, "add") for text in texts]
+    grades = score_answers([WHOLE], answers, sandbox, tmp_path, NEVER, recheck=0.01)
+    assert [result.flaky for result in grades.results] == [False, True, *[False] * 8]
+    assert [result.base for result in grades.results] == ["timeout", "timeout", *["pass"] * 8]
+    assert 2 <= grades.recheck.programs <= 3
+    assert score_answers([WHOLE], answers[2:], sandbox, tmp_path, NEVER).recheck == Recheck(0, 0)
+
+
+def test_references_keep_their_hash_seed(sandbox: Sandbox, tmp_path: Path) -> None:  # noqa: F811
+    """An expected output computed while programs run with another hash seed is the same."""
+    order = "    return sorted({'north', 'south', 'west'}, key=hash) * n\n"  # longer than what is kept of it
+    problem = Problem("T/order", "def f(n):\n", "f", order, [[10_000]], [])
+    answers = [answer_of_row({"task_id": "T/order", "completion": order + "# mine"}, problem.prompt, "f")]
+    [result] = score_answers([problem], answers, sandbox, tmp_path, NEVER, recheck=1.0).results
+    assert (result.plus, result.flaky) == ("pass", True)
+    [again] = score_answers([problem], answers, sandbox, tmp_path, NEVER).results
+    assert (again.plus, again.flaky) == ("pass", False)
 
 
 # --- the sandbox's own death ------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Samples in every form that is published, and as our generators leave them, through the stage that scores them."""
 
 import dataclasses
+import json
 
 import pandas as pd
 import pytest
@@ -33,10 +34,25 @@ def score(tmp_path, rows, *overrides, benchmark="humaneval"):
     if rows is not None:
         write_jsonl(tmp_path / "answers.jsonl", rows)
         overrides = (f"samples={tmp_path}/answers.jsonl", *overrides)
-    places = [f"benchmark.problems={tmp_path}/problems.jsonl", f"output_root={tmp_path}/runs"]
+    places = [f"benchmark.problems={tmp_path}/problems.jsonl", f"output_root={tmp_path}/runs", "benchmark.recheck=0"]
     directory = evaluate(compose_job("evaluate", [f"benchmark={benchmark}", *places, *overrides]))
     verdicts = read_jsonl(directory / f"verdicts-{benchmark}.jsonl")
     return directory, [(row["base"], row["plus"]) for row in verdicts]
+
+
+def test_flaky_programs_are_printed_and_recorded(tmp_path, capsys):
+    """`hash('hash')` is even with hash seed 0, which counts, and odd with hash seed 1."""
+    flaky = "    return sum(x for x in xs if x % 2 == 0) + (hash('hash') & 1)\n"
+    rows = [{"task_id": "HumanEval/0", "completion": body} for body in (BODY, flaky)]
+    directory, verdicts = score(tmp_path, rows, "benchmark.recheck=1")
+    assert verdicts == [PASS, PASS]
+    assert [row["flaky"] for row in read_jsonl(directory / "verdicts-humaneval.jsonl")] == [False, True]
+    found = json.loads((directory / "run.json").read_text())["results"]["flaky"]["humaneval"]
+    assert found == {"programs": 2, "changed": 1, "tasks": ["HumanEval/0"]}
+    show(directory)
+    printed = capsys.readouterr().out
+    assert "humaneval: 2 programs ran again with another hash seed: 1 got another verdict" in printed
+    assert "humaneval: flaky (the verdict changes from run to run): HumanEval/0" in printed
 
 
 PASS, PLUS_FAILS, FAIL = ("pass", "pass"), ("pass", "fail"), ("fail", "fail")
