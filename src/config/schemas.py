@@ -100,7 +100,7 @@ class EvaluateConfig(Common):
     references: str | None = None  # the same
     prediction_field: str | None = None  # field of the predictions' rows that holds the text; null: found by name
     reference_field: str | None = None  # the same for the references
-    split: str = "test"  # test | validation
+    split: str | None = None  # test | validation; null: test, or the only split of benchmark=
     formats: list[str] = field(default_factory=list)  # also write the results for evalplus, lm_eval, model_index
     contamination: Any = None  # training data (file, pattern, Hub data set, or a list): are the items in it?
     contamination_keep: dict[str, Any] = field(default_factory=dict)  # only rows with field: value | [first, last]

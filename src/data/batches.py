@@ -20,7 +20,7 @@ from src.data.mixture import Mixture
 from src.data.packing import pack
 from src.data.table import IGNORED, TokenTable
 
-__all__ = ["Batch", "Layout", "StepBatches", "sorted_groups", "validation_batches"]
+__all__ = ["Batch", "HeldOutRows", "Layout", "StepBatches", "held_out_rows", "sorted_groups", "validation_batches"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,31 @@ def validation_batches(table: TokenTable, layout: Layout, pad_token: int, task: 
     names = {row for lines in plan for line in lines for row in line}
     rows = {row: Row(task, *table.row(row)) for row in names}
     return [_collate(lines, rows, layout, pad_token) for lines in plan]
+
+
+@dataclass(frozen=True)
+class HeldOutRows:
+    """Rows of a task, tokenized and collated once, for the losses of many networks.
+
+    Args:
+        ids: Name of each row (N).
+        answer_tokens: int64 (N), predicted tokens of each row.
+        batches: Micro-batches.
+        order: Row numbers of each micro-batch, in the order of its predicted tokens.
+    """
+
+    ids: Sequence[str]
+    answer_tokens: NDArray[np.int64]
+    batches: Sequence[Batch]
+    order: Sequence[NDArray[np.int64]]
+
+
+def held_out_rows(table: TokenTable, micro_batch: int, pad_token: int) -> HeldOutRows:
+    """All rows of a table, unpacked, as training validates them on one rank."""
+    layout = Layout(micro_batch)
+    [plan] = micro_batches(table.lengths.tolist(), layout)
+    order = [np.array([row for line in lines for row in line], dtype=np.int64) for lines in plan]
+    return HeldOutRows(table.ids, table.answer_lengths, validation_batches(table, layout, pad_token), order)
 
 
 def _collate(lines: Lines, rows: Any, layout: Layout, pad_token: int) -> Batch:

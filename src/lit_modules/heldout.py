@@ -1,32 +1,31 @@
-"""Loss of a network outside of training, on rows of every task."""
+"""Loss of a network outside of training, row by row.
+
+N rows, P predicted tokens of a micro-batch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
+import numpy as np
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from transformers import PreTrainedModel
 
-from src.data.collate import Batch
-from src.lit_modules.loss import token_losses_and_hits
-from src.lit_modules.metrics import TaskMetrics
+from src.data.batches import HeldOutRows
+from src.evaluation.statistics.losses import RowLosses
+from src.lit_modules.loss import token_losses
 
 
 @torch.no_grad()
-def task_losses(network: PreTrainedModel, batches: Mapping[str, Sequence[Batch]]) -> dict[str, float]:
-    """Mean loss of an answer token of each task, as training validates it.
+def row_losses(network: PreTrainedModel, rows: HeldOutRows) -> RowLosses:
+    """Losses of the answers of a task's rows; their mean per token is the loss with which training validates.
 
     Args:
         network: In evaluation mode.
-        batches: Micro-batches by task (see `validation_batches`).
-
-    Returns:
-        Loss by task.
+        rows: The rows, on any device.
     """
-    metrics = TaskMetrics(list(batches)).to(network.device)
-    for task, micro_batches in enumerate(batches.values()):
-        for micro in micro_batches:
-            metrics.update(task, *token_losses_and_hits(network, move_data_to_device(micro, network.device)))
-    values = metrics.compute()
-    return {task: float(values[f"{task}/loss"]) for task in batches}
+    sums = np.zeros(len(rows.ids))
+    for micro, order in zip(rows.batches, rows.order, strict=True):
+        losses = token_losses(network, move_data_to_device(micro, network.device))  # P
+        owners = np.repeat(order, rows.answer_tokens[order])
+        sums += np.bincount(owners, weights=losses.double().cpu().numpy(), minlength=len(sums))
+    return RowLosses(rows.ids, sums, rows.answer_tokens.astype(np.float64))

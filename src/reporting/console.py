@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from src.evaluation.statistics.scores import LOSSES
+
 SHOWN = ("prompt", "reference_answer", "answer", "input", "expected", "reference_got", "got")
 WIDE = 400  # columns of a table that goes to a file or a pipe: paths stay whole
 
@@ -34,7 +36,7 @@ def _console() -> Console:
 
 
 def print_scores(rows: list[dict[str, Any]], title: str, definitions: dict[str, dict[str, str]]) -> None:
-    """Print score rows (benchmark, metric, value, low, high as fractions, n) as a table in percent on stdout.
+    """Print rows (benchmark, metric, value, low, high, n) on stdout as a table, losses in nats, others in percent.
 
     Args:
         rows: As in `scores.csv`.
@@ -43,7 +45,7 @@ def print_scores(rows: list[dict[str, Any]], title: str, definitions: dict[str, 
     """
     table = Table("benchmark", "metric", "score", "95% interval", "n", title=title, title_justify="left")
     for row in rows:
-        score, low, high = (f"{100 * row[key]:.2f}" for key in ("value", "low", "high"))
+        score, low, high = (_number(row[key], row["metric"]) for key in ("value", "low", "high"))
         table.add_row(row["benchmark"], row["metric"], score, f"{low} - {high}", str(row["n"]))
     console = Console()
     console.print(table)
@@ -53,8 +55,12 @@ def print_scores(rows: list[dict[str, Any]], title: str, definitions: dict[str, 
         console.print(f"[bold]{metric}[/]: {words}", highlight=False)
 
 
+def _number(value: float, metric: str, sign: str = "") -> str:
+    return f"{value:{sign}.4f}" if metric in LOSSES else f"{100 * value:{sign}.2f}"
+
+
 def print_comparison(rows: list[dict[str, Any]], reference: str, title: str) -> None:
-    """Print paired tests (differences as fractions) as a table in percentage points on stdout.
+    """Print paired tests as a table on stdout: losses in nats, others in percentage points.
 
     Args:
         rows: Rows of `comparison.csv`.
@@ -64,7 +70,7 @@ def print_comparison(rows: list[dict[str, Any]], reference: str, title: str) -> 
     names = ("model", "benchmark", "metric", f"difference from {reference}", "95% interval", "n", "p", "verdict")
     table = Table(*names, title=title, title_justify="left")
     for row in rows:
-        difference, low, high = (f"{100 * row[key]:+.2f}" for key in ("difference", "low", "high"))
+        difference, low, high = (_number(row[key], row["metric"], "+") for key in ("difference", "low", "high"))
         values = (difference, f"{low} to {high}", str(row["n"]), f"{row['p_corrected']:.4g}", row["verdict"])
         table.add_row(row["subject"], row["benchmark"], row["metric"], *values)
     Console().print(table)
@@ -82,7 +88,7 @@ def print_differences(rows: list[dict[str, Any]], first: int, path: str) -> None
     for row in rows:
         pairs.setdefault((row["subject"], row["benchmark"], row["metric"]), []).append(row)
     for (subject, benchmark, metric), found in pairs.items():
-        better = sum(row["value"] > row["reference_value"] for row in found)
+        better = sum((row["value"] > row["reference_value"]) != (metric in LOSSES) for row in found)
         counts = f"{subject} is better on {better} items, {found[0]['reference']} on {len(found) - better}"
         print_lines([f"{benchmark} {metric}: {counts}; see {path}"])
         for row in found[:first]:

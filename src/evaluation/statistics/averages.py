@@ -28,7 +28,7 @@ from src.evaluation.statistics.bootstrap import (
     resampled_means,
     wilson_interval,
 )
-from src.evaluation.statistics.scores import Metric, Score, by_metric
+from src.evaluation.statistics.scores import LOSSES, Metric, Score, by_metric
 from src.utils.errors import UserError, first_differences
 from src.utils.seeding import derive_seed
 
@@ -57,7 +57,7 @@ class RelativeScores:
         scores: subject -> its scores, one sequence per mask seed.
         specialists: task -> subject.
         tasks: benchmark -> task; other benchmarks are ignored.
-        metrics: The metrics of the study, over which the average is taken; None: all.
+        metrics: The metrics of the study, over which the average is taken; None: all but losses, which never enter.
         also: Further metrics whose means are kept for figures; they are not part of the average.
 
     Raises:
@@ -198,7 +198,7 @@ def _interval(values_N: Array, drawn_R: Array) -> Interval:
 
 def _table(scores: Sequence[Score], tasks: Mapping[str, str], metrics: Collection[str] | None) -> Table:
     """The wanted metrics of one run, benchmarks in the order of `tasks`."""
-    found = by_metric(score for score in scores if metrics is None or score.metric in metrics)
+    found = by_metric(s for s in scores if s.metric not in LOSSES and (metrics is None or s.metric in metrics))
     return {key: items for name in tasks for key, items in found.items() if key[0] == name}
 
 

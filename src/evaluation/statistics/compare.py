@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.evaluation.statistics.bootstrap import Difference, holm, mcnemar, paired_bootstrap
-from src.evaluation.statistics.scores import Score, by_metric
+from src.evaluation.statistics.scores import LOSSES, Score, by_metric
 from src.utils.errors import UserError
 
 
@@ -41,7 +41,7 @@ class Test:
         """`better`, `worse` or `tie`: the interval excludes zero and the corrected p is below 5%, or not."""
         if self.difference.tie or self.p_corrected > 0.05:
             return "tie"
-        return "better" if self.difference.difference > 0 else "worse"
+        return "better" if (self.difference.difference > 0) != (self.metric in LOSSES) else "worse"
 
     def row(self) -> dict[str, Any]:
         """Return its row of `comparison.csv`."""

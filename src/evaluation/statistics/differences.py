@@ -1,4 +1,4 @@
-"""Items that one of two evaluations scores higher than the other, with both answers."""
+"""Items that two evaluations score differently, with both answers."""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ from src.utils.files import atomic_open
 
 Metric = tuple[str, str]  # (benchmark, metric)
 COLUMNS = ("subject", "benchmark", "metric", "item", "value")
+NLL = "nll"
+LOSSES = frozenset({NLL})  # metrics in nats, lower is better; all others are fractions, higher is better
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Score:
         benchmark: Name of the benchmark.
         item: `task_id` of the problem or row.
         metric: Name of the metric, e.g. `pass@1+`.
-        value: A fraction.
+        value: A fraction, or for a metric of `LOSSES` nats.
     """
 
     benchmark: str

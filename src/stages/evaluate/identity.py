@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.checkpoints.fingerprint import fingerprint
 from src.config.checks import is_served
 from src.evaluation.benchmarks.code import CodeBenchmark
+from src.evaluation.benchmarks.loss import LossBenchmark
 from src.evaluation.benchmarks.summary import SummaryBenchmark
 from src.evaluation.generators.samples import samples_hash
 from src.runs.paths import checkpoint_label
@@ -23,6 +24,7 @@ from src.stages.merge.recorded import lazy_merge
 from src.utils.errors import UserError
 
 Benchmark = CodeBenchmark | SummaryBenchmark
+Measured = Benchmark | LossBenchmark
 FORMATS = (".gz", ".jsonl", ".json", ".txt", ".tsv", ".csv", ".output", ".gold")
 COMMON_NAMES = ("samples", "predictions", "generated_predictions", "generations", "answers", "output", "eval_results")
 
@@ -77,7 +79,7 @@ def run_name(job: Job, subject: str) -> str:
 
 
 def run_identity(
-    job: Job, nodes: Mapping[str, DictConfig], benchmarks: Mapping[str, Benchmark]
+    job: Job, nodes: Mapping[str, DictConfig], benchmarks: Mapping[str, Measured]
 ) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
     """Return the config that decides a score, and the hashes of the items with their tests or references.
 
@@ -108,7 +110,7 @@ def run_identity(
     return config, {"items": item_hashes(cfg.split, benchmarks)}
 
 
-def item_hashes(split: str, benchmarks: Mapping[str, Benchmark]) -> dict[str, str]:
+def item_hashes(split: str, benchmarks: Mapping[str, Measured]) -> dict[str, str]:
     """Map each benchmark to the hash of its items with their tests or references.
 
     Raises:

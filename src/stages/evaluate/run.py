@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from omegaconf import DictConfig
 
 from src.config.checks import check_evaluate, is_served
+from src.evaluation.benchmarks.loss import LossBenchmark
 from src.evaluation.benchmarks.summary import SummaryBenchmark
 from src.evaluation.benchmarks.text_files import read_pair
 from src.evaluation.generators.hf import HFGenerator
@@ -29,12 +31,13 @@ from src.reporting.console import print_clean_scores, print_scores
 from src.reporting.sentences import finish_line
 from src.runs.finished import open_finished
 from src.runs.record import Run, open_run
-from src.stages.benchmarks import benchmark_nodes
+from src.stages.benchmarks import benchmark_nodes, with_split
 from src.stages.build import build, build_once
 from src.stages.checkpoints import existing_checkpoint
 from src.stages.evaluate.contamination import check_contamination, training_hashes
 from src.stages.evaluate.formats import write_answers, write_model_index
-from src.stages.evaluate.identity import Benchmark, run_identity, run_name, scored_subject
+from src.stages.evaluate.identity import Benchmark, Measured, run_identity, run_name, scored_subject
+from src.stages.evaluate.losses import check_losses, measure_losses, measures_losses
 from src.stages.job import Job
 from src.stages.merge.recorded import lazy_merge
 from src.utils.errors import UserError
@@ -50,24 +53,30 @@ def evaluate(job: Job) -> Path:
     Returns:
         The run directory.
     """
+    job = with_split(job)
     cfg = job.cfg
     check_evaluate(cfg)
     nodes = benchmark_nodes(job)
+    if measures_losses(cfg):
+        check_losses(cfg)
     subject, scored_files = scored_subject(cfg)
     directory = job.directory(run_name(job, subject))
-    benchmarks: dict[str, Benchmark] = {name: build(node) for name, node in nodes.items()}  # files may change
+    benchmarks: dict[str, Measured] = {name: build(node) for name, node in nodes.items()}  # files may change
+    losses = {name: one for name, one in benchmarks.items() if isinstance(one, LossBenchmark)}
+    answers = {name: one for name, one in benchmarks.items() if not isinstance(one, LossBenchmark)}
     identity, items = run_identity(job, nodes, benchmarks)
     inputs = {**scored_files, **items, **training_hashes(cfg)}
     with open_run(directory, stage="evaluate", config=identity, inputs=inputs, argv=job.command) as run:
         if run.finished:
             return directory
         answered = bool(scored_files) or is_served(cfg)
-        scores = _score(job, benchmarks, run) if answered else []
+        scores = measure_losses(cfg, _loaded(cfg), losses, run) if losses else []
+        scores += _score(job, answers, run) if answered and answers else []
         if answered:
             _record_scores(subject, cfg.seed, benchmarks, scores, run)
             write_model_index(cfg, subject, run.results["scores"], run)
         if cfg.contamination is not None:
-            check_contamination(cfg, benchmarks, scores, run)
+            check_contamination(cfg, answers, scores, run)
     return directory
 
 
@@ -119,9 +128,7 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> list[Score]:
     if cfg.samples is not None:
         [benchmark] = benchmarks.values()
         return _score_samples(job, benchmark, read_samples(Path(cfg.samples)), run)
-    generator = build_once(cfg.generator)
-    if not is_served(cfg):
-        _load(generator, existing_checkpoint(str(cfg.checkpoint), "checkpoint"))
+    generator = _loaded(cfg)
     subject = Path(cfg.generator.model if is_served(cfg) else cfg.checkpoint).name
     scores = []
     for name, benchmark in benchmarks.items():
@@ -135,11 +142,17 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> list[Score]:
     return scores
 
 
-def _load(generator: HFGenerator | VLLMGenerator, checkpoint: Path) -> None:
+def _loaded(cfg: DictConfig) -> Any:
+    """The generator, with the checkpoint in memory unless a server generates."""
+    generator: HFGenerator | VLLMGenerator = build_once(cfg.generator)
+    if is_served(cfg):
+        return generator
+    checkpoint = existing_checkpoint(str(cfg.checkpoint), "checkpoint")
     if point := lazy_merge(checkpoint, "checkpoint"):
         generator.load_lazy_merge(point)
     else:
         generator.load(checkpoint)
+    return generator
 
 
 def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], run: Run) -> list[Score]:
@@ -183,7 +196,7 @@ def _note_corpus(run: Run, name: str, intervals: Mapping[str, Interval]) -> None
 
 
 def _record_scores(
-    subject: str, seed: int, benchmarks: Mapping[str, Benchmark], scores: Sequence[Score], run: Run
+    subject: str, seed: int, benchmarks: Mapping[str, Measured], scores: Sequence[Score], run: Run
 ) -> None:
     write_scores(scores, subject, run.work / "items.csv")
     means = _means(subject, seed, scores, run.results.get("corpus", {}))

@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra.utils import get_object
 
+from src.evaluation.statistics.scores import LOSSES
 from src.reporting.model_card import CardParent, MergeFacts, merge_card, read_license
 from src.runs.finished import read_record
 from src.runs.paths import checkpoint_label, hub_origin
@@ -77,4 +78,5 @@ def _scores(evaluations: Path, identities: Sequence[Any]) -> Iterator[dict[str, 
         found = read_record(record.parent) or {}
         if found.get("inputs", {}).get("checkpoint") in [one for one in identities if one]:
             for row in found.get("results", {}).get("scores", ()):
-                yield {**row, "split": found["config"]["split"]}
+                if row["metric"] not in LOSSES:
+                    yield {**row, "split": found["config"]["split"]}

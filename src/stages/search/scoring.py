@@ -10,8 +10,7 @@ from typing import Any, Protocol
 
 from omegaconf import DictConfig
 
-from src.data.batches import Layout, validation_batches
-from src.data.collate import Batch
+from src.data.batches import HeldOutRows, held_out_rows
 from src.data.options import DataOptions
 from src.data.shards import Tokenization
 from src.evaluation.benchmarks.summary import SummaryBenchmark
@@ -21,7 +20,7 @@ from src.evaluation.generators.vllm import VLLMGenerator
 from src.evaluation.grading.grade import ProgramJudge
 from src.evaluation.statistics.averages import RelativeScores
 from src.evaluation.statistics.scores import Score, by_metric
-from src.lit_modules.heldout import task_losses
+from src.lit_modules.heldout import row_losses
 from src.models import load_tokenizer
 from src.stages.evaluate.identity import Benchmark
 from src.stages.train.rows import token_cache, training_tables
@@ -43,10 +42,10 @@ class ValidationLoss:
     """`loss.TASK`, the mean loss of an answer token of each task, and `loss`, their mean over tasks.
 
     Args:
-        batches: Micro-batches by task.
+        rows: Tokenized rows by task.
     """
 
-    batches: Mapping[str, Sequence[Batch]]
+    rows: Mapping[str, HeldOutRows]
 
     @classmethod
     def of(
@@ -67,14 +66,14 @@ class ValidationLoss:
         cache = token_cache("auto", cfg.output_root, str(cfg.model.data))
         tokenization, options = Tokenization(tokenizer, recipe.max_length), DataOptions(cache=cache, limit=rows)
         tables, _ = training_tables(sources, SPLIT, tokenization, options)
-        layout, padding = Layout(recipe.micro_batch), int(tokenizer.pad_token_id or 0)
-        return cls({task: validation_batches(table, layout, padding) for task, table in tables.items()})
+        padding = int(tokenizer.pad_token_id or 0)
+        return cls({task: held_out_rows(table, recipe.micro_batch, padding) for task, table in tables.items()})
 
     def __call__(self, generator: Generator) -> dict[str, float]:
         """See `Measure`."""
         assert isinstance(generator, HFGenerator)
         assert generator.model is not None
-        losses = task_losses(generator.model, self.batches)
+        losses = {task: row_losses(generator.model, rows).mean for task, rows in self.rows.items()}
         return {LOSS: fmean(losses.values())} | {f"{LOSS}.{task}": value for task, value in losses.items()}
 
 
