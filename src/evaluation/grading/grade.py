@@ -22,7 +22,7 @@ from src.utils.errors import UserError, first_differences
 from src.utils.progress import progress_bar
 
 FALLBACK, EVALPLUS, NEVER = SANITIZE = ("fallback", "evalplus", "never")
-GRADING_RULES = 3  # raise it with every change that can change a verdict: it is part of an evaluation's identity
+GRADING_RULES = 4  # raise it with every change that can change a verdict: it is part of an evaluation's identity
 
 
 @dataclass(frozen=True)

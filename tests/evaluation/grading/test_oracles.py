@@ -91,6 +91,16 @@ def test_small_broadcasts_are_judged_as_evalplus_does(count: int) -> None:
     assert right(oracle(), [[1.0] * count] * count, [1.0] * count)
 
 
+def test_an_output_without_numbers_is_close_to_none() -> None:
+    """EvalPlus 0.3.1 passes it: types and lengths are equal, and of no numbers, none differs. Here it is wrong."""
+    assert np.allclose([[]], [1.5], rtol=1e-7, atol=1e-6)
+    assert not right(oracle(), [[]], [1.5])
+    assert not right(oracle(atol=0.01), [[]], [1])
+    assert not right(oracle(), [[], []], [1.5, 2.5])
+    assert right(oracle(), [[1.5]], [1.5])
+    assert right(oracle(), [[]], [[]], before=True)
+
+
 def test_find_zero() -> None:
     """Any zero of the polynomial will do: x^2 - 1 has two."""
     rule = oracle("HumanEval/32", "find_zero", 1e-4)

@@ -135,3 +135,31 @@ def test_progress_counter_cannot_stretch_the_time_limit(
     frames, end = run_job(worker, job)
     assert (frames, end.reason) == ([], protocol.WALL_LIMIT)
     assert end.wall < limit + 1
+
+
+OWN_LOOP = """
+import sys, time
+run = sys.modules["src.evaluation.sandbox.guest.run"]
+clock = time.process_time
+def loop(function, inputs, inline, collect, frames, progress):
+    for index, arguments in enumerate(inputs):
+        kind, body = run.encode(function(*arguments), inline, collect)
+        frames.add(kind, index, 0.0, body)
+        frames.flush()
+run._call_all = loop
+def f(x):
+    end = clock() + 0.12
+    while clock() < end: pass
+    return x
+"""
+
+
+def test_the_limit_of_loading_holds_while_the_counter_is_left_at_0(worker: Worker) -> None:
+    """A program with a loop of its own exceeds the limit of each test, and is ended by the limit of loading in all."""
+    frames, end = run_job(
+        worker, make_job(OWN_LOOP, [[n] for n in range(9)], cpu_limits=(0.4, *[0.1] * 9), cpu_total=9)
+    )
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert 1 <= len(frames) <= 3  # right ones, later than allowed
+    assert end.reason == protocol.CPU_LIMIT
+    assert end.cpu < 0.4 + 0.2
