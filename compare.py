@@ -3,6 +3,7 @@
 python compare.py runs/evaluate/pocket-mix-s0-test runs/evaluate/pocket-ties-w0.3-s0-test
 python compare.py RUN OTHER ANOTHER              compare each further run with the first
 python compare.py A/items.csv B/items.csv        use item scores in files
+python compare.py RUN                            list every problem with its answer and verdict
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ script = Script(positional=("reference", "runs"))
 @hydra.main(version_base="1.3", config_path="conf", config_name="compare")
 def main(cfg: DictConfig) -> None:
     with script.job(cfg.threads):  # pandas is imported here, so that --help and mistyped keys answer at once
-        from src.stages.compare import compare, show
+        from src.stages.compare.run import compare, show
 
         show(compare(Job.current("compare", cfg)), cfg.show)
 

@@ -97,13 +97,15 @@ def is_served(cfg: DictConfig) -> bool:
 
 
 def check_compare(cfg: DictConfig) -> None:
-    """Check that there are different evaluations to compare.
+    """Check that there is an evaluation, or several different ones to compare.
 
     Raises:
-        UserError: There are fewer than two, or one is given twice.
+        UserError: There is none, one is given twice, or a limit is negative.
     """
-    if cfg.reference is None or not cfg.runs:
-        raise UserError("expected two or more evaluations, the reference first: python compare.py RUN OTHER ...")
+    if cfg.reference is None:
+        raise UserError("expected one or more evaluations, the reference first: python compare.py RUN OTHER ...")
+    if min(cfg.page_limit, cfg.show) < 0:
+        raise UserError(f"page_limit={cfg.page_limit}, show={cfg.show}: expected numbers of at least 0")
     places = [str(cfg.reference), *map(str, cfg.runs)]
     if twice := next((place for place in places if places.count(place) > 1), None):
         raise UserError(f"{twice} is given twice; expected different evaluations")

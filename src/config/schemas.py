@@ -122,9 +122,10 @@ class CompareConfig(Common):
     """`compare.py`; `seed` is that of the bootstrap."""
 
     reference: str | None = None  # run directory of evaluate.py, or its items.csv
-    runs: list[str] = field(default_factory=list)  # the same; each is compared with the reference
+    runs: list[str] = field(default_factory=list)  # the same, each compared with the reference; []: list its answers
     resamples: int = 10_000  # bootstrap draws
     show: int = 3  # differing items of each run to print in full; all are in differences.csv
+    page_limit: int = 500  # problems on the HTML page, per run and benchmark
 
 
 @dataclass

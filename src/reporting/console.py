@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from src.evaluation.statistics.scores import LOSSES
+from src.reporting.format import visible
 
 SHOWN = ("prompt", "reference_answer", "answer", "input", "expected", "reference_got", "got")
 WIDE = 400  # columns of a table that goes to a file or a pipe: paths stay whole
@@ -93,12 +94,7 @@ def print_differences(rows: list[dict[str, Any]], first: int, path: str) -> None
         print_lines([f"{benchmark} {metric}: {counts}; see {path}"])
         for row in found[:first]:
             print_lines([f"\n{row['item']}: {row['reference_value']:.4g} and {row['value']:.4g}"])
-            print_lines([f"--- {key}\n{_visible(str(row[key]))}" for key in SHOWN if str(row[key])])
-
-
-def _visible(text: str) -> str:
-    """Escape what a terminal would obey: an answer is anything a model wrote."""
-    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
+            print_lines([f"--- {key}\n{visible(str(row[key]))}" for key in SHOWN if str(row[key])])
 
 
 def print_clean_scores(check: dict[str, Any]) -> None:

@@ -120,6 +120,16 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+def visible(text: str) -> str:
+    r"""A text of unknown origin, with what a terminal or a page would obey or hide as escapes.
+
+    Example:
+        >>> visible("a\x1b[2J\u202eb")
+        'a\\x1b[2J\\u202eb'
+    """
+    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
+
+
 def _scaled(value: float, step: float, suffixes: tuple[str, ...]) -> str:
     if isnan(value):
         return MISSING

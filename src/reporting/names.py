@@ -11,7 +11,7 @@ class MethodStyle:
 
     Attributes:
         label: Name in tables, legends and sentences.
-        color: Name of a color of `style.COLORS`.
+        color: Name of a color of `colors.COLORS`.
         marker: Matplotlib marker.
         line: Matplotlib line style; no two methods share both marker and line, so color alone never distinguishes them.
     """

@@ -13,13 +13,11 @@ from markupsafe import Markup
 from src.reporting.figures.boxes import box_pictures
 from src.reporting.figures.pictures import Picture, inline_svg, write_picture
 from src.reporting.figures.weights import correlation_picture, norm_pictures
+from src.reporting.pages import TEMPLATES, render_page
 from src.reporting.study_report import StudyReport, variant_models
-from src.reporting.style import css_variables
 from src.reporting.tables import ResultTable, ablation_table, headline_table
 from src.reporting.view import View, study_view
 from src.utils.files import write_text
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(report: StudyReport, directory: Path) -> dict[str, Path]:
@@ -66,12 +64,7 @@ def write_weight_figures(
 
 def render_html(view: View) -> str:
     """The whole page, with no external references; all text of the study is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined,
-        autoescape=True, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    template = environment.get_template("report.html.j2")
-    return template.render(view=view, svg=_svg, light=Markup(css_variables(0)), dark=Markup(css_variables(1)))
+    return render_page("report.html.j2", view=view, svg=_svg)
 
 
 def render_markdown(view: View) -> str:

@@ -1,7 +1,7 @@
 from src.evaluation.text.corpus import CORPUS_SCORES
 from src.evaluation.text.metrics import SENTENCE_METRICS
+from src.reporting.colors import COLORS
 from src.reporting.names import BENCHMARKS, METHODS, METRICS, benchmark_label, listed, method_label, metric_label
-from src.reporting.style import COLORS
 from src.stages.job import CONF, compose_job
 
 

@@ -1,8 +1,9 @@
 import matplotlib as mpl
 import pytest
 
+from src.reporting.colors import COLORS, css_variables
 from src.reporting.names import METHODS
-from src.reporting.style import COLORS, css_variables, drawing, looks_of, method_looks
+from src.reporting.style import drawing, looks_of, method_looks
 from tests.reporting.example import study
 
 

@@ -13,7 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from src.reporting.style import COLORS, drawing
+from src.reporting.colors import COLORS
+from src.reporting.style import drawing
 from src.utils.files import atomic_open, write_text
 
 

@@ -3,8 +3,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from src.reporting.colors import COLORS
 from src.reporting.figures.pictures import Picture, inline_svg, write_picture
-from src.reporting.style import COLORS, drawing, light, new_figure
+from src.reporting.style import drawing, light, new_figure
 
 
 def _picture(label="plain", key="one", alt="Two points.") -> Picture:

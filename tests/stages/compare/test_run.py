@@ -9,7 +9,7 @@ import pytest
 from src.evaluation.statistics.differences import COLUMNS
 from src.evaluation.statistics.scores import Score, write_scores
 from src.reporting.console import print_differences
-from src.stages.compare import compare
+from src.stages.compare.run import compare, show
 from src.stages.job import CONF, compose_job
 from src.utils.errors import UserError
 from src.utils.jsonl import write_jsonl
@@ -64,8 +64,10 @@ def test_items_that_changed_are_another_comparison(runs, tmp_path):
 
 
 def test_bad_input_is_said_in_one_line(runs):
-    with pytest.raises(UserError, match=r"two or more evaluations.*compare\.py RUN OTHER"):
-        compare(compose_job("compare", [f"reference={runs[0]}"]))
+    with pytest.raises(UserError, match=r"one or more evaluations.*compare\.py RUN OTHER"):
+        compare(compose_job("compare", []))
+    with pytest.raises(UserError, match="page_limit=-1"):
+        compare(compose_job("compare", [f"reference={runs[0]}", "page_limit=-1"]))
     with pytest.raises(UserError, match="a is given twice"):
         compare(compose_job("compare", [f"reference={runs[0]}", f"runs=[{runs[0]}]"]))
     with pytest.raises(UserError, match=r"/nowhere: expected a run directory of evaluate\.py"):
@@ -96,3 +98,22 @@ def test_the_terminal_shows_the_first_differences_and_obeys_no_answer(capsys):
     assert "t2" not in printed
     assert "\\x1b[2J[red]" in printed
     assert "\x1b" not in printed
+
+
+def test_differences_are_also_a_page(runs, tmp_path):
+    job = compose_job("compare", [f"reference={runs[0]}", f"runs=['{runs[1]}']", f"output_root={tmp_path}"])
+    page = (compare(job) / "differences.html").read_text()
+    assert "of 20 problems, b, c solves 12 that a does not, a solves 0 that b, c does not (pass@1)" in page
+    assert page.count("<details") == 12
+
+
+def test_one_run_is_listed_with_every_answer(runs, tmp_path, capsys):
+    write_jsonl(tmp_path / "a" / "details-humaneval.jsonl", [{"task_id": "t9", "passed": False, "answer": "x = 9"}])
+    directory = compare(compose_job("compare", [f"reference={runs[0]}", f"output_root={tmp_path}"]))
+    assert directory == tmp_path / "compare" / "a"
+    table = pd.read_csv(directory / "answers.csv", keep_default_na=False).set_index("item")
+    assert list(table["value"]) == [0.0] * 16 + [1.0] * 4  # the failed ones first
+    assert table.loc["t9", "answer"] == "x = 9"
+    assert (directory / "answers.html").read_text().count("<details") == 20
+    show(directory, 3)
+    assert f"20 answers: {directory}/answers.csv and answers.html" in capsys.readouterr().out
