@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from markupsafe import Markup
@@ -165,11 +166,12 @@ def _means(rows: Sequence[Row]) -> list[str]:
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["benchmark"], row["metric"]), []).append(row)
-    return [
-        f"{benchmark}: {metric} {_number(sum(row['value'] for row in found) / len(found), metric)} over {len(found)} items"
-        + (f", {sum(row['value'] == 1 for row in found)} of them solved." if _is_pass(metric) else ".")
-        for (benchmark, metric), found in groups.items()
-    ]
+    return [_mean(benchmark, metric, [row["value"] for row in found]) for (benchmark, metric), found in groups.items()]
+
+
+def _mean(benchmark: str, metric: str, values: Sequence[float]) -> str:
+    solved = f", {values.count(1)} of them solved" if _is_pass(metric) else ""
+    return f"{benchmark}: {metric} {_number(fmean(values), metric)} over {len(values)} items{solved}."
 
 
 def _filters(tags: Sequence[Mapping[str, str]]) -> tuple[tuple[Filter, ...], dict[tuple[str, str], str]]:
