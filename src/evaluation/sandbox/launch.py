@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import src
+from src.evaluation.sandbox.protocol import STDIN_FILE
 from src.utils.errors import UserError, unknown_choice
 
 ISOLATIONS = ("auto", "bubblewrap", "unshare", "unsafe")
@@ -24,6 +25,25 @@ _START = "import sys; sys.path.insert(0, sys.argv[1]); from src.evaluation.sandb
 
 
 @dataclass(frozen=True)
+class Extra:
+    """Additions to a sandbox for commands.
+
+    Attributes:
+        commands: It runs commands: files in the scratch directory may be executed, and `/dev/stdin` exists.
+        visible: Files and directories that programs see besides `visible_paths`, read-only.
+        scratch_bytes: Size of the scratch directory.
+    """
+
+    commands: bool = False
+    visible: tuple[str, ...] = ()
+    scratch_bytes: int = SCRATCH_BYTES
+
+    def links(self) -> dict[str, str]:
+        """Return symbolic links and what they lead to; there is no `/proc` to do it."""
+        return {"/dev/stdin": f"{SCRATCH}/{STDIN_FILE}"} if self.commands else {}
+
+
+@dataclass(frozen=True)
 class Launch:
     """Command line of the server, and the steps that the server performs itself.
 
@@ -33,6 +53,7 @@ class Launch:
         jail: The server builds its own root directory (it has the right to mount).
         alone: The server is process 1 of its own namespace.
         drop: The server is root outside too and must become another user, because the kernel counts processes per user.
+        extra: Additions for commands.
     """
 
     name: str
@@ -40,6 +61,7 @@ class Launch:
     jail: bool
     alone: bool
     drop: bool = False
+    extra: Extra = Extra()
 
     def settings(self, directory: str, number: int) -> dict[str, object]:
         """Return the first message to the server.
@@ -51,20 +73,23 @@ class Launch:
         return {
             "jail": self.jail,
             "alone": self.alone,
-            "visible": visible_paths(),
-            "scratch_bytes": SCRATCH_BYTES,
-            "directory": directory,
+            "visible": visible_paths(self.extra),
+            "links": self.extra.links(),
+            "scratch": directory,
+            "scratch_bytes": self.extra.scratch_bytes,
+            "execute": self.extra.commands,
             "packages": _package_directories(),
             "code": _code_directory(),
             "user": _FIRST_USER + number + (os.getpid() << 8) % (1 << 28) if self.drop else 0,
         }
 
 
-def find_launches(isolation: str) -> list[Launch]:
+def find_launches(isolation: str, extra: Extra | None = None) -> list[Launch]:
     """List the launches to try on this machine, best first.
 
     Args:
         isolation: One of `ISOLATIONS`; `auto` is bubblewrap where installed, else `unshare` (for root the reverse).
+        extra: Additions for commands; None: for Python programs.
 
     Raises:
         UserError: An unknown name, or nothing on this machine can isolate a program.
@@ -72,15 +97,16 @@ def find_launches(isolation: str) -> list[Launch]:
     if isolation not in ISOLATIONS:
         raise unknown_choice("isolation", isolation, list(ISOLATIONS))
     found = []
+    extra = extra or Extra()
     unshare = shutil.which("unshare") if isolation in ("auto", "unshare") else None
     if unshare and os.geteuid() == 0:  # better for root than a user namespace, where it would remain root outside
-        found.append(Launch("unshare", _unshare(unshare, user=False), jail=True, alone=True, drop=True))
+        found.append(Launch("unshare", _unshare(unshare, user=False), jail=True, alone=True, drop=True, extra=extra))
     if isolation in ("auto", "bubblewrap") and (path := shutil.which("bwrap")):
-        found.append(Launch("bubblewrap", _bubblewrap(path), jail=False, alone=True))
+        found.append(Launch("bubblewrap", _bubblewrap(path, extra), jail=False, alone=True, extra=extra))
     if unshare:
-        found.append(Launch("unshare", _unshare(unshare, user=True), jail=True, alone=True))
+        found.append(Launch("unshare", _unshare(unshare, user=True), jail=True, alone=True, extra=extra))
     if isolation == "unsafe":
-        found.append(Launch("unsafe", (*_VICTIM, *_python()), jail=False, alone=False))
+        found.append(Launch("unsafe", (*_VICTIM, *_python()), jail=False, alone=False, extra=extra))
     if not found:
         raise refusal([f"no {'bwrap or unshare' if isolation == 'auto' else isolation} on the PATH"])
     return found
@@ -94,12 +120,13 @@ def refusal(reasons: list[str]) -> UserError:
     )
 
 
-def visible_paths() -> list[str]:
+def visible_paths(extra: Extra | None = None) -> list[str]:
     """List the parts of the file system that a program sees, read-only: system libraries, this Python, its packages."""
     prefix = os.path.realpath(sys.base_prefix)  # not the whole of it: it may be somebody's ~/.local
     python = {f"{prefix}/lib", f"{prefix}/lib64", os.path.realpath(sys.executable)}
     own = {path for path in python | set(_package_directories()) if not path.startswith("/usr/")}
-    return [path for path in (*_SYSTEM, *sorted(own)) if os.path.lexists(path)]
+    added = extra.visible if extra else ()
+    return [path for path in dict.fromkeys((*_SYSTEM, *added, *sorted(own))) if os.path.lexists(path)]
 
 
 def environment(hash_seed: int = 0) -> dict[str, str]:
@@ -119,19 +146,21 @@ def environment(hash_seed: int = 0) -> dict[str, str]:
     }
 
 
-def _bubblewrap(path: str) -> tuple[str, ...]:
+def _bubblewrap(path: str, extra: Extra) -> tuple[str, ...]:
     # No --die-with-parent: for the kernel, the parent is the thread that started the process, and our threads come and
     # go. The server ends when its input closes.
     arguments = [path, "--unshare-user", "--unshare-all", "--as-pid-1", "--new-session", "--cap-drop", "ALL"]
     arguments += ["--hostname", "sandbox"]
-    for shown in visible_paths():
+    for shown in visible_paths(extra):
         link = os.path.islink(shown)
         arguments += ["--symlink", os.readlink(shown), shown] if link else ["--ro-bind", shown, shown]
     for name in ("null", "zero", "full", "random", "urandom"):
         arguments += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    for link, target in extra.links().items():
+        arguments += ["--symlink", target, link]
     for part in ("src/__init__.py", "src/evaluation/__init__.py", "src/evaluation/sandbox"):
         arguments += ["--ro-bind", *[os.path.join(_code_directory(), part)] * 2]
-    arguments += ["--size", str(SCRATCH_BYTES), "--tmpfs", SCRATCH, "--remount-ro", "/", "--chdir", SCRATCH, "--"]
+    arguments += ["--size", str(extra.scratch_bytes), "--tmpfs", SCRATCH, "--remount-ro", "/", "--chdir", SCRATCH, "--"]
     return (*_VICTIM, *arguments, *_python())
 
 

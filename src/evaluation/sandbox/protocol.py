@@ -32,6 +32,12 @@ MESSAGE = b"m"  # before every message to the server; with a program, its two de
 STOP = b"s"  # a single byte while a program runs: its result is already known, so end it
 
 
+# --- commands: the standard output and error of a process, as they come ---------------------------------------------
+STDIN_FILE = ".stdin"  # in a command's directory; `/dev/stdin` leads there
+NOT_STARTED = 119  # exit code of a process that could not become its command
+NOT_STARTED_MARK = b"sandbox: "  # begins its standard error
+
+
 def wall_limit(cpu_limit: float) -> float:
     """Return the wall-clock limit in seconds, for programs that sleep or a machine that is busy."""
     return 4 * cpu_limit + 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import marshal
+import math
 import os
 import select
 import shutil
@@ -13,18 +14,22 @@ import subprocess
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.jobs import End, Frame, FrameReader, Job
 from src.evaluation.sandbox.launch import SCRATCH, Launch, environment
+from src.evaluation.sandbox.processes import ERROR_BYTES, OutputReader, ProcessJob, ProcessResult
 
 PIPE_BYTES = 1 << 20  # of a program's own pipe: whatever it does to it is over with the program
 START_SECONDS = 60.0
 GRACE_SECONDS = 60.0  # for a server to clean up after its program; after that, the sandbox is replaced
 CHUNKS = 16  # reads at a time: a program that never stops writing must not keep us from stopping it
 _F_SETPIPE_SZ = 1031
+REFERENCES, PROGRAMS, COMMANDS = "references", "programs", "commands"  # they never share a server
+
+Reader = FrameReader | OutputReader
 
 
 class WorkerDied(Exception):
@@ -47,7 +52,8 @@ class Worker:
         self._finish: Callable[[], object] = _nothing
         self._modules: set[str] = set()
         self._imported: set[str] = set()
-        self._trusted: bool | None = None  # the kind of programs that the server has run; None: none yet
+        self._domain = ""  # the kind of programs that the server has run; empty: none yet
+        self._kept = False  # the server holds the files of a job with `keep`
 
     @property
     def pid(self) -> int | None:
@@ -103,56 +109,100 @@ class Worker:
         Raises:
             WorkerDied: The sandbox died while the program ran.
         """
-        mixed = self._trusted is (not job.trusted) or self._started_with != (0 if job.trusted else self.hash_seed)
-        if self._process is None or self._process.poll() is not None or mixed:
-            self.start(job.trusted)
-        self._trusted = job.trusted
-        data_in, data_out = _frame_pipe()
-        try:
-            with os.fdopen(data_out, "wb"), _in_memory(job.program()) as program:
-                self._tell(job.limits(), (program, data_out))
-            message = self._follow(data_in, job, FrameReader(check, job.longest_frame))
-        finally:
-            os.close(data_in)
-        if not message.pop("clean"):
-            self.close()  # the program left something behind: the next one gets a new sandbox
-        del message["index"]
-        return End(**message)
+        self._prepare(REFERENCES if job.trusted else PROGRAMS)
+        first = protocol.wall_limit(job.cpu_limits[0]) + job.patience
+        reader = FrameReader(check, job.longest_frame)
+        return self._send_and_follow(job, job.limits(), (reader,), job.cpu_total, first, job.patience)
+
+    def run_process(self, job: ProcessJob) -> ProcessResult:
+        """Run one command.
+
+        Args:
+            job: The command; with `continues`, the last job with `keep` must have ended with exit code 0.
+
+        Raises:
+            WorkerDied: The sandbox died while the command ran, or no longer has the files that it needs.
+        """
+        self._prepare(COMMANDS)
+        if job.continues and not self._kept:
+            raise WorkerDied("the files of the program are lost with the sandbox that held them")
+        self._kept = job.continues
+        out, errors = OutputReader(job.output_bytes, fatal=True), OutputReader(ERROR_BYTES, fatal=False)
+        end = self._send_and_follow(job, job.message(), (out, errors), job.cpu, math.inf, math.inf)
+        kept = job.continues or (job.keep and end.status == 0)
+        self._kept = kept and self._process is not None
+        return ProcessResult(end, bytes(out.data), bytes(errors.data), out.overlong)
 
     def close(self) -> None:
         """End the sandbox and everything in it."""
-        self._process, self._imported, self._trusted = None, set(), None
+        self._process, self._imported, self._domain, self._kept = None, set(), "", False
         self._finish()
 
-    def _follow(self, data: int, job: Job, reader: FrameReader) -> dict[str, Any]:
-        """Feed frames to `reader` until the server says how the program ended, then those left in the pipe."""
+    def _prepare(self, domain: str) -> None:
+        """Start the sandbox if it does not run, or has run programs of another domain: memory is inherited."""
+        seed = 0 if domain == REFERENCES else self.hash_seed
+        mixed = self._domain not in ("", domain) or self._started_with != seed
+        if self._process is None or self._process.poll() is not None or mixed:
+            self.start(domain == REFERENCES)
+        self._domain = domain
+
+    def _send_and_follow(
+        self,
+        job: Job | ProcessJob,
+        message: dict[str, Any],
+        readers: Sequence[Reader],
+        cpu: float,
+        first: float,
+        patience: float,
+    ) -> End:
+        """Run a program with one pipe per reader; `first` and `patience` are seconds until the next right output."""
+        pipes = [_frame_pipe() for _ in readers]
+        streams = {data_in: reader for (data_in, _), reader in zip(pipes, readers, strict=True)}
+        try:
+            with contextlib.ExitStack() as ours:
+                written = [ours.enter_context(os.fdopen(data_out, "wb")).fileno() for _, data_out in pipes]
+                program = ours.enter_context(_in_memory(job.program()))
+                self._tell(message, (program, *written))
+            ended = self._follow(streams, protocol.wall_limit(cpu), first, patience)
+        finally:
+            for data_in in streams:
+                os.close(data_in)
+        if not ended.pop("clean"):
+            self.close()  # the program left something behind: the next one gets a new sandbox
+        del ended["index"]
+        return End(**ended)
+
+    def _follow(self, streams: Mapping[int, Reader], wall: float, first: float, patience: float) -> dict[str, Any]:
+        """Feed output to the readers until the server says how the program ended, then what is left in the pipes."""
         process = self._process
         assert process is not None
         assert process.stdout is not None
         watched = select.poll()
-        watched.register(data, select.POLLIN)
-        watched.register(process.stdout, select.POLLIN)
+        for data in (*streams, process.stdout):
+            watched.register(data, select.POLLIN)
         now = time.monotonic()
-        deadline = now + protocol.wall_limit(job.cpu_total) + GRACE_SECONDS
-        due = now + protocol.wall_limit(job.cpu_limits[0]) + job.patience  # for the next right output
+        deadline, due = now + wall + GRACE_SECONDS, now + first
         stopped = stalled = False
         while True:
             until = deadline if stopped else min(deadline, due)
             events = dict(watched.poll(max(0.0, 1000 * (until - time.monotonic()))))
-            if data in events:
+            for data, reader in streams.items():
+                if data not in events:
+                    continue
                 accepted = reader.accepted
                 if not _drain(data, reader):
                     watched.unregister(data)  # the program has closed it
                 if reader.accepted > accepted:
-                    due = time.monotonic() + job.patience
+                    due = time.monotonic() + patience
             if process.stdout.fileno() in events:
                 message = self._hear(START_SECONDS)
-                _drain(data, reader, PIPE_BYTES)
+                for data, reader in streams.items():
+                    _drain(data, reader, PIPE_BYTES)
                 if stalled and message["reason"] == protocol.STOPPED:
                     message["reason"] = protocol.WALL_LIMIT
                 return message
             stalled = stalled or (not events and time.monotonic() > due)
-            if (reader.settled or stalled) and not stopped:
+            if (stalled or any(reader.settled for reader in streams.values())) and not stopped:
                 stopped = True
                 self._stop()
             if time.monotonic() > deadline:
@@ -222,7 +272,7 @@ def _in_memory(message: dict[str, Any]) -> Iterator[int]:
         yield file.fileno()
 
 
-def _drain(data: int, reader: FrameReader, chunks: int = CHUNKS) -> bool:
+def _drain(data: int, reader: Reader, chunks: int = CHUNKS) -> bool:
     """Feed what the pipe holds to `reader`; return False at its end."""
     for _ in range(chunks):
         try:

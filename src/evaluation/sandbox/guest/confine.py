@@ -11,7 +11,7 @@ import ctypes
 import os
 import platform
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -58,22 +58,26 @@ DEVICES = ("null", "zero", "full", "random", "urandom")
 _STAGE = "/tmp"  # exists everywhere; only this mount namespace sees what is mounted there
 
 
-def enter_jail(visible: Sequence[str], scratch: str, scratch_bytes: int, user: int) -> None:
+def enter_jail(
+    visible: Sequence[str], links: Mapping[str, str], scratch: str, scratch_bytes: int, user: int, execute: bool
+) -> None:
     """Replace the root directory with one that has only read-only system files and an empty scratch directory.
 
     Needs a private mount namespace and the right to mount in it.
 
     Args:
         visible: Absolute paths of files and directories to show read-only at the same place; symbolic links are copied.
+        links: Further symbolic links and what they lead to.
         scratch: The only writable directory.
         scratch_bytes: Its size.
         user: Its owner.
+        execute: Files in it may be executed.
 
     Raises:
         OSError: A mount was refused.
     """
     os.umask(0o022)  # another user must be able to enter the directories created here
-    links = {path: os.readlink(path) for path in visible if os.path.islink(path)}
+    links = {**{path: os.readlink(path) for path in visible if os.path.islink(path)}, **links}
     sources = {path: os.open(path, os.O_PATH) for path in visible if path not in links and os.path.exists(path)}
     sources |= {f"/dev/{name}": os.open(f"/dev/{name}", os.O_PATH) for name in DEVICES}
     _mount("tmpfs", _STAGE, "tmpfs", _NOSUID | _NODEV, "size=1m,mode=755")
@@ -85,7 +89,7 @@ def enter_jail(visible: Sequence[str], scratch: str, scratch_bytes: int, user: i
         os.close(handle)
     os.makedirs(_STAGE + scratch, exist_ok=True)
     options = f"size={scratch_bytes},nr_inodes=4096,mode=700,uid={user},gid={user}"
-    _mount("tmpfs", _STAGE + scratch, "tmpfs", _NOSUID | _NODEV | _NOEXEC, options)
+    _mount("tmpfs", _STAGE + scratch, "tmpfs", _NOSUID | _NODEV | (0 if execute else _NOEXEC), options)
     _switch_root(_STAGE)
     call("sethostname", b"sandbox", 7)
 
@@ -123,6 +127,7 @@ _LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 
 _AND = 0x54
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16  # offsets in struct seccomp_data
 _CLONE_THREAD = 0x00010000
+_CLONE_NAMESPACES = 0x7E020000  # mount, cgroup, uts, ipc, user, pid, net
 _X32_BIT = 0x40000000
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 
@@ -164,11 +169,13 @@ def filter_is_supported() -> bool:
     return platform.system() == "Linux" and platform.machine() in _ARCHITECTURES
 
 
-def build_filter(process: int) -> bytes:
+def build_filter(process: int, execute: bool = False, processes: bool = False) -> bytes:
     """Build the BPF program, an array of `struct sock_filter`, for this machine.
 
     Args:
         process: The only process that may be signaled.
+        execute: Allow other programs to take the process's place.
+        processes: Allow new processes, and threads by `clone`.
     """
     architecture, column = _ARCHITECTURES[platform.machine()]
     code = [
@@ -179,16 +186,20 @@ def build_filter(process: int) -> bytes:
         _instruction(_JUMP_GREATER_EQUAL, _X32_BIT, 0, 1),
         _instruction(_RETURN, _ERRNO | _ENOSYS),
     ]
-    for numbers in _DENIED.values():
+    allowed = {"execve"} if execute else set()
+    allowed |= {"fork", "vfork"} if processes else set()
+    for numbers in (numbers for name, numbers in _DENIED.items() if name not in allowed):
         if numbers[column] >= 0:
             code += [_instruction(_JUMP_EQUAL, numbers[column], 0, 1), _instruction(_RETURN, _ERRNO | _EPERM)]
     # The C library tries clone3 first, whose flags a filter cannot see. On ENOSYS it falls back to clone, whose flags
     # are visible: with CLONE_THREAD it starts a thread, which is allowed, without it a process.
     code += [_instruction(_JUMP_EQUAL, _CLONE3[column], 0, 1), _instruction(_RETURN, _ERRNO | _ENOSYS)]
+    # Where processes are allowed, new namespaces are not: they would bring new rights.
+    flags = (_CLONE_NAMESPACES, 0, 1) if processes else (_CLONE_THREAD, 1, 0)
     code += [
         _instruction(_JUMP_EQUAL, _CLONE[column], 0, 4),
         _instruction(_LOAD, _ARGUMENTS_AT),
-        _instruction(_JUMP_SET, _CLONE_THREAD, 1, 0),
+        _instruction(_JUMP_SET, *flags),
         _instruction(_RETURN, _ERRNO | _EAGAIN),
         _instruction(_RETURN, _ALLOW),
     ]

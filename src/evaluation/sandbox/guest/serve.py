@@ -23,6 +23,7 @@ from typing import Any
 
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.guest import confine
+from src.evaluation.sandbox.guest.command import Files, read_files, run_command
 from src.evaluation.sandbox.guest.run import run_program
 
 CONTROL_IN, CONTROL_OUT = 0, 1
@@ -40,22 +41,25 @@ def main() -> None:
     settings = received[0]
     sys.path[:] = [path for path in sys.path if path != settings["code"]]
     if settings["jail"]:
-        confine.enter_jail(settings["visible"], settings["directory"], settings["scratch_bytes"], settings["user"])
+        names = ("visible", "links", "scratch", "scratch_bytes", "user", "execute")
+        confine.enter_jail(**{name: settings[name] for name in names})
     _shed(settings)
     sys.path += settings["packages"]
     _import_all(COMMON.split())
     _send({"ready": True})
+    kept: Files = {}  # what the compiler of the current program wrote
     while (received := _receive()) is not None:
         message, descriptors = received
         if "import" in message:
             _import_all(message["import"])
         else:
-            _send(_serve(message, descriptors, settings))
+            kept = kept if message.get("process", {}).get("continues") else {}
+            _send(_serve(message, descriptors, settings, kept))
 
 
 def _shed(settings: dict[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 ignores signals without a handler
-    os.chdir(settings["directory"])
+    os.chdir(settings["scratch"])
     confine.forgo_privileges(settings["user"])
 
 
@@ -67,15 +71,20 @@ def _import_all(names: list[str]) -> None:
     gc.freeze()  # otherwise the garbage collector would touch, and thus copy, these pages in every fork
 
 
-def _serve(limits: dict[str, Any], descriptors: list[int], settings: dict[str, Any]) -> dict[str, Any]:
-    program, data = descriptors
+def _serve(
+    limits: dict[str, Any], descriptors: list[int], settings: dict[str, Any], kept: Files
+) -> dict[str, Any]:
+    """Run a program or a command; `kept` are files of its own, and receives those that it is to keep."""
+    process = limits.get("process")
     page = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("I")
     started = time.monotonic()
     child = os.fork()
     if child == 0:
-        run_program(program, data, page)
-    os.close(program)
-    os.close(data)
+        if process is None:
+            run_program(*descriptors, page)
+        run_command(*descriptors, kept)
+    for descriptor in descriptors:
+        os.close(descriptor)
     reason = _watch(child, limits, page)
     if reason is None:  # the trusted side is gone; the namespace and everything in it end with process 1
         _kill(child, settings["alone"])
@@ -83,7 +92,9 @@ def _serve(limits: dict[str, Any], descriptors: list[int], settings: dict[str, A
     _kill(child, settings["alone"])
     _, status, usage = os.wait4(child, 0)
     clean = _reap_orphans() if settings["alone"] else True
-    clean = _empty(settings["directory"]) and clean
+    if process is not None and process["keep"] and status == 0:
+        clean = _keep(kept, settings["scratch"]) and clean
+    clean = _empty(settings["scratch"]) and clean
     return {
         "reason": reason,
         "status": status,
@@ -93,6 +104,15 @@ def _serve(limits: dict[str, Any], descriptors: list[int], settings: dict[str, A
         "index": page[0],
         "clean": clean,
     }
+
+
+def _keep(kept: Files, directory: str) -> bool:
+    """Read the files of `directory` into `kept`; return False if that fails."""
+    try:
+        kept.update(read_files(directory))
+    except (OSError, RecursionError):
+        return False
+    return True
 
 
 def _watch(child: int, message: dict[str, Any], page: memoryview) -> str | None:
@@ -190,7 +210,7 @@ def _receive() -> tuple[dict[str, Any], list[int]] | None:
 def _mark() -> tuple[bytes, list[int]]:
     control = socket.socket(fileno=CONTROL_IN)
     try:
-        mark, descriptors, _, _ = socket.recv_fds(control, 1, 2)
+        mark, descriptors, _, _ = socket.recv_fds(control, 1, 3)
         return mark, descriptors
     finally:
         control.detach()
