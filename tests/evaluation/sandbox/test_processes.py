@@ -39,7 +39,7 @@ def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
 def run(worker: Worker, source: str, **changes: Any) -> ProcessResult:
     """Run a Python program as a process."""
     files = {"main.py": source.encode(), **changes.pop("files", {})}
-    settings: dict[str, Any] = {"command": (PYTHON, "-S", "main.py"), "files": files, "cpu": 2.0, "limits": LIMITS}
+    settings: dict[str, Any] = {"command": (PYTHON, "main.py"), "files": files, "cpu": 2.0, "limits": LIMITS}
     return worker.run_process(ProcessJob(**settings | changes))
 
 
@@ -69,7 +69,7 @@ def test_kept_files_are_there_again_at_every_further_step_as_the_first_left_them
     assert run(worker, compiler, keep=True).exit_code == 0
     step = "import os\nprint(open('out/a').read(), os.listdir('out'))\nopen('out/a', 'w').write('changed')"
     for _ in range(2):
-        later = run(worker, "", files={"step.py": step.encode()}, command=(PYTHON, "-S", "step.py"), continues=True)
+        later = run(worker, "", files={"step.py": step.encode()}, command=(PYTHON, "step.py"), continues=True)
         assert later.stdout == b"built ['a']\n"
     assert b"out" not in run(worker, "import os\nprint(os.listdir('.'))").stdout
 
@@ -84,14 +84,14 @@ def test_a_step_without_its_kept_files_is_refused(worker: Worker) -> None:
     ("source", "reason"),
     [
         ("while True: pass", protocol.CPU_LIMIT),
-        ("import time; time.sleep(100)", protocol.WALL_LIMIT),
+        pytest.param("import time; time.sleep(100)", protocol.WALL_LIMIT, marks=pytest.mark.slow),
         ("while True: print('x' * 1000)", protocol.STOPPED),
-        ("import sys\nwhile True: sys.stderr.write('x' * 1000)", protocol.CPU_LIMIT),
+        pytest.param(
+            "import sys\nwhile True: sys.stderr.write('x' * 1000)", protocol.CPU_LIMIT, marks=pytest.mark.slow
+        ),
     ],
 )
-def test_endless_programs_end(
-    source: str, reason: str, worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_endless_programs_end(source: str, reason: str, worker: Worker) -> None:
     result = run(worker, source, cpu=0.2, output_bytes=5000)
     assert (result.end.reason, result.exit_code) == (reason, -9)
     assert result.overlong == (reason == protocol.STOPPED)
@@ -128,7 +128,15 @@ def test_attack_fails_and_the_next_program_runs(name: str, worker: Worker) -> No
 def test_files_of_the_user_are_not_there(worker: Worker) -> None:
     if worker.launch.name == "unsafe":
         pytest.skip("without isolation, they are")
-    places = ["/proc", "/sys", "/home", "/tmp", os.path.abspath(__file__), "/etc/passwd", os.path.expanduser("~/.bashrc")]
+    places = [
+        "/proc",
+        "/sys",
+        "/home",
+        "/tmp",
+        os.path.abspath(__file__),
+        "/etc/passwd",
+        os.path.expanduser("~/.bashrc"),
+    ]
     source = f"import os\nprint([p for p in {places!r} if os.path.exists(p)])"
     assert run(worker, source).stdout == b"[]\n"
 
@@ -142,7 +150,9 @@ def test_processes_where_they_are_allowed(worker: Worker) -> None:
     limits = ProcessLimits(memory_mb=512, processes=True)
     source = "import os, subprocess\nprint(subprocess.run(['/bin/echo', 'hi'], capture_output=True).stdout)"
     assert run(worker, source, limits=limits).stdout == b"b'hi\\n'\n"
-    namespaces = "import ctypes\nfor f in 0x10000000, 0x20000000: print(ctypes.CDLL(None).syscall(56, f | 17, 0, 0, 0, 0))"
+    namespaces = (
+        "import ctypes\nfor f in 0x10000000, 0x20000000: print(ctypes.CDLL(None).syscall(56, f | 17, 0, 0, 0, 0))"
+    )
     if os.uname().machine == "x86_64":
         assert run(worker, namespaces, limits=limits).stdout == b"-1\n-1\n"
 

@@ -71,9 +71,7 @@ def _import_all(names: list[str]) -> None:
     gc.freeze()  # otherwise the garbage collector would touch, and thus copy, these pages in every fork
 
 
-def _serve(
-    limits: dict[str, Any], descriptors: list[int], settings: dict[str, Any], kept: Files
-) -> dict[str, Any]:
+def _serve(limits: dict[str, Any], descriptors: list[int], settings: dict[str, Any], kept: Files) -> dict[str, Any]:
     """Run a program or a command; `kept` are files of its own, and receives those that it is to keep."""
     process = limits.get("process")
     page = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("I")
