@@ -7,7 +7,7 @@ import shutil
 import site
 import sys
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import src
@@ -63,6 +63,13 @@ class Launch:
     drop: bool = False
     extra: Extra = Extra()
 
+    def with_extra(self, extra: Extra) -> Launch:
+        """Return the same way to isolate, with additions for commands."""
+        changed = replace(self, extra=extra)
+        if self.name == "bubblewrap" and (path := shutil.which("bwrap")):
+            return replace(changed, command=_bubblewrap(path, extra))
+        return changed
+
     def settings(self, directory: str, number: int) -> dict[str, object]:
         """Return the first message to the server.
 
@@ -84,12 +91,11 @@ class Launch:
         }
 
 
-def find_launches(isolation: str, extra: Extra | None = None) -> list[Launch]:
+def find_launches(isolation: str) -> list[Launch]:
     """List the launches to try on this machine, best first.
 
     Args:
         isolation: One of `ISOLATIONS`; `auto` is bubblewrap where installed, else `unshare` (for root the reverse).
-        extra: Additions for commands; None: for Python programs.
 
     Raises:
         UserError: An unknown name, or nothing on this machine can isolate a program.
@@ -97,16 +103,15 @@ def find_launches(isolation: str, extra: Extra | None = None) -> list[Launch]:
     if isolation not in ISOLATIONS:
         raise unknown_choice("isolation", isolation, list(ISOLATIONS))
     found = []
-    extra = extra or Extra()
     unshare = shutil.which("unshare") if isolation in ("auto", "unshare") else None
     if unshare and os.geteuid() == 0:  # better for root than a user namespace, where it would remain root outside
-        found.append(Launch("unshare", _unshare(unshare, user=False), jail=True, alone=True, drop=True, extra=extra))
+        found.append(Launch("unshare", _unshare(unshare, user=False), jail=True, alone=True, drop=True))
     if isolation in ("auto", "bubblewrap") and (path := shutil.which("bwrap")):
-        found.append(Launch("bubblewrap", _bubblewrap(path, extra), jail=False, alone=True, extra=extra))
+        found.append(Launch("bubblewrap", _bubblewrap(path, Extra()), jail=False, alone=True))
     if unshare:
-        found.append(Launch("unshare", _unshare(unshare, user=True), jail=True, alone=True, extra=extra))
+        found.append(Launch("unshare", _unshare(unshare, user=True), jail=True, alone=True))
     if isolation == "unsafe":
-        found.append(Launch("unsafe", (*_VICTIM, *_python()), jail=False, alone=False, extra=extra))
+        found.append(Launch("unsafe", (*_VICTIM, *_python()), jail=False, alone=False))
     if not found:
         raise refusal([f"no {'bwrap or unshare' if isolation == 'auto' else isolation} on the PATH"])
     return found
@@ -156,8 +161,8 @@ def _bubblewrap(path: str, extra: Extra) -> tuple[str, ...]:
         arguments += ["--symlink", os.readlink(shown), shown] if link else ["--ro-bind", shown, shown]
     for name in ("null", "zero", "full", "random", "urandom"):
         arguments += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-    for link, target in extra.links().items():
-        arguments += ["--symlink", target, link]
+    for place, target in extra.links().items():
+        arguments += ["--symlink", target, place]
     for part in ("src/__init__.py", "src/evaluation/__init__.py", "src/evaluation/sandbox"):
         arguments += ["--ro-bind", *[os.path.join(_code_directory(), part)] * 2]
     arguments += ["--size", str(extra.scratch_bytes), "--tmpfs", SCRATCH, "--remount-ro", "/", "--chdir", SCRATCH, "--"]

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from src.evaluation.sandbox.guest import confine
-from src.evaluation.sandbox.launch import Extra, find_launches, refusal
+from src.evaluation.sandbox.launch import find_launches, refusal
 from src.evaluation.sandbox.worker import Worker, WorkerDied
 from src.utils.errors import UserError
 from src.utils.threads import cpu_threads
@@ -62,7 +62,6 @@ class Sandbox:
         self._launches = find_launches(isolation)
         self._workers: list[Worker] = []
         self._reseeded: Sandbox | None = None
-        self._for_commands: dict[Extra, Sandbox] = {}
 
     def map(
         self,
@@ -106,26 +105,15 @@ class Sandbox:
         if self._reseeded is None:
             self._reseeded = copy.copy(self)
             self._reseeded._workers, self._reseeded.hash_seed = [], self.hash_seed + 1
-            self._reseeded._for_commands = {}
         return self._reseeded
-
-    def for_commands(self, extra: Extra) -> Sandbox:
-        """Return the same sandbox with additions for commands, in processes of its own; it closes with this one."""
-        if extra not in self._for_commands:
-            launches = {launch.name for launch in self._launches}
-            other = self._for_commands[extra] = copy.copy(self)
-            other._workers, other._reseeded, other._for_commands = [], None, {}
-            other._launches = [one for one in find_launches(self.isolation, extra) if one.name in launches]
-        return self._for_commands[extra]
 
     def close(self) -> None:
         """End all workers; the next use starts new ones."""
         workers, self._workers = self._workers, []
         for worker in workers:
             worker.close()
-        for other in (self._reseeded, *self._for_commands.values()):
-            if other is not None:
-                other.close()
+        if self._reseeded is not None:
+            self._reseeded.close()
 
     def __enter__(self) -> Sandbox:
         return self

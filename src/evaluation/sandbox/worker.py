@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.jobs import End, Frame, FrameReader, Job
-from src.evaluation.sandbox.launch import SCRATCH, Launch, environment
+from src.evaluation.sandbox.launch import SCRATCH, Extra, Launch, environment
 from src.evaluation.sandbox.processes import ERROR_BYTES, OutputReader, ProcessJob, ProcessResult
 
 PIPE_BYTES = 1 << 20  # of a program's own pipe: whatever it does to it is over with the program
@@ -53,6 +53,7 @@ class Worker:
         self._modules: set[str] = set()
         self._imported: set[str] = set()
         self._domain = ""  # the kind of programs that the server has run; empty: none yet
+        self._for_commands: dict[Extra, Worker] = {}
         self._kept = False  # the server holds the files of a job with `keep`
 
     @property
@@ -133,8 +134,16 @@ class Worker:
         self._kept = kept and self._process is not None
         return ProcessResult(end, bytes(out.data), bytes(errors.data), out.overlong)
 
+    def for_commands(self, extra: Extra) -> Worker:
+        """Return a worker in the same isolation with additions for commands; it closes with this one."""
+        if extra not in self._for_commands:
+            self._for_commands[extra] = Worker(self.launch.with_extra(extra), self.hash_seed)
+        return self._for_commands[extra]
+
     def close(self) -> None:
         """End the sandbox and everything in it."""
+        for worker in self._for_commands.values():
+            worker.close()
         self._process, self._imported, self._domain, self._kept = None, set(), "", False
         self._finish()
 
@@ -178,7 +187,7 @@ class Worker:
         assert process is not None
         assert process.stdout is not None
         watched = select.poll()
-        for data in (*streams, process.stdout):
+        for data in (*streams, process.stdout.fileno()):
             watched.register(data, select.POLLIN)
         now = time.monotonic()
         deadline, due = now + wall + GRACE_SECONDS, now + first

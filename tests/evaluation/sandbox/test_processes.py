@@ -23,17 +23,19 @@ LIMITS = ProcessLimits(memory_mb=512, stack_mb=8, file_mb=1)
 @pytest.fixture(scope="module", params=[*EACH_WAY, pytest.param("unsafe", marks=pytest.mark.slow)])
 def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
     extra = Extra(commands=True)
-    launches = find_launches("auto" if request.param != "unsafe" else "unsafe", extra)
+    launches = find_launches("auto" if request.param != "unsafe" else "unsafe")
     number = 0 if request.param == "unsafe" else request.param
     if number >= len(launches):
         pytest.skip("no further way to isolate programs on this machine: install bubblewrap or util-linux")
-    found = Worker(launches[number])
+    base = Worker(launches[number])
+    found = base.for_commands(extra)
     try:
         found.start()
     except (WorkerDied, UserError) as error:
         pytest.skip(f"{launches[number].name}: {error}")
     yield found
-    found.close()
+    base.close()
+    assert found.pid is None
 
 
 def run(worker: Worker, source: str, **changes: Any) -> ProcessResult:

@@ -78,9 +78,10 @@ def _serve(limits: dict[str, Any], descriptors: list[int], settings: dict[str, A
     started = time.monotonic()
     child = os.fork()
     if child == 0:
+        program, data, *errors = descriptors
         if process is None:
-            run_program(*descriptors, page)
-        run_command(*descriptors, kept)
+            run_program(program, data, page)
+        run_command(program, data, errors[0], kept)
     for descriptor in descriptors:
         os.close(descriptor)
     reason = _watch(child, limits, page)
