@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from sys import intern
 
 from src.evaluation.statistics.bootstrap import Interval, mean_interval
+from src.evaluation.statistics.clusters import cluster_interval
 from src.utils.errors import UserError
 from src.utils.files import atomic_open
 
@@ -46,23 +47,32 @@ def by_metric(scores: Iterable[Score]) -> dict[Metric, dict[str, float]]:
 
 
 def summarize(
-    scores: Sequence[Score], level: float = 0.95, resamples: int = 10_000, seed: int = 0
+    scores: Sequence[Score],
+    level: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+    clusters: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[Metric, Interval]:
-    """Mean and interval of each metric (see `mean_interval`).
+    """Mean and interval of each metric (see `mean_interval` and `cluster_interval`).
 
     Args:
         scores: One value per item and metric.
         level: Coverage of the interval.
         resamples: Bootstrap draws.
         seed: Seed of the draws.
+        clusters: benchmark -> item -> cluster, for benchmarks whose items come in clusters.
 
     Returns:
         (benchmark, metric) -> interval over its items.
     """
-    return {
-        metric: mean_interval(list(items.values()), level, resamples, seed)
-        for metric, items in by_metric(scores).items()
-    }
+    found = {}
+    for metric, items in by_metric(scores).items():
+        values, known = list(items.values()), (clusters or {}).get(metric[0])
+        if known:
+            found[metric] = cluster_interval(values, [known[item] for item in items], level, resamples, seed)
+        else:
+            found[metric] = mean_interval(values, level, resamples, seed)
+    return found
 
 
 def write_scores(scores: Iterable[Score], subject: str, path: Path) -> None:
