@@ -18,6 +18,8 @@ from src.evaluation.text.metrics import STUDY_METRICS, score_corpus, score_texts
 from src.utils.errors import UserError, unknown_choice
 from src.utils.files import sha256_json
 
+AUTO, REPOSITORY = "auto", "repo"
+
 
 class SummaryBenchmark:
     """Describe a function in words; the reference is its docstring.
@@ -32,6 +34,8 @@ class SummaryBenchmark:
         metrics: Names from `src.evaluation.text.metrics`.
         corpus: Names of corpus-level scores, from `src.evaluation.text.corpus`.
         wordnet: For METEOR: a directory of nltk data, `"auto"` or None (see `text_metrics`).
+        cluster: Field of the rows that names their cluster: intervals draw clusters, not rows. `auto`: `repo`, where
+            all rows have one and not all the same; None: rows.
         chat: Use the chat template; False: raw text.
         limit: Maximum number of rows, evenly spaced over all; also by split; None: all.
         splits: Splits that it has.
@@ -49,7 +53,8 @@ class SummaryBenchmark:
         reference: str = "docstring",
         metrics: Sequence[str] = STUDY_METRICS,
         corpus: Sequence[str] = (),
-        wordnet: str | None = "auto",
+        wordnet: str | None = AUTO,
+        cluster: str | None = AUTO,
         chat: bool = True,
         limit: Limit = None,
         splits: Sequence[str] = SPLITS,
@@ -60,7 +65,7 @@ class SummaryBenchmark:
         for metric in self.corpus:
             if metric not in CORPUS_SCORES:
                 raise unknown_choice("corpus score", metric, list(CORPUS_SCORES))
-        self.splits = tuple(splits)
+        self.splits, self.cluster = tuple(splits), cluster
         self._source, self._rows, self._wordnet = rows, dict[str, list[dict[str, Any]]](), wordnet
         self._hashes = dict[str, str]()
 
@@ -102,6 +107,28 @@ class SummaryBenchmark:
         texts = [value if isinstance(value, str) else " ".join(value) for value in values]
         return {self._id(number): text for number, text in enumerate(texts)}
 
+    def clusters(self, split: str) -> dict[str, str]:
+        """Map each item to its cluster; empty without clusters.
+
+        Raises:
+            UserError: A row lacks the field.
+        """
+        rows, field = self.rows(split), REPOSITORY if self.cluster == AUTO else self.cluster
+        lacking = [number for number, row in enumerate(rows) if not row.get(field)]
+        if field is None or (lacking and self.cluster == AUTO):
+            return {}
+        if lacking:
+            raise UserError(
+                f"benchmark.cluster={field}: {len(lacking)} of {len(rows)} rows have no such field; the first is row "
+                f"{lacking[0]}, with {', '.join(sorted(rows[lacking[0]]))}; null: no clusters"
+            )
+        found = {self._id(number): str(row[field]) for number, row in enumerate(rows)}
+        if len(set(found.values())) > 1:
+            return found
+        if self.cluster == AUTO:
+            return {}
+        raise UserError(f"benchmark.cluster={field}: all {len(rows)} rows are one cluster; expected 2 or more")
+
     def content_hash(self, split: str) -> str:
         """Hash prompts and references."""
         if split not in self._hashes:  # a study asks for it with every checkpoint
@@ -137,13 +164,15 @@ class SummaryBenchmark:
     def corpus_scores(self, samples: Sequence[Sample], split: str) -> dict[str, Interval]:
         """Compute corpus-level scores of the first samples."""
         texts = {sample.task_id: sample.completion for sample in samples if sample.index == 0}
-        return self.corpus_scores_of_texts(texts, self.references(split))
+        return self.corpus_scores_of_texts(texts, self.references(split), self.clusters(split))
 
     def corpus_scores_of_texts(
-        self, predictions: Mapping[str, str], references: Mapping[str, str]
+        self, predictions: Mapping[str, str], references: Mapping[str, str], clusters: Mapping[str, str] | None = None
     ) -> dict[str, Interval]:
-        """Compute corpus-level scores of texts with the ids of the references."""
-        return score_corpus([predictions[item] for item in references], list(references.values()), self.corpus)
+        """Compute corpus-level scores of texts with the ids of the references, which may come in clusters."""
+        texts = [predictions[item] for item in references]
+        known = [clusters[item] for item in references] if clusters else None
+        return score_corpus(texts, list(references.values()), self.corpus, known)
 
     def _score(self, predictions: Mapping[str, str], references: Mapping[str, str]) -> list[Score]:
         items = list(references)

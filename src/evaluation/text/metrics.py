@@ -115,7 +115,10 @@ def score_texts(
 
 
 def score_corpus(
-    predictions: Sequence[str], references: Sequence[str], metrics: Sequence[str] = tuple(CORPUS_SCORES)
+    predictions: Sequence[str],
+    references: Sequence[str],
+    metrics: Sequence[str] = tuple(CORPUS_SCORES),
+    clusters: Sequence[str] | None = None,
 ) -> dict[str, Interval]:
     """Compute corpus-level scores after the paper's normalization, as fractions with n and interval.
 
@@ -123,9 +126,10 @@ def score_corpus(
         predictions: N texts.
         references: N texts.
         metrics: From `CORPUS_SCORES`.
+        clusters: The cluster of each text; intervals then draw clusters, not texts.
     """
-    clean = [[normalize(text.strip()) for text in texts] for texts in (predictions, references)]
-    return {name: CORPUS_SCORES[name][1](*clean) for name in metrics}
+    wanted, got = ([normalize(text.strip()) for text in texts] for texts in (references, predictions))
+    return {name: CORPUS_SCORES[name][1](got, wanted, clusters) for name in metrics}
 
 
 def _wordnet(place: Path | str | None) -> Synonyms | None:

@@ -22,6 +22,7 @@ from src.stages.evaluate.contamination import training_label
 from src.stages.job import Job, slug
 from src.stages.merge.recorded import lazy_merge
 from src.utils.errors import UserError
+from src.utils.files import sha256_json
 
 Benchmark = CodeBenchmark | SummaryBenchmark
 Measured = Benchmark | LossBenchmark
@@ -107,6 +108,9 @@ def run_identity(
     if cfg.predictions is not None:
         config["fields"] = [cfg.prediction_field, cfg.reference_field]
         return config, {}  # the references are a file of their own
+    summaries = [benchmark for benchmark in benchmarks.values() if isinstance(benchmark, SummaryBenchmark)]
+    if clusters := {one.name: sha256_json(found) for one in summaries if (found := one.clusters(cfg.split))}:
+        config["clusters"] = clusters  # they decide intervals, not answers
     return config, {"items": item_hashes(cfg.split, benchmarks)}
 
 

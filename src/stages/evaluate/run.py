@@ -73,7 +73,8 @@ def evaluate(job: Job) -> Path:
         scores = measure_losses(cfg, _loaded(cfg), losses, run) if losses else []
         scores += _score(job, answers, run) if answered and answers else []
         if answered:
-            _record_scores(subject, cfg.seed, benchmarks, scores, run)
+            clusters = {} if cfg.predictions is not None else _clusters(benchmarks, cfg.split, run)
+            _record_scores(subject, cfg.seed, benchmarks, scores, clusters, run)
             write_model_index(cfg, subject, run.results["scores"], run)
         if cfg.contamination is not None:
             check_contamination(cfg, answers, scores, run)
@@ -89,6 +90,8 @@ def show(directory: Path) -> None:
         print_scores(results["scores"], str(directory), results["definitions"])
     for name, counts in results.get("finish", {}).items():
         print(f"{name}: {finish_line(counts)}")
+    for name, counts in results.get("clusters", {}).items():
+        print(f"{name}: intervals draw the {counts['clusters']} clusters of the {counts['items']} rows")
     for name, counts in results.get("sanitize", {}).items():
         print(f"{name}: {_choice_line(**counts)}")
     for name, found in results.get("flaky", {}).items():
@@ -195,21 +198,37 @@ def _note_corpus(run: Run, name: str, intervals: Mapping[str, Interval]) -> None
     run.results.setdefault("corpus", {})[name] = {metric: asdict(value) for metric, value in intervals.items()}
 
 
+def _clusters(benchmarks: Mapping[str, Measured], split: str, run: Run) -> dict[str, dict[str, str]]:
+    """Return and record the clusters of the benchmarks that have any."""
+    summaries = [benchmark for benchmark in benchmarks.values() if isinstance(benchmark, SummaryBenchmark)]
+    found = {benchmark.name: clusters for benchmark in summaries if (clusters := benchmark.clusters(split))}
+    run.results["clusters"] = {
+        name: {"clusters": len(set(clusters.values())), "items": len(clusters)} for name, clusters in found.items()
+    }
+    return found
+
+
 def _record_scores(
-    subject: str, seed: int, benchmarks: Mapping[str, Measured], scores: Sequence[Score], run: Run
+    subject: str,
+    seed: int,
+    benchmarks: Mapping[str, Measured],
+    scores: Sequence[Score],
+    clusters: Mapping[str, Mapping[str, str]],
+    run: Run,
 ) -> None:
     write_scores(scores, subject, run.work / "items.csv")
-    means = _means(subject, seed, scores, run.results.get("corpus", {}))
+    intervals = summarize(scores, clusters=clusters)
+    means = _means(subject, seed, intervals, run.results.get("corpus", {}))
     pd.DataFrame(means).to_csv(run.work / "scores.csv", index=False)
     definitions = {name: benchmark.definitions for name, benchmark in benchmarks.items()}
     run.results |= {"scores": means, "definitions": definitions}
 
 
 def _means(
-    subject: str, seed: int, scores: Sequence[Score], corpus: Mapping[str, Mapping[str, Any]]
+    subject: str, seed: int, intervals: Mapping[Metric, Interval], corpus: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """The rows of `scores.csv`: item means, each benchmark's followed by its corpus-level scores."""
-    means: dict[Metric, Any] = {metric: asdict(interval) for metric, interval in summarize(scores).items()}
+    means: dict[Metric, Any] = {metric: asdict(interval) for metric, interval in intervals.items()}
     means |= {(name, metric): interval for name, found in corpus.items() for metric, interval in found.items()}
     order = list(dict.fromkeys(name for name, _ in means))
     return [

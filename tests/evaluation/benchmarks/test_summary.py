@@ -43,6 +43,40 @@ def test_references_by_field() -> None:
     assert benchmark(reference="docstring_tokens").references("test")["s/0"] == "Add one"
 
 
+def with_repositories(*names: str | None, **options: Any) -> SummaryBenchmark:
+    rows = [ROWS[0] | ({} if name is None else {"repo": name}) for name in names]
+    return SummaryBenchmark("s", lambda split: rows, Decoding(), **{"metrics": METRICS, "wordnet": None, **options})
+
+
+def test_clusters() -> None:
+    """By default the repository, where all rows have one and there is more than one."""
+    assert with_repositories("a/b", "c/d", "a/b").clusters("test") == {"s/0": "a/b", "s/1": "c/d", "s/2": "a/b"}
+    for rows in (("a/b", None), ("a/b", "a/b"), (None, None)):
+        assert with_repositories(*rows).clusters("test") == {}
+    assert with_repositories("a/b", "c/d", cluster=None).clusters("test") == {}
+    assert set(with_repositories("a", "b", cluster="code").rows("test")[0]) > {"repo", "code"}
+    with pytest.raises(UserError, match=r"benchmark\.cluster=owner: 2 of 2 rows have no such field.*docstring, "):
+        with_repositories("a", "b", cluster="owner").clusters("test")
+    with pytest.raises(UserError, match=r"benchmark\.cluster=repo: all 2 rows are one cluster"):
+        with_repositories("a", "a", cluster="repo").clusters("test")
+
+
+def test_corpus_intervals_draw_clusters() -> None:
+    """Ten right and ten wrong rows of two repositories: a draw has all of a repository, or none."""
+    rows = [ROWS[0] | {"repo": f"r{number % 2}"} for number in range(20)]
+    samples = [Sample(f"s/{n}", "", "Add one to x" if n % 2 else "Nothing of that sort") for n in range(20)]
+    made = {
+        cluster: SummaryBenchmark(
+            "s", lambda split: rows, Decoding(), metrics=METRICS, corpus=["bleu4_corpus"], cluster=cluster
+        )
+        for cluster in ("repo", None)
+    }
+    scores = {cluster: one.corpus_scores(samples, "test")["bleu4_corpus"] for cluster, one in made.items()}
+    assert scores["repo"].mean == scores[None].mean
+    assert (scores["repo"].low, scores["repo"].high) == (0, pytest.approx(1))
+    assert 0 < scores[None].low < scores[None].high < 1
+
+
 def test_scores_come_by_item_and_the_first_sample_counts() -> None:
     samples = [
         Sample("s/1", "", "Nothing here."),

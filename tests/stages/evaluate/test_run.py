@@ -101,6 +101,27 @@ def test_existing_summaries_are_scored(tmp_path):
     assert list(scores.loc["bleu4_corpus", ["value", "low", "high", "n"]]) == pytest.approx([1, 1, 1, 3])
 
 
+def test_intervals_draw_repositories(tmp_path, capsys):
+    """Two repositories, one summarized rightly: a draw of both has 1/2, of one twice 0 or 1."""
+    rows = [{**row, "repo": f"owner/{n % 2}"} for n, row in enumerate(summary_rows("test", 20))]
+    answers = [
+        {"task_id": f"codexglue/{n}", "completion": row["docstring"] if n % 2 else "xyz"} for n, row in enumerate(rows)
+    ]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    write_jsonl(tmp_path / "answers.jsonl", answers)
+    overrides = ["benchmark=codexglue", f"benchmark.rows={tmp_path}/rows.jsonl", f"samples={tmp_path}/answers.jsonl"]
+    found = {}
+    for cluster in ("auto", "null"):
+        place = f"output={tmp_path}/{cluster}"
+        directory = evaluate(compose_job("evaluate", [*overrides, f"benchmark.cluster={cluster}", place]))
+        found[cluster] = table(directory).loc["codexglue"].loc[["rouge_l", "bleu4_corpus"]]
+        show(directory)
+    assert list(found["auto"].loc["rouge_l", ["value", "low", "high", "n"]]) == [0.5, 0, 1, 20]
+    assert 0.2 < found["null"].loc["rouge_l", "low"] < found["null"].loc["rouge_l", "high"] < 0.8
+    assert found["auto"].loc["bleu4_corpus", "high"] > found["null"].loc["bleu4_corpus", "high"]
+    assert capsys.readouterr().out.count("codexglue: intervals draw the 2 clusters of the 20 rows") == 1
+
+
 def test_the_metrics_are_defined_in_the_record_and_beside_the_scores(tmp_path, capsys):
     (tmp_path / "a.txt").write_text("0\tadd two numbers\n")
     overrides = ["benchmark=codexglue", f"predictions={tmp_path}/a.txt", f"references={tmp_path}/a.txt"]
