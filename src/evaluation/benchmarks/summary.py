@@ -114,7 +114,7 @@ class SummaryBenchmark:
             UserError: A row lacks the field.
         """
         rows, field = self.rows(split), REPOSITORY if self.cluster == AUTO else self.cluster
-        lacking = [number for number, row in enumerate(rows) if not row.get(field)]
+        lacking = [number for number, row in enumerate(rows) if not row.get(str(field))]
         if field is None or (lacking and self.cluster == AUTO):
             return {}
         if lacking:
