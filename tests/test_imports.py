@@ -14,7 +14,16 @@ INNER_ROOMS = {  # the same inside a room; names are folders or files
     "merging": (
         *("tensors", "backend", "methods", "schedule", "recipe", "resolved", "registry", "mergekit_yaml", "engine"),
     ),
-    "evaluation": ("statistics", "text", "sandbox", "generators", "grading", "benchmarks", "contamination"),
+    "evaluation": (
+        "statistics",
+        "text",
+        "sandbox",
+        "generators",
+        "grading",
+        "benchmarks",
+        "contamination",
+        "preflight",
+    ),
     "stages": (
         "job",
         "build",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from src.evaluation.preflight.finding import Finding
 from src.evaluation.statistics.averages import RelativeScores
 from src.evaluation.statistics.verdict import StudyVerdict
 from src.reporting.format import MISSING, coefficient
@@ -107,6 +108,9 @@ class StudyReport:
         environment: Versions, seeds and machine, shown unchanged.
         caveats: One sentence each.
         setup: How the study was run, in one paragraph; may be empty.
+        findings: Confounds found before the comparison, shown above the verdict.
+        problems: Sentences on the problems that mixture and best merge solve differently.
+        problems_page: Page with these problems, relative to the report; empty: none.
     """
 
     title: str
@@ -123,6 +127,9 @@ class StudyReport:
     environment: Mapping[str, str] = field(default_factory=dict)
     caveats: tuple[str, ...] = ()
     setup: str = ""
+    findings: tuple[Finding, ...] = ()
+    problems: tuple[str, ...] = ()
+    problems_page: str = ""
 
     @property
     def specialists(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from src.checkpoints.layers import KINDS
+from src.evaluation.preflight.finding import by_severity
 from src.evaluation.statistics.verdict import StudyVerdict
 from src.reporting.figures.boxes import box_pictures
 from src.reporting.figures.comparison import comparison_picture
@@ -66,6 +67,9 @@ class View:
     commands: tuple[tuple[str, str], ...]
     environment: tuple[tuple[str, str], ...]
     caveats: tuple[str, ...]
+    findings: tuple[tuple[str, str], ...]
+    problems: tuple[str, ...]
+    problems_page: str
 
     def pictures(self) -> list[Picture]:
         """Every picture, in reading order."""
@@ -97,6 +101,9 @@ def study_view(report: StudyReport) -> View:
         commands=_commands(report.commands, models),
         environment=tuple((name, str(value)) for name, value in report.environment.items()),
         caveats=report.caveats,
+        findings=tuple((finding.severity, finding.sentence) for finding in by_severity(report.findings)),
+        problems=report.problems,
+        problems_page=report.problems_page,
     )
 
 

@@ -6,6 +6,7 @@ import re
 import pandas as pd
 import pytest
 
+from src.evaluation.preflight.finding import Finding
 from src.reporting.view import study_view
 from src.reporting.write import render_html, render_markdown, write_report, write_weight_figures
 from tests.reporting.example import SPECIALISTS, study
@@ -177,3 +178,27 @@ def test_figures_of_a_diagnosis(tmp_path):
         *("figure2-l2.svg", "figure2-relative.svg", "figure3-pearson.svg", "figure4-l2.svg", "figure4-pearson.svg"),
     ]
     assert all(path.is_file() for path in files)
+
+
+def test_findings_stand_above_the_verdict():
+    findings = (
+        Finding("search budget", "note", "1 & 36 points", "More points can find luckier ones.", "study.weights"),
+        Finding("base", "serious", "<a> and b", "Other bases.", "base=DIR"),
+    )
+    view = study_view(study(findings=findings))
+    html, markdown = render_html(view), render_markdown(view)
+    for text in (html, markdown):
+        assert 0 < text.index("Other bases.") < text.index("luckier") < text.index(view.verdict[:20])
+        assert "To change it: base=DIR." in text
+    assert '<b class="serious">serious</b> base: &lt;a&gt; and b.' in html
+    assert "- **serious**: base: &lt;a&gt; and b." in markdown
+    assert "#preflight" not in render_html(study_view(study()))
+
+
+def test_the_problems_that_differ_have_a_section_and_a_page():
+    view = study_view(study(problems=("pocket_codegen: 3 & 4.",), problems_page="differences.html"))
+    html, markdown = render_html(view), render_markdown(view)
+    assert Page(html).of("a")[-1]["href"] == "differences.html"
+    assert "pocket_codegen: 3 &amp; 4." in html
+    assert "pocket\\_codegen: 3 &amp; 4." in markdown
+    assert "](differences.html)" in markdown
