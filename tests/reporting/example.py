@@ -92,7 +92,7 @@ def relative(split: str, metrics: tuple[str, ...] | None = None, zero: str | Non
         if kind == "merge" and split == "test" and CHOSEN[str(method)] != weight:
             continue
         shifts = (0.0, 0.03, -0.012) if split == "test" and method in ("dare", "della") else (0.0,)
-        runs[name] = [item_scores(split, name, (skill[0] + shift, skill[1] - shift), zero) for shift in shifts]
+        runs[name] = [[item_scores(split, name, (skill[0] + shift, skill[1] - shift), zero) for shift in shifts]]
     return RelativeScores(runs, SPECIALISTS, {place: task for task, (place, _) in BENCHMARKS.items()}, metrics)
 
 

@@ -44,7 +44,9 @@ def _small(split="test", **runs):
         StudyModel("m3", "merge", method="ties", weight=0.3),
         StudyModel("m5", "merge", method="ties", weight=0.5),
     ]
-    found = RelativeScores(scores, {"gen": "a", "sum": "b"}, {"b": "gen", "c": "sum"})
+    found = RelativeScores(
+        {name: [runs] for name, runs in scores.items()}, {"gen": "a", "sum": "b"}, {"b": "gen", "c": "sum"}
+    )
     return study(
         tasks=("gen", "sum"),
         models=models_in_order(models),
@@ -147,7 +149,11 @@ def test_task_score_joins_benchmarks():
     """0.8 and 0.4 with half-widths 0.1 and 0.1: mean 0.6, half-width sqrt(0.02) / 2."""
     more = [Score("other", item, "pass@1", value) for item, value in (("low", 0.3), ("high", 0.5))]
     scores = {name: [[*_scores(0.8, 0.5), *more]] for name in ("a", "b", "mix", "m3")}
-    found = RelativeScores(scores, {"gen": "a", "sum": "b"}, {"b": "gen", "other": "gen", "c": "sum"})
+    found = RelativeScores(
+        {name: [runs] for name, runs in scores.items()},
+        {"gen": "a", "sum": "b"},
+        {"b": "gen", "other": "gen", "c": "sum"},
+    )
     cell = task_scores(study(**{**vars(_small()), "scores": {"test": found}}), "test")["a", "gen"]
     assert cell.value == pytest.approx(0.6)
     assert cell.low == pytest.approx(0.6 - 0.02**0.5 / 2)
@@ -176,7 +182,11 @@ def _paper(table: int, model: str):
             models.append(model)
             scores[model.name] = [items]
     specialists = {task: f"{task} specialist" for task in METRICS}
-    found = RelativeScores(scores, specialists, {"humaneval": "codegen", "mbpp": "codegen", "codexglue": "codesum"})
+    found = RelativeScores(
+        {name: [runs] for name, runs in scores.items()},
+        specialists,
+        {"humaneval": "codegen", "mbpp": "codegen", "codexglue": "codesum"},
+    )
     return study(models=models_in_order(models), scores={"test": found}, chosen=()), printed
 
 

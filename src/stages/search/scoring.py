@@ -118,6 +118,6 @@ class BenchmarkScores:
 
     def _average(self, scores: list[Score]) -> float:
         tasks = {name: self.benchmarks[name].task for name in self.averaged}
-        subjects = {f"specialist {task}": [own] for task, own in self.specialists.items()}
+        subjects = {f"specialist {task}": [[own]] for task, own in self.specialists.items()}
         names = {task: f"specialist {task}" for task in self.specialists}
-        return RelativeScores({"merge": [scores], **subjects}, names, tasks).averages["merge"].mean
+        return RelativeScores({"merge": [[scores]], **subjects}, names, tasks).averages["merge"].mean

@@ -122,7 +122,9 @@ def relative_scores(scored: Iterable[ScoredModel], tasks: Mapping[str, str], pla
         runs.setdefault(model.name, []).append(item.items())
         if model.kind == "specialist" and model.task is not None:
             specialists[model.task] = model.name
-    return RelativeScores(runs, specialists, tasks, plan.metrics, plan.headline.values())
+    return RelativeScores(
+        {name: [found] for name, found in runs.items()}, specialists, tasks, plan.metrics, plan.headline.values()
+    )
 
 
 def cost_of(made: Sequence[TrainedModel]) -> pd.DataFrame:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from src.evaluation.statistics.averages import RelativeScores, Runs
-from src.evaluation.statistics.bootstrap import bootstrap_interval, wilson_interval
+from src.evaluation.statistics.bootstrap import bootstrap_interval, resampled_means, wilson_interval
 from src.evaluation.statistics.scores import Score
 from src.evaluation.statistics.verdict import choose_point, decide
 from src.utils.errors import UserError
+from src.utils.seeding import derive_seed
 
 SPECIALISTS, TASKS = {"codegen": "gen", "codesum": "sum"}, {"code": "codegen", "text": "codesum"}
 
@@ -25,7 +26,7 @@ def scores(code: Sequence[float], text: Sequence[float], **more: Sequence[float]
 
 def relative(runs: Mapping[str, Sequence[Score] | Runs], metrics: Sequence[str] | None = None) -> RelativeScores:
     """Subjects with one run or several; all benchmarks and tasks of this file."""
-    listed = {name: [run] if isinstance(run[0], Score) else run for name, run in runs.items()}
+    listed = {name: [[run] if isinstance(run[0], Score) else run] for name, run in runs.items()}
     return RelativeScores(listed, SPECIALISTS, TASKS, metrics)  # type: ignore[arg-type]
 
 
@@ -61,7 +62,7 @@ def test_average_of_a_printed_row_of_the_study() -> None:
         return [[Score(name, "all", "m", value) for name, value in zip(tasks, values, strict=True)]]
 
     both = {"codegen": "sft", "codesum": "sft"}
-    found = RelativeScores({"sft": row(specialists), "linear": row(linear)}, both, tasks)
+    found = RelativeScores({"sft": [row(specialists)], "linear": [row(linear)]}, both, tasks)
     assert 100 * found.averages["linear"].mean == pytest.approx(-7.19, abs=0.01)
 
 
@@ -118,7 +119,7 @@ def test_only_the_metrics_of_the_study_enter() -> None:
 
 def test_a_metric_of_the_figures_alone_has_means_and_enters_no_average() -> None:
     runs = {
-        "gen": [scores([1, 1], [0.1])], "sum": [scores([0, 1], [0.5])], "mix": [scores([1, 0], [0.4])],
+        "gen": [[scores([1, 1], [0.1])]], "sum": [[scores([0, 1], [0.5])]], "mix": [[scores([1, 0], [0.4])]],
     }  # fmt: skip
     found = RelativeScores(runs, SPECIALISTS, TASKS, ["bleu4_paper"], also=["pass@1"])
     assert found.metrics == (("text", "bleu4_paper"),)
@@ -212,7 +213,7 @@ def test_other_items_are_refused(run: Sequence[Score] | Runs, words: str) -> Non
 
 
 def test_a_specialist_without_scores_is_refused() -> None:
-    runs = {"gen": [scores([1, 1], [0.1])]}
+    runs = {"gen": [[scores([1, 1], [0.1])]]}
     with pytest.raises(UserError, match="codesum: absent"):
         RelativeScores(runs, {"codegen": "gen", "codesum": "absent"}, TASKS)
     with pytest.raises(UserError, match="no specialist of task codesum"):
@@ -222,3 +223,66 @@ def test_a_specialist_without_scores_is_refused() -> None:
 def test_metrics_that_nobody_has_are_refused() -> None:
     with pytest.raises(UserError, match="same items and metrics: none"):
         relative({"gen": scores([1], [0.1]), "sum": scores([0], [0.5])}, ["blue"])
+
+
+def test_the_average_is_the_mean_over_training_seeds_each_relative_to_its_own_specialists() -> None:
+    """First seed: code 0.4 of 0.8, text 0.5 of 0.5; second: 0.6 of 0.6 and 0.4 of 0.5. Averages -25 % and -10 %."""
+    found = RelativeScores(
+        {
+            "gen": [[scores([0.8, 0.8], [0.1])], [scores([0.6, 0.6], [0.1])]],
+            "sum": [[scores([0.1, 0.1], [0.5])], [scores([0.1, 0.1], [0.5])]],
+            "mix": [[scores([0.4, 0.4], [0.5])], [scores([0.6, 0.6], [0.4])]],
+        },
+        SPECIALISTS,
+        TASKS,
+    )
+    assert found.training_seeds == 2
+    assert found.training_averages("mix") == pytest.approx([-0.25, -0.1])
+    assert found.averages["mix"].mean == pytest.approx(-0.175)
+    assert found.averages["mix"].changes == pytest.approx({("code", "pass@1"): -0.25, ("text", "bleu4_paper"): -0.1})
+    assert found.averages["gen"].changes["code", "pass@1"] == 0
+    assert found.means["mix"]["code", "pass@1"].mean == pytest.approx(0.5)
+
+
+def test_one_training_seed_gives_the_bootstrap_of_a_single_run_exactly() -> None:
+    """The formula before there were training seeds, for two benchmarks of one metric each."""
+    found, drawn = random(), []
+    for benchmark, items in (("code", 50), ("text", 70)):
+        [cube] = [cube[0, :, :, 0] for cube in found.arrays.values if cube.shape[1] == items]
+        drawn.append(resampled_means(cube, 500, derive_seed(3, "bootstrap", benchmark)))
+    means = np.stack(drawn, axis=2)
+    expected = (means / means[:, [0, 1], [0, 1]][:, None] - 1) @ np.array([0.5, 0.5])
+    np.testing.assert_array_equal(found.drawn_averages(500, 3), expected)
+
+
+def test_equal_training_seeds_change_neither_average_nor_draws() -> None:
+    one = random()
+    generator = np.random.default_rng(0)
+    runs = {n: [scores(list(generator.random(50)), list(generator.random(70)))] for n in ("gen", "sum", "mix")}
+    three = RelativeScores({name: [run] * 3 for name, run in runs.items()}, SPECIALISTS, TASKS)
+    assert three.averages["mix"].mean == pytest.approx(one.averages["mix"].mean)
+    np.testing.assert_allclose(three.drawn_averages(200, 0), one.drawn_averages(200, 0))
+
+
+def test_programs_count_once_though_two_metrics_measure_them() -> None:
+    """Within code, pass@1 and pass@1+ together weigh as much as ROUGE."""
+
+    def run(first: float, plus: float, other: float) -> Runs:
+        values = {"pass@1": first, "pass@1+": plus, "rouge_l": other}
+        return [[Score("code", "c", metric, value) for metric, value in values.items()]]
+
+    found = RelativeScores({"gen": [run(1, 1, 1)], "mix": [run(0.5, 0.3, 1)]}, {"codegen": "gen"}, {"code": "codegen"})
+    assert found.averages["mix"].mean == pytest.approx((-0.5 / 2 - 0.7 / 2 + 0) / 2)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        ([[scores([1], [0.1])]], "mix has 1 of 2"),
+        ([[scores([1], [0.1])], [scores([1], [0.1])] * 2], r"mix has \[1, 2\] mask seeds"),
+    ],
+)
+def test_a_missing_run_is_refused(seeds: Sequence[Runs], words: str) -> None:
+    both = [[scores([1], [0.1])]] * 2
+    with pytest.raises(UserError, match=words):
+        RelativeScores({"gen": both, "sum": both, "mix": seeds}, SPECIALISTS, TASKS)

@@ -54,5 +54,5 @@ def test_lower_is_better():
 
 def test_losses_never_enter_the_average():
     scores = [Score("b", "1", "rouge_l", 0.5), Score("b", "1", "nll", 3.0)]
-    found = RelativeScores({"s": [scores]}, {"a": "s"}, {"b": "a"})
+    found = RelativeScores({"s": [[scores]]}, {"a": "s"}, {"b": "a"})
     assert found.metrics == (("b", "rouge_l"),)

@@ -25,7 +25,7 @@ def subject(code: Sequence[float], text: Sequence[float]) -> Scores:
 
 
 def relative(**scores: Scores) -> RelativeScores:
-    return RelativeScores({name: [run] for name, run in scores.items()}, SPECIALISTS, TASKS)
+    return RelativeScores({name: [[run]] for name, run in scores.items()}, SPECIALISTS, TASKS)
 
 
 def noisy(mean_code: float, mean_text: float, seed: int, items: int = 150) -> Scores:
