@@ -26,6 +26,8 @@ class Job:
         inline: Maximum size in bytes of an output that is sent whole; for longer ones, the digest is sent.
         collect: Send the elements of an output that is an iterator, as a list.
         trusted: A reference solution. Trusted and other programs never share a server.
+        tests: Arguments of `guest.tests.ProgramTests`: tests to run in the program's process, as the only input, which
+            takes no arguments; None: call the entry point.
     """
 
     candidates: tuple[str, ...]
@@ -37,6 +39,7 @@ class Job:
     inline: int
     collect: bool = False
     trusted: bool = False
+    tests: dict[str, Any] | None = None
 
     def limits(self) -> dict[str, Any]:
         """Return the message to the server."""
@@ -53,6 +56,7 @@ class Job:
             "inline": self.inline,
             "collect": self.collect,
             "file": FILE_BYTES,
+            "tests": self.tests,
         }
 
     @property

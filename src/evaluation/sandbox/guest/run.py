@@ -13,13 +13,13 @@ from typing import Any
 
 from src.evaluation.sandbox.guest.confine import build_filter, filter_is_supported, install_filter
 from src.evaluation.sandbox.guest.encode import encode
+from src.evaluation.sandbox.guest.load import NothingCompiles, describe, run_top_level
+from src.evaluation.sandbox.guest.tests import ProgramTests
 from src.evaluation.sandbox.protocol import FRAME, HINDERED, RAISED, UNPARSED, UNUSABLE
 
 OWN_PIPE = 3
 FLUSH_BYTES = 1 << 16
 FLUSH_SECONDS = 0.01
-DESCRIPTION_CHARACTERS = 200
-COMPILER_LIMITS = ("null byte", "too many nested parentheses", "too many statically nested blocks")
 
 
 def run_program(program: int, data: int, progress: memoryview) -> None:
@@ -28,7 +28,8 @@ def run_program(program: int, data: int, progress: memoryview) -> None:
     Args:
         program: File descriptor of the marshaled job: `candidates` (source texts, the first that compiles is run),
             `entry_point`, `inputs` (marshal of a list of argument lists), `inline` (bytes), `collect` (send iterators
-            as lists), `memory` (bytes), `file` (bytes) and `cpu` (seconds).
+            as lists), `memory` (bytes), `file` (bytes), `cpu` (seconds) and `tests` (None, or the arguments of
+            `ProgramTests`: they run instead of the entry point, and their report is the only output).
         data: File descriptor for frames.
         progress: One unsigned integer shared with the server: 1 + the index of the input being run, 0 while loading.
     """
@@ -51,8 +52,11 @@ def _run(job: dict[str, Any], frames: _Frames, progress: memoryview) -> None:
         frames.add(HINDERED, 0, 0.0, _describe(error))
         return
     try:
-        function = _load(job["candidates"], job["entry_point"])
-    except _NothingCompiles as error:
+        if job["tests"] is None:
+            function = _load(job["candidates"], job["entry_point"])
+        else:
+            function = ProgramTests(job["candidates"], job["entry_point"], **job["tests"]).run
+    except NothingCompiles as error:
         frames.add(UNPARSED, 0, 0.0, _describe(error.args[0]))
     except BaseException as error:
         frames.add(UNUSABLE, 0, 0.0, _describe(error))
@@ -81,32 +85,11 @@ def _call_all(
         output = None
 
 
-class _NothingCompiles(Exception):
-    """None of a program's texts is Python; holds the error of the first."""
-
-
 def _load(candidates: list[str], entry_point: str) -> Any:
     """Run the program's top level in an empty namespace, as EvalPlus does: `__name__` is not `__main__`."""
     namespace: dict[str, Any] = {}
-    exec(_compile(candidates), namespace)
+    run_top_level(candidates, namespace)
     return namespace[entry_point]
-
-
-def _compile(candidates: list[str]) -> Any:
-    """Compile the first candidate that compiles; if none does, raise the error of the first.
-
-    `_NothingCompiles` means that the first is no Python text. One that exceeds a limit of the compiler, or holds bytes
-    that it refuses, is a program that does not run.
-    """
-    errors: list[BaseException] = []
-    for text in candidates:
-        try:
-            return compile(text, "<string>", "exec", dont_inherit=True)
-        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-            errors.append(error)
-    if isinstance(errors[0], SyntaxError) and not any(words in str(errors[0]) for words in COMPILER_LIMITS):
-        raise _NothingCompiles(errors[0])
-    raise errors[0]
 
 
 def _keep_only(data: int) -> None:
@@ -142,11 +125,7 @@ def _confine(job: dict[str, Any]) -> None:
 
 
 def _describe(error: BaseException) -> bytes:
-    try:
-        text = f"{type(error).__name__}: {error}"
-    except BaseException:
-        text = "an exception that cannot be printed"
-    return text[:DESCRIPTION_CHARACTERS].encode("utf-8", "replace")
+    return describe(error).encode("utf-8", "replace")
 
 
 class _Frames:

@@ -1,0 +1,123 @@
+"""Rewrite tests: comparisons that report both sides, and copies of the tests that no honest program can pass.
+
+Only text inside lines changes, so that a line number of the rewritten tests is one of the original.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from src.evaluation.sandbox.guest.tests import EQUAL
+
+FALSE = "assert False"
+
+
+def with_reports(text: str) -> str:
+    """Replace `assert a == b` by `assert _tests_equal_(a, b)`.
+
+    Raises:
+        SyntaxError: `text` is not Python.
+    """
+    edits = _Edits(text)
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Assert):
+            continue
+        compare = node.test
+        if isinstance(compare, ast.Compare) and len(compare.ops) == 1 and isinstance(compare.ops[0], ast.Eq):
+            left, right = compare.left, compare.comparators[0]
+            start, end = edits.end(left), edits.start(right)
+            between = edits.data[start:end]
+            if between.count(b"==") == 1 and b"#" not in between:
+                at = start + between.index(b"==")
+                edits.replace(edits.start(compare), 0, f"{EQUAL}(")
+                edits.replace(at, 2, ",")
+                edits.replace(edits.end(compare), 0, ")")
+    return edits.text()
+
+
+def with_failures(text: str) -> str:
+    """Add a false assertion after each assertion and at the end of each function whose name begins with `test`.
+
+    Raises:
+        SyntaxError: `text` is not Python.
+    """
+    edits = _Edits(text)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Assert) or _is_unittest_assertion(node):
+            edits.replace(edits.end(node), 0, f"; {FALSE}")
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test"):
+            _end_with_failure(node, edits)
+    return edits.text()
+
+
+def statement_at(text: str, line: int) -> str:
+    """Return the smallest statement on a line, in one line; empty: there is none."""
+    found = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.stmt) and _spans(node, line)]
+    if not found:
+        return ""
+    smallest = min(found, key=lambda node: (node.end_lineno or 0) - node.lineno)
+    return " ".join((ast.get_source_segment(text, smallest) or "").split())
+
+
+def test_names(text: str) -> list[str]:
+    """List the functions and classes that tests define at their top level."""
+    return [node.name for node in _top_level(ast.parse(text).body)]
+
+
+def _top_level(body: list[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node
+        elif isinstance(node, ast.If | ast.Try | ast.With):
+            yield from _top_level(node.body)
+
+
+def _spans(node: ast.stmt, line: int) -> bool:
+    return node.lineno <= line <= (node.end_lineno or node.lineno)
+
+
+def _is_unittest_assertion(node: ast.AST) -> bool:
+    call = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr.startswith("assert")
+
+
+def _end_with_failure(function: ast.FunctionDef | ast.AsyncFunctionDef, edits: _Edits) -> None:
+    first, last = function.body[0], function.body[-1]
+    if first.lineno == function.lineno:
+        edits.replace(edits.end(last), 0, f"; {FALSE}")
+    else:
+        indent = edits.line(first.lineno)[: first.col_offset].decode()
+        edits.replace(edits.end_of_line(last.end_lineno or last.lineno), 0, f"\n{indent}{FALSE}")
+
+
+class _Edits:
+    """Replacements in a text, by byte positions (as `ast` counts columns)."""
+
+    def __init__(self, text: str) -> None:
+        self.data = text.encode()
+        self.starts = [0]
+        for line in self.data.splitlines(keepends=True):
+            self.starts.append(self.starts[-1] + len(line))
+        self.edits: list[tuple[int, int, bytes]] = []
+
+    def start(self, node: ast.AST) -> int:
+        return self.starts[node.lineno - 1] + node.col_offset  # type: ignore[attr-defined]
+
+    def end(self, node: ast.AST) -> int:
+        return self.starts[node.end_lineno - 1] + node.end_col_offset  # type: ignore[attr-defined]
+
+    def line(self, number: int) -> bytes:
+        return self.data[self.starts[number - 1] : self.starts[number]]
+
+    def end_of_line(self, number: int) -> int:
+        return self.starts[number - 1] + len(self.line(number).rstrip(b"\r\n"))
+
+    def replace(self, at: int, size: int, text: str) -> None:
+        self.edits.append((at, size, text.encode()))
+
+    def text(self) -> str:
+        data = self.data
+        for at, size, new in sorted(self.edits, key=lambda edit: edit[0], reverse=True):
+            data = data[:at] + new + data[at + size :]
+        return data.decode()
