@@ -2,52 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from src.evaluation.grading.input_lists import prepare_input_lists
 from src.evaluation.grading.outcome import RunnableTests, TestedProblem, TestForm
-from src.evaluation.grading.problems import problem_from_row
-from src.evaluation.grading.python_tests import PythonTests, prepare_python_tests
+from src.evaluation.grading.problems import INPUTS, problems_from_rows
+from src.evaluation.grading.python_tests import PYTHON, prepare_python_tests, python_problems
 from src.evaluation.sandbox.pool import Sandbox
-from src.utils.errors import UserError, first_differences, unknown_choice
+from src.utils.errors import unknown_choice
 
-INPUTS = "inputs"  # EvalPlus's: lists of arguments, and outputs of a reference solution; rows do not name it
 FORMS: dict[str, TestForm] = {
-    INPUTS: TestForm(problem_from_row, prepare_input_lists),
-    "python": TestForm(PythonTests.from_row, prepare_python_tests),
+    INPUTS: TestForm(problems_from_rows, prepare_input_lists),  # rows in EvalPlus's format, which name no form
+    PYTHON: TestForm(python_problems, prepare_python_tests),
 }
 
 
-def problems_from_rows(rows: Iterable[dict[str, Any]], origin: str = "problems") -> list[TestedProblem]:
-    """Make problems of a benchmark's rows, each in the form that it names.
+def read_problems(rows: Sequence[dict[str, Any]]) -> list[TestedProblem]:
+    """Make problems of a benchmark's rows, each in the form that it names by `tests: {form: NAME, ...}`.
 
-    Args:
-        rows: Rows with `tests: {form: NAME, ...}`, or in EvalPlus's format.
-        origin: Name of the source, for errors.
+    Returns:
+        Problems, those of one form together.
 
     Raises:
-        UserError: A row lacks a field, or two rows share a `task_id`.
+        UserError: There are none, a form is unknown, a row lacks a field, or two rows share a `task_id`.
     """
+    names = [row.get("tests", {}).get("form", INPUTS) for row in rows] or [INPUTS]
     problems: list[TestedProblem] = []
-    seen: set[str] = set()
-    wrong: list[str] = []
-    for number, row in enumerate(rows, 1):
-        form = row.get("tests", {}).get("form", INPUTS)
+    for form in dict.fromkeys(names):
         if form not in FORMS:
             raise unknown_choice("form of tests", form, list(FORMS))
-        try:
-            problem = FORMS[form].read(row)
-        except UserError as error:
-            wrong.append(f"row {number}: {error}")
-            continue
-        if problem.task_id in seen:
-            wrong.append(f"row {number} repeats {problem.task_id}")
-        seen.add(problem.task_id)
-        problems.append(problem)
-    if wrong or not problems:
-        raise UserError(first_differences(f"{origin} cannot be used", wrong or ["there are none"]))
+        problems += FORMS[form].read([row for row, name in zip(rows, names, strict=False) if name == form])
     return problems
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from src.evaluation.grading.expected_outputs import ExpectedOutputs, expected_outputs
-from src.evaluation.grading.problems import Problem, problems_from_rows
+from src.evaluation.grading.forms import prepare_tests, read_problems
+from src.evaluation.grading.outcome import RunnableTests, TestedProblem
 from src.evaluation.grading.programs import Answer, answer_of_row
 from src.evaluation.grading.recheck import Recheck, recheck_places
-from src.evaluation.grading.run_tests import LOADING, PARSING, PASS, Failure, run_suite
+from src.evaluation.grading.run_tests import LOADING, PARSING, PASS, Failure
 from src.evaluation.grading.sanitize_in_sandbox import SanitizeFunction, sanitize_in_sandbox
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker
@@ -57,10 +57,10 @@ class ProgramResult:
 
 @dataclass(frozen=True)
 class _Program:
-    """A program to run: its index, its candidate texts, the expected outputs, and what it was taken from."""
+    """A program to run: its index, its candidate texts, its problem's tests, and what it was taken from."""
 
-    problem: Problem
-    expected: ExpectedOutputs
+    problem: TestedProblem
+    tests: RunnableTests
     sample: int
     candidates: tuple[str, ...]
     raw: str
@@ -78,7 +78,7 @@ class _Run:
 
 
 def score_programs(
-    problems: Sequence[Problem],
+    problems: Sequence[TestedProblem],
     samples: Iterable[dict[str, Any]],
     sandbox: Sandbox,
     cache: Path | None = None,
@@ -128,7 +128,7 @@ class Grades:
 
 
 def score_answers(
-    problems: Sequence[Problem],
+    problems: Sequence[TestedProblem],
     answers: Sequence[Answer],
     sandbox: Sandbox,
     cache: Path | None = None,
@@ -136,7 +136,7 @@ def score_answers(
     both: bool = False,
     recheck: float = 0.0,
 ) -> Grades:
-    """Run programs on their problems' tests and compare their outputs by EvalPlus's rules.
+    """Run programs on their problems' tests.
 
     Args:
         problems: The benchmark.
@@ -151,27 +151,27 @@ def score_answers(
     """
     by_id = {problem.task_id: problem for problem in problems}
     used = [by_id[task_id] for task_id in dict.fromkeys(answer.task_id for answer in answers)]
-    expected = dict(zip((problem.task_id for problem in used), expected_outputs(used, sandbox, cache), strict=True))
+    tests = prepare_tests(used, sandbox, cache)
     counter: Counter[str] = Counter()
     programs = []
     for answer in answers:
         task = answer.task_id
-        programs.append(_Program(by_id[task], expected[task], counter[task], answer.texts, answer.raw, answer.chat))
+        programs.append(_Program(by_id[task], tests[task], counter[task], answer.texts, answer.raw, answer.chat))
         counter[task] += 1
 
     def as_evalplus(places: Sequence[int]) -> list[_Run]:
         chosen = [dataclasses.replace(programs[place], candidates=(reduced[place],)) for place in places]
-        return _run_all(chosen, sandbox, cache)
+        return _run_all(chosen, sandbox)
 
     def with_fallback(places: Sequence[int]) -> list[_Run]:
-        return _run_with_fallback([programs[place] for place in places], sandbox, cache)
+        return _run_with_fallback([programs[place] for place in places], sandbox)
 
     everything = range(len(programs))
     if sanitize == NEVER:
-        return _grades(*_rechecked(programs, _run_all(programs, sandbox, cache), recheck, sandbox, cache))
+        return _grades(*_rechecked(programs, _run_all(programs, sandbox), recheck, sandbox))
     reduced = _sanitized(programs, sandbox, "sanitize") if both or sanitize == EVALPLUS else []
     grade, other = (with_fallback, as_evalplus) if sanitize == FALLBACK else (as_evalplus, with_fallback)
-    runs, again = _rechecked(programs, grade(everything), recheck, sandbox, cache)
+    runs, again = _rechecked(programs, grade(everything), recheck, sandbox)
     if not both:
         return _grades(runs, again)
     differ = [place for place in everything if reduced[place].strip() != answers[place].texts[0].strip()]
@@ -184,14 +184,14 @@ def _grades(runs: list[_Run], recheck: Recheck, others: list[ProgramResult] | No
 
 
 def _rechecked(
-    programs: list[_Program], runs: list[_Run], share: float, sandbox: Sandbox, cache: Path | None
+    programs: list[_Program], runs: list[_Run], share: float, sandbox: Sandbox
 ) -> tuple[list[_Run], Recheck]:
     """Run some programs once more, with another hash seed, and mark those with another verdict; the first counts."""
     keys = [(run.result.task_id, *run.texts) for run in runs]
     places = recheck_places(keys, share, [place for place, run in enumerate(runs) if run.doubtful])
     chosen = [dataclasses.replace(programs[place], candidates=runs[place].texts) for place in places]
     changed = 0
-    for place, again in zip(places, _run_all(chosen, sandbox.reseeded(), cache), strict=True):
+    for place, again in zip(places, _run_all(chosen, sandbox.reseeded()), strict=True):
         first = runs[place].result
         if (first.base, first.plus) != (again.result.base, again.result.plus):
             runs[place] = dataclasses.replace(runs[place], result=dataclasses.replace(first, flaky=True))
@@ -204,7 +204,7 @@ def flaky_tasks(results: Iterable[ProgramResult]) -> list[str]:
     return sorted({result.task_id for result in results if result.flaky})
 
 
-def _check(rows: list[dict[str, Any]], by_id: dict[str, Problem]) -> None:
+def _check(rows: list[dict[str, Any]], by_id: dict[str, TestedProblem]) -> None:
     wrong = []
     for number, row in enumerate(rows, 1):
         if row.get("task_id") not in by_id:
@@ -215,15 +215,13 @@ def _check(rows: list[dict[str, Any]], by_id: dict[str, Problem]) -> None:
         raise UserError(first_differences("samples and benchmark do not match", wrong))
 
 
-def _run_with_fallback(programs: list[_Program], sandbox: Sandbox, cache: Path | None) -> list[_Run]:
+def _run_with_fallback(programs: list[_Program], sandbox: Sandbox) -> list[_Run]:
     """Run programs as they stand, and those that cannot be run so once more, sanitized."""
-    runs = _run_all(programs, sandbox, cache)
+    runs = _run_all(programs, sandbox)
     unparsed = [place for place, run in enumerate(runs) if run.failed_in == PARSING]
-    _run_again(programs, runs, unparsed, "runnable_part", sandbox, cache)
+    _run_again(programs, runs, unparsed, "runnable_part", sandbox)
     loose = [place for place, program in enumerate(programs) if program.chat or place in unparsed]
-    _run_again(
-        programs, runs, [place for place in loose if runs[place].failed_in == LOADING], "sanitize", sandbox, cache
-    )
+    _run_again(programs, runs, [place for place in loose if runs[place].failed_in == LOADING], "sanitize", sandbox)
     return runs
 
 
@@ -233,13 +231,12 @@ def _run_again(
     places: list[int],
     function: SanitizeFunction,
     sandbox: Sandbox,
-    cache: Path | None,
 ) -> None:
     """Replace the runs at `places` by those of sanitized texts, if these get further."""
     chosen = [programs[place] for place in places]
     texts = _sanitized(chosen, sandbox, function)
     again = [dataclasses.replace(program, candidates=(text,)) for program, text in zip(chosen, texts, strict=True)]
-    for place, run in zip(places, _run_all(again, sandbox, cache), strict=True):
+    for place, run in zip(places, _run_all(again, sandbox), strict=True):
         if run.failed_in not in (PARSING, runs[place].failed_in):  # else the first error is the better explanation
             runs[place] = run
 
@@ -248,16 +245,17 @@ def _sanitized(programs: list[_Program], sandbox: Sandbox, function: SanitizeFun
     return sanitize_in_sandbox([(program.raw, program.problem.entry_point) for program in programs], sandbox, function)
 
 
-def _run_all(programs: list[_Program], sandbox: Sandbox, cache: Path | None) -> list[_Run]:
+def _run_all(programs: list[_Program], sandbox: Sandbox) -> list[_Run]:
     # Equal answers run once. The slowest start first, so that no core is still busy with a slow one at the end.
     firsts = {
         (program.problem.task_id, program.candidates): index for index, program in reversed(list(enumerate(programs)))
     }
-    order = sorted(firsts.values(), key=lambda index: -programs[index].expected.seconds)
+    order = sorted(firsts.values(), key=lambda index: -programs[index].tests.seconds)
     modules = {"numpy"} if any("numpy" in text for program in programs for text in program.candidates) else set()
+    modules |= {name for program in programs for name in program.tests.modules}
 
     def run(worker: Worker, index: int) -> _Run:
-        return _run_one(worker, programs[index], sandbox, cache)
+        return _run_one(worker, programs[index], sandbox)
 
     with progress_bar() as bar:
         task = bar.add_task("programs", total=len(order))
@@ -277,15 +275,12 @@ def _run_all(programs: list[_Program], sandbox: Sandbox, cache: Path | None) -> 
     ]
 
 
-def _run_one(worker: Worker, program: _Program, sandbox: Sandbox, cache: Path | None) -> _Run:
-    problem, expected = program.problem, program.expected
-    last = run_suite(worker, program.candidates, problem, False, expected.base, sandbox, cache)
-    base, name = last.status, "base"
-    if base == PASS:
-        last = run_suite(worker, program.candidates, problem, True, expected.plus, sandbox, cache)
-        name = "plus"
-    detail = f"{name}: {last.why}" if last.why else ""
-    result = ProgramResult(problem.task_id, program.sample, base, last.status, detail, failure=last.failure)
+def _run_one(worker: Worker, program: _Program, sandbox: Sandbox) -> _Run:
+    outcome = program.tests.run(worker, program.candidates, sandbox)
+    base, last = outcome.base.status, outcome.plus
+    result = ProgramResult(
+        program.problem.task_id, program.sample, base, last.status, outcome.detail, failure=last.failure
+    )
     return _Run(result, last.doubtful, last.failed_in, program.candidates)
 
 
@@ -329,7 +324,7 @@ class ProgramJudge:
         """Return one result per answer, in the order of `answers`.
 
         Args:
-            problems: In EvalPlus's format.
+            problems: In EvalPlus's format, or with `tests` of another form (see `forms`).
             answers: Answers to them.
             sanitize: One of `SANITIZE`; see `score_answers`.
             recheck: Share of the programs to run again with another hash seed.
@@ -337,7 +332,7 @@ class ProgramJudge:
         Raises:
             UserError: Programs cannot be isolated on this machine.
         """
-        known = problems_from_rows(problems)
+        known = read_problems(problems)
         self.grades = score_answers(known, answers, self.sandbox, self.cache, sanitize, True, recheck)
         return self.results
 

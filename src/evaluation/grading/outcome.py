@@ -7,7 +7,7 @@ else (answers and their sanitizing, repetition of doubtful programs, verdict fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -73,10 +73,10 @@ class TestForm(NamedTuple):
     """Functions of a form.
 
     Attributes:
-        read: Makes a problem of a row (in the format of `evaluation.benchmarks`); a `UserError` says what the row lacks.
+        read: Makes problems of rows (in the format of `evaluation.benchmarks`); a `UserError` says what a row lacks.
         prepare: Makes the tests of several problems runnable, with what their reference solutions say (which run in
             trusted jobs, and whose results may be kept in a directory).
     """
 
-    read: Callable[[Mapping[str, Any]], TestedProblem]
+    read: Callable[[Sequence[dict[str, Any]]], Sequence[TestedProblem]]
     prepare: Callable[[Sequence[Any], Sandbox, Path | None], Sequence[RunnableTests]]

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from src.evaluation.sandbox.protocol import MARSHAL_VERSION
 from src.utils.errors import UserError, first_differences
 from src.utils.jsonl import iterate_jsonl
 
+INPUTS = "inputs"  # name of this form of tests
 REQUIRED = ("task_id", "prompt", "entry_point", "canonical_solution", "base_input", "plus_input")
 OVERRIDES = {"humaneval": "HUMANEVAL_OVERRIDE_PATH", "mbpp": "MBPP_OVERRIDE_PATH"}
 STANDARD = {"humaneval": "data/humaneval/HumanEvalPlus.jsonl.gz", "mbpp": "data/mbpp/MbppPlus.jsonl.gz"}
@@ -45,6 +46,7 @@ class Problem:
     base_input: list[Any] = field(repr=False)
     plus_input: list[Any] = field(repr=False)
     atol: float = 0.0
+    form: ClassVar[str] = INPUTS
 
     @property
     def dataset(self) -> str:

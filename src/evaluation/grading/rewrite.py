@@ -1,6 +1,6 @@
-"""Rewrite tests: comparisons that report both sides, and copies of the tests that no honest program can pass.
+"""Rewrite tests, so that their comparisons report both sides.
 
-Only text inside lines changes, so that a line number of the rewritten tests is one of the original.
+Only text inside lines changes: a line number of the rewritten tests is one of the original.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import ast
 from collections.abc import Iterator
 
 from src.evaluation.sandbox.guest.tests import EQUAL
-
-FALSE = "assert False"
 
 
 def with_reports(text: str) -> str:
@@ -36,21 +34,6 @@ def with_reports(text: str) -> str:
     return edits.text()
 
 
-def with_failures(text: str) -> str:
-    """Add a false assertion after each assertion and at the end of each function whose name begins with `test`.
-
-    Raises:
-        SyntaxError: `text` is not Python.
-    """
-    edits = _Edits(text)
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Assert) or _is_unittest_assertion(node):
-            edits.replace(edits.end(node), 0, f"; {FALSE}")
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test"):
-            _end_with_failure(node, edits)
-    return edits.text()
-
-
 def statement_at(text: str, line: int) -> str:
     """Return the smallest statement on a line, in one line; empty: there is none."""
     found = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.stmt) and _spans(node, line)]
@@ -60,7 +43,7 @@ def statement_at(text: str, line: int) -> str:
     return " ".join((ast.get_source_segment(text, smallest) or "").split())
 
 
-def test_names(text: str) -> list[str]:
+def defined_names(text: str) -> list[str]:
     """List the functions and classes that tests define at their top level."""
     return [node.name for node in _top_level(ast.parse(text).body)]
 
@@ -75,20 +58,6 @@ def _top_level(body: list[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunc
 
 def _spans(node: ast.stmt, line: int) -> bool:
     return node.lineno <= line <= (node.end_lineno or node.lineno)
-
-
-def _is_unittest_assertion(node: ast.AST) -> bool:
-    call = node.value if isinstance(node, ast.Expr) else None
-    return isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr.startswith("assert")
-
-
-def _end_with_failure(function: ast.FunctionDef | ast.AsyncFunctionDef, edits: _Edits) -> None:
-    first, last = function.body[0], function.body[-1]
-    if first.lineno == function.lineno:
-        edits.replace(edits.end(last), 0, f"; {FALSE}")
-    else:
-        indent = edits.line(first.lineno)[: first.col_offset].decode()
-        edits.replace(edits.end_of_line(last.end_lineno or last.lineno), 0, f"\n{indent}{FALSE}")
 
 
 class _Edits:
@@ -106,12 +75,6 @@ class _Edits:
 
     def end(self, node: ast.AST) -> int:
         return self.starts[node.end_lineno - 1] + node.end_col_offset  # type: ignore[attr-defined]
-
-    def line(self, number: int) -> bytes:
-        return self.data[self.starts[number - 1] : self.starts[number]]
-
-    def end_of_line(self, number: int) -> int:
-        return self.starts[number - 1] + len(self.line(number).rstrip(b"\r\n"))
 
     def replace(self, at: int, size: int, text: str) -> None:
         self.edits.append((at, size, text.encode()))

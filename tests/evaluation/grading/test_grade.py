@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from src.evaluation.grading import grade
+from src.evaluation.grading import input_lists
 from src.evaluation.grading.expected_outputs import expected_outputs
 from src.evaluation.grading.grade import NEVER, ProgramJudge, ProgramResult, flaky_tasks, score_answers, score_programs
 from src.evaluation.grading.problems import Problem
@@ -231,13 +231,13 @@ def test_late_or_killed_only_among_others_is_flaky(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A program that runs out of time is run again alone; that verdict counts, and the task is listed."""
-    real, attempts = grade.run_suite, []
+    real, attempts = input_lists.run_suite, []
 
     def late_at_first(*rest: Any) -> SuiteResult:
         attempts.append(rest)
         return SuiteResult(status, "input 0", doubtful=True) if len(attempts) == 1 else real(*rest)
 
-    monkeypatch.setattr(grade, "run_suite", late_at_first)
+    monkeypatch.setattr(input_lists, "run_suite", late_at_first)
     rows = [{"task_id": "T/add", "completion": "    return a + b\n"}]
     [result] = score_programs([ADD], rows, sandbox, tmp_path)
     assert (result.base, result.plus, result.flaky) == ("pass", "pass", True)

@@ -2,7 +2,7 @@
 
 The program becomes the module `solution`. Whatever it does (exits, raises SkipTest, writes a conftest.py, replaces
 `pytest.raises`), only a report that all tests ran and passed counts. A report is a claim like any output: the trusted
-side also runs each passing program on tests that must fail, and does not believe one that passes them.
+side runs each passing program again with a last test that must fail, and does not believe one that passes it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,25 @@ import reprlib
 import sys
 import unittest
 from collections.abc import Callable, Iterator
-from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, ModuleType, TracebackType, WrapperDescriptorType
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MethodDescriptorType,
+    ModuleType,
+    TracebackType,
+    WrapperDescriptorType,
+)
 from typing import Any
 
 from src.evaluation.sandbox.guest.load import describe, run_top_level
 
 EQUAL = "_tests_equal_"  # the trusted side writes `assert _tests_equal_(a, b)` for `assert a == b`
-STATEMENTS_FILE, TESTS_FILE, PROGRAM_FILE = "<tests>", "test_solution.py", "<string>"
+TESTS_TEXT, PROGRAM_TEXT = "<tests {}>", "<string>"  # names of the texts in tracebacks
+TESTS_MODULE = "test_solution"
 SCANNED = 1000  # elements of compared values that are looked at
 # May be replaced: programs and tests do so for good reasons, and no comparison depends on them.
 _FREE = {"open", "input", "print", "__import__", "exit", "quit", "copyright", "credits", "license", "help", "_"}
-_PYTEST = ("no:cacheprovider", "no:terminal", "no:faulthandler", "no:logging", "no:junitxml", "no:pastebin")
+_WITHOUT = ("cacheprovider", "terminal", "faulthandler", "logging", "junitxml", "pastebin")  # plugins of pytest
 
 _SHORT = reprlib.Repr()
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = _SHORT.maxdict = 40
@@ -77,49 +85,53 @@ class ProgramTests:
             self._fail(AssertionError(f"the program changed {changed}"))
         return bool(changed)
 
-    def _fail(self, error: BaseException, name: str = "", chunk: int = 0) -> None:
+    def _fail(self, error: BaseException, name: str = "") -> None:
         if self.failure is None:
             pair = self.compare.unequal if isinstance(error, AssertionError) else None
             got, expected = map(_short, pair) if pair else ("", "")
-            line = _line(error.__traceback__)
+            chunk, line = _place(error.__traceback__)
             self.failure = {
                 "test": name, "chunk": chunk, "line": line, "error": describe(error), "got": got, "expected": expected
             }  # fmt: skip
 
     def _statements(self) -> None:
         for number, text in enumerate(self.code):
-            try:
-                exec(compile(text, STATEMENTS_FILE, "exec", dont_inherit=True), vars(self.program))
-            except BaseException as error:
-                return self._fail(error, chunk=number)
+            if not self._execute(text, vars(self.program), number):
+                return
             self.passed += 1
-        return None
 
     def _unittest(self) -> None:
-        try:
-            exec(compile(self.code[0], STATEMENTS_FILE, "exec", dont_inherit=True), vars(self.program))
-        except BaseException as error:
-            return self._fail(error)
-        classes = [value for name, value in vars(self.program).items() if name in self.names and _is_case(value)]
-        loader = unittest.TestLoader()
-        suite = unittest.TestSuite(map(loader.loadTestsFromTestCase, classes))
-        suite.run(_Result(self))
-        return None
+        names = vars(self.program)
+        if self._execute(self.code[0], names):
+            classes = [value for name, value in names.items() if name in self.names and _is_case(value)]
+            unittest.TestSuite(map(unittest.TestLoader().loadTestsFromTestCase, classes)).run(_Result(self))
 
     def _pytest(self) -> None:
         import pytest
 
-        with open(TESTS_FILE, "w", encoding="utf-8") as file:
-            file.write(self.code[0])
+        # pytest takes a module that is already imported as it is. This one knows the program's names, as in KodCode.
+        module = sys.modules[TESTS_MODULE] = ModuleType(TESTS_MODULE)
+        vars(module).update({name: value for name, value in vars(self.program).items() if not name.startswith("__")})
+        module.__file__ = os.path.abspath(f"{TESTS_MODULE}.py")
+        with open(module.__file__, "w"):
+            pass
+        if not self._execute(self.code[0], vars(module)):
+            return
         for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
             os.environ.pop(name, None)
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-        sys.dont_write_bytecode = True
         options = ["-c", "/dev/null", "--rootdir=.", "--noconftest", "--assert=plain", "--capture=sys", "--maxfail=1"]
-        options += [word for plugin in _PYTEST for word in ("-p", plugin)]
-        code = pytest.main([*options, "--import-mode=importlib", TESTS_FILE], plugins=[_Plugin(self)])
+        options += [word for plugin in _WITHOUT for word in ("-p", f"no:{plugin}")]
+        code = pytest.main([*options, "--import-mode=importlib", module.__file__], plugins=[_Plugin(self)])
         if code != 0:
             self._fail(AssertionError(f"pytest ended with {code!r}"))
+
+    def _execute(self, text: str, names: dict[str, Any], chunk: int = 0) -> bool:
+        try:
+            exec(compile(text, TESTS_TEXT.format(chunk), "exec", dont_inherit=True), names)
+        except BaseException as error:
+            self._fail(error)
+        return self.failure is None
 
 
 class _Plugin:
@@ -157,28 +169,28 @@ class _Result(unittest.TestResult):
         super().__init__()
         self.tests, self.failfast = tests, True
 
-    def addSuccess(self, test: unittest.TestCase) -> None:  # noqa: N802 (unittest's name)
+    def addSuccess(self, test: unittest.TestCase) -> None:
         super().addSuccess(test)
         self.tests.passed += 1
 
-    def addError(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
+    def addError(self, test: unittest.TestCase, err: Any) -> None:
         super().addError(test, err)
         self.tests._fail(err[1], str(test))
 
-    def addFailure(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
+    def addFailure(self, test: unittest.TestCase, err: Any) -> None:
         super().addFailure(test, err)
         self.tests._fail(err[1], str(test))
 
-    def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Any) -> None:  # noqa: N802
+    def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Any) -> None:
         super().addSubTest(test, subtest, err)
         if err is not None:
             self.tests._fail(err[1], str(subtest))
 
-    def addUnexpectedSuccess(self, test: unittest.TestCase) -> None:  # noqa: N802
+    def addUnexpectedSuccess(self, test: unittest.TestCase) -> None:
         super().addUnexpectedSuccess(test)
         self.tests._fail(AssertionError("passed unexpectedly"), str(test))
 
-    def addSkip(self, test: unittest.TestCase, reason: str) -> None:  # noqa: N802
+    def addSkip(self, test: unittest.TestCase, reason: str) -> None:
         super().addSkip(test, reason)
         method = getattr(test, getattr(test, "_testMethodName", ""), None)
         if not getattr(test, "__unittest_skip__", False) and not getattr(method, "__unittest_skip__", False):
@@ -207,7 +219,9 @@ class Comparison:
 
     def guard(self, case: type[unittest.TestCase]) -> None:
         """Have the comparing assertions of unittest refuse objects that equal everything, too."""
-        for name in [name for name in vars(case) if name.startswith("assert") and "Equal" in name and "Not" not in name]:
+        for name in [
+            name for name in vars(case) if name.startswith("assert") and "Equal" in name and "Not" not in name
+        ]:
             setattr(case, name, self._guarded(getattr(case, name)))
 
     def _guarded(self, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -230,7 +244,7 @@ class Comparison:
         place = own.__code__.co_filename if isinstance(own, FunctionType) else ""
         if type(value).__module__ == "unittest.mock" and type(value).__name__ == "_ANY":
             return not self.allows_any
-        if place.startswith("/") or place == STATEMENTS_FILE:
+        if place.startswith(("/", "<tests ")):
             return False  # of an installed library, or of the tests
         try:
             return bool(value == object())
@@ -294,14 +308,14 @@ def _files(trace: TracebackType | None) -> Iterator[tuple[str, int]]:
         trace = trace.tb_next
 
 
-def _line(trace: TracebackType | None) -> int:
-    """Return the last line of the tests in a traceback; 0: there is none."""
-    lines = [line for file, line in _files(trace) if file == STATEMENTS_FILE or os.path.basename(file) == TESTS_FILE]
-    return lines[-1] if lines else 0
+def _place(trace: TracebackType | None) -> tuple[int, int]:
+    """Return the last text of the tests in a traceback and the line in it; 0: there is none."""
+    places = [(file, line) for file, line in _files(trace) if file.startswith("<tests ")]
+    return (int(places[-1][0].split()[1][:-1]), places[-1][1]) if places else (0, 0)
 
 
 def _passes_through_program(trace: TracebackType | None) -> bool:
-    return any(file == PROGRAM_FILE for file, _ in _files(trace))
+    return any(file == PROGRAM_TEXT for file, _ in _files(trace))
 
 
 def _short(value: Any) -> str:
