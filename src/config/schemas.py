@@ -112,9 +112,13 @@ class DiagnoseConfig(Common, Parents):
 
     model: Any = None  # conf/model
     tasks: dict[str, Any] = field(default_factory=dict)
-    variants: dict[str, Any] = field(default_factory=dict)  # further checkpoints measured against the base
+    variants: dict[str, Any] = field(default_factory=dict)  # merges and others, measured against the base
+    other_seeds: dict[str, Any] = field(default_factory=dict)  # task name -> its specialist with another training seed
     allow_pickle: bool = False  # true: also read pytorch_model.bin (weights only), not just safetensors
     threshold: float = 0.3  # smaller updates, relative to a tensor's largest, are zeroed for the study's correlation
+    extra_thresholds: list[float] = field(default_factory=lambda: [0.1])  # the same in columns of their own
+    top_share: float = 0.01  # of a tensor's elements: those whose overlap is measured
+    spectra_rank: int = 16  # directions of the leading subspaces; 0: no subspaces and no effective rank, much faster
 
 
 @dataclass
@@ -149,7 +153,7 @@ def register_schemas() -> None:
     for name, schema in schemas.items():
         node = OmegaConf.structured(schema)
         # The user chooses these keys; those of `benchmarks` are checked when conf/benchmark is composed.
-        for open_field in ("specialists", "variants", "contamination_keep", "benchmarks"):
+        for open_field in ("specialists", "variants", "other_seeds", "contamination_keep", "benchmarks"):
             if open_field in node:
                 node[open_field]._set_flag("struct", False)
         ConfigStore.instance().store(name=f"{name}_schema", node=node, provider="mixmerge")

@@ -1,121 +1,128 @@
 """Statistics of several series in one pass over their blocks, in float64.
 
-Shapes: K series (one per variant), C elements of a block.
+Shapes: F families (the raw updates, their signs, ...), K series of each (one per variant), C elements of a block.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Doubles = NDArray[np.float64]
+RAW, SIGN, NONZERO, TOP = "raw", "sign", "nonzero", "top"
 
 
 class CoMoments:
-    """Means and centered co-moments of K series that arrive block by block.
+    """Means and centered co-moments of K series of F families that arrive block by block.
 
     Each block is centered before it is multiplied, and blocks are joined by the pairwise update of Chan, Golub and
     LeVeque (1979). No digits are lost when the mean is large compared with the spread, and blocks of any size and order
     give the same result up to rounding.
 
     Args:
+        families: F.
         series: K.
     """
 
-    def __init__(self, series: int) -> None:
+    def __init__(self, families: int, series: int) -> None:
         self.count = 0
-        self.mean_K = torch.zeros(series, dtype=torch.float64)
-        self.comoment_KK = torch.zeros(series, series, dtype=torch.float64)
+        self.mean_FK = np.zeros((families, series))
+        self.comoment_FKK = np.zeros((families, series, series))
 
-    def add(self, block_KC: Tensor) -> None:
-        """Add the next C elements of every series (float64)."""
-        if not block_KC.shape[1]:
-            return
-        block = CoMoments(len(block_KC))
-        block.count = block_KC.shape[1]
-        block.mean_K = block_KC.mean(dim=1)
-        centered_KC = block_KC - block.mean_K[:, None]
-        block.comoment_KK = centered_KC @ centered_KC.T
-        self.merge(block)
+    @classmethod
+    def of_block(cls, block_FKC: Doubles) -> CoMoments:
+        """Those of one block."""
+        found = cls(*block_FKC.shape[:2])
+        found.count = block_FKC.shape[2]
+        if found.count:
+            found.mean_FK = block_FKC.mean(axis=2)
+            with np.errstate(invalid="ignore"):  # Inf is reported with the name of its tensor
+                centered_FKC = block_FKC - found.mean_FK[:, :, None]
+                found.comoment_FKK = centered_FKC @ centered_FKC.swapaxes(1, 2)
+        return found
+
+    @classmethod
+    def joined(cls, parts: Sequence[CoMoments]) -> CoMoments:
+        """All that the parts, one or more, have seen."""
+        found = cls(*parts[0].mean_FK.shape)
+        count_B = np.array([part.count for part in parts], float)[:, None, None]
+        mean_BFK = np.stack([part.mean_FK for part in parts])
+        found.count = sum(part.count for part in parts)
+        if found.count:
+            with np.errstate(invalid="ignore"):
+                found.mean_FK = (count_B * mean_BFK).sum(axis=0) / found.count
+                step_BFK = mean_BFK - found.mean_FK
+                between_FKK = np.einsum("bfi,bfj->fij", count_B * step_BFK, step_BFK)
+            found.comoment_FKK = sum((part.comoment_FKK for part in parts), between_FKK)
+        return found
 
     def merge(self, other: CoMoments) -> None:
         """Add everything that `other` has seen."""
-        total = self.count + other.count
-        if not total:
+        if not other.count:
             return
-        step_K = other.mean_K - self.mean_K
-        self.comoment_KK += other.comoment_KK + torch.outer(step_K, step_K) * (self.count * other.count / total)
-        self.mean_K += step_K * (other.count / total)
+        total = self.count + other.count
+        step_FK = other.mean_FK - self.mean_FK
+        outer_FKK = step_FK[:, :, None] * step_FK[:, None, :]
+        self.comoment_FKK += other.comoment_FKK + outer_FKK * (self.count * other.count / total)
+        self.mean_FK += step_FK * (other.count / total)
         self.count = total
 
-    def pearson(self) -> Tensor:
-        """Correlation matrix (K, K); NaN where a series does not vary."""
-        return _normalized(self.comoment_KK)
+    @property
+    def product_FKK(self) -> Doubles:
+        """Sums of products, not centered."""
+        return self.comoment_FKK + self.count * _outer(self.mean_FK)
 
-    def cosine(self) -> Tensor:
-        """Cosine similarity matrix (K, K); NaN where a series is zero."""
-        return _normalized(self.comoment_KK + self.count * torch.outer(self.mean_K, self.mean_K))
+    def pearson(self) -> Doubles:
+        """Correlation matrices (F, K, K); NaN where a series does not vary."""
+        return _normalized(self.comoment_FKK)
 
-
-class SignCounts:
-    """Counts of equal and opposite signs for every pair of K series.
-
-    Args:
-        series: K.
-    """
-
-    def __init__(self, series: int) -> None:
-        self.both_KK = torch.zeros(series, series, dtype=torch.float64)
-        self.agreement_KK = torch.zeros(series, series, dtype=torch.float64)
-
-    def add(self, block_KC: Tensor) -> None:
-        """Add the next C elements of every series; counts are exact in float64 up to 2^53 elements."""
-        signs_KC = block_KC.sign()
-        self.agreement_KK += signs_KC @ signs_KC.T
-        nonzero_KC = signs_KC.abs()
-        self.both_KK += nonzero_KC @ nonzero_KC.T
-
-    def merge(self, other: SignCounts) -> None:
-        """Add everything that `other` has seen."""
-        self.both_KK += other.both_KK
-        self.agreement_KK += other.agreement_KK
-
-    def conflict(self) -> Tensor:
-        """Share (K, K), 0-1, of opposite signs among elements where both are non-zero; NaN where there are none."""
-        return (self.both_KK - self.agreement_KK) / 2 / self.both_KK
+    def cosine(self) -> Doubles:
+        """Cosine similarity matrices (F, K, K); NaN where a series is zero."""
+        return _normalized(self.product_FKK)
 
 
 class GroupSums:
     """Running sums over one group of tensors: a layer, a module kind, or one kind in one layer.
 
+    `chance_FKK` and `chance_variance_FKK` are the exact mean and variance of the sums of products if the elements of
+    one of the two series were shuffled within each tensor.
+
     Args:
+        families: F; the first is the raw updates.
         variants: K.
     """
 
-    def __init__(self, variants: int) -> None:
+    def __init__(self, families: int, variants: int) -> None:
         self.elements = 0
         self.tensors = 0
         self.weight_tensors = 0
-        self.squares_K = torch.zeros(variants, dtype=torch.float64)
-        self.norms_K = torch.zeros(variants, dtype=torch.float64)
+        self.squares_K = np.zeros(variants)
+        self.norms_K = np.zeros(variants)
         self.base_square = 0.0
-        self.raw = CoMoments(variants)
-        self.thresholded = CoMoments(variants)
-        self.signs = SignCounts(variants)
+        self.moments = CoMoments(families, variants)
+        self.chance_FKK, self.chance_variance_FKK = np.zeros((2, families, variants, variants))
+        self.smaller_top_KK = np.zeros((variants, variants))
+        self.spectra = SpectralSums(variants)
 
-    def add_weights(self, deltas_KC: Tensor, cut_K: Tensor) -> None:
-        """Add a block of a weight tensor's deltas, both raw and with magnitudes below `cut_K` set to zero."""
-        self.raw.add(deltas_KC)
-        self.signs.add(deltas_KC)
-        self.thresholded.add(deltas_KC.where(deltas_KC.abs() >= cut_K[:, None], 0.0))
-
-    def add_tensor(self, elements: int, squares_K: Tensor, base_square: float, is_weight: bool) -> None:
-        """Add one whole tensor's sums of squares: of each delta, and of the base."""
+    def add_tensor(self, elements: int, squares_K: Doubles, base_square: float) -> None:
+        """Add a whole tensor's sums of squares: of each update, and of the base."""
         self.elements += elements
         self.tensors += 1
         self.squares_K += squares_K
         self.base_square += base_square
-        if is_weight:
-            self.weight_tensors += 1
-            self.norms_K += squares_K.sqrt()
+
+    def add_weights(self, moments: CoMoments) -> None:
+        """Add the moments of a whole weight tensor; the last family marks its largest elements."""
+        self.weight_tensors += 1
+        self.norms_K += np.sqrt(np.einsum("kk->k", moments.product_FKK[0]))
+        self.moments.merge(moments)
+        self.chance_FKK += moments.count * _outer(moments.mean_FK)
+        spread_FK = np.einsum("fkk->fk", moments.comoment_FKK)
+        self.chance_variance_FKK += _outer(spread_FK) / max(moments.count - 1, 1)
+        size_K = moments.count * moments.mean_FK[-1]
+        self.smaller_top_KK += np.minimum(size_K[:, None], size_K[None, :])
 
     def merge(self, other: GroupSums) -> None:
         """Add everything that `other` has seen."""
@@ -125,11 +132,42 @@ class GroupSums:
         self.squares_K += other.squares_K
         self.norms_K += other.norms_K
         self.base_square += other.base_square
-        self.raw.merge(other.raw)
-        self.thresholded.merge(other.thresholded)
-        self.signs.merge(other.signs)
+        self.moments.merge(other.moments)
+        self.chance_FKK += other.chance_FKK
+        self.chance_variance_FKK += other.chance_variance_FKK
+        self.smaller_top_KK += other.smaller_top_KK
+        self.spectra.merge(other.spectra)
 
 
-def _normalized(matrix_KK: Tensor) -> Tensor:
-    norm_K = matrix_KK.diagonal().sqrt()
-    return (matrix_KK / torch.outer(norm_K, norm_K)).clamp(-1, 1)
+class SpectralSums:
+    """Sums over matrices of what `src.diagnostics.spectra` finds in each.
+
+    Args:
+        variants: K.
+    """
+
+    def __init__(self, variants: int) -> None:
+        self.matrices = 0
+        self.effective_rank_K, self.stable_rank_K = np.zeros((2, variants))
+        self.overlap_KK, self.cosine_KK = np.zeros((2, variants, variants))
+        self.chance = 0.0
+
+    def merge(self, other: SpectralSums) -> None:
+        """Add everything that `other` has seen."""
+        self.matrices += other.matrices
+        self.effective_rank_K += other.effective_rank_K
+        self.stable_rank_K += other.stable_rank_K
+        self.overlap_KK += other.overlap_KK
+        self.cosine_KK += other.cosine_KK
+        self.chance += other.chance
+
+
+def _outer(series_FK: Doubles) -> Doubles:
+    return series_FK[:, :, None] * series_FK[:, None, :]
+
+
+def _normalized(matrix_FKK: Doubles) -> Doubles:
+    norm_FK = np.sqrt(np.einsum("fkk->fk", matrix_FKK))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: Doubles = np.clip(matrix_FKK / _outer(norm_FK), -1, 1)
+    return found

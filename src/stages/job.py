@@ -26,8 +26,8 @@ from src.utils.files import sha256_json
 
 # Keys that say where to read, write and log, not what to compute: runs that differ only in these are equal.
 LOCATION_KEYS = {
-    *("output", "output_root", "logger", "run", "base", "specialists", "variants", "checkpoint", "samples"),
-    *("predictions", "references", "device", "threads", "verify", "dry_run", "push_to_hub", "push_private"),
+    *("output", "output_root", "logger", "run", "base", "specialists", "variants", "other_seeds", "checkpoint"),
+    *("samples", "predictions", "references", "device", "threads", "verify", "dry_run", "push_to_hub", "push_private"),
 }
 LABELED = {"debug", "model.init", "model.shrink"}  # already shown by the model's label
 LONGEST_EXTRAS = 100

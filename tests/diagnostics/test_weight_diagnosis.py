@@ -9,7 +9,9 @@ from safetensors.torch import save_file
 from scipy.stats import pearsonr
 
 from src.checkpoints import Checkpoint
-from src.diagnostics.weight_diagnosis import diagnose_weights
+from src.diagnostics.block_sums import TorchBlockSums
+from src.diagnostics.numba_block_sums import NumbaBlockSums
+from src.diagnostics.weight_diagnosis import DiagnosisSettings, diagnose_weights
 from src.utils.errors import UserError
 
 NAMES = {
@@ -49,11 +51,15 @@ def checkpoints(tensors, tmp_path_factory):
     return {name: _write(root / name, value) for name, value in tensors.items()}
 
 
-@pytest.fixture(scope="module")
-def diagnosis(checkpoints):
-    return diagnose_weights(
-        checkpoints["base"], {name: checkpoints[name] for name in ("codegen", "codesum")}, block_elements=13
-    )
+def in_blocks(ops):
+    ops.block = 13
+    return ops
+
+
+@pytest.fixture(scope="module", params=[TorchBlockSums, NumbaBlockSums])
+def diagnosis(checkpoints, request):
+    variants = {name: checkpoints[name] for name in ("codegen", "codesum")}
+    return diagnose_weights(checkpoints["base"], variants, ops=in_blocks(request.param()))
 
 
 def _delta(tensors, variant, name) -> np.ndarray:
@@ -110,11 +116,105 @@ def test_correlations_equal_scipys_on_concatenated_deltas(diagnosis, tensors, la
     assert row.pearson_thresholded == pytest.approx(pearsonr(*map(np.concatenate, cut))[0], abs=1e-12)
     assert row.cosine == pytest.approx(first @ second / np.linalg.norm(first) / np.linalg.norm(second), abs=1e-12)
     assert row.sign_conflict == pytest.approx(np.mean(np.sign(first) != np.sign(second)))
+    first_cut, second_cut = (np.concatenate([np.where(abs(d) < 0.1 * abs(d).max(), 0, d) for d in ds]) for ds in pair)
+    norms = np.linalg.norm(first_cut) * np.linalg.norm(second_cut)
+    assert row["pearson_0.1"] == pytest.approx(pearsonr(first_cut, second_cut)[0], abs=1e-12)
+    assert row["cosine_0.1"] == pytest.approx(first_cut @ second_cut / norms, abs=1e-12)
+
+
+def _truncated(delta: np.ndarray) -> np.ndarray:
+    return (abs(delta).astype(np.float32).view(np.uint32) >> 16 << 16).view(np.float32)
+
+
+@pytest.mark.parametrize("layer", ["embed_tokens", "layers.0", "all"])
+def test_top_overlap_counts_the_largest_of_each_tensor(diagnosis, tensors, layer):
+    inside = [name for name in NAMES if layer in ("all", _layer(name)) and name.endswith("weight")]
+    common = smaller = 0
+    for name in inside:
+        sizes = [_truncated(_delta(tensors, variant, name)) for variant in ("codegen", "codesum")]
+        marks = [size >= np.sort(size)[-max(1, round(0.01 * len(size)))] for size in sizes]
+        common += (marks[0] & marks[1]).sum()
+        smaller += min(mark.sum() for mark in marks)
+    assert _row(diagnosis.correlations, layer=layer, kind="all").top_overlap == pytest.approx(common / smaller)
+
+
+def test_rms_is_the_norm_by_element(diagnosis):
+    row = _row(diagnosis.layers, variant="codegen", layer="layers.0", kind="all")
+    assert row.rms == pytest.approx(row.l2 / 96**0.5)
+    assert row.elements == 36 + 6 + 54
+
+
+def test_signs_count_only_where_both_moved(tmp_path):
+    """Signs ++ +- -- -0 00: three elements where both are non-zero, one of them in conflict."""
+    name = "model.layers.0.mlp.up_proj.weight"
+    moved = {"a": [1.0, 2, -3, -4, 0], "b": [5, -6, -7, 0, 0]}
+    base = _write(tmp_path / "base", {name: torch.zeros(5)})
+    variants = {key: _write(tmp_path / key, {name: torch.tensor(value)}) for key, value in moved.items()}
+    for ops in (TorchBlockSums(), NumbaBlockSums()):
+        found = diagnose_weights(base, variants, ops=ops)
+        row = _row(found.correlations, layer="all", kind="all")
+        assert row.sign_conflict == pytest.approx(1 / 3)
+        assert row.top_overlap == 0  # the largest are -4 and -7, at different places
+
+
+def test_no_common_element_gives_nan(tmp_path):
+    name = "model.norm.weight"
+    base = _write(tmp_path / "base", {name: torch.zeros(2)})
+    moved = {"a": [1.0, 0], "b": [0.0, 1]}
+    variants = {key: _write(tmp_path / key, {name: torch.tensor(value)}) for key, value in moved.items()}
+    assert np.isnan(_row(diagnose_weights(base, variants).correlations, layer="all", kind="all").sign_conflict)
+
+
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16, torch.float64])
+def test_both_backends_agree_on_every_dtype(tensors, tmp_path, stored):
+    """Mixed dtypes too: the base in float32."""
+    base = _write(tmp_path / "base", tensors["base"])
+    cast = {key: {name: one.to(stored) for name, one in tensors[key].items()} for key in ("codegen", "codesum")}
+    variants = {key: _write(tmp_path / key, value) for key, value in cast.items()}
+    same = {"base": _write(tmp_path / "same", {name: one.to(stored) for name, one in tensors["base"].items()})}
+    for start in (base, same["base"]):
+        torch_found, numba_found = (
+            diagnose_weights(start, variants, ops=ops()) for ops in (TorchBlockSums, NumbaBlockSums)
+        )
+        for table in ("layers", "correlations", "chance"):
+            one, other = (getattr(found, table).select_dtypes("number") for found in (torch_found, numba_found))
+            np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
+
+
+def test_share_of_each_specialist_in_a_merge(tmp_path):
+    """Deltas (3, 0) and (3, 4), merge 0.5 a + 0.25 b + something orthogonal in a third element."""
+    name = "model.layers.0.mlp.up_proj.weight"
+    moved = {"a": [3.0, 0, 0], "b": [3.0, 4, 0], "merge": [2.25, 1, 2]}
+    base = _write(tmp_path / "base", {name: torch.zeros(3)})
+    variants = {key: _write(tmp_path / key, {name: torch.tensor(value)}) for key, value in moved.items()}
+    table = diagnose_weights(base, variants, specialists=["a", "b"], merges=["merge"]).survival
+    a, b = (_row(table, specialist=key, layer="all", kind="all") for key in ("a", "b"))
+    assert (a.share, b.share) == pytest.approx((2.25 / 3, (6.75 + 4) / 25))
+    assert (a.coefficient, b.coefficient) == pytest.approx((0.5, 0.25))
+    assert a.unexplained == b.unexplained == pytest.approx(4 / (2.25**2 + 1 + 4))
+
+
+def test_leading_subspaces_of_rank_one_updates(tmp_path):
+    """Equal input directions and orthogonal output directions: overlap 1/2; the update of rank one has rank 1."""
+    name = "model.layers.0.mlp.up_proj.weight"
+    rows = torch.eye(4)
+    moved = {"a": torch.outer(rows[0], rows[2]), "b": torch.outer(rows[1], rows[2]), "none": torch.zeros(4, 4)}
+    base = _write(tmp_path / "base", {name: torch.ones(4, 4)})
+    variants = {key: _write(tmp_path / key, {name: 1 + value}) for key, value in moved.items()}
+    found = diagnose_weights(base, variants, DiagnosisSettings(spectra_rank=1))
+    pair = _row(found.correlations, first="a", second="b", layer="all", kind="all")
+    assert (pair.subspace_overlap, pair.subspace_cosine) == pytest.approx((0.5, 0.5))
+    ranks = found.layers[(found.layers.layer == "all") & (found.layers.kind == "all")]
+    assert list(ranks.effective_rank) == pytest.approx([1, 1, 0])
+    assert _row(found.chance, first="a", second="b", layer="all", kind="all", metric="subspace_overlap").chance == 0.25
+    without = diagnose_weights(base, variants, DiagnosisSettings(spectra_rank=0))
+    assert without.correlations.subspace_overlap.isna().all()
+    assert without.layers.effective_rank.isna().all()
 
 
 def test_threshold_zero_is_the_plain_correlation(checkpoints):
     variants = {name: checkpoints[name] for name in ("codegen", "codesum")}
-    table = diagnose_weights(checkpoints["base"], variants, threshold=0).correlations
+    table = diagnose_weights(checkpoints["base"], variants, DiagnosisSettings(0.0)).correlations
     assert np.allclose(table.pearson, table.pearson_thresholded, atol=1e-12)
 
 
@@ -122,7 +222,7 @@ def test_block_size_changes_nothing(checkpoints, diagnosis):
     variants = {name: checkpoints[name] for name in ("codegen", "codesum")}
     whole = diagnose_weights(checkpoints["base"], variants)
     assert np.allclose(whole.layers.l2, diagnosis.layers.l2, rtol=1e-13)
-    assert np.allclose(whole.correlations.iloc[:, 4:], diagnosis.correlations.iloc[:, 4:], atol=1e-13)
+    assert np.allclose(whole.correlations.iloc[:, 4:], diagnosis.correlations.iloc[:, 4:], atol=1e-13, equal_nan=True)
 
 
 def test_rows_per_module_kind_and_in_reading_order(diagnosis):
@@ -177,10 +277,19 @@ def test_nothing_to_compare(checkpoints):
         diagnose_weights(checkpoints["base"], {})
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1.1])
-def test_threshold_range(checkpoints, threshold):
-    with pytest.raises(UserError, match="threshold must be in 0-1, got"):
-        diagnose_weights(checkpoints["base"], {"codegen": checkpoints["codegen"]}, threshold=threshold)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("threshold", -0.1),
+        ("threshold", 1.1),
+        ("top_share", 0.0),
+        ("spectra_rank", -1),
+        ("extra_thresholds", [0.1, 2.0]),
+    ],
+)
+def test_ranges_of_settings(key, value):
+    with pytest.raises(UserError, match=key):
+        DiagnosisSettings(**{key: value})
 
 
 class Recorder(Checkpoint):
@@ -188,9 +297,9 @@ class Recorder(Checkpoint):
 
     reads: list[int]
 
-    def flat(self, name, start, stop):
-        self.reads.append(stop - start)
-        return super().flat(name, start, stop)
+    def read_into(self, name, start, out):
+        self.reads.append(out.numel())
+        super().read_into(name, start, out)
 
     def tensor(self, name):
         raise AssertionError("a whole tensor was read")
@@ -199,7 +308,7 @@ class Recorder(Checkpoint):
 def test_only_blocks_are_read(checkpoints):
     base, variant = Recorder(checkpoints["base"].path), Recorder(checkpoints["codegen"].path)
     base.reads, variant.reads = [], []
-    diagnose_weights(base, {"codegen": variant}, block_elements=13)
+    diagnose_weights(base, {"codegen": variant}, DiagnosisSettings(spectra_rank=0), ops=in_blocks(TorchBlockSums()))
     assert max(base.reads + variant.reads) == 13
     elements = sum(int(np.prod(shape)) for shape in NAMES.values())
     assert sum(base.reads) == sum(variant.reads) == 2 * elements - 6  # twice, for the threshold; the bias of 6 once
