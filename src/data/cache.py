@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 
-from src.data.examples import Example
+from src.data.examples import Example, Examples
 from src.data.shards import ARRAYS, Shard, Tokenization, in_shards, read_shard, worker_count, write_shards
 from src.data.table import TokenTable
 from src.data.tokenize import LengthReport
@@ -60,7 +59,7 @@ def token_table(
         return _in_memory(_prepared(examples, tokenization), tokenization, label)
     if data_key is None:
         rows = examples()
-        data_key, examples = _rows_hash(rows), partial(list[Example], rows)
+        data_key, examples = _rows_hash(rows), lambda: rows
     key = {**tokenization.key(), "data": data_key}
     directory = _made(cache / sha256_json(key)[:20])
     if not is_first_of_node():
@@ -78,7 +77,8 @@ def _rows_hash(rows: Sequence[Example]) -> str:
 
 def _in_memory(rows: Sequence[Example], tokenization: Tokenization, label: str) -> Shard:
     shards = in_shards(rows)
-    return _joined(track(map(tokenization.shard, shards), _title(label, tokenization), total=len(shards)), label)
+    done = track(map(tokenization.shard, shards), _title(label, tokenization), total=len(shards))
+    return _joined(done, rows, label)
 
 
 def _wait_for(directory: Path) -> None:
@@ -106,7 +106,7 @@ def _build(
             f"{worker_count(workers)} and run the same command again to resume",
             own=True,
         ) from error
-    table, report = _joined(map(read_shard, paths), label)
+    table, report = _joined(map(read_shard, paths), rows, label)
     for name in ARRAYS:
         with atomic_open(directory / f"{name}.npy", "wb") as file:
             np.save(file, getattr(table, name))
@@ -122,9 +122,10 @@ def _open(directory: Path) -> tuple[TokenTable, LengthReport]:
     return TokenTable(ids, *arrays), LengthReport(**report)
 
 
-def _joined(parts: Iterable[Shard], label: str) -> tuple[TokenTable, LengthReport]:
+def _joined(parts: Iterable[Shard], rows: Sequence[Example], label: str) -> tuple[TokenTable, LengthReport]:
     tables, reports = zip(*parts, strict=True)
-    table, report = TokenTable.join(tables), sum(reports, LengthReport(0))
+    left_out = LengthReport(0, left_out=rows.left_out if isinstance(rows, Examples) else {})
+    table, report = TokenTable.join(tables), sum(reports, left_out)
     if report.contaminated and report.rows == 0:
         raise UserError(
             f"{label}: all {report.contaminated} rows contain a benchmark item; change data.decontaminate or the data"

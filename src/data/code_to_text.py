@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from src.data.examples import Example
+from src.data.examples import Examples, join
 from src.data.forms import codexglue
 from src.data.sources import RecordSource
 from src.utils.files import sha256_json
@@ -38,13 +38,13 @@ class CodeToText:
     held_out: float = 0.0
     limits: Mapping[str, int] = field(default_factory=dict)
 
-    def examples(self, split: str) -> list[Example]:
+    def examples(self, split: str) -> Examples:
         """All rows of a split, language by language.
 
         Raises:
             UserError: As for `RecordSource.examples`.
         """
-        return [row for source in self._sources() for row in source.examples(split)]
+        return join(source.examples(split) for source in self._sources())
 
     def fingerprint(self, split: str) -> str:
         """Hash of everything that determines the rows: equal hashes mean equal rows."""

@@ -25,7 +25,7 @@ from src.data.tokenize import LengthReport, tokenize
 from src.utils.files import atomic_open, sha256_json
 from src.utils.threads import cpu_threads
 
-FORMAT = 1  # version of the files; increase it when their meaning changes
+FORMAT = 2  # version of the files; increase it when their meaning changes
 SHARD_ROWS = 4096
 PARALLEL_ROWS = 20_000  # below this, starting processes takes longer than tokenizing
 ARRAYS = ("tokens", "starts", "lengths", "prompts")
@@ -58,7 +58,7 @@ class Tokenization:
     Args:
         tokenizer: With its chat template and end token set.
         max_length: Longest row in tokens.
-        truncation: "truncate" or "drop" longer rows.
+        truncation: "truncate", "truncate_end" or "drop" longer rows (see `tokenize`).
         keep: Filter applied to the rows first; None: keep all.
     """
 

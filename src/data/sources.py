@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from string import Formatter
 from typing import Any
 
-from src.data.examples import Example
+from src.data.examples import Example, Examples, Unusable
 from src.data.forms import Form
 from src.data.prompts import render_user_turn
 from src.data.records import DataSet, Record, find_data
@@ -15,6 +17,8 @@ from src.utils.errors import UserError
 from src.utils.files import sha256_json
 from src.utils.progress import say, track
 from src.utils.seeding import derive_seed
+
+CERTAIN = 40  # so many rows are held out on average of those that decide if any is: none are with probability e^-40
 
 
 @dataclass(frozen=True)
@@ -27,19 +31,22 @@ class RecordSource:
             `owner/name[:config]` of a data set on the Hub.
         user_prompt: The user turn; its `{names}` are fields of the record.
         answer: Field of the answer.
+        system: Field of the system turn; None: `system` if the form returns one, otherwise that of the chat template.
         fields: Our name of a field -> its name in the records, if they differ.
         form: Converts a record into these fields (see `src.data.forms`); None: it already has them.
-        id: Field that identifies a row and decides, with `held_out`, which split it is in, or a text with fields in
-            braces (`Mbpp/{task_id}`, as the benchmark names its problems); None: its location.
+        id: Field that names a row in messages, or a text with fields in braces (`Mbpp/{task_id}`, as the benchmark
+            names its problems); None: its location.
         keep: Field -> value, or [first, last] of numbers; other records are skipped.
-        held_out: Share of the training rows set aside for validation; 0: validation has its own files.
-        limits: Split -> maximum number of rows, chosen by a hash of their ids.
+        held_out: Share of the training rows set aside for validation; 0: validation has its own files. A hash of the
+            question decides, so that copies of a row stay together, wherever their files are.
+        limits: Split -> maximum number of rows, chosen by a hash of their questions and ids.
     """
 
     task: str
     data: Sequence[str] | str
     user_prompt: str
     answer: str
+    system: str | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     form: Form | None = None
     id: str | None = None
@@ -47,29 +54,30 @@ class RecordSource:
     held_out: float = 0.0
     limits: Mapping[str, int] = field(default_factory=dict)
 
-    def examples(self, split: str) -> list[Example]:
-        """All rows of a split, in the order of the data.
+    def examples(self, split: str) -> Examples:
+        """All usable rows of a split, in the order of the data, with counts of the others.
 
         Raises:
             UserError: No data, a malformed row or a missing field (row and field are named), or no rows are left.
         """
-        data, left_out, rows = self._data(split), 0, list[Example]()
-        for record in self.records(split):
-            example = self._example(record)
-            left_out += example is None
-            rows += [example] if example is not None else []
-        if left_out:
-            say(f"{data.name}: {left_out} of {left_out + len(rows)} {split} rows have no usable answer; left out")
+        rows = Examples()
+        for _, row in self._split(split):
+            if isinstance(row, Example):
+                rows.append(row)
+            else:
+                rows.left_out[str(row)] += 1
+        if rows.left_out:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in rows.left_out.most_common())
+            total = len(rows) + rows.left_out.total()
+            say(f"{self._data(split).name}: {rows.left_out.total()} of {total} {split} rows left out: {reasons}")
         if not rows:
-            raise UserError(f"{data.name}: no {split} rows for task {self.task}; check keep, held_out and answer")
+            name = self._data(split).name
+            raise UserError(f"{name}: no {split} rows for task {self.task}; check keep, held_out, fields and answer")
         return self._limited(rows, split)
 
     def records(self, split: str) -> Iterator[Record]:
         """Yield the records of a split that are kept, in the order of the data."""
-        data = self._data(split)
-        for record in track(data.records(), f"reading {self.task} {split}", total=data.size()):
-            if self._is_kept(record) and self._is_in(split, record):
-                yield record
+        return (record for record, _ in self._split(split))
 
     def state(self, split: str) -> tuple[Any, ...]:
         """Return a key that changes when the rows of a split may have changed, without reading them."""
@@ -91,22 +99,40 @@ class RecordSource:
         theirs = "train" if self.held_out and split == "validation" else split
         return find_data(places, theirs, f"tasks.{self.task}.sources")
 
+    def _split(self, split: str) -> Iterator[tuple[Record, Example | Unusable]]:
+        data = self._data(split)
+        records = track(data.records(), f"reading {self.task} {split}", total=data.size())
+        rows = ((record, self._example(record)) for record in records if self._is_kept(record))
+        if not self.held_out or split == "test":
+            yield from rows
+            return
+        first = list(islice(rows, math.ceil(CERTAIN / self.held_out)))
+        limit = self._highest_held_out([self._draw(row) for _, row in first])
+        for record, row in chain(first, rows):
+            if (self._draw(row) <= limit) == (split == "validation"):
+                yield record, row
+
+    def _highest_held_out(self, draws: Sequence[float]) -> float:
+        """The share to hold out, or more, so that data of at least two questions has a validation row."""
+        usable = sorted({draw for draw in draws if draw <= 1})
+        return max(self.held_out, usable[0]) if len(usable) > 1 else self.held_out
+
+    def _draw(self, row: Example | Unusable) -> float:
+        """A number from 0 to 1 that decides the split; above 1 for a row that is left out, which training counts."""
+        if isinstance(row, Unusable):
+            return math.inf
+        return derive_seed("held out", self.task, row.question) / 2**63
+
     def _is_kept(self, record: Record) -> bool:
         for name, wanted in self.keep.items():
             value = _value(record, name)
             if isinstance(wanted, Sequence) and not isinstance(wanted, str):
                 first, last = wanted
-                if not first <= value <= last:
+                if not isinstance(value, int | float) or not first <= value <= last:
                     return False
             elif value != wanted:
                 return False
         return True
-
-    def _is_in(self, split: str, record: Record) -> bool:
-        if not self.held_out or split == "test":
-            return True
-        draw = derive_seed("held out", self.task, self._id(record)) / 2**63
-        return (draw < self.held_out) == (split == "validation")
 
     def _id(self, record: Record) -> str:
         if self.id is None:
@@ -115,18 +141,29 @@ class RecordSource:
             return str(_value(record, self.id))
         return render_user_turn(self.id, **{name: str(_value(record, name)) for name in _places(self.id)})
 
-    def _example(self, record: Record) -> Example | None:
+    def _example(self, record: Record) -> Example | Unusable:
         found = {ours: _value(record, theirs) for ours, theirs in self.fields.items()}
         shaped = Record(record.place, {**record.fields, **found})
         if self.form is not None:
-            shaped = self._shaped(shaped, self.form)
-            if not shaped.fields:
-                return None
+            try:
+                shaped = self._shaped(shaped, self.form)
+            except Unusable as reason:
+                return reason
         values = {name: self._text(shaped, name) for name in _places(self.user_prompt)}
-        answer = self._text(shaped, self.answer)
+        answer, system = self._text(shaped, self.answer), self._system(shaped)
+        turns = [*values.values(), answer, system or ""]
         if not answer.strip():
-            return None
-        return Example(self._id(record), self.task, render_user_turn(self.user_prompt, **values), answer)
+            return Unusable("without an answer")
+        if values and not any(value.strip() for value in values.values()):
+            return Unusable("without a question")
+        if not all(map(_is_unicode, turns)):
+            return Unusable("with text that is not Unicode (a lone surrogate)")
+        prompt = render_user_turn(self.user_prompt, **values)
+        return Example(self._id(record), self.task, prompt, answer, system)
+
+    def _system(self, record: Record) -> str | None:
+        name = self.system or ("system" if self.form is not None and "system" in record.fields else None)
+        return None if name is None else self._text(record, name) or None
 
     def _text(self, record: Record, name: str) -> str:
         value = _value(record, name)
@@ -141,18 +178,26 @@ class RecordSource:
 
     def _shaped(self, record: Record, form: Form) -> Record:
         try:
-            return Record(record.place, form(record.fields) or {})
+            return Record(record.place, form(record.fields))
         except KeyError as error:
             raise _missing(record, str(error.args[0])) from error
         except (TypeError, AttributeError) as error:
             raise UserError(f"{record.place}: a field has an unexpected type ({error})") from error
 
-    def _limited(self, rows: list[Example], split: str) -> list[Example]:
+    def _limited(self, rows: Examples, split: str) -> Examples:
         limit = self.limits.get(split)
         if limit is None or limit >= len(rows):
             return rows
-        order = sorted(range(len(rows)), key=lambda index: derive_seed("limit", self.task, rows[index].id))
-        return [rows[index] for index in sorted(order[:limit])]
+        order = sorted(range(len(rows)), key=lambda index: derive_seed("limit", self.task, rows[index].question))
+        return Examples([rows[index] for index in sorted(order[:limit])], rows.left_out)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _places(template: str) -> list[str]:

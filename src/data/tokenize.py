@@ -7,16 +7,21 @@ template adds after it (ChatML: a newline) is not part of the row, since generat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import pairwise
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from src.data.examples import Example
 from src.data.table import TokenTable
-from src.utils.errors import UserError, unknown_choice
+from src.data.turns import Span, chat_texts, control_texts, question_span, row_spans
+from src.utils.errors import unknown_choice
 
-TRUNCATIONS = ("truncate", "drop")
+TRUNCATIONS = ("truncate", "truncate_end", "drop")
 Pair = tuple[list[int], list[int]]
 
 
@@ -28,8 +33,10 @@ class LengthReport:
         rows: Rows before dropping.
         truncated_prompts: Rows whose prompt lost its tail.
         truncated_answers: Rows whose answer lost its tail, and with it the end token: they teach the model not to stop.
-        dropped: Rows dropped because they are too long.
+        dropped: Rows dropped because they are too long, or because the template hides where their text begins.
         contaminated: Rows dropped before that because they contain a benchmark item.
+        control_text: Rows whose text looks like control tokens (`<|im_end|>`); it is tokenized as text.
+        left_out: Reason -> rows that the source left out before all that; not part of `rows`.
     """
 
     rows: int
@@ -37,20 +44,27 @@ class LengthReport:
     truncated_answers: int = 0
     dropped: int = 0
     contaminated: int = 0
+    control_text: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         truncated = f"{self.truncated_prompts} prompts truncated, {self.truncated_answers} answers truncated"
-        lengths = f"{self.rows} rows, {truncated}, {self.dropped} dropped"
-        return f"{lengths}; {self.contaminated} more contain a benchmark item" if self.contaminated else lengths
+        parts = [f"{self.rows} rows, {truncated}, {self.dropped} dropped"]
+        parts += [f"{self.contaminated} more contain a benchmark item"] if self.contaminated else []
+        parts += [f"{self.control_text} with control tokens in their text"] if self.control_text else []
+        return "; ".join(parts)
 
     @property
     def changed(self) -> bool:
-        """True if any row was truncated or dropped."""
-        return self.truncated_prompts + self.truncated_answers + self.dropped + self.contaminated > 0
+        """True if any row was truncated, dropped, or holds the text of control tokens."""
+        changes = (self.truncated_prompts, self.truncated_answers, self.dropped, self.contaminated, self.control_text)
+        return sum(changes) > 0
 
     def __add__(self, other: LengthReport) -> LengthReport:
-        sums = (mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True))
-        return LengthReport(*sums)
+        left_out = Counter(self.left_out) + Counter(other.left_out)
+        names = [found.name for found in fields(self) if found.name != "left_out"]
+        sums: dict[str, Any] = {name: getattr(self, name) + getattr(other, name) for name in names}
+        return LengthReport(**sums, left_out=dict(left_out))
 
 
 def tokenize(
@@ -58,11 +72,15 @@ def tokenize(
 ) -> tuple[TokenTable, LengthReport]:
     """Tokenize the rows of one task.
 
+    Control tokens come from the template only: text of a row that looks like one (`<|im_end|>`) stays text.
+
     Args:
         examples: The rows; one with `prompt=None` is a raw document with loss on all its tokens and an end token.
         tokenizer: With a chat template, unless all rows are raw documents.
         max_length: Longest row in tokens, prompt and answer together.
-        truncation: "truncate" shortens longer rows by `truncated_lengths`, "drop" drops them.
+        truncation: What happens to longer rows: "truncate" shortens them by `truncated_lengths`, the prompt at the end
+            of the user's text, so that the template stays whole; "truncate_end" cuts the end of the prompt, the
+            template's text before the answer included, as the reference study did; "drop" drops them.
 
     Returns:
         The table of the rows kept, in their order, and the counts of rows truncated or dropped.
@@ -72,18 +90,26 @@ def tokenize(
     """
     if truncation not in TRUNCATIONS:
         raise unknown_choice("truncation", truncation, list(TRUNCATIONS))
-    ids, rows, prompts, counts = [], [], [], {"truncated_prompts": 0, "truncated_answers": 0, "dropped": 0}
-    for example, (prompt, answer) in zip(examples, _token_pairs(examples, tokenizer), strict=True):
-        if len(prompt) + len(answer) > max_length and truncation == "drop":
+    ids, rows, prompts = [], [], []
+    counts: Counter[str] = Counter()
+    for example, pair in zip(examples, _token_pairs(examples, tokenizer, counts), strict=True):
+        short = pair if pair is None else _shortened(example, pair, tokenizer, max_length, truncation)
+        if pair is None or short is None:
             counts["dropped"] += 1
             continue
-        prompt_length, answer_length = truncated_lengths(len(prompt), len(answer), max_length)
-        counts["truncated_prompts"] += prompt_length < len(prompt)
-        counts["truncated_answers"] += answer_length < len(answer)
+        counts["truncated_prompts"] += len(short[0]) < len(pair[0])
+        counts["truncated_answers"] += len(short[1]) < len(pair[1])
         ids.append(example.id)
-        rows.append(prompt[:prompt_length] + answer[:answer_length])
-        prompts.append(prompt_length)
-    return TokenTable.build(ids, rows, prompts), LengthReport(len(examples), **counts)
+        rows.append(short[0] + short[1])
+        prompts.append(len(short[0]))
+    report = LengthReport(
+        len(examples),
+        counts["truncated_prompts"],
+        counts["truncated_answers"],
+        counts["dropped"],
+        control_text=counts["control_text"],
+    )
+    return TokenTable.build(ids, rows, prompts), report
 
 
 def truncated_lengths(prompt: int, answer: int, limit: int) -> tuple[int, int]:
@@ -112,37 +138,68 @@ def truncated_lengths(prompt: int, answer: int, limit: int) -> tuple[int, int]:
     return min(prompt, limit - kept), kept
 
 
-def chat_texts(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """The text before the answer, and the answer including its end token, as the chat template writes them.
-
-    Raises:
-        UserError: The template cannot be split there, or does not end the answer with the end token.
-    """
-    if example.prompt is None:
-        return "", f"{example.answer}{_end_token(tokenizer)}"
-    turns = [] if example.system is None else [{"role": "system", "content": example.system}]
-    turns.append({"role": "user", "content": example.prompt})
-    before = _render(tokenizer, turns, add_generation_prompt=True)
-    whole = _render(tokenizer, [*turns, {"role": "assistant", "content": example.answer}], add_generation_prompt=False)
-    if not whole.startswith(before):
-        raise UserError(
-            f"row {example.id}: the chat template renders the prompt differently once an answer follows it, "
-            "so prompt and answer cannot be separated; set model.chat_template"
-        )
-    answer, end, rest = whole[len(before) :].rpartition(_end_token(tokenizer))
-    if not end or rest.strip():
-        tail = whole[-40:]
-        raise UserError(
-            f"row {example.id}: the chat template ends the answer with {tail!r}, not with the tokenizer's end token "
-            f"{_end_token(tokenizer)!r}; set model.eos_token"
-        )
-    return before, answer + end
+def _shortened(
+    example: Example, pair: Pair, tokenizer: PreTrainedTokenizerBase, max_length: int, truncation: str
+) -> Pair | None:
+    """Prompt and answer within the limit; None to drop the row."""
+    prompt, answer = pair
+    if len(prompt) + len(answer) <= max_length:
+        return pair
+    if truncation == "drop":
+        return None
+    prompt_length, answer_length = truncated_lengths(len(prompt), len(answer), max_length)
+    answer = answer[:answer_length]
+    if prompt_length == len(prompt) or truncation == "truncate_end":
+        return prompt[:prompt_length], answer
+    start, end = _question_tokens(example, tokenizer, prompt)
+    kept = prompt_length - (len(prompt) - end)  # tokens before the template's end of the user turn
+    return (prompt[:kept] + prompt[end:], answer) if kept > start else None
 
 
-def _token_pairs(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> list[Pair]:
+def _question_tokens(example: Example, tokenizer: PreTrainedTokenizerBase, prompt: list[int]) -> tuple[int, int]:
+    """First token of the user's text in a prompt, and the first after it; the whole prompt if it cannot be told."""
+    before, _ = chat_texts(example, tokenizer)
+    place = question_span(example, tokenizer, before)
+    if place is None:
+        return 0, len(prompt)
+    head, rest = (len(_token_ids([text], tokenizer)[0]) for text in (before[: place[0]], before[place[1] :]))
+    return head, len(prompt) - rest
+
+
+def _token_pairs(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, counts: Counter[str]
+) -> list[Pair | None]:
     texts = [chat_texts(example, tokenizer) for example in examples]
     prompts, answers = (_token_ids([pair[side] for pair in texts], tokenizer) for side in (0, 1))
-    return list(zip(prompts, answers, strict=True))
+    pairs: list[Pair | None] = list(zip(prompts, answers, strict=True))
+    control = control_texts(tokenizer)
+    for number, example in enumerate(examples):
+        own = (example.system or "", example.prompt or "", example.answer)
+        if control is not None and any(map(control.search, own)):
+            counts["control_text"] += 1
+            pairs[number] = _as_text(example, texts[number], tokenizer, control)
+    return pairs
+
+
+def _as_text(
+    example: Example, texts: tuple[str, str], tokenizer: PreTrainedTokenizerBase, control: re.Pattern[str]
+) -> Pair | None:
+    """Tokens of a row whose text looks like control tokens, which it must not become; None if it cannot be told."""
+    before, answer = texts
+    spans = row_spans(example, tokenizer, before)
+    if spans is None:
+        return None
+    ends_at = len(answer) - len(tokenizer.eos_token)
+    return _cut_ids(before, spans, tokenizer, control), _cut_ids(answer, [(0, ends_at)], tokenizer, control)
+
+
+def _cut_ids(
+    text: str, spans: Sequence[Span], tokenizer: PreTrainedTokenizerBase, control: re.Pattern[str]
+) -> list[int]:
+    """Token ids of a text that is cut inside every control text of the spans, so that none is recognized."""
+    cuts = [start + found.start() + 1 for start, end in spans for found in control.finditer(text[start:end])]
+    pieces = [text[start:end] for start, end in pairwise([0, *cuts, len(text)])]
+    return [token for ids in _token_ids(pieces, tokenizer) for token in ids]
 
 
 def _token_ids(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
@@ -152,18 +209,3 @@ def _token_ids(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[lis
     encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
     ids: list[list[int]] = encoded["input_ids"]
     return ids
-
-
-def _render(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], add_generation_prompt: bool) -> str:
-    if not tokenizer.chat_template:
-        raise UserError(
-            f"tokenizer {tokenizer.name_or_path!r} has no chat template; expected one to build the turns: "
-            "set model.chat_template, or use an instruct checkpoint"
-        )
-    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt))
-
-
-def _end_token(tokenizer: PreTrainedTokenizerBase) -> str:
-    if not tokenizer.eos_token:
-        raise UserError(f"tokenizer {tokenizer.name_or_path!r} has no end token; set model.eos_token")
-    return str(tokenizer.eos_token)

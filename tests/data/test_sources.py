@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
-from src.data.examples import Example
+from src.data.cache import token_table
+from src.data.examples import Example, Unusable
 from src.data.forms import alpaca, codexglue, conversation
+from src.data.shards import Tokenization
 from src.data.sources import RecordSource
 from src.utils.errors import UserError
 from tests.data.shared import needs_shared, shared
+from tests.lit_modules import tiny
 
 
 def source(tmp_path: Path, rows: list[dict[str, Any]], **changes: Any) -> RecordSource:
@@ -72,7 +75,56 @@ def test_what_is_kept(tmp_path: Path) -> None:
 def test_empty_answers_are_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"prompt": "x", "a": answer} for answer in ("1", " \n", None)]
     assert len(source(tmp_path, rows).examples("train")) == 1
-    assert "2 of 3 train rows have no usable answer" in " ".join(capsys.readouterr().err.split())
+    assert "2 of 3 train rows left out: 2 without an answer" in " ".join(capsys.readouterr().err.split())
+
+
+def test_each_kind_of_unusable_row_is_counted(tmp_path: Path) -> None:
+    rows = [{"prompt": q, "a": a} for q, a in (("x", "1"), (None, "1"), (" ", "1"), ("x", ""), ("x", "\ud800"))]
+    found = source(tmp_path, rows).examples("train")
+    assert [row.answer for row in found] == ["1"]
+    assert found.left_out == {
+        "without a question": 2, "without an answer": 1, "with text that is not Unicode (a lone surrogate)": 1,
+    }  # fmt: skip
+
+
+def test_counts_reach_the_report_of_the_tokens(tmp_path: Path) -> None:
+    rows = source(tmp_path, [{"prompt": "x", "a": answer} for answer in ("1", "")])
+    for cache in (None, tmp_path / "cache", tmp_path / "cache"):  # the last one is read from the files
+        _, report = token_table(lambda: rows.examples("train"), Tokenization(tiny.tokenizer(), 64), cache=cache)
+        assert report.left_out == {"without an answer": 1}
+
+
+def test_a_null_is_not_kept(tmp_path: Path) -> None:
+    rows = [{"prompt": "x", "a": "1", "n": n} for n in (None, "4", 4)]
+    assert len(source(tmp_path, rows, keep={"n": [3, 7]}).examples("train")) == 1
+
+
+def test_copies_stay_on_one_side_and_renamed_files_move_no_rows(tmp_path: Path) -> None:
+    rows = [{"prompt": f"question {n % 50}", "a": str(n)} for n in range(300)]
+    sides = [{row.prompt for row in source(tmp_path, rows, held_out=0.2).examples(s)} for s in ("train", "validation")]
+    assert not sides[0] & sides[1]
+    assert 3 < len(sides[1]) < 20
+    (tmp_path / "rows_train.jsonl").rename(tmp_path / "renamed_train.jsonl")
+    renamed = source(tmp_path, rows, held_out=0.2, data=str(tmp_path / "renamed_{split}.jsonl"))
+    assert {row.prompt for row in renamed.examples("validation")} == sides[1]
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
+def test_few_rows_have_a_validation_row(tmp_path: Path, count: int) -> None:
+    rows = [{"prompt": str(n), "a": "x"} for n in range(count)]
+    train, validation = (source(tmp_path, rows, held_out=1e-6).examples(split) for split in ("train", "validation"))
+    assert (len(train), len(validation)) == (count - 1, 1)
+
+
+def test_system_turns(tmp_path: Path) -> None:
+    chat = {"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "q"},
+                         {"role": "assistant", "content": "a"}]}  # fmt: skip
+    [row] = source(tmp_path, [chat], form=conversation, answer="answer").examples("train")
+    assert (row.system, row.prompt, row.answer) == ("S", "Q: q", "a")
+    [row] = source(tmp_path, [{"prompt": "x", "a": "1", "role": "S"}], system="role").examples("train")
+    assert row.system == "S"
+    [row] = source(tmp_path, [{"prompt": "x", "a": "1", "system": "not asked for"}]).examples("train")
+    assert row.system is None
 
 
 def test_held_out_rows_are_a_fixed_part(tmp_path: Path) -> None:
@@ -109,15 +161,22 @@ def test_forms_by_hand() -> None:
         "instruction": "Add", "input": "", "output": "3", "prompt": "Add", "answer": "3",
     }  # fmt: skip
     chat = {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}
-    assert conversation(chat) == {**chat, "prompt": "q", "answer": "a"}
+    assert conversation(chat) == {**chat, "prompt": "q", "answer": "a", "system": None}
     turns = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
-    assert (conversation(turns) or {})["answer"] == "a"
-    assert conversation({"messages": []}) is None
+    assert conversation(turns)["answer"] == "a"
+    greeted = {"messages": [{"role": "assistant", "content": "Hello"}, *turns["messages"]]}
+    assert conversation(greeted)["answer"] == "a"  # the greeting answers nothing
+    twice = {"messages": [{"role": "user", "content": "first"}, *turns["messages"]]}
+    assert conversation(twice)["prompt"] == "q"  # the first has no answer
+    for unanswered in ([], turns["messages"][:1], turns["messages"][::-1]):
+        with pytest.raises(Unusable, match="without a user turn that an assistant turn follows"):
+            conversation({"messages": unanswered})
     doc = "Adds two numbers and returns their sum"
     assert codexglue({"code": f'def f(a):\n    """{doc}"""\n    return a\n', "docstring": doc}) == {
         "code": "def f(a):\n    return a", "docstring": doc,
     }  # fmt: skip
-    assert codexglue({"code": f"def f(a):\n    '{doc}'\n    print a", "docstring": doc}) is None  # Python 2: it stays
+    with pytest.raises(Unusable, match="repeats the docstring"):  # Python 2: it stays
+        codexglue({"code": f"def f(a):\n    '{doc}'\n    print a", "docstring": doc})
 
 
 @needs_shared

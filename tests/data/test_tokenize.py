@@ -4,7 +4,8 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from src.data.examples import Example
-from src.data.tokenize import LengthReport, chat_texts, tokenize, truncated_lengths
+from src.data.tokenize import LengthReport, tokenize, truncated_lengths
+from src.data.turns import chat_texts
 from src.utils.errors import UserError
 from tests.data.shared import needs_shared, shared
 from tests.lit_modules import tiny
@@ -81,6 +82,44 @@ def test_what_is_cut_and_dropped_is_counted() -> None:
     table, report = tokenize(rows, tiny.tokenizer(), 60, "drop")
     assert (table.ids, report) == (("7",), LengthReport(3, dropped=2))
     assert report + LengthReport(1, 2, 3, 4) == LengthReport(4, 2, 3, 6)
+    left_out = LengthReport(1, left_out={"a": 1}) + LengthReport(1, left_out={"a": 2, "b": 3})
+    assert left_out.left_out == {"a": 3, "b": 3}
+
+
+def test_a_long_question_is_cut_and_the_template_stays_whole() -> None:
+    row = Example("0", "t", "Q" * 99, "x")
+    table, report = tokenize([row], tiny.tokenizer(), 60)
+    tokens, labels = table.row(0)
+    fixed = [257, *b"user\n"], [258, *b"\n", 257, *b"assistant\n"]
+    question = [*b"Q"] * (60 - 2 - sum(map(len, fixed)))
+    assert bytes_of(tokens.tolist()) == [*fixed[0], *question, *fixed[1], *b"x", 258]
+    assert bytes_of(labels.tolist())[-3:] == [-100, *b"x", 258]
+    assert report == LengthReport(1, truncated_prompts=1)
+    table, _ = tokenize([row], tiny.tokenizer(), 60, "truncate_end")  # the study's: the header goes first
+    assert bytes_of(table.row(0)[0].tolist()) == [*fixed[0], *[*b"Q"] * 52, *b"x", 258]
+
+
+def test_a_limit_without_room_for_the_question_drops_the_row() -> None:
+    table, report = tokenize([ROW], tiny.tokenizer(), len(PROMPT + ANSWER) - 2)
+    assert bytes_of(table.row(0)[0].tolist()) == [257, *b"user\nA", *PROMPT[9:], *ANSWER]
+    assert report == LengthReport(1, truncated_prompts=1)
+    table, report = tokenize([ROW], tiny.tokenizer(), len(PROMPT + ANSWER) - 3)
+    assert (len(table), report) == (0, LengthReport(1, dropped=1))
+
+
+def test_text_that_looks_like_a_control_token_stays_text() -> None:
+    """ChatML's end inside a question or an answer would end the turn there."""
+    row = Example("0", "t", "<|im_end|> a <|im_start|>", "b<|im_end|>c", system="<|im_end|>")
+    table, report = tokenize([row], tiny.tokenizer(), 200)
+    tokens, labels = table.row(0)
+    text = bytes_of(tokens.tolist())
+    assert text == [
+        257, *b"system\n<|im_end|>", 258, *b"\n", 257, *b"user\n<|im_end|> a <|im_start|>", 258, *b"\n",
+        257, *b"assistant\nb<|im_end|>c", 258,
+    ]  # fmt: skip
+    assert bytes_of(labels.tolist())[-13:] == [*b"b<|im_end|>c", 258]
+    assert report == LengthReport(1, control_text=1)
+    assert "1 with control tokens in their text" in str(report)
 
 
 def test_fingerprint_sees_tokens_and_masks() -> None:
@@ -140,3 +179,16 @@ def test_real_templates_token_by_token(name: str, before: str, answer: str, end:
     assert tokens[-1] == end == tokenizer.eos_token_id
     generation = tokenizer.apply_chat_template([{"role": "user", "content": "Add {a}\n"}], add_generation_prompt=True)
     assert generation["input_ids"] == prompt
+    marks = "<|im_end|> <|fim_middle|> <｜fim▁hole｜> <|EOT|> <｜begin▁of▁sentence｜>"
+    row = Example("0", "codegen", marks, marks)
+    table, report = tokenize([row], tokenizer, 4096)
+    tokens = table.row(0)[0].tolist()
+    plain = tokenizer(chat_texts(Example("0", "codegen", "", ""), tokenizer)[0], add_special_tokens=False).input_ids
+    control = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    assert sum(token in control for token in tokens) == sum(token in control for token in plain) + 1
+    assert tokenizer.decode(tokens).count(marks) == 2
+    assert report.control_text == 1
+    long, _ = tokenize([Example("0", "codegen", "word " * 99, "a")], tokenizer, len(prompt) + 50)
+    before = tokenizer.decode(long.row(0)[0][: int(long.prompts[0])])
+    assert before.endswith(chat_texts(Example("0", "codegen", "", ""), tokenizer)[0][-15:])
+    assert 30 < before.count("word") < 99

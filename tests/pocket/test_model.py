@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from src.data.examples import Example
-from src.data.tokenize import chat_texts
+from src.data.turns import chat_texts
 from src.pocket.model import PocketModel
 from src.pocket.sources import PocketSource
 

@@ -44,7 +44,9 @@ def kodcode_problems(
     if split != "validation":
         raise UserError(f"benchmark kodcode has no {split} split, only validation; set split= or benchmark=")
     places = (data,) if isinstance(data, str) else tuple(data)
-    state = RecordSource(task, places, user_prompt="", answer="", id=id, held_out=held_out).state(split)
+    state = RecordSource(task, places, user_prompt="{question}", answer="question", id=id, held_out=held_out).state(
+        split
+    )
     return [dict(problem) for problem in _problems(state, places, held_out, task, id)]
 
 
@@ -52,7 +54,7 @@ def kodcode_problems(
 def _problems(
     state: tuple[Any, ...], data: tuple[str, ...], held_out: float, task: str, id: str
 ) -> list[dict[str, Any]]:
-    source = RecordSource(task, data, user_prompt="", answer="", id=id, held_out=held_out)
+    source = RecordSource(task, data, user_prompt="{question}", answer="question", id=id, held_out=held_out)
     found = (_problem(record.fields, str(record.fields.get(id))) for record in source.records("validation"))
     return [problem for problem in found if problem is not None]
 

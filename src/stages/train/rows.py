@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from src.data.budget import Budget, step_starts
 from src.data.cache import token_table
-from src.data.examples import Example
+from src.data.examples import Examples, join
 from src.data.mixture import MixOptions, Mixture, fraction_of, rows_per_epoch
 from src.data.options import DataOptions
 from src.data.shards import Tokenization
@@ -52,9 +52,9 @@ def sources_of(cfg: DictConfig, data: str, tasks: Sequence[str]) -> dict[str, li
     return found
 
 
-def source_rows(sources: Sequence[Any], split: str) -> list[Example]:
+def source_rows(sources: Sequence[Any], split: str) -> Examples:
     """All rows of a task."""
-    return [example for source in sources for example in source.examples(split)]
+    return join(source.examples(split) for source in sources)
 
 
 def training_tables(
@@ -77,7 +77,7 @@ def training_tables(
     tables, reports = Tables(), dict[str, LengthReport]()
     for task, nodes in sources.items():
 
-        def rows(nodes: Sequence[Any] = nodes) -> list[Example]:
+        def rows(nodes: Sequence[Any] = nodes) -> Examples:
             return _spread(source_rows(nodes, split), options.limit)
 
         table, reports[task] = token_table(
@@ -113,11 +113,11 @@ def trained_on(tables: Tables, mix: MixOptions, budget: Budget, seed: int) -> di
     return drawn
 
 
-def _spread(rows: list[Example], limit: int | None) -> list[Example]:
+def _spread(rows: Examples, limit: int | None) -> Examples:
     """Take at most `limit` rows, evenly spaced so that every source is represented."""
     if limit is None or len(rows) <= limit:
         return rows
-    return [rows[number * len(rows) // limit] for number in range(limit)]
+    return Examples([rows[number * len(rows) // limit] for number in range(limit)], rows.left_out)
 
 
 def _key(sources: Sequence[Any], split: str, limit: int | None) -> str | None:

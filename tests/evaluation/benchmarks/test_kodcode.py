@@ -69,7 +69,7 @@ def test_other_rows_are_left_out(tmp_path: Path, change: dict[str, Any]) -> None
 
 
 def test_only_rows_that_training_holds_out(tmp_path: Path) -> None:
-    rows = [ROW | {"question_id": f"q{number}"} for number in range(200)]
+    rows = [ROW | {"question_id": f"q{number}", "question": f"Add a and b, {number}."} for number in range(200)]
     few = problems(tmp_path, *rows, held_out=0.1)
     source = RecordSource(
         "codegen", f"{tmp_path}/{{split}}*.jsonl", "{question}", "solution", id="question_id", held_out=0.1

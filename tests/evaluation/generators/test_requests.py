@@ -5,7 +5,7 @@ import random
 import pytest
 
 from src.data.examples import Example
-from src.data.tokenize import chat_texts
+from src.data.turns import chat_texts
 from src.evaluation.generators.requests import batches, encode, render
 from src.evaluation.generators.samples import Prompt
 from src.utils.errors import UserError
