@@ -40,7 +40,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("codegen,codesum",
          {"codegen": {"train": 231, "validation": 1}, "codesum": {"train": 1831, "validation": 170}}),
         ("codegen_authors,codesum_authors",
-         {"codegen": {"train": 551, "validation": 55}, "codesum": {"train": 1643, "validation": 188}}),
+         {"codegen": {"train": 537, "validation": 69}, "codesum": {"train": 1638, "validation": 193}}),
         ("codegen,codesum_python", {"codesum": {"train": 1431, "validation": 120}}),
     ],
 )  # fmt: skip
