@@ -12,9 +12,11 @@ from src.evaluation.benchmarks.base import SPLITS, Limit, Rows, check_covered, c
 from src.evaluation.generators.samples import Decoding, Prompt, Sample
 from src.evaluation.statistics.bootstrap import Interval
 from src.evaluation.statistics.scores import Score
+from src.evaluation.text.bertscore import BertScore
 from src.evaluation.text.corpus import CORPUS_SCORES
 from src.evaluation.text.meteor import wordnet_hash
 from src.evaluation.text.metrics import STUDY_METRICS, score_corpus, score_texts, text_metrics
+from src.evaluation.text.normalize import normalize
 from src.utils.errors import UserError, unknown_choice
 from src.utils.files import sha256_json
 
@@ -34,6 +36,7 @@ class SummaryBenchmark:
         metrics: Names from `src.evaluation.text.metrics`.
         corpus: Names of corpus-level scores, from `src.evaluation.text.corpus`.
         wordnet: For METEOR: a directory of nltk data, `"auto"` or None (see `text_metrics`).
+        bertscore: Also score with an encoder; None, or one without a model: do not.
         cluster: Field of the rows that names their cluster: intervals draw clusters, not rows. `auto`: `repo`, where
             all rows have one and not all the same; None: rows.
         chat: Use the chat template; False: raw text.
@@ -54,6 +57,7 @@ class SummaryBenchmark:
         metrics: Sequence[str] = STUDY_METRICS,
         corpus: Sequence[str] = (),
         wordnet: str | None = AUTO,
+        bertscore: BertScore | None = None,
         cluster: str | None = AUTO,
         chat: bool = True,
         limit: Limit = None,
@@ -66,6 +70,7 @@ class SummaryBenchmark:
             if metric not in CORPUS_SCORES:
                 raise unknown_choice("corpus score", metric, list(CORPUS_SCORES))
         self.splits, self.cluster = tuple(splits), cluster
+        self.bertscore = bertscore if bertscore is not None and bertscore.model is not None else None
         self._source, self._rows, self._wordnet = rows, dict[str, list[dict[str, Any]]](), wordnet
         self._hashes = dict[str, str]()
 
@@ -74,6 +79,8 @@ class SummaryBenchmark:
         """Map each metric to its definition, to print with its values."""
         scales = {1: "0 to 1", 100: "0 to 1; papers print 100 times as much"}
         means = {metric.name: f"{metric.definition} ({scales[metric.published_scale]})" for metric in self.metrics}
+        if self.bertscore is not None:
+            means[self.bertscore.name] = f"{self.bertscore.definition}, after normalization"
         return means | {name: f"{CORPUS_SCORES[name][0]} ({scales[100]})" for name in self.corpus}
 
     def rows(self, split: str) -> list[dict[str, Any]]:
@@ -140,7 +147,11 @@ class SummaryBenchmark:
         """Return what decides a score besides answers, references and settings."""
         libraries = {name: version(name) for name in ("sacrebleu", "rouge-score", "nltk")}
         metrics = [metric.name for metric in self.metrics]  # `meteor_nosyn` where WordNet is not installed
-        return {"metrics": metrics, "wordnet": _wordnet(self._wordnet) if "meteor" in metrics else None} | libraries
+        rules: dict[str, Any] = {"metrics": metrics, **libraries}
+        rules["wordnet"] = _wordnet(self._wordnet) if "meteor" in metrics else None
+        if self.bertscore is not None:
+            rules |= {"bertscore": self.bertscore.identity(), "transformers": version("transformers")}
+        return rules
 
     def score(self, samples: Sequence[Sample], split: str) -> list[Score]:
         """Score answers; the first sample of each row counts.
@@ -176,7 +187,11 @@ class SummaryBenchmark:
 
     def _score(self, predictions: Mapping[str, str], references: Mapping[str, str]) -> list[Score]:
         items = list(references)
-        scored = score_texts([predictions[item] for item in items], [references[item] for item in items], self.metrics)
+        got, wanted = ([texts[item] for item in items] for texts in (predictions, references))
+        scored = score_texts(got, wanted, self.metrics)
+        if self.bertscore is not None:
+            clean = ([normalize(text.strip()) for text in texts] for texts in (got, wanted))
+            scored[self.bertscore.name] = self.bertscore(*clean)
         return [
             Score(self.name, item, metric, value)
             for metric, values in scored.items()

@@ -7,6 +7,7 @@ import pytest
 from src.evaluation.benchmarks.summary import SummaryBenchmark
 from src.evaluation.generators.samples import Decoding, Sample
 from src.evaluation.statistics.scores import by_metric
+from src.evaluation.text.bertscore import BertScore
 from src.utils.errors import UserError
 
 ROWS = [
@@ -41,6 +42,26 @@ def test_study_form_of_the_prompt() -> None:
 def test_references_by_field() -> None:
     assert benchmark().references("test") == {"s/0": "Add one to x.", "s/1": "Return x unchanged."}
     assert benchmark(reference="docstring_tokens").references("test")["s/0"] == "Add one"
+
+
+def test_an_encoder_scores_normalized_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[list[str], list[str]]] = []
+
+    def score(self: BertScore, predictions: list[str], references: list[str]) -> list[float]:
+        seen.append((predictions, references))
+        return [0.25, 0.75]
+
+    monkeypatch.setattr(BertScore, "__call__", score)
+    monkeypatch.setattr(BertScore, "identity", lambda self: {"layer": self.layer})
+    monkeypatch.setattr(BertScore, "definition", "an encoder")
+    samples = [Sample("s/1", "", "`x`."), Sample("s/0", "", " Add  one. ")]
+    made = benchmark(bertscore=BertScore(model="somewhere", layer=2))
+    assert by_metric(made.score(samples, "test"))["s", "bertscore"] == {"s/0": 0.25, "s/1": 0.75}
+    assert seen == [(["Add one", "`x`"], ["Add one to x", "Return x unchanged"])]
+    assert made.rules()["bertscore"] == {"layer": 2}
+    assert made.definitions["bertscore"].startswith("an encoder")
+    off = benchmark(bertscore=BertScore())
+    assert "bertscore" not in {*off.rules(), *off.definitions}
 
 
 def with_repositories(*names: str | None, **options: Any) -> SummaryBenchmark:
