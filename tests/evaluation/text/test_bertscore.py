@@ -16,7 +16,8 @@ from src.evaluation.text.bertscore import BertScore, _load, matched_f1
 from src.utils.errors import UserError
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-WORDS = [*SPECIAL, *"add one to x return the sum of two numbers nothing here . a b c".split()]
+TEXT = "add one to x return the sum of two numbers nothing here . a b c"
+WORDS = [*SPECIAL, *TEXT.split()]
 PREDICTIONS = ["add one to x", "return the sum", "nothing here . a", "a b c a b", "add", "one zzz two"]
 REFERENCES = ["add one to the x", "return the sum of two numbers", "add one", "c b a", "add", "two numbers zzz ."]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
