@@ -10,6 +10,7 @@ from src.utils.errors import UserError, unknown_choice
 
 FORMATS = ("evalplus", "lm_eval", "model_index")  # of `formats`
 SPLITS = ("test", "validation")
+PREFLIGHT = ("warn", "strict", "off")
 
 
 def check_train(cfg: DictConfig, of_one_task: Collection[str]) -> None:
@@ -100,12 +101,19 @@ def check_compare(cfg: DictConfig) -> None:
     """Check that there is an evaluation, or several different ones to compare.
 
     Raises:
-        UserError: There is none, one is given twice, or a limit is negative.
+        UserError: There is none, one is given twice, a limit is negative, or `preflight` is unknown.
     """
     if cfg.reference is None:
         raise UserError("expected one or more evaluations, the reference first: python compare.py RUN OTHER ...")
+    check_preflight(cfg)
     if min(cfg.page_limit, cfg.show) < 0:
         raise UserError(f"page_limit={cfg.page_limit}, show={cfg.show}: expected numbers of at least 0")
     places = [str(cfg.reference), *map(str, cfg.runs)]
     if twice := next((place for place in places if places.count(place) > 1), None):
         raise UserError(f"{twice} is given twice; expected different evaluations")
+
+
+def check_preflight(cfg: DictConfig) -> None:
+    """Check the choice of `preflight`, which compare.py and study.py share."""
+    if cfg.preflight not in PREFLIGHT:
+        raise unknown_choice("preflight", str(cfg.preflight), list(PREFLIGHT))

@@ -129,6 +129,7 @@ class CompareConfig(Common):
     runs: list[str] = field(default_factory=list)  # the same, each compared with the reference; []: list its answers
     resamples: int = 10_000  # bootstrap draws
     show: int = 3  # differing items of each run to print in full; all are in differences.csv
+    preflight: str = "warn"  # confounds in the records: warn, strict (refuse to compare), off
     page_limit: int = 500  # problems on the HTML page, per run and benchmark
 
 

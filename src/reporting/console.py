@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from src.evaluation.preflight.finding import Finding
 from src.evaluation.statistics.scores import LOSSES
 from src.reporting.format import visible
 
@@ -95,6 +96,13 @@ def print_differences(rows: list[dict[str, Any]], first: int, path: str) -> None
         for row in found[:first]:
             print_lines([f"\n{row['item']}: {row['reference_value']:.4g} and {row['value']:.4g}"])
             print_lines([f"--- {key}\n{visible(str(row[key]))}" for key in SHOWN if str(row[key])])
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print the confounds of a comparison, one per line, or that there are none."""
+    if not findings:
+        print_lines(["preflight: the records show no confounds"])
+    print_lines([f"{finding.severity}: {visible(finding.sentence)}" for finding in findings])
 
 
 def print_clean_scores(check: dict[str, Any]) -> None:

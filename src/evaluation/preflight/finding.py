@@ -10,7 +10,6 @@ from src.utils.errors import UserError, first_differences
 
 Severity = Literal["serious", "caution", "note"]
 SEVERITIES: tuple[Severity, ...] = ("serious", "caution", "note")
-MODES = ("warn", "strict", "off")
 
 
 @dataclass(frozen=True)

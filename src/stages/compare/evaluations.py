@@ -43,6 +43,11 @@ class Evaluation:
                 details.setdefault((benchmark, row["task_id"]), []).append(row)
         return details
 
+    @property
+    def directory(self) -> Path:
+        """Its run directory, or that of its file."""
+        return self.path.parent
+
     def hashes(self) -> dict[str, str]:
         """SHA-256 of the files that are read, by evaluation and name."""
         found = {self.name: sha256_file(self.path)}
@@ -50,7 +55,7 @@ class Evaluation:
 
     @property
     def _detail_files(self) -> list[Path]:
-        return sorted(self.path.parent.glob("details-*.jsonl"))
+        return sorted(self.directory.glob("details-*.jsonl"))
 
 
 def open_evaluations(places: Sequence[str]) -> list[Evaluation]:
@@ -59,10 +64,17 @@ def open_evaluations(places: Sequence[str]) -> list[Evaluation]:
     Raises:
         UserError: One of them is neither.
     """
-    names = [_name(place) for place in places]
+    names = [evaluation_name(place) for place in places]
     if len(set(names)) < len(places):
         names = list(places)
     return [Evaluation(name, _items(place)) for name, place in zip(names, places, strict=True)]
+
+
+def is_checkpoint(place: str) -> bool:
+    """True for the directory of a model instead of an evaluation."""
+    path = Path(place)
+    known = any((path / name).is_file() for name in ("config.json", "adapter_config.json"))
+    return known and not (path / ITEMS).is_file()
 
 
 def _items(place: str) -> Path:
@@ -72,6 +84,7 @@ def _items(place: str) -> Path:
     return path
 
 
-def _name(place: str) -> str:
+def evaluation_name(place: str) -> str:
+    """Name of an evaluation in tables: that of its directory."""
     path = Path(place).resolve()
     return path.parent.name if path.name == ITEMS else path.name

@@ -69,6 +69,8 @@ def evaluate(job: Job) -> Path:
     with open_run(directory, stage="evaluate", config=identity, inputs=inputs, argv=job.command) as run:
         if run.finished:
             return directory
+        if cfg.checkpoint is not None:
+            run.results["checkpoint"] = str(existing_checkpoint(str(cfg.checkpoint), "checkpoint").absolute())
         answered = bool(scored_files) or is_served(cfg)
         scores = measure_losses(cfg, _loaded(cfg), losses, run) if losses else []
         scores += _score(job, answers, run) if answered and answers else []

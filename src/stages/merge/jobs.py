@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from src.checkpoints.fingerprint import IdentifiedCheckpoint, fingerprint, identify
 from src.config.checks import check_merge
+from src.evaluation.preflight.choice_checks import coefficient_findings
 from src.merging.engine.chat_files import named_files
 from src.merging.engine.nested_merges import NestedMerge
 from src.merging.recipe import Recipe
@@ -28,6 +29,7 @@ from src.stages.merge.from_recipe import with_recipe
 from src.stages.merge.statistics_inputs import statistics_places
 from src.utils.errors import UserError
 from src.utils.files import sha256_file
+from src.utils.progress import say
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,18 @@ def build_recipe(job: Job, specialists: Mapping[str, Mapping[str, str]]) -> tupl
     statistics = statistics_places(job.cfg, specialists)
     more = {"statistics": {name: str(place) for name, place in statistics.items()}} if statistics else {}
     recipe: Recipe = build(job.cfg.merge, **more)
+    _warn_of_coefficients(merge_directory(job, recipe).name, recipe, list(specialists))
     hashes = {f"statistics.{name}": fingerprint(place) for name, place in statistics.items()}
     return recipe, hashes | _files_of(recipe)
+
+
+def _warn_of_coefficients(owner: str, recipe: Recipe, specialists: Sequence[str]) -> None:
+    """Say where coefficients are probably a slip, such as `merge.weight=30` for 0.3."""
+    settings, weights = dict(recipe.settings), recipe.coefficients(specialists)
+    scale, normalize = settings.get("lambda"), bool(settings.get("normalize"))
+    for finding in coefficient_findings(owner, recipe.method, weights, scale, normalize):
+        if finding.severity != "note":
+            say(f"warning: {finding.sentence}")
 
 
 def _files_of(recipe: Recipe) -> dict[str, dict[str, str]]:

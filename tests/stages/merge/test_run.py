@@ -42,6 +42,16 @@ def test_task_arithmetic_by_hand(world, tmp_path):
         assert torch.allclose(merged.tensor(name), expected, atol=1e-6)
 
 
+def test_coefficients_that_are_probably_a_slip_are_said_and_merged(world, tmp_path, capsys):
+    """`merge.weight=30` once merged without a word; a factor of task arithmetic is no slip."""
+    common = ["merge=task_arithmetic", f"output_root={world}"]
+    merge(compose_job("merge", [*common, "merge.weight=30", f"output={tmp_path}/slip"]))
+    said = capsys.readouterr().err
+    assert "warning: coefficients outside 0-1: slip (task_arithmetic): codegen 30, codesum -29" in said
+    merge(compose_job("merge", [*common, "merge.weights={codegen: 1.5, codesum: 1}", f"output={tmp_path}/meant"]))
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_the_record_holds_recipe_parents_and_strength(world, tmp_path):
     overrides = ["merge=ties", "merge.weight=0.25", f"output_root={world}", f"output={tmp_path}/merged"]
     record = json.loads((merge(compose_job("merge", overrides)) / "run.json").read_text())
