@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 
 from src.search.space import Point, Space
 from src.utils.errors import Stopped, UserError
-from src.utils.jsonl import read_whole_lines
+from src.utils.jsonl import append_jsonl, read_whole_lines
 
 Measured = Mapping[str, float]
 Score = Callable[[Sequence[Point]], Iterator[Measured | UserError]]
@@ -125,7 +125,7 @@ class Search:
                 else:
                     repeated = scored.get(_key(point))
                     trial = self._scored(number, point, results) if repeated is None else _again(number, repeated)
-                    _append(journal, trial)
+                    append_jsonl(journal, asdict(trial))
                 scored[_key(point)] = trial
                 if trial.reason:
                     study.tell(one, state=TrialState.FAIL)
@@ -197,11 +197,6 @@ def _costs(trial: Trial, objectives: Sequence[Objective]) -> list[float]:
 
 def _key(point: Point) -> str:
     return json.dumps(asdict(point), sort_keys=True)
-
-
-def _append(journal: Path, trial: Trial) -> None:
-    with journal.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(trial), ensure_ascii=False) + "\n")
 
 
 def _read(line: Mapping[str, Any]) -> Trial:

@@ -56,6 +56,12 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
+def append_jsonl(path: Path, row: dict[str, Any]) -> None:
+    """Append one object to a file that `read_whole_lines` reads."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
 def read_whole_lines(path: Path) -> list[dict[str, Any]]:
     """Read a file to which a killed process may have been appending; a partial last line is cut off.
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from src.evaluation.generators.hf import HFGenerator
 from src.merging.engine.lazy import LazyMerge
-from src.merging.engine.side_files import write_side_files
 from src.merging.recipe import Recipe
 from src.merging.tensors.parent import Parent, open_parents
 from src.search.loop import Measured
 from src.search.space import Point
 from src.stages.merge.jobs import Parents
+from src.stages.merge.lazy_points import files_around
 from src.stages.search.objectives import Objectives
 from src.stages.search.points import MergePoints
 from src.stages.search.scoring import Generator, Measure
@@ -57,8 +57,7 @@ class PointScorer:
             recipe = self.points.recipe(point)
         except UserError as error:
             return error
-        if not self.files.is_dir():
-            self._write_files(recipe)
+        files_around(self.parents, recipe, self.files)
         return recipe
 
     def _loaded(self, merges: Sequence[LazyMerge]) -> Iterator[UserError | None]:
@@ -103,10 +102,3 @@ class PointScorer:
         return LazyMerge(
             self.files, self.parents.base, specialists, recipe, named, self.parents.allow_pickle, self._opened
         )
-
-    def _write_files(self, recipe: Recipe) -> None:
-        """Config and tokenizer, written whole or not at all; all points share them."""
-        building = self.files.with_suffix(".building")
-        building.mkdir(parents=True, exist_ok=True)
-        write_side_files(building, self.parents.base, dict(self.parents.specialists), recipe, self.parents.allow_pickle)
-        building.rename(self.files)
