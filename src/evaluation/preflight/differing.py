@@ -22,7 +22,7 @@ def differing(kind: str, severity: Severity, values: Mapping[str, Any], effect: 
         effect: See `Finding`.
         key: See `Finding`.
     """
-    known = {owner: shown(value) for owner, value in values.items() if value is not None}
+    known = {owner: shown(value) for owner, value in _without_equal_fields(values).items() if value is not None}
     if len(set(known.values())) > 1:
         yield Finding(kind, severity, by_value(known), effect, key)
 
@@ -42,6 +42,18 @@ def by_value(values: Mapping[str, str]) -> str:
     for owner, value in values.items():
         owners.setdefault(value, []).append(owner)
     return "; ".join(f"{_together(names)}: {value}" for value, names in owners.items())
+
+
+def _without_equal_fields(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of mappings, only the fields that are not the same in all."""
+    known = [value for value in values.values() if value is not None]
+    if not all(isinstance(value, Mapping) for value in known):
+        return values
+    fields = dict.fromkeys(name for value in known for name in value)
+    differ = [name for name in fields if len({shown(value.get(name)) for value in known}) > 1]
+    return {
+        owner: None if value is None else {name: value.get(name) for name in differ} for owner, value in values.items()
+    }
 
 
 def _together(names: list[str]) -> str:

@@ -52,9 +52,9 @@ def refuse(findings: Iterable[Finding]) -> None:
     Raises:
         UserError: There are some; they are listed.
     """
-    found = [finding.sentence for finding in by_severity(findings) if finding.severity != "note"]
+    found = [finding.sentence.rstrip(".") for finding in by_severity(findings) if finding.severity != "note"]
     if found:
         raise UserError(
             first_differences("preflight=strict refuses this comparison", found, limit=20)
-            + " preflight=warn compares all the same"
+            + ". preflight=warn compares all the same"
         )

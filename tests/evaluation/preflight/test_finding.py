@@ -14,6 +14,6 @@ def test_serious_findings_come_first_and_once():
 def test_strict_refuses_all_but_notes():
     refuse([NOTE])
     with pytest.raises(
-        UserError, match=r"preflight=strict refuses.*base: mix: a; ties: b\. .*base=DIR.*preflight=warn"
+        UserError, match=r"preflight=strict refuses.*base: mix: a; ties: b\. .*base=DIR\. preflight=warn"
     ):
         refuse([NOTE, SERIOUS])
