@@ -9,6 +9,7 @@ from typing import Any
 from src.data.docstrings import without_docstring
 from src.data.prompts import render_user_turn
 from src.evaluation.benchmarks.base import SPLITS, Limit, Rows, check_covered, check_split, read_rows
+from src.evaluation.benchmarks.judge import SummaryJudge
 from src.evaluation.generators.samples import Decoding, Prompt, Sample
 from src.evaluation.statistics.bootstrap import Interval
 from src.evaluation.statistics.scores import Score
@@ -37,6 +38,7 @@ class SummaryBenchmark:
         corpus: Names of corpus-level scores, from `src.evaluation.text.corpus`.
         wordnet: For METEOR: a directory of nltk data, `"auto"` or None (see `text_metrics`).
         bertscore: Also score with an encoder; None, or one without a model: do not.
+        judge: Also have a language model grade the summaries, after generation; None, or one without a model: do not.
         cluster: Field of the rows that names their cluster: intervals draw clusters, not rows. `auto`: `repo`, where
             all rows have one and not all the same; None: rows.
         chat: Use the chat template; False: raw text.
@@ -58,6 +60,7 @@ class SummaryBenchmark:
         corpus: Sequence[str] = (),
         wordnet: str | None = AUTO,
         bertscore: BertScore | None = None,
+        judge: SummaryJudge | None = None,
         cluster: str | None = AUTO,
         chat: bool = True,
         limit: Limit = None,
@@ -70,6 +73,7 @@ class SummaryBenchmark:
             if metric not in CORPUS_SCORES:
                 raise unknown_choice("corpus score", metric, list(CORPUS_SCORES))
         self.splits, self.cluster = tuple(splits), cluster
+        self.judge = judge if judge is not None and judge.model is not None else None
         self.bertscore = bertscore if bertscore is not None and bertscore.model is not None else None
         self._source, self._rows, self._wordnet = rows, dict[str, list[dict[str, Any]]](), wordnet
         self._hashes = dict[str, str]()
@@ -81,6 +85,8 @@ class SummaryBenchmark:
         means = {metric.name: f"{metric.definition} ({scales[metric.published_scale]})" for metric in self.metrics}
         if self.bertscore is not None:
             means[self.bertscore.name] = f"{self.bertscore.definition}, after normalization"
+        if self.judge is not None:
+            means[self.judge.name] = self.judge.definition
         return means | {name: f"{CORPUS_SCORES[name][0]} ({scales[100]})" for name in self.corpus}
 
     def rows(self, split: str) -> list[dict[str, Any]]:
@@ -151,6 +157,8 @@ class SummaryBenchmark:
         rules["wordnet"] = _wordnet(self._wordnet) if "meteor" in metrics else None
         if self.bertscore is not None:
             rules |= {"bertscore": self.bertscore.identity(), "transformers": version("transformers")}
+        if self.judge is not None:
+            rules["judge"] = self.judge.identity()
         return rules
 
     def score(self, samples: Sequence[Sample], split: str) -> list[Score]:

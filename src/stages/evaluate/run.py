@@ -37,6 +37,7 @@ from src.stages.checkpoints import existing_checkpoint
 from src.stages.evaluate.contamination import check_contamination, training_hashes
 from src.stages.evaluate.formats import write_answers, write_model_index
 from src.stages.evaluate.identity import Benchmark, Measured, run_identity, run_name, scored_subject
+from src.stages.evaluate.judged import judge_summaries
 from src.stages.evaluate.losses import check_losses, measure_losses, measures_losses
 from src.stages.job import Job
 from src.stages.merge.recorded import lazy_merge
@@ -92,6 +93,8 @@ def show(directory: Path) -> None:
         print_scores(results["scores"], str(directory), results["definitions"])
     for name, counts in results.get("finish", {}).items():
         print(f"{name}: {finish_line(counts)}")
+    for name, found in results.get("judge", {}).items():
+        print(f"{name}: {_judge_line(**found)}")
     for name, counts in results.get("clusters", {}).items():
         print(f"{name}: intervals draw the {counts['clusters']} clusters of the {counts['items']} rows")
     for name, counts in results.get("sanitize", {}).items():
@@ -101,6 +104,15 @@ def show(directory: Path) -> None:
             print(f"{name}: {line}")
     if "contamination" in results:
         print_clean_scores(results["contamination"])
+
+
+def _judge_line(model: str, prompt: str, graded: int, unread: Mapping[str, str]) -> str:
+    line = f"{model} graded {graded} of {graded + len(unread)} summaries"
+    if not unread:
+        return line
+    shown = ", ".join(f"{item} ({last[:60]!r})" for item, last in list(unread.items())[:5])
+    more = f" and {len(unread) - 5} more" if len(unread) > 5 else ""
+    return f"{line}; no grade at the end of the reply, and no score: {shown}{more}"
 
 
 def _flaky_lines(programs: int, changed: int, tasks: Sequence[str]) -> list[str]:
@@ -129,7 +141,7 @@ def _score(job: Job, benchmarks: dict[str, Benchmark], run: Run) -> list[Score]:
         scores = benchmark.score_texts(*texts)
         _write_details(run, name, _summaries(*texts))
         _note_corpus(run, name, benchmark.corpus_scores_of_texts(*texts))
-        return scores
+        return scores + judge_summaries(cfg, benchmark, *texts, run)
     if cfg.samples is not None:
         [benchmark] = benchmarks.values()
         return _score_samples(job, benchmark, read_samples(Path(cfg.samples)), run)
@@ -168,9 +180,10 @@ def _score_samples(job: Job, benchmark: Benchmark, samples: Sequence[Sample], ru
         _note_corpus(run, benchmark.name, benchmark.corpus_scores(samples, job.cfg.split))
         texts = {sample.task_id: sample.completion for sample in samples if sample.index == 0}
         prompts = {item: row["code"] for item, row in benchmark.items(job.cfg.split).items()}
-        _write_details(run, benchmark.name, _summaries(texts, benchmark.references(job.cfg.split)), prompts)
+        references = benchmark.references(job.cfg.split)
+        _write_details(run, benchmark.name, _summaries(texts, references), prompts)
         write_answers(job.cfg, benchmark, samples, scores, None, run)
-        return scores
+        return scores + judge_summaries(job.cfg, benchmark, texts, references, run)
     judge: ProgramJudge = build_once(job.cfg.sandbox)
     scores = benchmark.score(samples, job.cfg.split, judge)
     write_jsonl(run.work / f"verdicts-{benchmark.name}.jsonl", judge.verdict_rows())

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -23,6 +23,7 @@ class Served(ThreadingHTTPServer):
         version: What `/version` tells; None: nothing.
         choice: Fields of the answer's choice.
         status: By prompt, the status of every attempt.
+        answer: Text of the answer to a prompt.
         most: Largest number of requests at once.
     """
 
@@ -36,6 +37,7 @@ class Served(ThreadingHTTPServer):
         self.version: str | None = "0.12.0"
         self.choice: dict[str, Any] = {"finish_reason": "stop"}
         self.status: dict[str, int] = {}
+        self.answer: Callable[[str], str] = lambda prompt: f"re: {prompt}"
         self.attempts, self.lock = Counter[str](), threading.Lock()
         self.slow, self.now, self.most = 0.0, 0, 0
 
@@ -87,7 +89,8 @@ class Handler(BaseHTTPRequestHandler):
         elif str(fault).isdigit():
             self.reply(int(fault), {"error": {"message": "scripted\nfault"}}, {"retry-after-ms": "5"})
         else:
-            text = {"message": {"role": "assistant", "content": f"re: {prompt}"}} if chat else {"text": f"re: {prompt}"}
+            answer = self.server.answer(prompt)
+            text = {"message": {"role": "assistant", "content": answer}} if chat else {"text": answer}
             choice = {"index": 0, **text, **self.server.choice}
             self.reply(200, {"id": "1", "choices": [choice], "usage": {"completion_tokens": 7}})
 
