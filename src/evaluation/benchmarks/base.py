@@ -97,11 +97,13 @@ def evalplus_problems(
     ranges = numbers or {"test": None}
     if split not in ranges:
         raise UserError(f"benchmark {dataset} has no {split} split, only {', '.join(ranges)}; set split= or benchmark=")
-    rows, wanted = read_jsonl(benchmark_path(dataset, path)), ranges[split]
-    if wanted is None:
-        return rows
-    chosen = {number for first, last in wanted for number in range(first, last + 1)}
-    return [row for row in rows if int(row["task_id"].split("/")[1]) in chosen]
+    rows = read_jsonl(benchmark_path(dataset, path))
+    return [row for row in rows if in_ranges(int(row["task_id"].split("/")[1]), ranges[split])]
+
+
+def in_ranges(number: int, ranges: Sequence[Sequence[int]] | None) -> bool:
+    """Return True if a number is in one of the ranges [first, last]; None: any is."""
+    return ranges is None or any(first <= number <= last for first, last in ranges)
 
 
 def check_covered(items: Sequence[str], samples: Sequence[Sample], name: str) -> None:

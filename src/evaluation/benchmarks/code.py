@@ -1,4 +1,4 @@
-"""Code generation: problems in EvalPlus's format, scored by running the answers."""
+"""Code generation: problems with tests of any form, scored by running the answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class CodeBenchmark:
 
     Args:
         name: Name in score tables.
-        problems: Problems in EvalPlus's format: a function of the split, or paths with `{split}`.
+        problems: Problems in EvalPlus's format, or with `tests` of another form (see `grading.outcome`): a function of
+            the split, or paths with `{split}`.
         decoding: Decoding settings.
         user_prompt: The user turn; `{prompt}` is the problem's prompt.
         prefill: Beginning of the assistant turn that the model continues.
@@ -80,6 +81,8 @@ class CodeBenchmark:
     def definitions(self) -> dict[str, str]:
         """Map each metric to its definition, to print with its values."""
         words = {"": "all base inputs", "+": "all base and plus inputs"}
+        if self._problems and not any(map(_have_added_tests, self._problems.values())):
+            words = {"": "all tests"}
         return {f"pass@{k}{mark}": f"{_share(k)} passes {inputs}" for k in self.k for mark, inputs in words.items()}
 
     def problems(self, split: str) -> list[dict[str, Any]]:
@@ -126,7 +129,7 @@ class CodeBenchmark:
         return {"grading": GRADING_RULES, "evalplus": version("evalplus"), "python": platform.python_version()}
 
     def score(self, samples: Sequence[Sample], split: str, judge: Judge) -> list[Score]:
-        """Run the answers; `pass@k` counts base inputs, `pass@k+` base and plus inputs together.
+        """Run the answers; `pass@k` counts base inputs, `pass@k+` base and plus inputs together, where there are any.
 
         Answers to other problems are ignored, so that one file for all of MBPP works for every part of it.
 
@@ -138,7 +141,8 @@ class CodeBenchmark:
         samples = self._known(samples, by_id)
         check_covered(list(by_id), samples, self.name)
         answers = [self._answer(sample, by_id[sample.task_id]) for sample in samples]
-        return pass_scores(self.name, samples, judge(problems, answers, self.sanitize, self.recheck), self.k)
+        results = judge(problems, answers, self.sanitize, self.recheck)
+        return pass_scores(self.name, samples, results, self.k, _have_added_tests(problems))
 
     def _known(self, samples: Sequence[Sample], by_id: dict[str, dict[str, Any]]) -> list[Sample]:
         known = [sample for sample in samples if sample.task_id in by_id]
@@ -170,7 +174,11 @@ class CodeBenchmark:
 
 
 def pass_scores(
-    benchmark: str, samples: Sequence[Sample], results: Sequence[ProgramResult], ks: Sequence[int] = (1,)
+    benchmark: str,
+    samples: Sequence[Sample],
+    results: Sequence[ProgramResult],
+    ks: Sequence[int] = (1,),
+    added: bool = True,
 ) -> list[Score]:
     """Compute the unbiased pass@k of each task; "plus" means base and plus inputs together.
 
@@ -179,6 +187,7 @@ def pass_scores(
         samples: n answers per task.
         results: One per sample, in the order of `samples`.
         ks: Values of k for pass@k.
+        added: The problems have added ("plus") tests; False: there is no `pass@k+`.
 
     Raises:
         UserError: A task has fewer answers than k.
@@ -189,7 +198,7 @@ def pass_scores(
         plus[sample.task_id].append(result.base == PASS and result.plus == PASS)
     scores = []
     for k in ks:
-        for mark, table in (("", base), ("+", plus)):
+        for mark, table in (("", base), ("+", plus))[: 1 + added]:
             scores += [
                 Score(benchmark, task, f"pass@{k}{mark}", pass_at_k(len(solved), sum(solved), k))
                 for task, solved in table.items()
@@ -214,6 +223,11 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
     if not 1 <= k <= samples:
         raise UserError(f"pass@{k} needs at least {max(k, 1)} samples per problem, got {samples}")
     return 1 - comb(samples - correct, k) / comb(samples, k)
+
+
+def _have_added_tests(problems: Sequence[dict[str, Any]]) -> bool:
+    """True unless all problems say that they have no plus inputs."""
+    return any("tests" not in problem and problem.get("plus_input") != [] for problem in problems)
 
 
 def _share(k: int) -> str:

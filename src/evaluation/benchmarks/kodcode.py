@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 from src.data.sources import RecordSource
+from src.evaluation.benchmarks.tested_rows import as_docstring, imported_modules, is_installed, row_with_tests
+from src.evaluation.grading.python_tests import PYTEST
 from src.utils.errors import UserError
 
 TESTS = ("test", "test_code")  # in the published sets, and in the files of the authors' pipeline
-# Standard modules whose functions give the same result every time; rows that import others are left out.
-MODULES = {
-    *("__future__", "abc", "array", "bisect", "collections", "copy", "dataclasses", "decimal", "enum", "fractions"),
-    *("functools", "heapq", "itertools", "json", "math", "numbers", "operator", "queue", "re", "statistics", "string"),
-    *("textwrap", "typing", "unicodedata"),
-}
-FEWEST_INPUTS = 2
-BACKSLASH = "\\"
+# Modules whose tests measure the machine, or that need what the sandbox does not allow.
+UNSUITABLE = {"time", "timeit", "socket", "subprocess", "multiprocessing", "urllib", "http", "requests", "tkinter"}
 LONGEST_TEST = 200  # characters of the test that the prompt shows
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def kodcode_problems(
     split: str, data: Sequence[str] | str, held_out: float, task: str = "codegen", id: str = "question_id"
 ) -> list[dict[str, Any]]:
-    """Build problems in EvalPlus's format from rows that training holds out.
+    """Make problems of rows that training holds out; their tests are the rows' own pytest functions.
 
-    A row becomes a problem if all assertions of its tests compare a call of one function, with literal arguments, with
-    a literal value. The arguments become the inputs; the row's solution, which passes its tests, gives the expected
-    outputs. Prompts have MBPP's form: the question and one test.
+    Left out are rows whose tests use nothing that the solution defines, or that measure time or need a network, other
+    processes or a library that is not installed. Prompts have MBPP's form: the question, the heads of tested functions
+    and classes that it does not name, and one assertion.
 
     Args:
         split: `validation`.
@@ -64,64 +61,33 @@ def _problem(row: dict[str, Any], name: str) -> dict[str, Any] | None:
     if not isinstance(solution, str) or tests is None:
         return None
     try:
-        program, asserts = (
-            ast.parse(solution),
-            [node for node in ast.walk(ast.parse(tests)) if isinstance(node, ast.Assert)],
-        )
-        calls = [_call(node.test) for node in asserts]
-        entries = {call.func.id for call in calls if isinstance(call.func, ast.Name)}
-        inputs = [[ast.literal_eval(argument) for argument in call.args] for call in calls]
-    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        program, test_module = ast.parse(solution), ast.parse(tests)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None
-    functions = {node.name for node in program.body if isinstance(node, ast.FunctionDef)}
-    if len(inputs) < FEWEST_INPUTS or len(entries) != 1 or not entries <= functions or not _is_plain(inputs):
+    used = {node.id for node in ast.walk(test_module) if isinstance(node, ast.Name)}
+    tested = [node for node in program.body if isinstance(node, Definition) and node.name in used]
+    modules = {*imported_modules(program), *imported_modules(test_module)} - {"solution"}
+    if not tested or not _has_tests(test_module) or modules & UNSUITABLE or not all(map(is_installed, modules)):
         return None
-    if not set(_imports(program)) <= MODULES:
-        return None
-    example = next((text for node in asserts if len(text := ast.unparse(node)) <= LONGEST_TEST), "")
-    text = f"{str(row.get('question')).strip()}\n{example}".strip().replace('"""', "'''")
-    return {
-        "task_id": f"KodCode/{name}",
-        "prompt": f'{"r" if BACKSLASH in text else ""}"""\n{text}\n"""\n',
-        "entry_point": entries.pop(),
-        "canonical_solution": solution + "\n",
-        "base_input": inputs,
-        "plus_input": [],
-        "atol": 0,
-    }
+    question = str(row.get("question")).strip()
+    heads = [_head(node) for node in tested if node.name not in question]
+    asserts = [node for node in ast.walk(test_module) if isinstance(node, ast.Assert)]
+    example = next((text for text in map(ast.unparse, asserts) if _is_example(text, tested)), "")
+    prompt = as_docstring("\n".join([question, *heads, example]))
+    return row_with_tests(f"KodCode/{name}", prompt, tested[0].name, solution + "\n", PYTEST, [tests])
 
 
-def _call(test: ast.expr) -> ast.Call:
-    """Return the call that an assertion compares with a literal.
-
-    Raises:
-        ValueError: It does something else.
-    """
-    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        test = test.operand
-    elif isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq | ast.Is):
-        value = test.comparators[0]
-        is_approximate = isinstance(value, ast.Call) and ast.unparse(value.func) == "pytest.approx"
-        ast.literal_eval(value.args[0] if is_approximate and isinstance(value, ast.Call) and value.args else value)
-        test = test.left
-    if not isinstance(test, ast.Call) or not isinstance(test.func, ast.Name) or test.keywords:
-        raise ValueError("no call of the function alone")
-    return test
+def _has_tests(module: ast.Module) -> bool:
+    return any(isinstance(node, Definition) and node.name.lower().startswith("test") for node in module.body)
 
 
-def _imports(program: ast.Module) -> Iterator[str]:
-    """Yield the top-level modules that a program imports; an empty one for relative imports."""
-    for node in ast.walk(program):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield (node.module or "").partition(".")[0] if not node.level else ""
+def _head(node: Definition) -> str:
+    """Return the first line of a definition."""
+    if isinstance(node, ast.ClassDef):
+        return f"class {node.name}"
+    result = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    return f"def {node.name}({ast.unparse(node.args)}){result}"
 
 
-def _is_plain(value: Any) -> bool:
-    """True if JSON can hold the value, tuples as lists."""
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(isinstance(key, str) for key in value) and all(map(_is_plain, value.values()))
-    return value is None or isinstance(value, str | int | float)
+def _is_example(text: str, tested: Sequence[Definition]) -> bool:
+    return len(text) <= LONGEST_TEST and any(f"{node.name}(" in text for node in tested)

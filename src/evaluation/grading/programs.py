@@ -82,8 +82,12 @@ def whole_answer(text: str, prompt: str, entry_point: str) -> str:
 
 
 def defines(text: str, name: str) -> bool:
-    """Return True if a line of `text` starts the definition of a function or an assignment of that name."""
+    """Return True if a line of `text` starts the definition of a function or class or an assignment of that name."""
     return (
-        re.search(rf"^[ \t]*(?:(?:async[ \t]+)?def[ \t]+{re.escape(name)}\b|{re.escape(name)}[ \t]*=(?!=))", text, re.M)
+        re.search(
+            rf"^[ \t]*(?:(?:(?:async[ \t]+)?def|class)[ \t]+{re.escape(name)}\b|{re.escape(name)}[ \t]*=(?!=))",
+            text,
+            re.M,
+        )
         is not None
     )

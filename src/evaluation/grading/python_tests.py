@@ -62,10 +62,11 @@ class PythonProblem:
         task_id: Its name.
         prompt: Text that a program may continue.
         entry_point: Name that a program defines; empty: any program will do.
-        canonical_solution: Continues `prompt` or is a whole program; empty: there is none.
+        canonical_solution: A whole program, or continues `prompt`; empty: there is none.
         kind: `statements`: texts that run one after another where the program's names are known; `pytest` and
             `unittest`: a module of tests where the same names are known, and the program can be imported as `solution`.
         code: The texts; one for `pytest` and `unittest`.
+        before: Runs before each program, with the same names.
     """
 
     task_id: str
@@ -74,17 +75,18 @@ class PythonProblem:
     canonical_solution: str
     kind: str
     code: tuple[str, ...]
+    before: str = ""
     form: ClassVar[str] = PYTHON
 
     @property
     def reference(self) -> tuple[str, ...]:
         """Texts of the reference solution; empty: there is none."""
         solution = self.canonical_solution
-        return (self.prompt + solution, solution) if solution.strip() else ()
+        return (solution, self.prompt + solution) if solution.strip() else ()
 
 
 def python_problems(rows: Sequence[dict[str, Any]]) -> list[PythonProblem]:
-    """Build problems from rows whose `tests` are `{form: python, kind: KIND, code: [TEXT, ...]}`.
+    """Build problems from rows whose `tests` are `{form: python, kind: KIND, code: [TEXT, ...], before: TEXT}`.
 
     Raises:
         UserError: A row lacks a field, its tests are no Python text, or two rows share a `task_id`.
@@ -97,7 +99,9 @@ def python_problems(rows: Sequence[dict[str, Any]]) -> list[PythonProblem]:
         seen.add(row["task_id"])
         tests = row["tests"]
         fields = {name: row[name] for name in ("task_id", "prompt", "entry_point", "canonical_solution")}
-        problems.append(PythonProblem(**fields, kind=tests["kind"], code=tuple(tests["code"])))
+        problems.append(
+            PythonProblem(**fields, kind=tests["kind"], code=tuple(tests["code"]), before=tests.get("before", ""))
+        )
     if wrong:
         raise UserError(first_differences("problems with Python tests cannot be used", wrong))
     return problems
@@ -169,6 +173,7 @@ class PythonTests:
         tests = {
             "kind": problem.kind,
             "code": code,
+            "before": problem.before,
             "names": [name for text in code for name in defined_names(text)],
             "allows_any": any("ANY" in text for text in code),
         }

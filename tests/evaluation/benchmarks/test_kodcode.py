@@ -10,8 +10,8 @@ from src.data.sources import RecordSource
 from src.evaluation.benchmarks.code import CodeBenchmark
 from src.evaluation.benchmarks.kodcode import kodcode_problems
 from src.evaluation.generators.samples import Decoding
+from src.evaluation.grading.forms import read_problems
 from src.evaluation.grading.grade import score_programs
-from src.evaluation.grading.problems import problems_from_rows
 from src.evaluation.sandbox.pool import Sandbox
 from src.utils.errors import UserError
 from src.utils.jsonl import write_jsonl
@@ -24,12 +24,11 @@ from solution import add
 
 def test_add():
     assert add(1, 2) == 3
-    assert add([1], [2]) == [1, 2]
-    assert add(0.5, 1) == pytest.approx(1.5)
-    assert not add(0, 0)
+    with pytest.raises(TypeError):
+        add(1, None)
 """
 ROW = {
-    "question_id": "q1", "question": "Add \\(a\\) and b.", "solution": "def add(a, b):\n    return a + b", "test": TESTS
+    "question_id": "q1", "question": "Add \\(a\\) and b.", "solution": "def add(a, b=1):\n    return a + b", "test": TESTS
 }  # fmt: skip
 
 
@@ -38,28 +37,36 @@ def problems(tmp_path: Path, *rows: dict[str, Any], held_out: float = 1.0) -> li
     return kodcode_problems("validation", f"{tmp_path}/{{split}}*.jsonl", held_out)
 
 
-def test_a_row_becomes_a_problem_with_the_inputs_of_its_tests(tmp_path: Path) -> None:
+def test_a_row_becomes_a_problem_with_its_own_tests(tmp_path: Path) -> None:
     [problem] = problems(tmp_path, ROW)
-    assert problem["prompt"] == 'r"""\nAdd \\(a\\) and b.\nassert add(1, 2) == 3\n"""\n'
-    assert problem["base_input"] == [[1, 2], [[1], [2]], [0.5, 1], [0, 0]]
-    assert (problem["task_id"], problem["entry_point"], problem["plus_input"]) == ("KodCode/q1", "add", [])
-    assert problem["canonical_solution"] == "def add(a, b):\n    return a + b\n"
+    assert problem == {
+        "task_id": "KodCode/q1",
+        "prompt": 'r"""\nAdd \\(a\\) and b.\ndef add(a, b=1)\nassert add(1, 2) == 3\n"""\n',
+        "entry_point": "add",
+        "canonical_solution": "def add(a, b=1):\n    return a + b\n",
+        "tests": {"form": "python", "kind": "pytest", "code": [TESTS]},
+    }
+
+
+def test_the_prompt_shows_heads_that_the_question_does_not_name(tmp_path: Path) -> None:
+    question = "Write `add(a, b)` and a stack."
+    solution = f"class Stack:\n    def push(self, x): ...\n{ROW['solution']}\ndef unused(): ..."
+    tests = "def test_all():\n    Stack().push(1)\n    assert add(1) == 2, 'no'\n"
+    [problem] = problems(tmp_path, ROW | {"question": question, "solution": solution, "test": tests})
+    assert problem["prompt"] == f'"""\n{question}\nclass Stack\nassert add(1) == 2, \'no\'\n"""\n'
+    assert problem["entry_point"] == "Stack"
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"test": TESTS + "    assert other(1) == 2\n"},  # a test of something else
-        {"test": TESTS + "    x = 1\n    assert add(x, 2) == 3\n"},  # arguments that only its code knows
-        {"test": TESTS + "    assert add(1, 2) == three\n"},
-        {"test": TESTS + "    assert add(a=1, b=2) == 3\n"},
-        {"test": TESTS + "    assert add({1}, {2}) == 3\n"},  # a set has no JSON form
-        {"test": "def test():\n    assert add(1, 2) == 3\n"},  # too few
-        {"test": "assert ("},
-        {"solution": "import random\n" + ROW["solution"]},
-        {"solution": "from numpy import add"},
+        {"test": "def test_other():\n    assert other(1) == 2\n"},  # of something else
+        {"test": "assert add(1, 2) == 3\n"},  # no test function
+        {"test": "import timeit\n" + TESTS},  # of the machine
+        {"test": "def test_it(: assert add(1)"},
+        {"solution": "import requests\n" + ROW["solution"]},
+        {"solution": "import no_such_library\n" + ROW["solution"]},
         {"solution": "from . import add\n" + ROW["solution"]},
-        {"solution": "class Add:\n    def add(a, b):\n        return a + b"},
         {"solution": None},
     ],
     ids=str,
@@ -98,12 +105,12 @@ def test_the_solutions_of_real_rows_pass(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """155 of the 232 published rows of the authors' pipeline become problems."""
+    """228 of the 232 published rows of the authors' pipeline become problems; the others measure time."""
     lay_out(tmp_path)
     monkeypatch.chdir(tmp_path)
     rows = kodcode_problems("validation", "data/kodcode/{split}*.jsonl", 1.0)
     benchmark = CodeBenchmark("kodcode", lambda split: rows, Decoding(), splits=["validation"])
-    assert len(benchmark.prompts("validation")) == len(rows) == 155
-    answers = [{"task_id": row["task_id"], "solution": row["prompt"] + row["canonical_solution"]} for row in rows]
-    verdicts = score_programs(problems_from_rows(rows), answers, sandbox, tmp_path / "truth")
-    assert Counter(verdict.plus for verdict in verdicts) == {"pass": 155}
+    assert len(benchmark.prompts("validation")) == len(rows) == 228
+    answers = [{"task_id": row["task_id"], "solution": row["canonical_solution"]} for row in rows]
+    results = score_programs(read_problems(rows), answers, sandbox, tmp_path / "truth")
+    assert Counter(result.plus for result in results) == {"pass": 228}

@@ -46,12 +46,20 @@ class ProgramTests:
         entry_point: Name that it must define; empty: any.
         kind: `statements`, `pytest` or `unittest`.
         code: Texts of the tests, run one after another; one text for `pytest` and `unittest`.
+        before: Text that runs before the program, with the same names; usually empty.
         names: Tests and classes that the text defines; a program's own are not collected.
         allows_any: The tests use `unittest.mock.ANY`.
     """
 
     def __init__(
-        self, candidates: list[str], entry_point: str, kind: str, code: list[str], names: list[str], allows_any: bool
+        self,
+        candidates: list[str],
+        entry_point: str,
+        kind: str,
+        code: list[str],
+        before: str,
+        names: list[str],
+        allows_any: bool,
     ) -> None:
         self.run_kind = {"statements": self._statements, "pytest": self._pytest, "unittest": self._unittest}[kind]
         self.code, self.names = code, set(names)
@@ -64,6 +72,7 @@ class ProgramTests:
             import pytest  # noqa: F401 (before the program, which could bring its own)
         self.watch = Watch()
         self.program = sys.modules["solution"] = ModuleType("solution")
+        exec(before, vars(self.program))
         run_top_level(candidates, vars(self.program))
         if entry_point:
             vars(self.program)[entry_point]  # KeyError, as without tests
