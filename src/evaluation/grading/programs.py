@@ -83,11 +83,7 @@ def whole_answer(text: str, prompt: str, entry_point: str) -> str:
 
 def defines(text: str, name: str) -> bool:
     """Return True if a line of `text` starts the definition of a function or class or an assignment of that name."""
+    definition = r"(?:(?:async[ \t]+)?def|class)[ \t]+"
     return (
-        re.search(
-            rf"^[ \t]*(?:(?:(?:async[ \t]+)?def|class)[ \t]+{re.escape(name)}\b|{re.escape(name)}[ \t]*=(?!=))",
-            text,
-            re.M,
-        )
-        is not None
+        re.search(rf"^[ \t]*(?:{definition}{re.escape(name)}\b|{re.escape(name)}[ \t]*=(?!=))", text, re.M) is not None
     )

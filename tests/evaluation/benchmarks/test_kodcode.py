@@ -28,8 +28,11 @@ def test_add():
         add(1, None)
 """
 ROW = {
-    "question_id": "q1", "question": "Add \\(a\\) and b.", "solution": "def add(a, b=1):\n    return a + b", "test": TESTS
-}  # fmt: skip
+    "question_id": "q1",
+    "question": "Add \\(a\\) and b.",
+    "solution": "def add(a, b=1):\n    return a + b",
+    "test": TESTS,
+}
 
 
 def problems(tmp_path: Path, *rows: dict[str, Any], held_out: float = 1.0) -> list[dict[str, Any]]:
