@@ -113,8 +113,8 @@ class PredictedScores:
 
 
 def _task_change(relative: RelativeScores, subject: str, task: str, tasks: Mapping[str, str]) -> float | None:
-    """Mean relative change of the metrics of one task; None if none is part of the average."""
-    changes = [
-        change for (benchmark, _), change in relative.averages[subject].changes.items() if tasks[benchmark] == task
-    ]
-    return sum(changes) / len(changes) if changes else None
+    """Mean relative change of one task, its metrics weighted as in the average; None if none is part of it."""
+    shares = dict(zip(relative.measured, relative.arrays.shares, strict=True))
+    changes = relative.averages[subject].changes
+    own = {key: shares[key] for key in changes if tasks[key[0]] == task}
+    return sum(share * changes[key] for key, share in own.items()) / sum(own.values()) if own else None

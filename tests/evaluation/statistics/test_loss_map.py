@@ -29,7 +29,7 @@ def test_one_loss_is_no_map():
 def predicted():
     """Task b's score halves over 1 nat, task a's over 0.1."""
     values = {"base": (0.2, 0.2), "a specialist": (0.4, 0.2), "b specialist": (0.2, 0.4)}
-    scores = {name: [[Score("of a", "1", "x", a), Score("of b", "1", "x", b)]] for name, (a, b) in values.items()}
+    scores = {name: [[[Score("of a", "1", "x", a), Score("of b", "1", "x", b)]]] for name, (a, b) in values.items()}
     relative = RelativeScores(scores, {"a": "a specialist", "b": "b specialist"}, {"of a": "a", "of b": "b"})
     losses = {
         "base": {"a": 1.1, "b": 3.0}, "a specialist": {"a": 1.0, "b": 3.0}, "b specialist": {"a": 1.1, "b": 2.0},
