@@ -19,14 +19,7 @@ def check_choice(subjects: Sequence[Subject]) -> Iterator[Finding]:
         choice = None if subject.model is None else subject.model.choice
         if choice is not None and choice.split == "test":
             yield _on_test(f"{subject.name}: the best of {choice.candidates} candidates on test data")
-    points: dict[str, list[str]] = {}
-    for subject in subjects:
-        if subject.model is not None and subject.model.method and subject.measured and subject.measured.split == "test":
-            points.setdefault(subject.model.method, []).extend([subject.name, *subject.others_on_test])
-    for method, names in points.items():
-        distinct = list(dict.fromkeys(names))
-        if len(distinct) > 1:
-            yield _on_test(f"{len(distinct)} merges by {method} were scored on test data: {', '.join(distinct[:4])}")
+    yield from _check_points(subjects)
     yield from _check_budgets(subjects)
 
 
@@ -74,6 +67,22 @@ def check_coefficients(models: Sequence[Model]) -> Iterator[Finding]:
     for model in models:
         if model.method is not None and model.weights:
             yield from coefficient_findings(model.name, model.method, model.weights, model.scale, model.normalize)
+
+
+def _check_points(subjects: Sequence[Subject]) -> Iterator[Finding]:
+    """Yield methods of which several coefficients for the same parents were scored on test data."""
+    points: dict[tuple[str, str], dict[str, str]] = {}  # method and parents -> coefficients -> name
+    for subject in subjects:
+        model, measured = subject.model, subject.measured
+        if model is not None and model.method is not None and measured is not None and measured.split == "test":
+            found = points.setdefault((model.method, model.parents), {})
+            found.setdefault(shown(model.weights), subject.name)
+            for coefficients, name in subject.others_on_test.items():
+                found.setdefault(coefficients, name)
+    for (method, _), found in points.items():
+        if len(found) > 1:
+            names = list(found.values())
+            yield _on_test(f"{len(names)} merges by {method} were scored on test data: {', '.join(names[:4])}")
 
 
 def _on_test(found: str) -> Finding:

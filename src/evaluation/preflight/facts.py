@@ -54,6 +54,7 @@ class Model:
         files: What its files say, by the names of `model_checks.FILES`.
         trainings: Its fine-tuning runs; those of all specialists of a merge.
         method: Method of a merge.
+        parents: Hash of its parents.
         weights: Specialist -> coefficient of a merge: a number, or numbers by layer.
         scale: Factor on the merged update (`merge.lambda`).
         normalize: Whether the coefficients are divided by their sum.
@@ -67,6 +68,7 @@ class Model:
     files: Mapping[str, Any] = field(default_factory=dict)
     trainings: tuple[Training, ...] = ()
     method: str | None = None
+    parents: str = ""
     weights: Mapping[str, Any] = field(default_factory=dict)
     scale: Any = None
     normalize: bool = False
@@ -104,10 +106,10 @@ class Subject:
         name: Its name in findings.
         model: None if nothing is known of it.
         measured: None if it has not been evaluated, or without a record.
-        others_on_test: Further points of the same merge method that were scored on test data.
+        others_on_test: Other coefficients of the same merge that were scored on test data, as a text -> their run.
     """
 
     name: str
     model: Model | None = None
     measured: Measurement | None = None
-    others_on_test: tuple[str, ...] = ()
+    others_on_test: Mapping[str, str] = field(default_factory=dict)

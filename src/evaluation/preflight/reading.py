@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from src.checkpoints import read_config
+from src.evaluation.preflight.differing import shown
 from src.evaluation.preflight.facts import Choice, Measurement, Model, Subject, Training
 from src.evaluation.preflight.foreign import base_name, training_settings
 from src.merging.engine.chat_files import GENERATION, template_of
@@ -32,7 +33,8 @@ def read_subject(name: str, evaluation: Path | None, checkpoint: Path | None = N
     place = checkpoint or _checkpoint_of(record)
     model = None if place is None or not place.is_dir() else read_model(name, place)
     measured = None if record is None else measurement_of(record)
-    others = () if evaluation is None or model is None else tuple(_others_on_test(evaluation, model))
+    merge = None if place is None or model is None or model.kind != "merge" else read_record(place)
+    others = {} if evaluation is None or merge is None else dict(_others_on_test(evaluation, merge))
     return Subject(name, model, measured, others)
 
 
@@ -154,6 +156,7 @@ def _merged_model(name: str, record: Record, files: Mapping[str, Any]) -> Model:
         files=files,
         trainings=tuple(trainings),
         method=recipe["_target_"].rpartition(".")[2],
+        parents=sha256_json(record["inputs"]),
         weights=recipe["weights"],
         scale=recipe.get("lambda"),
         normalize=bool(recipe.get("normalize")),
@@ -161,10 +164,10 @@ def _merged_model(name: str, record: Record, files: Mapping[str, Any]) -> Model:
     )  # fmt: skip
 
 
-def _others_on_test(evaluation: Path, model: Model) -> Iterator[str]:
-    """Other coefficients of the same method, scored on test data in the run directories beside an evaluation."""
-    if model.kind != "merge":
-        return
+def _others_on_test(evaluation: Path, merge: Record) -> Iterator[tuple[str, str]]:
+    """Other coefficients of the same method and parents, scored on test data in the runs beside an evaluation."""
+    method, inputs = merge["results"]["recipe"]["_target_"], merge["inputs"]
+    weights = merge["results"]["recipe"]["weights"]
     for path in sorted(evaluation.resolve().parent.glob("*/run.json")):
         record = read_record(path.parent) or {}
         place = _checkpoint_of(record) if record.get("stage") == "evaluate" else None
@@ -172,9 +175,9 @@ def _others_on_test(evaluation: Path, model: Model) -> Iterator[str]:
             continue
         other = read_record(place) or {}
         recipe = other.get("results", {}).get("recipe") or {}
-        same = str(recipe.get("_target_", "")).rpartition(".")[2] == model.method
-        if same and other.get("stage") == "merge" and recipe["weights"] != model.weights:
-            yield path.parent.name
+        same = other.get("stage") == "merge" and recipe["_target_"] == method and other["inputs"] == inputs
+        if same and recipe["weights"] != weights:  # other masks are no choice
+            yield shown(recipe["weights"]), path.parent.name
 
 
 def _contaminated(results: Record) -> Iterator[tuple[str, tuple[int, int]]]:

@@ -6,7 +6,7 @@ import pytest
 
 from src.evaluation.preflight.preflight import preflight
 from src.evaluation.preflight.reading import read_subject
-from tests.evaluation.preflight.records import CONFIG, World, merge, scores, train
+from tests.evaluation.preflight.records import CONFIG, World, evaluate, merge, scores, train
 
 ALL = ("mix", "ties", "base", "codegen", "codesum")
 
@@ -165,17 +165,40 @@ def test_coefficients_chosen_on_test(world):
     assert (finding.kind, finding.severity) == ("chosen on test data", "serious")
 
 
-def test_several_points_of_one_method_on_test(world):
+@pytest.fixture
+def second_point(world):
+    """A world with another point of the same merge, scored on test data."""
     world.records["ties 0.9"] = merge(
         {name: world.place / "models" / name for name in ("base", "codegen", "codesum")},
         **{"results.recipe.weights": {"codegen": 0.9, "codesum": 0.1}},
     )
-    world.evaluations["ties 0.9"] = world.evaluations["ties"] | {
-        "results": {"checkpoint": str(world.place / "models" / "ties 0.9")}
-    }
+    world.evaluations["ties 0.9"] = evaluate(world.place / "models" / "ties 0.9")
     world.configs["ties 0.9"], world.templates["ties 0.9"] = dict(CONFIG), "{{ messages }}"
-    finding = only(world)  # only one of the two is compared
-    assert finding.found == "2 merges by ties were scored on test data: ties, ties 0.9"
+    return world
+
+
+@pytest.mark.parametrize("names", [("mix", "ties"), ("mix", "ties", "ties 0.9"), ("ties 0.9", "ties")])
+def test_several_points_of_one_method_on_test(second_point, names):
+    """Also where only one of them is compared."""
+    finding = only(second_point, names)
+    assert (finding.kind, finding.severity) == ("chosen on test data", "serious")
+    assert finding.found.startswith("2 merges by ties were scored on test data: ")
+    assert "ties 0.9" in finding.found
+
+
+def test_points_of_other_parents_are_no_choice(second_point):
+    parents = {"inputs.codegen": {"model.safetensors": "of another seed"}}
+    assert findings(second_point.change("ties 0.9", **parents)) == []
+
+
+def test_other_masks_are_no_choice(second_point):
+    assert (
+        findings(second_point.change("ties 0.9", **{"results.recipe.weights": {"codegen": 0.3, "codesum": 0.7}})) == []
+    )
+
+
+def test_points_on_validation_are_no_choice(second_point):
+    assert findings(second_point.change_evaluation("ties 0.9", **{"config.split": "validation"})) == []
 
 
 def test_unequal_search_budgets(world):
