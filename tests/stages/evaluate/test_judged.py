@@ -58,12 +58,12 @@ def test_a_judge_of_two_files_needs_a_prompt_without_the_function(tmp_path):
     (tmp_path / "wanted.txt").write_text("0\tadd two numbers\n")
     (tmp_path / "got.txt").write_text("0\tgood text\n")
     with serving() as server:
-        server.answer = grade
         files = [f"predictions={tmp_path}/got.txt", f"references={tmp_path}/wanted.txt", f"output_root={tmp_path}"]
         judge = [f"benchmark.judge.base_url={server.url}", "benchmark.judge.model=tiny"]
         command = ["benchmark=codexglue", *files, *judge]
         with pytest.raises(UserError, match=r"benchmark\.judge\.prompt has \{code\}"):
             evaluate(compose_job("evaluate", command))
-        prompt = "'benchmark.judge.prompt=\"{reference}\\n<summary>\\n{prediction}\"'"
-        directory = evaluate(compose_job("evaluate", [*command, prompt[1:-1]]))
+        prompt = 'benchmark.judge.prompt="<summary> {prediction}, {reference}"'
+        server.answer = lambda asked: "Score: 5" if "good text, add two numbers" in asked else "none"
+        directory = evaluate(compose_job("evaluate", [*command, prompt]))
     assert pd.read_csv(directory / "scores.csv").set_index("metric").loc["judge", "value"] == 1
