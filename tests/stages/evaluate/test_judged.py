@@ -30,6 +30,7 @@ def test_a_judge_grades_and_is_recorded(tmp_path, capsys):
         server.answer = grade
         judge = [f"benchmark.judge.base_url={server.url}", "benchmark.judge.model=tiny"]
         places = [f"benchmark.rows={tmp_path}/rows.jsonl", f"output_root={tmp_path}/runs"]
+        places += ["benchmark.metrics=[rouge_l]", "benchmark.corpus=[]"]
         command = ["benchmark=codexglue", f"samples={tmp_path}/answers.jsonl", *places, *judge]
         directory = evaluate(compose_job("evaluate", command))
         assert len(server.asked) == 3
@@ -60,7 +61,7 @@ def test_a_judge_of_two_files_needs_a_prompt_without_the_function(tmp_path):
     with serving() as server:
         files = [f"predictions={tmp_path}/got.txt", f"references={tmp_path}/wanted.txt", f"output_root={tmp_path}"]
         judge = [f"benchmark.judge.base_url={server.url}", "benchmark.judge.model=tiny"]
-        command = ["benchmark=codexglue", *files, *judge]
+        command = ["benchmark=codexglue", "benchmark.metrics=[rouge_l]", "benchmark.corpus=[]", *files, *judge]
         with pytest.raises(UserError, match=r"benchmark\.judge\.prompt has \{code\}"):
             evaluate(compose_job("evaluate", command))
         prompt = 'benchmark.judge.prompt="<summary> {prediction}, {reference}"'
