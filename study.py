@@ -5,6 +5,8 @@ python study.py study=pocket seed=1
 python study.py study=fair study.model=qwen1.5b
 python study.py 'study.tasks=[codesum,codegen]'    other tasks, or another order
 python study.py study=fair dry_run=true         print the command of every run and run nothing
+python study.py executor=local executor.workers=2    jobs that are ready run side by side
+python study.py 'study.seeds=[0,1,2]'            specialists and mixtures with three training seeds
 python study.py experiment=table5                 one table or figure of the reference study
 """
 

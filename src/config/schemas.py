@@ -138,6 +138,7 @@ class StudyConfig(Common):
     """`study.py`."""
 
     study: Any = None  # conf/study
+    executor: Any = None  # conf/executor: one job after the other, or several at a time
     dry_run: bool = False  # true: print the command of every run and run nothing
 
 

@@ -96,14 +96,14 @@ def hub_origin(directory: Path) -> tuple[str, str] | None:
     return (repository[8:].replace("--", "/", 1), directory.name) if repository.startswith("models--") else None
 
 
-def words_for_specialists(
+def words_for_parents(
     given: Mapping[str, Path], standard: Mapping[str, str], output_root: str | Path = "runs"
 ) -> list[str]:
-    """A word for the name of a run with non-standard specialists: `["of3f1c20"]`, else nothing.
+    """A hash for the name of a run with non-standard parents: `["3f1c20"]`, else nothing.
 
     Args:
-        given: Directory of each specialist by task.
-        standard: Name of the standard run directory by task.
+        given: Directory of each parent by name.
+        standard: Name of its standard run directory.
         output_root: Directory of all runs; a study that is moved as a whole keeps its names.
     """
     names = {task: path.name for task, path in given.items()}
@@ -111,4 +111,4 @@ def words_for_specialists(
     typed = {task: os.path.normpath(path) for task, path in given.items()}
     inside = os.path.normpath(output_root) + os.sep
     places = {task: path.removeprefix(inside) for task, path in typed.items()}
-    return [] if names == dict(standard) else [f"of{sha256_json(places)[:6]}"]
+    return [] if names == dict(standard) else [sha256_json(places)[:6]]

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from src.checkpoints.fingerprint import weight_files
 from src.runs.finished import FinishedRun, open_finished
-from src.runs.paths import run_path, training_name, words_for_specialists
+from src.runs.paths import run_path, training_name, words_for_parents
 from src.stages.job import quoted_override, running_searchpath, tasks_words
 from src.utils.errors import UserError
 
@@ -122,7 +122,7 @@ def named_specialists(cfg: DictConfig) -> list[str]:
     """Return a word for the name of a run with non-standard specialists, else nothing."""
     given = {str(task): Path(str(path)) for task, path in cfg.specialists.items()}
     standard = {task: trained_directory(cfg, "specialist", task).name for task in given}
-    return words_for_specialists(given, standard, str(cfg.output_root))
+    return [f"of{word}" for word in words_for_parents(given, standard, str(cfg.output_root))]
 
 
 def existing_checkpoint(path: str, key: str, allow_pickle: bool = False) -> Path:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from src.utils.files import sha256_json
 # Keys that say where to read, write and log, not what to compute: runs that differ only in these are equal.
 LOCATION_KEYS = {
     *("output", "output_root", "logger", "run", "base", "specialists", "variants", "other_seeds", "checkpoint"),
-    *("samples", "predictions", "references", "device", "threads", "verify", "dry_run", "push_to_hub", "push_private"),
+    *("samples", "predictions", "references", "device", "threads", "executor", "verify", "dry_run", "push_to_hub"),
+    "push_private",
 }
 LABELED = {"debug", "model.init", "model.shrink"}  # already shown by the model's label
 LONGEST_EXTRAS = 100
@@ -79,6 +81,19 @@ class Job:
     def command(self) -> list[str]:
         """Command that repeats this run."""
         return ["python", f"{self.script}.py", *(quoted_override(override) for override in self.overrides)]
+
+    def varied(self, position: int, values: Mapping[str, str]) -> Job:
+        """This job with further plain keys, without composing it again.
+
+        Args:
+            position: Place of the new overrides among those typed.
+            values: Keys of the config -> values as typed.
+        """
+        typed = [f"{key}={value}" for key, value in values.items()]
+        cfg = copy.deepcopy(self.cfg)
+        for override in OverridesParser.create().parse_overrides(typed):
+            OmegaConf.update(cfg, override.key_or_group, override.value())
+        return Job(self.script, (*self.overrides[:position], *typed, *self.overrides[position:]), cfg)
 
     def identity(self, **replaced: Any) -> dict[str, Any]:
         """Return the resolved config that determines the result; `replaced` overwrites top-level keys."""

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from src.runs.paths import merge_name, run_path, training_name, words_for_specialists
+from src.runs.paths import merge_name, run_path, training_name, words_for_parents
 
 
 def test_a_run_is_named_by_what_it_is():
@@ -20,16 +20,16 @@ def test_a_lazy_merge_says_so():
 
 def test_other_specialists_than_the_standard_ones_show():
     standard = {"codegen": "pocket-specialist-codegen-s0"}
-    assert words_for_specialists({"codegen": Path("/elsewhere/pocket-specialist-codegen-s0")}, standard) == []
-    [one] = words_for_specialists({"codegen": Path("/a/mine")}, standard)
-    [other] = words_for_specialists({"codegen": Path("/a/yours")}, standard)
+    assert words_for_parents({"codegen": Path("/elsewhere/pocket-specialist-codegen-s0")}, standard) == []
+    [one] = words_for_parents({"codegen": Path("/a/mine")}, standard)
+    [other] = words_for_parents({"codegen": Path("/a/yours")}, standard)
     assert one != other
-    assert len(one) == len("of3f1c20")
+    assert len(one) == len("3f1c20")
 
 
 def test_a_study_keeps_its_names_where_it_is_moved():
     def word(root, place):
-        return words_for_specialists({"codegen": Path(place)}, {"codegen": "standard"}, root)
+        return words_for_parents({"codegen": Path(place)}, {"codegen": "standard"}, root)
 
     assert word("/a/runs", "/a/runs/train/mine") == word("/b", "/b/train/mine") == word("runs", "runs/train/mine")
     assert word("/a/runs", "/a/runs/one/checkpoint-500") != word("/a/runs", "/a/runs/two/checkpoint-500")

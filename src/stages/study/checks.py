@@ -80,8 +80,10 @@ def _evaluation_checks(jobs: StudyJobs) -> Iterator[Check]:
     """Evaluations of trained models differ only in the checkpoint, as do those of merges: one of each is checked."""
     for split in jobs.plan.splits:
         for models in (jobs.trained, jobs.grid):
-            evaluations = [jobs.evaluation(model, jobs.checkpoint(model), split) for model in models]
-            yield from (partial(_check_evaluation, job) for job in evaluations[:1])
+            yield from (
+                partial(_check_evaluation, jobs.evaluation(model, jobs.checkpoint(model), split))
+                for model in models[:1]
+            )
 
 
 def _check_evaluation(job: Job) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,14 +11,14 @@ import pandas as pd
 from src.evaluation.statistics.averages import RelativeScores
 from src.evaluation.statistics.scores import Score, read_scores
 from src.runs.finished import open_finished
-from src.stages.evaluate.run import evaluate
 from src.stages.job import Job
-from src.stages.merge.run import merge_all
+from src.stages.study.executor import Executor
 from src.stages.study.jobs import StudyJobs
 from src.stages.study.plan import PlannedModel, StudyPlan
 from src.stages.study.progress import StudyProgress
-from src.stages.train.run import train
-from src.utils.errors import UserError
+from src.stages.study.schedule import run_steps
+from src.stages.study.steps import diagnosis_step, evaluation_steps, merge_steps, static_steps, training_steps
+from src.stages.study.work import Step
 
 
 @dataclass(frozen=True)
@@ -68,43 +68,60 @@ class StudyRuns:
 
     Args:
         jobs: Jobs of the study.
+        executor: Where they run.
         progress: Progress bar to which every step reports.
     """
 
-    def __init__(self, jobs: StudyJobs, progress: StudyProgress) -> None:
-        self.jobs, self.progress = jobs, progress
+    def __init__(self, jobs: StudyJobs, executor: Executor, progress: StudyProgress) -> None:
+        self.jobs, self.executor, self.progress = jobs, executor, progress
+        self._places: dict[str, tuple[Path, ...]] = {}
 
-    def train_all(self) -> list[TrainedModel]:
-        """Train base, specialists and mixture."""
-        made = []
-        for model in self.jobs.trained:
-            with self.progress.step(model.kind, f"training the {model.name}"):
-                made.append(TrainedModel(model, train(model.job)))
-        return made
-
-    def merge_points(self, models: Sequence[PlannedModel]) -> list[TrainedModel]:
-        """Merge all points in one pass over their parents.
+    def prepare(self) -> None:
+        """Make and score everything that depends on no choice.
 
         Raises:
-            UserError: A point could not be merged; the first error is raised.
+            UserError: Steps failed; all others that can be run have been.
         """
-        with self.progress.step("merges", f"merging {len(models)} points"):
-            results = merge_all([model.job for model in models])
-        made = []
-        for model, result in zip(models, results, strict=True):
-            if isinstance(result, UserError):
-                raise result
-            made.append(TrainedModel(model, result))
-        return made
+        self._run(static_steps(self.jobs))
+
+    def train_all(self) -> list[TrainedModel]:
+        """Train the base, and per training seed the specialists and the mixture."""
+        steps = training_steps(self.jobs)
+        return [TrainedModel(*pair) for pair in zip(self.jobs.trained, self._run(steps), strict=True)]
+
+    def merge_points(self, models: Sequence[PlannedModel]) -> list[TrainedModel]:
+        """Merge points, ordered by training seed: those of a seed in one pass over their parents.
+
+        Raises:
+            UserError: A point could not be merged.
+        """
+        places = self._run(merge_steps(self.jobs, models))
+        return [TrainedModel(model, place) for model, place in zip(models, places, strict=True)]
 
     def evaluate_all(self, made: Iterable[TrainedModel], split: str) -> list[ScoredModel]:
         """Generate and score on `split`."""
-        evaluated = []
-        for item in made:
-            job = self.jobs.evaluation(item.model, str(item.checkpoint), split)
-            with self.progress.step("evaluation", f"{split}: {item.model.step}"):
-                evaluated.append(ScoredModel(item, split, job, evaluate(job)))
-        return evaluated
+        items = list(made)
+        steps = evaluation_steps(self.jobs, [(item.model, str(item.checkpoint)) for item in items], split)
+        jobs = [job for step in steps for job in step.jobs]
+        scored = zip(items, jobs, self._run(steps), strict=True)
+        return [ScoredModel(item, split, job, place) for item, job, place in scored]
+
+    def diagnose(self, variants: Sequence[TrainedModel]) -> Path:
+        """Compare the weights of the first training seed's specialists and of these models."""
+        named = {item.model.name: str(item.checkpoint) for item in variants}
+        [place] = self._run([diagnosis_step(self.jobs, named)])
+        return place
+
+    def _run(self, steps: Iterable[Step]) -> list[Path]:
+        """Run the steps that have not run in this process; the run directories of all their jobs, in order."""
+        wanted = list(steps)
+        left = [replace(step, needs=tuple(key for key in step.needs if key not in self._places)) for step in wanted]
+        left = [step for step in left if step.key not in self._places]
+        if left:
+            results = run_steps(left, self.executor, self.progress)
+            self._places |= results.places
+            results.require()
+        return [place for step in wanted for place in self._places[step.key]]
 
 
 def relative_scores(scored: Iterable[ScoredModel], tasks: Mapping[str, str], plan: StudyPlan) -> RelativeScores:

@@ -14,86 +14,101 @@ from src.stages.train.names import run_directory
 
 
 class StudyJobs:
-    """All jobs of a plan for one training seed; each is composed once.
+    """All jobs of a plan; each is composed once.
+
+    The base has the study's `seed` and is shared by all training seeds; specialists, mixtures, merges and their
+    evaluations exist once per training seed.
 
     Args:
         plan: The study.
-        seed: Of training and data order.
+        seed: Of the base, and of training and data order unless the plan has seeds.
         output_root: Directory of all run directories.
         searchpath: `hydra.searchpath=...` as typed for the study, or nothing.
     """
 
     def __init__(self, plan: StudyPlan, seed: int, output_root: str, searchpath: Sequence[str] = ()) -> None:
         self.plan, self.seed, self.output_root = plan, seed, output_root
+        self.seeds = [seed] if plan.seeds is None else list(plan.seeds)
         self._composed: dict[tuple[str, ...], Job] = {}
-        self._common = [] if plan.model == "pocket" else [f"model={plan.model}"]
-        self._common += [f"debug={plan.debug}"] if plan.debug else []
-        self._common += [] if plan.has_usual_tasks else [f"tasks=[{','.join(plan.tasks)}]"]
-        self._common += plan.overrides
-        self._common += [f"seed={seed}"] if seed else []
-        self._common += [f"output_root={output_root}"] if output_root != "runs" else []
-        self._common += searchpath
+        self._everywhere = [] if plan.model == "pocket" else [f"model={plan.model}"]
+        self._everywhere += [f"debug={plan.debug}"] if plan.debug else []
+        self._everywhere += [] if plan.has_usual_tasks else [f"tasks=[{','.join(plan.tasks)}]"]
+        self._everywhere += plan.overrides
+        self._at_the_end = [f"output_root={output_root}"] if output_root != "runs" else []
+        self._at_the_end += searchpath
 
     @property
     def tasks(self) -> list[str]:
         """Names of the tasks, in the order of their coefficients."""
-        return [str(task) for task in self._base.cfg.tasks]
+        return [str(task) for task in self.base.job.cfg.tasks]
+
+    @cached_property
+    def base(self) -> PlannedModel:
+        """The base of all training seeds."""
+        return PlannedModel("base", "base", job=self._run("base", self.seed, "strategy=base"), seed=self.seed)
 
     @cached_property
     def trained(self) -> list[PlannedModel]:
-        """Base, one specialist per task, and the mixture, in the order in which they must be trained."""
-        start = [] if self.plan.is_standard else self._base_place
-        specialists = [
+        """The base, then per training seed one specialist per task and the mixture: an order in which to train them."""
+        return [self.base, *(model for seed in self.seeds for model in self._trained_with(seed))]
+
+    def _trained_with(self, seed: int) -> list[PlannedModel]:
+        start = [] if self._is_standard(seed) else self._base_place
+        planned = [
             PlannedModel(
                 f"{task} specialist", "specialist",
-                task=task,
-                job=self._run(task, "strategy=specialist", f"task={task}", *start),
+                task=task, seed=seed,
+                job=self._run(task, seed, "strategy=specialist", f"task={task}", *start),
             )
             for task in self.tasks
         ]  # fmt: skip
-        planned = [PlannedModel("base", "base", job=self._base), *specialists]
         if self.plan.mixture:
-            planned.append(PlannedModel("mixture", "mix", job=self._run("mix", "strategy=mix", *start)))
+            job = self._run("mix", seed, "strategy=mix", *start)
+            planned.append(PlannedModel("mixture", "mix", seed=seed, job=job))
         return planned
 
     @cached_property
     def grid(self) -> list[PlannedModel]:
-        """Every method at every weight with the first mask seed, and each method without a grid once."""
+        """Per training seed, every method at every weight with the first mask seed; methods without a grid once."""
         points: list[tuple[str, float | None]] = [
             (method, weight) for method in self.plan.methods for weight in self.plan.weights
         ]
         points += [(method, None) for method in self.plan.methods_without_grid]
-        return [self.merge_point(method, weight, self.plan.mask_seeds[0]) for method, weight in points]
+        first = self.plan.mask_seeds[0]
+        return [self.merge_point(method, weight, first, seed) for seed in self.seeds for method, weight in points]
 
     def merge_point(
-        self, method: str, weight: float | None, mask_seed: int, save_weights: bool = False
+        self, method: str, weight: float | None, mask_seed: int, seed: int | None = None, save_weights: bool = False
     ) -> PlannedModel:
-        """One merge of the specialists.
+        """One merge of the specialists of a training seed.
 
         Args:
             method: Choice of conf/merge.
             weight: Coefficient of the first task; None for a method without a grid.
             mask_seed: Of random masks.
+            seed: Training seed; None: the first.
             save_weights: Write the merged weights; otherwise evaluation merges into the model in memory.
         """
-        overrides = [f"merge={method}"] + ([] if weight is None else [f"merge.weight={weight:g}"])
-        overrides += [] if save_weights else ["save_weights=false"]
-        if mask_seed != self.plan.mask_seeds[0]:
-            overrides.append(f"merge.seed={mask_seed}")
-        job = self._job("merge", *overrides, *self._parents, *self._common, *self.plan.merge_overrides)
+        seed = self.seeds[0] if seed is None else seed
+        varied = {} if weight is None else {"merge.weight": f"{weight:g}"}
+        varied |= {} if save_weights else {"save_weights": "false"}
+        varied |= {} if mask_seed == self.plan.mask_seeds[0] else {"merge.seed": str(mask_seed)}
+        overrides = [*self._parents(seed), *self._common(seed), *self.plan.merge_overrides]
+        job = self._job("merge", f"merge={method}", *overrides, after=1, **varied)
         name = method if weight is None else f"{method} {weight:g}"
-        return PlannedModel(name, "merge", method=method, weight=weight, job=job, mask_seed=mask_seed)
+        return PlannedModel(name, "merge", method=method, weight=weight, job=job, seed=seed, mask_seed=mask_seed)
 
     def evaluation(self, model: PlannedModel, checkpoint: str, split: str) -> Job:
         """The evaluation of a model's checkpoint on a split."""
-        overrides = [f"checkpoint={checkpoint}", f"split={split}", *self._common, *self.plan.evaluate_overrides]
+        overrides = [*self._common(model.seed), *self.plan.evaluate_overrides]
         overrides += self.plan.merged_evaluate_overrides if model.kind == "merge" else []
-        return self._job("evaluate", *overrides, *self._small_benchmarks)
+        return self._job("evaluate", *overrides, *self._small_benchmarks, after=0, checkpoint=checkpoint, split=split)
 
     def diagnosis(self, variants: Mapping[str, str]) -> Job:
-        """The weight diagnosis of the specialists and of further variants."""
+        """The weight diagnosis of the first training seed's specialists and of further variants."""
         named = ", ".join(f"{name}: {path}" for name, path in variants.items())
-        return self._job("diagnose", f"variants={{{named}}}", *self._parents, *self._common)
+        first = self.seeds[0]
+        return self._job("diagnose", f"variants={{{named}}}", *self._parents(first), *self._common(first))
 
     def checkpoint(self, model: PlannedModel) -> str:
         """Directory of a model's checkpoint, whether it exists yet or not."""
@@ -106,21 +121,23 @@ class StudyJobs:
         """True for a base that is not trained here."""
         return model.kind == "base" and is_published(model.job.cfg.model)
 
-    @cached_property
-    def _base(self) -> Job:
-        return self._run("base", "strategy=base")
+    def _is_standard(self, seed: int) -> bool:
+        """True if base and specialists of a training seed are those that a merge finds by itself."""
+        return self.plan.is_standard and seed == self.seed
+
+    def _common(self, seed: int) -> list[str]:
+        return [*self._everywhere, *([f"seed={seed}"] if seed else []), *self._at_the_end]
 
     @property
     def _base_place(self) -> list[str]:
         """The override that names the base; a published one is found through `model`."""
-        return [] if is_published(self._base.cfg.model) else [f"base={run_directory(self._base)}"]
+        return [] if self.is_published(self.base) else [f"base={run_directory(self.base.job)}"]
 
-    @cached_property
-    def _parents(self) -> list[str]:
+    def _parents(self, seed: int) -> list[str]:
         """The overrides that name the parents, unless a merge finds them in the standard directories."""
-        if self.plan.is_standard:
+        if self._is_standard(seed):
             return []
-        specialists = {s.task: run_directory(s.job) for s in self.trained if s.task is not None}
+        specialists = {s.task: run_directory(s.job) for s in self.trained if s.task is not None and s.seed == seed}
         return [*self._base_place, *(f"specialists.{task}={place}" for task, place in specialists.items())]
 
     @cached_property
@@ -128,15 +145,23 @@ class StudyJobs:
         """Overrides of a rehearsal: a few short answers are enough."""
         if self.plan.debug != "rehearse":
             return []
-        cfg = self._base.cfg
+        cfg = self.base.job.cfg
         names = dict.fromkeys(name for task in cfg.tasks.values() for name in task.benchmarks[cfg.model.data])
         return [f"++benchmarks.{name}.{key}={value}" for name in names for key, value in SMALL_BENCHMARK.items()]
 
-    def _run(self, run: str, *overrides: str) -> Job:
-        return self._job("train", *overrides, *self._common, *self.plan.overrides_of(run))
+    def _run(self, run: str, seed: int, *overrides: str) -> Job:
+        return self._job("train", *overrides, *self._common(seed), *self.plan.overrides_of(run))
 
-    def _job(self, script: str, *overrides: str) -> Job:
+    def _job(self, script: str, *overrides: str, after: int = 0, **varied: str) -> Job:
+        """A job whose composed config is shared with all that differ from it only in `varied`.
+
+        Args:
+            script: The script.
+            overrides: As typed.
+            after: Position among `overrides` at which the varied ones are typed.
+            varied: Plain keys -> values.
+        """
         line = (script, *overrides)
         if line not in self._composed:
             self._composed[line] = compose_job(script, list(overrides))
-        return self._composed[line]
+        return self._composed[line].varied(after, varied) if varied else self._composed[line]

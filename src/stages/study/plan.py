@@ -28,16 +28,19 @@ class PlannedModel(StudyModel):
 
     Attributes:
         job: Job that makes its checkpoint.
+        seed: Training seed of the model, and of a merge's specialists.
         mask_seed: Seed of the random masks of a merge; None for other models.
     """
 
     job: Job
+    seed: int = 0
     mask_seed: int | None = None
 
     @property
     def step(self) -> str:
-        """The name, followed by the mask seed unless it is the grid's."""
-        return f"{self.name}, mask seed {self.mask_seed}" if self.mask_seed else self.name
+        """The name, followed by the seeds other than 0."""
+        seeds = (("seed", self.seed), ("mask seed", self.mask_seed))
+        return ", ".join([self.name, *(f"{word} {seed}" for word, seed in seeds if seed)])
 
 
 @checked_dataclass("study")
@@ -57,6 +60,8 @@ class StudyPlan:
             conf/merge.
         random_methods: Methods whose chosen point is merged again with every seed of `mask_seeds`.
         mask_seeds: Seeds of random masks; the grid uses the first.
+        seeds: Training seeds of specialists and mixture, each with its own merges and evaluations; the base is shared.
+            None: the `seed` of the study.
         headline: Task -> the metric that represents it in figures.
         metrics: Metrics of the average that chooses points and names the winner; None: all.
         base_overrides: Overrides of the command that pretrains the base.
@@ -92,6 +97,7 @@ class StudyPlan:
     merged_evaluate_overrides: Sequence[str] = ()
     run_overrides: Mapping[str, Sequence[str]] = field(default_factory=dict)
     model_overrides: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    seeds: Sequence[int] | None = None
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     mixture: bool = True
     caveats: Sequence[str] = ()
@@ -158,8 +164,10 @@ class StudyPlan:
 
     def _grid_problems(self) -> list[str]:
         problems = []
-        if not self.weights or not self.mask_seeds:
-            problems.append("study.weights and study.mask_seeds must not be empty")
+        if not self.weights or not self.mask_seeds or self.seeds == []:
+            problems.append("study.weights, study.mask_seeds and study.seeds must not be empty")
+        if self.seeds is not None and len(set(self.seeds)) < len(self.seeds):
+            problems.append(f"study.seeds: expected different training seeds, got {list(self.seeds)}")
         if bool(self.methods or self.methods_without_grid) != self.mixture:
             got = f"study.methods={list(self.methods)} and study.mixture={str(self.mixture).lower()}"
             problems.append(f"a study compares merges with a mixture or has neither; got {got}")

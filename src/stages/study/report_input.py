@@ -56,10 +56,10 @@ def study_report(
         chosen=tuple(made.model.name for made in chosen.values()),
         layers=pd.read_csv(diagnosis / "layers.csv"),
         correlations=pd.read_csv(diagnosis / "correlations.csv"),
-        cost=cost_of([*trained, *chosen.values()]),
+        cost=cost_of([made for made in (*trained, *chosen.values()) if made.model.seed in (jobs.seed, jobs.seeds[0])]),
         commands=_commands([*trained, *grid, *chosen.values()], evaluated),
         environment={
-            "training seed": str(jobs.seed),
+            "training seeds": ", ".join(map(str, jobs.seeds)),
             "mask seeds": ", ".join(map(str, plan.mask_seeds)),
             "commit": str(found["commit"]),
             "machine": f"{found['machine']['platform']}, {found['machine']['cpus']} cores",

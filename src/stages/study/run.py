@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from src.runs.finished import open_finished
 from src.runs.record import open_run
 from src.stages.benchmarks import benchmark_nodes
 from src.stages.build import build
-from src.stages.diagnose import diagnose
 from src.stages.evaluate.identity import item_hashes
 from src.stages.job import Job, searchpath_of
 from src.stages.study.checks import check_study
@@ -47,8 +47,9 @@ def study(job: Job) -> Path:
     items = {f"{split} items": _item_hashes(jobs, split) for split in (*["validation"] * plan.mixture, "test")}
     with open_run(directory, stage="study", config=job.identity(), inputs=items, argv=job.command) as run:
         if not run.finished:
-            with StudyProgress(plan) as progress:
-                runs = StudyRuns(jobs, progress)
+            with contextlib.closing(build(cfg.executor)) as executor:
+                runs = StudyRuns(jobs, executor, StudyProgress())
+                runs.prepare()
                 if plan.mixture:
                     verdict = _carry_out(runs, run.work)
                     run.results |= {"winner": verdict.winner, "verdict": verdict_sentence(verdict)}
@@ -85,42 +86,49 @@ def _carry_out(runs: StudyRuns, place: Path) -> StudyVerdict:
     on_validation = runs.evaluate_all([*trained, *grid], "validation")
     validation = relative_scores(on_validation, tasks, plan)
     points = _choose(plan, grid, validation)
-    chosen = dict(zip(points, runs.merge_points([_written(jobs, made) for made in points.values()]), strict=True))
-    redrawn = runs.merge_points(_other_draws(jobs, chosen)) if plan.random_methods else []
+    first, *others = jobs.seeds
+    written = runs.merge_points([_again(jobs, point, first, save_weights=True) for point in points.values()])
+    chosen = dict(zip(points, written, strict=True))
+    redrawn = runs.merge_points([*_other_draws(jobs, points, first), *_of_other_seeds(jobs, points, others)])
     on_test = runs.evaluate_all([*trained, *chosen.values(), *redrawn], "test")
     test = relative_scores(on_test, tasks, plan)
     verdict = decide(test, "mixture", {method: made.model.name for method, made in chosen.items()})
-    variants = {"mixture": trained[-1], **{made.model.name: made for made in chosen.values()}}
-    diagnosis = diagnose(jobs.diagnosis({name: str(made.checkpoint) for name, made in variants.items()}))
+    mixture = next(made for made in trained if made.model.kind == "mix")
+    diagnosis = runs.diagnose([mixture, *chosen.values()])
     scores = {"validation": validation, "test": test}
     report = study_report(jobs, trained, grid, chosen, [*on_validation, *on_test], scores, verdict, diagnosis)
     write_report(report, place)
     return verdict
 
 
-def _choose(plan: StudyPlan, grid: Sequence[TrainedModel], validation: RelativeScores) -> dict[str, TrainedModel]:
-    """Choose the point of each method with the best average on validation data."""
+def _choose(plan: StudyPlan, grid: Sequence[TrainedModel], validation: RelativeScores) -> dict[str, PlannedModel]:
+    """Choose the point of each method with the best average on validation data, over all training seeds."""
     chosen = {}
     for method in (*plan.methods, *plan.methods_without_grid):
-        points = {made.model.name: made for made in grid if made.model.method == method}
+        points = {made.model.name: made.model for made in grid if made.model.method == method}
         chosen[method] = points[choose_point(validation, list(points))]
     return chosen
 
 
-def _written(jobs: StudyJobs, made: TrainedModel) -> PlannedModel:
-    """Plan a chosen point again with its weights on disk, so that any Hugging Face tool can load it."""
-    model = made.model
-    assert model.method is not None
-    assert model.mask_seed is not None
-    return jobs.merge_point(model.method, model.weight, model.mask_seed, save_weights=True)
+def _again(
+    jobs: StudyJobs, point: PlannedModel, seed: int, mask_seed: int | None = None, save_weights: bool = False
+) -> PlannedModel:
+    """Plan a point for a training seed, with other masks, or with its weights on disk for any Hugging Face tool."""
+    assert point.method is not None
+    mask_seed = jobs.plan.mask_seeds[0] if mask_seed is None else mask_seed
+    return jobs.merge_point(point.method, point.weight, mask_seed, seed, save_weights)
 
 
-def _other_draws(jobs: StudyJobs, chosen: Mapping[str, TrainedModel]) -> list[PlannedModel]:
+def _other_draws(jobs: StudyJobs, points: Mapping[str, PlannedModel], seed: int) -> list[PlannedModel]:
     """Plan the chosen points of methods with random masks again with the other mask seeds."""
-    points = [(method, chosen[method].model.weight) for method in jobs.plan.random_methods]
+    random = [points[method] for method in jobs.plan.random_methods]
+    return [_again(jobs, point, seed, mask_seed) for point in random for mask_seed in jobs.plan.mask_seeds[1:]]
+
+
+def _of_other_seeds(jobs: StudyJobs, points: Mapping[str, PlannedModel], seeds: Sequence[int]) -> list[PlannedModel]:
+    """Plan the chosen points for the specialists of the other training seeds, with all their mask seeds."""
     return [
-        jobs.merge_point(method, weight, mask_seed)
-        for method, weight in points
-        for mask_seed in jobs.plan.mask_seeds[1:]
-        if weight is not None
+        point
+        for seed in seeds
+        for point in (*(_again(jobs, p, seed) for p in points.values()), *_other_draws(jobs, points, seed))
     ]

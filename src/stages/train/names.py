@@ -8,8 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from src.runs.paths import training_name
-from src.stages.checkpoints import model_label
+from src.runs.paths import training_name, words_for_parents
+from src.stages.checkpoints import model_label, trained_directory
 from src.stages.job import Job, task_of
 
 # keys that change a run's speed and memory, not its result
@@ -27,8 +27,17 @@ def run_directory(job: Job) -> Path:
     task = task_of(cfg) if cfg.strategy.name == "specialist" else None
     named = ("model", "strategy", "task", "seed", *SPEED, *SAVING, *([] if _depends_on_tasks(cfg) else ["tasks"]))
     is_published = cfg.strategy.name == "base" and cfg.model.path is not None
-    extras = [] if is_published else job.extras(named)
+    extras = [] if is_published else [*job.extras(named), *_start_word(cfg)]
     return job.directory(training_name(model_label(cfg.model), cfg.strategy.name, task, cfg.seed, extras))
+
+
+def _start_word(cfg: DictConfig) -> list[str]:
+    """A word for a run that starts from another base than the standard one, else nothing."""
+    if cfg.base is None or cfg.strategy.name not in ("specialist", "mix"):
+        return []
+    standard = trained_directory(cfg, "base", None).name
+    found = words_for_parents({"base": Path(str(cfg.base))}, {"base": standard}, cfg.output_root)
+    return [f"from{word}" for word in found]
 
 
 def run_identity(job: Job) -> dict[str, Any]:
