@@ -79,11 +79,8 @@ def _merge_checks(jobs: StudyJobs, inputs: bool) -> Iterator[Check]:
 def _evaluation_checks(jobs: StudyJobs) -> Iterator[Check]:
     """Evaluations of trained models differ only in the checkpoint, as do those of merges: one of each is checked."""
     for split in jobs.plan.splits:
-        for models in (jobs.trained, jobs.grid):
-            yield from (
-                partial(_check_evaluation, jobs.evaluation(model, jobs.checkpoint(model), split))
-                for model in models[:1]
-            )
+        for model in (*jobs.trained[:1], *jobs.grid[:1]):
+            yield partial(_check_evaluation, jobs.evaluation(model, jobs.checkpoint(model), split))
 
 
 def _check_evaluation(job: Job) -> None:

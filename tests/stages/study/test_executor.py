@@ -63,12 +63,10 @@ def test_alone_a_job_runs_in_this_process():
     assert SerialExecutor().submit(os.getpid).result() == os.getpid()
 
 
-@pytest.mark.parametrize(
-    ("given", "words"), [({"workers": 0}, "executor.workers"), ({"threads": 0}, "executor.threads")]
-)
-def test_fewer_than_one_is_refused(given, words):
-    with pytest.raises(UserError, match=f"{words}: expected at least 1, got 0"):
-        LocalExecutor(**given)
+@pytest.mark.parametrize("key", ["workers", "threads"])
+def test_fewer_than_one_is_refused(key):
+    with pytest.raises(UserError, match=f"executor.{key}: expected at least 1, got 0"):
+        LocalExecutor(**{key: 0})
 
 
 @pytest.mark.slow
@@ -82,11 +80,10 @@ def test_workers_end_with_the_process_that_started_them():
         "print(local.submit(os.getpid).result(), flush=True)\n"
         "local.submit(sleep).result()\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    worker = int(process.stdout.readline())
-    process.kill()
-    process.wait()
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        process.kill()
     deadline = time.monotonic() + 10
     while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
