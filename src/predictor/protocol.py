@@ -73,8 +73,8 @@ def measure(atlas: Atlas, margin: float, draws: int = DRAWS, seed: int = 0) -> p
     """One row per split, rule and metric: its value, and a 95 % interval from a bootstrap over bases.
 
     The predictor chooses its features anew in every fold. Metrics: `rmse`, `pearson` and `spearman` with the gap,
-    """Training and test studies of every fold, by split; a split that leaves too few bases for training is left out."""
-    the rule chooses) and `coverage` of the interval (nominal 0.9).
+    `accuracy`, `brier` and `auc` of "mixing wins" (a gap below minus the margin), `regret` (points lost by the side
+    that the rule chooses) and `coverage` of the interval (nominal 0.9).
     """
     rows = []
     for split, folds in splits(atlas).items():
