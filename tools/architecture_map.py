@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- files: written by `make docs` -->", "<!-- end of files -->"
 ROOMS = (
-    "utils", "config", "runs", "checkpoints", "models", "data", "pocket", "merging", "search", "diagnostics", "predictor",
-    "evaluation", "lit_modules", "reporting", "stages",
+    "utils", "config", "runs", "checkpoints", "models", "data", "pocket", "merging", "search", "diagnostics",
+    "predictor", "evaluation", "lit_modules", "reporting", "stages",
 )  # fmt: skip
 
 
