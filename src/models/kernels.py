@@ -11,25 +11,22 @@ from transformers import PreTrainedModel
 from src.utils.errors import UserError
 
 
-def apply_kernels(
-    network: PreTrainedModel, *, gpu: bool, liger: bool | None = None, compiled: bool = False
-) -> list[str]:
+def apply_kernels(network: PreTrainedModel, *, liger: bool | None = None, compiled: bool = False) -> list[str]:
     """Patch the layers of a network in place.
 
     Args:
         network: On any device.
-        gpu: Whether it will run on a GPU.
-        liger: Use Liger's RMSNorm, rotary embedding and SwiGLU; None: if it is installed and the network is on a GPU.
+        liger: Use Liger's RMSNorm, rotary embedding and SwiGLU; None: if it is installed and there is a GPU.
         compiled: Compile every decoder layer on its first call.
 
     Returns:
         Names of the changes, for the log.
 
     Raises:
-        UserError: Liger is requested and not installed, or the network is not on a GPU.
+        UserError: Liger is requested and not installed, or there is no GPU.
     """
     applied = []
-    if wants_liger(liger, gpu):
+    if wants_liger(liger):
         from liger_kernel.transformers import _apply_liger_kernel_to_instance
 
         _apply_liger_kernel_to_instance(network, cross_entropy=False, fused_linear_cross_entropy=False)
@@ -72,19 +69,17 @@ def decoder_layers(network: torch.nn.Module) -> torch.nn.ModuleList:
     return found[0]
 
 
-def wants_liger(liger: bool | None, gpu: bool) -> bool:
-    """Return true if Liger's kernels are to be used; None: if they are installed and the run uses a GPU.
+def wants_liger(liger: bool | None) -> bool:
+    """Return true if Liger's kernels are to be used; None: if they are installed and there is a GPU.
 
     Raises:
-        UserError: They are requested and not installed, or the run uses no GPU.
+        UserError: They are requested and not installed, or there is no GPU.
     """
-    installed = importlib.util.find_spec("liger_kernel") is not None
+    installed, gpu = importlib.util.find_spec("liger_kernel") is not None, torch.cuda.is_available()
     if liger and not installed:
         raise UserError(
             "model.liger=true: liger-kernel is not installed: pip install liger-kernel, or set model.liger=null"
         )
     if liger and not gpu:
-        raise UserError(
-            "model.liger=true needs a CUDA GPU, but this run uses none; set trainer=gpu or model.liger=null"
-        )
+        raise UserError("model.liger=true needs a CUDA GPU; set model.liger=null")
     return installed and gpu if liger is None else liger

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -10,50 +10,10 @@ from src.checkpoints.layers import block_of, kind_of
 from src.evaluation.generators.samples import CUT_OFF_WARNING, cut_off
 from src.evaluation.statistics.averages import RelativeScores
 from src.evaluation.statistics.bootstrap import Spread
-from src.evaluation.statistics.scores import Metric
-from src.evaluation.statistics.verdict import MIX, TIE, Comparison, StudyVerdict
 from src.reporting.figures.weights import layer_rows, specialist_pairs, variants_in_order
-from src.reporting.format import average_change, average_points, p_value, plain, significant
-from src.reporting.names import benchmark_label, listed, method_label, metric_label
+from src.reporting.format import average_change, average_points, plain, significant
+from src.reporting.names import benchmark_label, listed, method_label
 from src.reporting.study_report import Models
-
-NOTHING = (
-    "No verdict: the specialists score 0 on every metric, so nothing can be compared with them. Train them longer."
-)
-
-
-def verdict_sentence(verdict: StudyVerdict) -> str:
-    """The verdict as one paragraph."""
-    if not verdict.comparable:
-        return NOTHING
-    best, several = verdict.best, len(verdict.comparisons) > 1
-    gap = best.difference
-    head = {MIX: "Mix the data.", TIE: "No winner: the test data do not separate mixing from merging."}.get(
-        verdict.winner, f"Merge the specialists, with {method_label(best.method)}."
-    )
-    which = "the winning merge" if best.winner.startswith("merge:") else "the best merge" if several else "the merge"
-    p = f"{p_words(best)}, Holm-corrected over {len(verdict.comparisons)} merges" if several else p_words(best)
-    said = [
-        head,
-        f"Relative to the specialists, averaged over tasks and metrics, the mixture is at "
-        f"{average_change(100 * verdict.mixture)} and {which} ({method_label(best.method)}) at "
-        f"{average_change(100 * best.average)}.",
-        f"The difference, mixture minus merge, is {average_points(gap.difference)} points ({verdict.level:.0%} "
-        f"interval {average_points(gap.low)} to {average_points(gap.high)} over {gap.n} problems; {p}).",
-        left_out_sentence(verdict.left_out),
-    ]
-    return " ".join(sentence for sentence in said if sentence)
-
-
-def comparison_words(comparison: Comparison) -> str:
-    """The outcome of one comparison in two words."""
-    return {TIE: "tie", MIX: "mixture wins"}.get(comparison.winner, "merge wins")
-
-
-def p_words(comparison: Comparison) -> str:
-    """The corrected p-value in words, e.g. `"p = 0.011"` or `"p < 0.001"`."""
-    p = p_value(comparison.p_corrected)
-    return f"p {p[0]} {p[1:]}" if p.startswith("<") else f"p = {p}"
 
 
 def finish_line(counts: Mapping[str, int]) -> str:
@@ -87,14 +47,6 @@ def cut_off_sentence(benchmark: str, split: str, models: Mapping[str, Mapping[st
         return ""
     said = listed([f"{words} of {name}" for name, words in much.items()])
     return f"Answers to {benchmark_label(benchmark)} ({split}) that the length limit cut off: {said}."
-
-
-def left_out_sentence(left_out: Sequence[Metric]) -> str:
-    """Name the metrics that are left out of the average; empty if there are none."""
-    if not left_out:
-        return ""
-    names = [f"{metric_label(metric)} on {benchmark_label(benchmark)}" for benchmark, metric in left_out]
-    return f"Left out of the average, because the specialist itself scores 0: {listed(names)}."
 
 
 def mask_seeds_sentence(relative: RelativeScores, models: Models) -> str:

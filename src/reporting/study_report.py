@@ -20,7 +20,7 @@ COLUMNS = {
         *("first", "second", "layer", "kind"),
         *("pearson", "pearson_thresholded", "cosine", "sign_conflict"),
     ),
-    "cost": ("strategy", "training_tokens", "seconds", "disk_bytes"),
+    "cost": ("strategy", "training_tokens", "training_steps", "answers", "seconds", "disk_bytes"),
     "commands": ("subject", "command"),
 }
 
@@ -89,6 +89,29 @@ def variant_models(variants: Iterable[str], specialists: Mapping[str, str]) -> d
 
 
 @dataclass(frozen=True)
+class Side:
+    """A side of the comparison and how its champion was chosen.
+
+    Attributes:
+        side: `mix` or `merge`, as the outcomes of a verdict.
+        chosen: Name of the champion in running text.
+        candidates: Models of this side that were scored to choose it.
+        answers: Answers generated to choose it.
+        validation: Its average on validation data.
+        test: Its average on test data.
+        checkpoint: Directory of its checkpoint.
+    """
+
+    side: str
+    chosen: str
+    candidates: int
+    answers: int
+    validation: float
+    test: float
+    checkpoint: str
+
+
+@dataclass(frozen=True)
 class StudyReport:
     """The input of the HTML and Markdown reports.
 
@@ -103,7 +126,8 @@ class StudyReport:
         headline: Task to the metric that represents it in the trade-off plot.
         layers: `src.diagnostics.weight_diagnosis.Diagnosis.layers`; `variant` holds names of models.
         correlations: `Diagnosis.correlations`; `first` and `second` hold names of models.
-        cost: One row per strategy; `disk_bytes` of the checkpoints that it leaves.
+        cost: One row per strategy: what it takes from the base to its champion, the choice included; `answers` were
+            generated to choose, `disk_bytes` are of the checkpoints that it leaves.
         commands: The command that reproduces each model (`subject`), in the order to run them.
         environment: Versions, seeds and machine, shown unchanged.
         caveats: One sentence each.
@@ -111,6 +135,7 @@ class StudyReport:
         findings: Confounds found before the comparison, shown above the verdict.
         problems: Sentences on the problems that mixture and best merge solve differently.
         problems_page: Page with these problems, relative to the report; empty: none.
+        sides: Mixture and merge, as they were chosen.
     """
 
     title: str
@@ -130,6 +155,7 @@ class StudyReport:
     findings: tuple[Finding, ...] = ()
     problems: tuple[str, ...] = ()
     problems_page: str = ""
+    sides: tuple[Side, ...] = ()
 
     @property
     def specialists(self) -> dict[str, str]:

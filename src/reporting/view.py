@@ -15,19 +15,17 @@ from src.reporting.figures.pictures import Picture
 from src.reporting.figures.sweep import sweep_pictures
 from src.reporting.figures.trade_off import trade_off_pictures
 from src.reporting.figures.weights import correlation_picture, norm_pictures, variants_in_order
-from src.reporting.format import MISSING, average_points, count, duration, p_value, significant, size
+from src.reporting.format import MISSING, average_change, average_points, count, duration, p_value, significant, size
 from src.reporting.names import method_label
 from src.reporting.score_view import ScoreView, score_view
 from src.reporting.sentences import (
-    comparison_words,
     correlations_reading,
-    left_out_sentence,
     mask_seeds_sentence,
     norms_reading,
-    verdict_sentence,
 )
-from src.reporting.study_report import Models, StudyReport
+from src.reporting.study_report import Models, Side, StudyReport
 from src.reporting.tables import ResultTable, ablation_table, headline_table
+from src.reporting.verdict_sentences import comparison_words, left_out_sentence, verdict_lines
 
 AVERAGE = (
     "The average change is the mean over tasks of the mean change over a task's columns; the verdict compares these "
@@ -50,6 +48,8 @@ class View:
 
     title: str
     verdict: str
+    verdict_notes: tuple[str, ...]
+    choice: TextTable
     setup: str
     comparison: Picture
     comparisons: TextTable
@@ -79,13 +79,16 @@ class View:
 
 def study_view(report: StudyReport) -> View:
     """Tables, figures and sentences of a report."""
+    verdict, *notes = verdict_lines(report)
     models, seeds = report.models, mask_seeds_sentence(report.scores["test"], report.models)
     grid = ablation_table(report)
     return View(
         title=report.title,
-        verdict=verdict_sentence(report.verdict),
+        verdict=verdict,
+        verdict_notes=tuple(notes),
+        choice=_choice(report.sides),
         setup=report.setup,
-        comparison=comparison_picture(report.verdict, seeds),
+        comparison=comparison_picture(report.verdict, models, seeds),
         comparisons=_comparisons(report.verdict),
         headline=score_view(headline_table(report), _headline_caption(report, seeds)),
         trade_off=tuple(trade_off_pictures(report)),
@@ -141,8 +144,31 @@ def _comparisons(verdict: StudyVerdict) -> TextTable:
         )
         for row in verdict.comparisons
     ]
-    caption = "Average change of the mixture minus that of the merge, in points; p is Holm-corrected over the merges."
-    headers = ("Merge", "Difference", f"{verdict.level:.0%} interval", "p", "Verdict")
+    caption = (
+        "Secondary comparisons, which do not decide: average change of the mixture minus that of the other methods' "
+        "merges, in points; p is Holm-corrected over them."
+    )
+    headers = ("Other merges", "Difference", f"{verdict.level:.0%} interval", "p", "Outcome")
+    return TextTable(caption, headers, tuple(rows))
+
+
+def _choice(sides: tuple[Side, ...]) -> TextTable:
+    rows = [
+        (
+            side.chosen,
+            f"{side.candidates:,}",
+            count(side.answers),
+            average_change(100 * side.validation),
+            average_change(100 * side.test),
+            average_points(side.validation - side.test),
+        )
+        for side in sides
+    ]
+    caption = (
+        "How the two models were chosen: candidates scored on validation data, answers generated for that, and the "
+        "average change there and on test data; the optimism is the difference of the two, in points."
+    )
+    headers = ("Chosen", "Candidates", "Answers", "Validation", "Test", "Optimism")
     return TextTable(caption, headers, tuple(rows))
 
 
@@ -166,13 +192,19 @@ def _cost(cost: pd.DataFrame) -> TextTable:
         (
             str(row["strategy"]),
             count(float(row["training_tokens"])),
+            count(float(row["training_steps"])),
+            count(float(row["answers"])),
             duration(float(row["seconds"])),
             size(float(row["disk_bytes"])),
         )
         for row in cost.to_dict("records")
     ]
-    caption = "Training tokens, time, and the disk space of its checkpoints, per strategy."
-    return TextTable(caption, ("Strategy", "Training tokens", "Time", "Disk"), tuple(rows))
+    caption = (
+        "What each strategy takes beyond the base, for all training seeds: training, answers generated on validation "
+        "data to choose its model, time of both, and disk space of its checkpoints. Merging includes its specialists."
+    )
+    headers = ("Strategy", "Training tokens", "Steps", "Answers", "Time", "Disk")
+    return TextTable(caption, headers, tuple(rows))
 
 
 def _commands(commands: pd.DataFrame, models: Models) -> tuple[tuple[str, str], ...]:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import platform
 import subprocess
-import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -14,10 +13,7 @@ from typing import Any
 
 from src.utils.threads import cpu_threads
 
-LIBRARIES = (
-    "torch", "transformers", "tokenizers", "lightning", "peft", "bitsandbytes", "flash_attn", "liger_kernel", "vllm",
-    "mergekit", "evalplus", "numpy", "numba", "sacrebleu", "nltk", "rouge_score",
-)  # fmt: skip
+LIBRARIES = ("torch", "transformers", "lightning", "mergekit", "evalplus", "numpy", "sacrebleu", "nltk", "rouge_score")
 
 
 def environment() -> dict[str, Any]:
@@ -25,20 +21,8 @@ def environment() -> dict[str, Any]:
     return {
         "commit": _git_commit(),
         "versions": dict(_versions()),
-        "machine": {
-            "platform": platform.platform(), "cpus": os.cpu_count(), "threads": cpu_threads(),
-            "processes": int(os.environ.get("WORLD_SIZE", "1")), **_gpus(),
-        },
-    }  # fmt: skip
-
-
-def _gpus() -> dict[str, Any]:
-    """GPUs and CUDA of a process that has imported torch; others use neither."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return {"gpus": []}
-    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    return {"gpus": names, "cuda": torch.version.cuda}
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "threads": cpu_threads()},
+    }
 
 
 @cache  # a sweep opens many runs

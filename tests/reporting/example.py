@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 from src.evaluation.statistics.averages import RelativeScores
 from src.evaluation.statistics.scores import Score
 from src.evaluation.statistics.verdict import decide
-from src.reporting.study_report import StudyModel, StudyReport, models_in_order
+from src.reporting.study_report import Side, StudyModel, StudyReport, models_in_order
 
 TASKS = ("codegen", "codesum")
 BENCHMARKS = {
@@ -39,7 +40,7 @@ def study(metrics: tuple[str, ...] | None = None, zero: str | None = None, **cha
     chosen = {method: f"pocket-{method}-w{weight}-s0" for method, weight in CHOSEN.items()}
     values: dict[str, Any] = {
         "title": "Pocket study",
-        "verdict": decide(scores["test"], "pocket-mix", chosen, resamples=1000),
+        "verdict": decide(scores["test"], "pocket-mix", chosen, "linear", resamples=1000),
         "setup": (
             "A Qwen2-architecture model of 0.9 M parameters was fine-tuned on generated programs: once on each task, "
             "once on both. 36 merge points were scored on 40 validation problems per task; one point per method was "
@@ -54,6 +55,7 @@ def study(metrics: tuple[str, ...] | None = None, zero: str | None = None, **cha
         "correlations": correlations(),
         "cost": cost(),
         "commands": commands(),
+        "sides": sides(scores, chosen["linear"]),
         "environment": {
             "command": "python study.py study=pocket",
             "git commit": "0123abc",
@@ -71,6 +73,17 @@ def study(metrics: tuple[str, ...] | None = None, zero: str | None = None, **cha
         ),
     }
     return StudyReport(**(values | changes))
+
+
+def sides(scores: Mapping[str, RelativeScores], merge: str) -> tuple[Side, ...]:
+    found = {split: relative.averages for split, relative in scores.items()}
+    return tuple(
+        Side(side, words, candidates, 80 * candidates, found["validation"][name].mean, found["test"][name].mean, at)
+        for side, name, words, candidates, at in (
+            ("mix", "pocket-mix", "the data mixture", 1, "runs/train/pocket-mix"),
+            ("merge", merge, "Linear 0.4", 36, "runs/merge/pocket-linear-w0.4"),
+        )
+    )
 
 
 def models() -> dict[str, StudyModel]:
@@ -183,11 +196,11 @@ def correlations() -> pd.DataFrame:
 
 
 def cost() -> pd.DataFrame:
+    training = {"training_tokens": 2_400_000, "training_steps": 840}
     return pd.DataFrame(
         [
-            {"strategy": "specialists", "training_tokens": 2_400_000, "seconds": 38.2, "disk_bytes": 7_600_000},
-            {"strategy": "mixture", "training_tokens": 2_400_000, "seconds": 41.0, "disk_bytes": 3_800_000},
-            {"strategy": "merges (grid of 36)", "training_tokens": 0, "seconds": 95.0, "disk_bytes": 15_200_000},
+            {**training, "strategy": "mixing", "answers": 80, "seconds": 44.0, "disk_bytes": 3_800_000},
+            {**training, "strategy": "merging", "answers": 2880, "seconds": 129.2, "disk_bytes": 11_400_000},
         ]
     )
 

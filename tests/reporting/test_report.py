@@ -75,9 +75,9 @@ def _numbers(cells: list[str]) -> list[str]:
 
 
 def test_markdown_and_html_show_the_same_numbers(page, markdown):
-    """Comparisons, headline, grid, module kinds and cost, row by row and digit by digit."""
+    """Choice, secondary comparisons, headline, grid, module kinds and cost, row by row and digit by digit."""
     tables = markdown_tables(markdown)
-    assert len(page.tables) == len(tables) == 5
+    assert len(page.tables) == len(tables) == 6
     for ours, theirs in zip(page.tables, tables, strict=True):
         names = [row[0].replace(" chosen", " (chosen)") for row in ours]
         assert [" ".join(name.split()) for name in names] == [row[0] for row in theirs]
@@ -92,7 +92,7 @@ def test_markdown_columns_are_even(markdown):
 def test_hand_checkedcells(page, markdown):
     """Mixture, test, pass@1: 0.89 - 0.013 = 0.877; codegen specialist 0.897: -2.2 %."""
     assert re.search(r"\| Data mixture \| 87\.7 \(\d\d\.\d–\d\d\.\d\), −2\.2% \|", markdown)
-    row = next(row for row in page.tables[1] if row[0].strip() == "Data mixture")
+    row = next(row for row in page.tables[2] if row[0].strip() == "Data mixture")
     assert [row[1].split()[place] for place in (0, 2)] == ["87.7", "−2.2%"]
     assert row[-1].strip() == "−1.66%"  # half of -2.23 (both of codegen) and -1.09 (all four of codesum)
 
@@ -119,7 +119,7 @@ def test_names_and_texts_are_escaped():
         for name, model in plain.models.items()
     }
     comparisons = tuple(dataclasses.replace(row, method=NASTY) for row in plain.verdict.comparisons)
-    verdict = dataclasses.replace(plain.verdict, comparisons=comparisons, best=comparisons[0])
+    verdict = dataclasses.replace(plain.verdict, comparisons=comparisons, method=NASTY)
     report = study(
         title=NASTY,
         verdict=verdict,

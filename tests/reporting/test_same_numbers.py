@@ -31,7 +31,7 @@ def view(report):
 
 @pytest.fixture(scope="module")
 def tables(view):
-    """Comparisons, headline, grid, module kinds, cost: label -> texts of a row, from the HTML page."""
+    """Choice, secondary comparisons, headline, grid, module kinds, cost: label -> texts of a row of the page."""
     parsed = Page(render_html(view)).tables
     return [{" ".join(row[0].replace(" chosen", "").split()): row[1:] for row in table} for table in parsed]
 
@@ -52,7 +52,7 @@ def _label(method):
 
 def test_csv_html_and_markdown_hold_one_average_per_row(view, tables, frames):
     markdown = markdown_tables(render_markdown(view))
-    for place, name in ((1, "headline"), (2, "ablation")):
+    for place, name in ((2, "headline"), (3, "ablation")):
         averages = _averages(frames[name])
         assert set(tables[place]) == set(averages)
         assert {label: row[-1].strip() for label, row in tables[place].items()} == {
@@ -63,7 +63,7 @@ def test_csv_html_and_markdown_hold_one_average_per_row(view, tables, frames):
 
 
 def test_csv_and_html_hold_one_value_interval_and_change_per_cell(tables, frames):
-    for place, name in ((1, "headline"), (2, "ablation")):
+    for place, name in ((2, "headline"), (3, "ablation")):
         for label, rows in frames[name].groupby("row"):
             for text, (_, cell) in zip(tables[place][str(label)], rows.iterrows(), strict=False):
                 interval = f" {score(cell['low'])}–{score(cell['high'])}" if name == "headline" else ""
@@ -72,29 +72,37 @@ def test_csv_and_html_hold_one_value_interval_and_change_per_cell(tables, frames
 
 def test_the_verdict_compares_the_averages_of_the_table(report, view, frames):
     averages = _averages(frames["headline"])
-    mix, merge, gap = re.search(
-        rf"the mixture is at ({NUMBER})% and the best merge \(\w+\) at ({NUMBER})%. The difference, mixture minus "
-        rf"merge, is ({NUMBER}) points",
+    mix, label, merge, gap = re.search(
+        rf"Mixing keeps ({NUMBER})% of .*; the best merge \((.*?)\) keeps ({NUMBER})%. The difference is ({NUMBER}) "
+        r"points",
         view.verdict,
     ).groups()
-    best = max(METHODS, key=lambda method: averages[_label(method)])
-    assert report.verdict.best.method == best
-    assert f"({LABELS[best]})" in view.verdict
-    assert f"{mix}%" == average_change(averages["Data mixture"])
-    assert f"{merge}%" == average_change(averages[_label(best)])
-    assert gap == average_points((averages["Data mixture"] - averages[_label(best)]) / 100)
+    assert label == _label(report.verdict.method)
+    assert mix == f"{100 + averages['Data mixture']:.1f}"
+    assert merge == f"{100 + averages[label]:.1f}"
+    assert gap == average_points((averages["Data mixture"] - averages[label]) / 100)
 
 
 def test_sentence_table_and_figure_hold_one_difference_and_interval(report, view, tables, frames):
     averages, alt = _averages(frames["headline"]), view.comparison.alt
     for method in METHODS:
-        gap = average_points((averages["Data mixture"] - averages[_label(method)]) / 100)
-        difference, interval, p, words = (text.strip() for text in tables[0][LABELS[method]])
-        assert difference == gap
-        assert f"{LABELS[method]} {difference} ({interval}): {words}" in alt
-        if method == report.verdict.best.method:
-            assert f"is {difference} points (95% interval {interval} over" in view.verdict
-            assert f"p = {p}," in view.verdict
+        label = _label(method)
+        gap = average_points((averages["Data mixture"] - averages[label]) / 100)
+        if method == report.verdict.method:
+            low, high = (average_points(end) for end in (report.verdict.difference.low, report.verdict.difference.high))
+            assert f"is {gap} points (95% interval {low} to {high} over" in view.verdict
+            assert f"{label} {gap} ({low} to {high}): mixture wins" in alt
+        else:
+            difference, interval, _, words = (text.strip() for text in tables[1][LABELS[method]])
+            assert difference == gap
+            assert f"{label} {difference} ({interval}): {words}" in alt
+
+
+def test_the_choice_holds_the_averages_of_the_tables(view, tables, frames):
+    for words, label in (("the data mixture", "Data mixture"), ("Linear 0.4", "Linear 0.4")):
+        _, _, validation, test, _ = (text.strip() for text in tables[0][words])
+        assert test == average_change(_averages(frames["headline"])[label])
+        assert validation == average_change(_averages(frames["ablation"])[label])
 
 
 def test_sweeps_name_the_best_average_of_the_grid(report, view, frames):
@@ -110,7 +118,7 @@ def test_sweeps_name_the_best_average_of_the_grid(report, view, frames):
 
 def test_sweeps_and_trade_off_hold_the_scores_of_the_tables(view, tables, frames):
     """codegen's headline metric is pass@1+, codesum's BLEU-4: columns 2 and 3 of 4."""
-    for picture, place in ((view.trade_off[1], 1), (view.trade_off[0], 2)):
+    for picture, place in ((view.trade_off[1], 2), (view.trade_off[0], 3)):
         for label, row in tables[place].items():
             if not label.startswith("Each task"):
                 assert f"{label} {row[1].split()[0]} and {row[2].split()[0]}" in picture.alt

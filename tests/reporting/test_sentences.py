@@ -1,5 +1,3 @@
-import re
-
 import pandas as pd
 
 from src.evaluation.statistics.bootstrap import spread
@@ -7,14 +5,12 @@ from src.reporting.sentences import (
     correlations_reading,
     cut_off_sentence,
     finish_line,
-    left_out_sentence,
     mask_seeds_sentence,
     norms_reading,
     spread_sentence,
-    verdict_sentence,
 )
 from src.reporting.study_report import variant_models
-from tests.reporting.example import models, relative, study
+from tests.reporting.example import models, relative
 
 MODELS = variant_models(["a", "b", "TIES 0.3"], {"codegen": "a", "codesum": "b"})
 
@@ -86,26 +82,10 @@ def test_pooled_merges_are_named_with_their_number_of_seeds():
     )
 
 
-def test_what_is_left_out_is_named_by_its_labels():
-    assert left_out_sentence(()) == ""
-    assert left_out_sentence((("humaneval", "pass@1+"), ("codexglue", "bleu4_paper"))) == (
-        "Left out of the average, because the specialist itself scores 0: pass@1+ on HumanEval and BLEU-4 on CodeXGLUE."
-    )
-
-
 def test_spread_over_mask_seeds():
     assert spread_sentence("dare", spread([-0.10, -0.12, -0.14])) == (
         "DARE: over 3 mask seeds, the average change on test data has mean −12.00% and standard deviation 2.00 points "
         "(−14.00 to −10.00)."
-    )
-
-
-def test_verdict_of_the_example():
-    assert re.fullmatch(
-        r"Mix the data\. Relative to the specialists, averaged over tasks and metrics, the mixture is at −1\.66% and "
-        r"the best merge \(Linear\) at −\d\d\.\d\d%\. The difference, mixture minus merge, is \+\d\d\.\d\d points "
-        r"\(95% interval \+\d\d\.\d\d to \+\d\d\.\d\d over 80 problems; p = 0\.\d+, Holm-corrected over 4 merges\)\.",
-        verdict_sentence(study().verdict),
     )
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from src.reporting.figures.pictures import Picture
 from src.reporting.format import average_change, coefficient, score
 from src.reporting.names import method_label, metric_label
-from src.reporting.sentences import left_out_sentence
 from src.reporting.study_report import StudyReport
 from src.reporting.style import drawing, legend_below, light, method_looks, new_figure
 from src.reporting.tables import ResultTable, Row, task_decimals, task_scores
+from src.reporting.verdict_sentences import left_out_sentence
 
 Lines = dict[str, list[tuple[float, float]]]
 

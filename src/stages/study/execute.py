@@ -125,42 +125,26 @@ class StudyRuns:
 
 
 def relative_scores(scored: Iterable[ScoredModel], tasks: Mapping[str, str], plan: StudyPlan) -> RelativeScores:
-    """The scores of a split relative to the specialists, with the mask seeds of a merge pooled.
+    """The scores of a split relative to the specialists of the same training seed, mask seeds of a merge pooled.
 
     Args:
-        scored: Models on one split, the specialists among them; a merge once per mask seed.
+        scored: Models on one split, the specialists among them, once per training seed; a merge also once per mask
+            seed. A base that all training seeds share is scored once.
         tasks: benchmark -> task that it measures.
         plan: The study; its metrics make up the average, its headline metrics are kept for the figures.
     """
-    runs: dict[str, list[list[Score]]] = {}
-    specialists = {}
+    runs: dict[str, dict[int, list[list[Score]]]] = {}
+    specialists, shared = {}, set()
     for item in scored:
         model = item.trained.model
-        runs.setdefault(model.name, []).append(item.items())
+        runs.setdefault(model.name, {}).setdefault(model.seed, []).append(item.items())
         if model.kind == "specialist" and model.task is not None:
             specialists[model.task] = model.name
-    return RelativeScores(
-        {name: [found] for name, found in runs.items()}, specialists, tasks, plan.metrics, plan.headline.values()
-    )
-
-
-def cost_of(made: Sequence[TrainedModel]) -> pd.DataFrame:
-    """Cost of each strategy beyond the base: training tokens, seconds and disk."""
-    rows = []
-    groups = {
-        "mixture": [item for item in made if item.model.kind == "mix"],
-        "specialists": [item for item in made if item.model.kind == "specialist"],
-        "one merge of them": [item for item in made if item.model.kind == "merge"][:1],
+        if model.kind == "base":
+            shared.add(model.name)
+    seeds = sorted({seed for name, found in runs.items() for seed in found if name not in shared})
+    by_seed = {
+        name: list(found.values()) * len(seeds) if name in shared else [found[seed] for seed in seeds if seed in found]
+        for name, found in runs.items()
     }
-    for strategy, members in groups.items():
-        runs = [run for item in members if (run := open_finished(item.checkpoint)) is not None]
-        costs = [run.results.get("cost", {}) for run in runs]
-        rows.append(
-            {
-                "strategy": strategy,
-                "training_tokens": sum(cost.get("tokens", 0) for cost in costs),
-                "seconds": sum(run.cost["seconds"] for run in runs),
-                "disk_bytes": sum(run.cost["bytes"] for run in runs),
-            }
-        )
-    return pd.DataFrame(rows)
+    return RelativeScores(by_seed, specialists, tasks, plan.metrics, plan.headline.values())

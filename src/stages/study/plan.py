@@ -64,6 +64,7 @@ class StudyPlan:
             None: the `seed` of the study.
         headline: Task -> the metric that represents it in figures.
         metrics: Metrics of the average that chooses points and names the winner; None: all.
+        margin: Mixture and merge are equivalent if their averages differ by less; 0: they are never called so.
         base_overrides: Overrides of the command that pretrains the base.
         train_overrides: Overrides of every `train.py` command; `merge_overrides` and `evaluate_overrides` likewise.
         overrides: Overrides of every command, e.g. `model.path=DIR`.
@@ -98,6 +99,7 @@ class StudyPlan:
     run_overrides: Mapping[str, Sequence[str]] = field(default_factory=dict)
     model_overrides: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     seeds: Sequence[int] | None = None
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     mixture: bool = True
     caveats: Sequence[str] = ()

@@ -9,19 +9,22 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
+from src.evaluation.preflight.facts import Subject
+from src.evaluation.preflight.preflight import preflight
+from src.evaluation.preflight.reading import read_subject
 from src.evaluation.statistics.averages import RelativeScores
 from src.evaluation.statistics.bootstrap import spread
 from src.evaluation.statistics.verdict import StudyVerdict
 from src.reporting.names import method_label
 from src.reporting.sentences import cut_off_sentence, spread_sentence
-from src.reporting.study_report import StudyReport, models_in_order
+from src.reporting.study_report import Side, StudyReport, models_in_order
 from src.runs.environment import environment
-from src.stages.study.execute import ScoredModel, TrainedModel, cost_of
+from src.stages.study.costs import answers_to, costs
+from src.stages.study.execute import ScoredModel, TrainedModel
 from src.stages.study.jobs import StudyJobs
 from src.stages.study.plan import StudyPlan
 
 CAVEATS = (
-    "Intervals reflect the choice of problems, not the training seed; repeat the study with other seeds to see that.",
     "Coefficients were chosen on validation problems; test problems were scored once, for the chosen points only.",
 )
 
@@ -38,14 +41,17 @@ def study_report(
     trained: Sequence[TrainedModel],
     grid: Sequence[TrainedModel],
     chosen: Mapping[str, TrainedModel],
-    evaluated: Sequence[ScoredModel],
+    on_validation: Sequence[ScoredModel],
+    on_test: Sequence[ScoredModel],
     scores: Mapping[str, RelativeScores],
     verdict: StudyVerdict,
     diagnosis: Path,
 ) -> StudyReport:
     """Collect the report's input from the run directories of a study."""
-    plan = jobs.plan
-    found = environment()
+    plan, found = jobs.plan, environment()
+    evaluated = [*on_validation, *on_test]
+    merge = next(made for made in chosen.values() if made.model.name == verdict.merge.subject)
+    mixture = next(made for made in trained if made.model.name == verdict.mixture.subject)
     return StudyReport(
         title=plan.title,
         verdict=verdict,
@@ -56,7 +62,7 @@ def study_report(
         chosen=tuple(made.model.name for made in chosen.values()),
         layers=pd.read_csv(diagnosis / "layers.csv"),
         correlations=pd.read_csv(diagnosis / "correlations.csv"),
-        cost=cost_of([made for made in (*trained, *chosen.values()) if made.model.seed in (jobs.seed, jobs.seeds[0])]),
+        cost=costs(trained, grid, merge, on_validation),
         commands=_commands([*trained, *grid, *chosen.values()], evaluated),
         environment={
             "training seeds": ", ".join(map(str, jobs.seeds)),
@@ -67,7 +73,35 @@ def study_report(
         },
         caveats=(*plan.caveats, *CAVEATS, *_cut_off(evaluated), *_spreads(plan, chosen, scores["test"])),
         setup=_setup(plan),
+        findings=tuple(preflight(_subjects([mixture, merge], on_test))),
+        sides=tuple(_side(made, on_validation, scores) for made in (mixture, merge)),
     )
+
+
+def _side(made: TrainedModel, on_validation: Sequence[ScoredModel], scores: Mapping[str, RelativeScores]) -> Side:
+    """How the champion of a side was chosen."""
+    kind, name = made.model.kind, made.model.name
+    tried = [item for item in on_validation if item.trained.model.kind == kind]
+    averages = {split: relative.averages[name].mean for split, relative in scores.items()}
+    return Side(
+        side=kind,
+        chosen=made.model.in_a_sentence,
+        candidates=len({item.trained.model.name for item in tried}),
+        answers=answers_to(tried),
+        checkpoint=str(made.checkpoint),
+        **averages,
+    )
+
+
+def _subjects(champions: Sequence[TrainedModel], on_test: Sequence[ScoredModel]) -> list[Subject]:
+    """Base, specialists and champions with their evaluations, once each."""
+    wanted = {made.model.name for made in champions}
+    found = {
+        item.trained.model.name: item
+        for item in reversed(on_test)
+        if item.trained.model.kind in ("base", "specialist") or item.trained.model.name in wanted
+    }
+    return [read_subject(name, item.directory) for name, item in reversed(found.items())]
 
 
 def _cut_off(evaluated: Sequence[ScoredModel]) -> list[str]:

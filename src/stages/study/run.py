@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from src.evaluation.statistics.averages import RelativeScores
-from src.evaluation.statistics.verdict import StudyVerdict, choose_point, decide
-from src.reporting.sentences import verdict_sentence
+from src.evaluation.statistics.verdict import choose_point, decide
+from src.reporting.study_report import StudyReport
+from src.reporting.verdict_sentences import verdict_record
 from src.reporting.write import write_report
 from src.runs.finished import open_finished
 from src.runs.record import open_run
@@ -51,8 +52,7 @@ def study(job: Job) -> Path:
                 runs = StudyRuns(jobs, executor, StudyProgress())
                 runs.prepare()
                 if plan.mixture:
-                    verdict = _carry_out(runs, run.work)
-                    run.results |= {"winner": verdict.winner, "verdict": verdict_sentence(verdict)}
+                    run.results |= verdict_record(_carry_out(runs, run.work))
                 else:
                     run.results |= {"scores": _score_specialists(runs, run.work)}
     say(f"{run.results.get('verdict', 'scores of the specialists')}\nreport: {directory / _main_file(plan)}")
@@ -78,7 +78,7 @@ def _score_specialists(runs: StudyRuns, place: Path) -> list[dict[str, object]]:
     return [{str(key): value for key, value in row.items()} for row in scores.to_dict("records")]
 
 
-def _carry_out(runs: StudyRuns, place: Path) -> StudyVerdict:
+def _carry_out(runs: StudyRuns, place: Path) -> StudyReport:
     jobs, plan = runs.jobs, runs.jobs.plan
     trained = runs.train_all()
     tasks = benchmark_tasks(trained[0].model.job.cfg)
@@ -92,13 +92,16 @@ def _carry_out(runs: StudyRuns, place: Path) -> StudyVerdict:
     redrawn = runs.merge_points([*_other_draws(jobs, points, first), *_of_other_seeds(jobs, points, others)])
     on_test = runs.evaluate_all([*trained, *chosen.values(), *redrawn], "test")
     test = relative_scores(on_test, tasks, plan)
-    verdict = decide(test, "mixture", {method: made.model.name for method, made in chosen.items()})
+    merges = {method: made.model.name for method, made in chosen.items()}
+    best = choose_point(validation, list(merges.values()))
+    champion = next(method for method, name in merges.items() if name == best)
+    verdict = decide(test, "mixture", merges, champion, plan.margin)
     mixture = next(made for made in trained if made.model.kind == "mix")
     diagnosis = runs.diagnose([mixture, *chosen.values()])
     scores = {"validation": validation, "test": test}
-    report = study_report(jobs, trained, grid, chosen, [*on_validation, *on_test], scores, verdict, diagnosis)
+    report = study_report(jobs, trained, grid, chosen, on_validation, on_test, scores, verdict, diagnosis)
     write_report(report, place)
-    return verdict
+    return report
 
 
 def _choose(plan: StudyPlan, grid: Sequence[TrainedModel], validation: RelativeScores) -> dict[str, PlannedModel]:

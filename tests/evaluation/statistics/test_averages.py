@@ -84,9 +84,8 @@ def test_mask_seeds_are_pooled_by_hand() -> None:
     assert fmean(found.seed_averages("dare")) == pytest.approx(found.averages["dare"].mean)
     mean = found.means["dare"]["code", "pass@1"]
     assert (mean.n, mean.mean, mean.low, mean.high) == pytest.approx((2, 0.5, 0.5, 0.5))  # both items score 0.5
-    verdict = decide(found, "mix", {"dare": "dare", "linear": "linear"}, resamples=100)
-    assert verdict.best.method == "linear"
-    assert [row.average for row in verdict.comparisons] == pytest.approx([-0.1875, -0.175])
+    verdict = decide(found, "mix", {"dare": "dare", "linear": "linear"}, "linear", resamples=100)
+    assert (verdict.merge.average, verdict.comparisons[0].average) == pytest.approx((-0.175, -0.1875))
     assert choose_point(found, ["dare", "linear"]) == "linear"
 
 
@@ -113,8 +112,8 @@ def test_only_the_metrics_of_the_study_enter() -> None:
     assert study.averages["mix"].mean == pytest.approx(0.1 / 2)
     assert everything.averages["mix"].mean == pytest.approx((4 * 0.1 - 3 * 0.4) / 7 / 2)
     assert study.averages["ties"].mean == everything.averages["ties"].mean == 0
-    assert decide(study, "mix", {"ties": "ties"}, resamples=50).winner == "mix"
-    assert decide(everything, "mix", {"ties": "ties"}, resamples=50).winner == "merge:ties"
+    assert decide(study, "mix", {"ties": "ties"}, resamples=50).outcome == "mix"
+    assert decide(everything, "mix", {"ties": "ties"}, resamples=50).outcome == "merge"
 
 
 def test_a_metric_of_the_figures_alone_has_means_and_enters_no_average() -> None:

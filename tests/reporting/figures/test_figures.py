@@ -35,12 +35,12 @@ def _values(report, model, benchmark, metric, split):
 
 
 def test_comparison_draws_difference_and_interval_in_points(report):
-    picture = comparison_picture(report.verdict)
-    ties = report.verdict.comparisons[1]
+    picture = comparison_picture(report.verdict, report.models)
+    ties = report.verdict.comparisons[0]
     lines = picture.figure.axes[0].lines
     assert list(lines[2].get_xdata()) == pytest.approx([100 * ties.difference.low, 100 * ties.difference.high])
     assert list(lines[3].get_xdata()) == pytest.approx([100 * ties.difference.difference])
-    assert f"TIES +{100 * ties.difference.difference:.2f} (+{100 * ties.difference.low:.2f} to" in picture.alt
+    assert f"TIES 0.3 +{100 * ties.difference.difference:.2f} (+{100 * ties.difference.low:.2f} to" in picture.alt
     low, high = picture.figure.axes[0].get_xlim()
     assert low == -high
 

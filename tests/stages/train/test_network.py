@@ -32,8 +32,7 @@ def options(packing: bool = True, precision: str = "32-true") -> FitOptions:
 
 
 def network(base: Path, packing: bool = True, precision: str = "32-true", **changes: Any) -> torch.nn.Module:
-    network, _ = training_network(replace(SPEC, **changes), base, options(packing, precision))
-    return network
+    return training_network(replace(SPEC, **changes), base, options(packing, precision))
 
 
 def trained(found: torch.nn.Module) -> int:
