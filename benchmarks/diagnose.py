@@ -1,7 +1,8 @@
 """The diagnosis of two specialists against the same quantities in plain numpy, on the same checkpoints.
 
-    python -m benchmarks.diagnose --work /tmp/diagnose            # 0.39B: 2.4 GB of disk, about 3 minutes
-    python -m benchmarks.diagnose --work /tmp/diagnose --large    # also a 1.5B shape: 9.3 GB of disk, removed afterward
+    python -m benchmarks.diagnose --work /tmp/diagnose --make     # write the checkpoints: 0.39B, 2.4 GB of disk
+    python -m benchmarks.diagnose --work /tmp/diagnose            # measure, and remove them
+    ... --shape 1.5B                                              # 9.3 GB of disk; numpy needs 20 GB of memory
 
 Every row is a separate process, timed from start to end, imports included. The numpy version loads all three
 checkpoints and then, layer by layer, subtracts, concatenates and calls numpy: norms, `corrcoef` and cosines at
@@ -118,31 +119,29 @@ def measure(family: Path, way: str) -> Row:
 
 
 def main() -> None:
-    """Write the families, measure, and print a table."""
+    """Write the family, or measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--large", action="store_true")
+    parser.add_argument("--shape", choices=SHAPES, default="0.39B")
+    parser.add_argument("--make", action="store_true")
     parser.add_argument("--child", choices=WAYS)
     options = parser.parse_args()
-    if options.child == "numpy":
+    if options.make:  # apart from the measurement: a process starts with the peak memory of its parent
+        make_family(options.work / options.shape, options.shape)
+    elif options.child == "numpy":
         plain_numpy(options.work)
     elif options.child:
         ours(options.work, 16 if options.child == "spectra" else 0)
     else:
         print(machine("numpy", "torch", "numba"))
+        family = options.work / options.shape
+        measure(family, "ours")  # compiled kernels and the page cache
+        rows = {way: measure(family, way) for way in WAYS}
         print("| parameters | way | seconds | ratio | peak GB | Pearson |\n|---|---|---|---|---|---|")
-        for shape in ["0.39B", *(["1.5B"] if options.large else [])]:
-            family = options.work / shape
-            try:
-                make_family(family, shape)
-                measure(family, "ours")  # compiled kernels and the page cache
-                rows = {way: measure(family, way) for way in WAYS}
-            finally:
-                shutil.rmtree(family, ignore_errors=True)
-            for way, row in rows.items():
-                ratio = rows["numpy"].seconds / row.seconds
-                numbers = f"{row.seconds:.1f} | {ratio:.1f}x | {row.peak / 1e9:.2f}"
-                print(f"| {shape} | {WAYS[way]} | {numbers} | {row.said} |", flush=True)
+        for way, row in rows.items():
+            numbers = f"{row.seconds:.1f} | {rows['numpy'].seconds / row.seconds:.1f}x | {row.peak / 1e9:.2f}"
+            print(f"| {options.shape} | {WAYS[way]} | {numbers} | {row.said} |", flush=True)
+        shutil.rmtree(family)
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ def run(name: str, attention: str, compiled: bool, data: Path, overrides: Sequen
     with torch.device("cuda" if gpu else "cpu"):
         network = draw_model(model_config(None, spec.architecture, shrink=spec.shrink), seed=0)
     network.set_attn_implementation(choose_attention(attention, packed=True, half=options.trainer.half, gpu=gpu))
-    prepare_network(network, spec, options.trainer.half)
+    prepare_network(network, spec, options.trainer.half, gpu=options.trainer.accelerator == "gpu")
     table = TrainingRows(real_tables(data, tokenizer, length), {}, int(tokenizer.pad_token_id))
     options = replace(options, mix=MixOptions(), checkpoints=CheckpointOptions(every_seconds=None), seed=0)
     with tempfile.TemporaryDirectory() as place:

@@ -46,6 +46,10 @@ class CodeToText:
         """
         return join(source.examples(split) for source in self._sources())
 
+    def is_local(self, split: str) -> bool:
+        """True if the rows of a split are in files, so that reading them needs no network."""
+        return all(source.is_local(split) for source in self._sources())
+
     def fingerprint(self, split: str) -> str:
         """Hash of everything that determines the rows: equal hashes mean equal rows."""
         return sha256_json([source.fingerprint(split) for source in self._sources()])

@@ -79,6 +79,13 @@ class RecordSource:
         """Yield the records of a split that are kept, in the order of the data."""
         return (record for record, _ in self._split(split))
 
+    def is_local(self, split: str) -> bool:
+        """True if the rows of a split are in files, so that reading them needs no network."""
+        try:
+            return bool(self._data(split).files)
+        except UserError:
+            return False
+
     def state(self, split: str) -> tuple[Any, ...]:
         """Return a key that changes when the rows of a split may have changed, without reading them."""
         data = self._data(split)

@@ -11,22 +11,25 @@ from transformers import PreTrainedModel
 from src.utils.errors import UserError
 
 
-def apply_kernels(network: PreTrainedModel, *, liger: bool | None = None, compiled: bool = False) -> list[str]:
+def apply_kernels(
+    network: PreTrainedModel, *, gpu: bool, liger: bool | None = None, compiled: bool = False
+) -> list[str]:
     """Patch the layers of a network in place.
 
     Args:
         network: On any device.
-        liger: Use Liger's RMSNorm, rotary embedding and SwiGLU; None: if it is installed and there is a GPU.
+        gpu: Whether it will run on a GPU.
+        liger: Use Liger's RMSNorm, rotary embedding and SwiGLU; None: if it is installed and the network is on a GPU.
         compiled: Compile every decoder layer on its first call.
 
     Returns:
         Names of the changes, for the log.
 
     Raises:
-        UserError: Liger is requested and not installed, or there is no GPU.
+        UserError: Liger is requested and not installed, or the network is not on a GPU.
     """
     applied = []
-    if wants_liger(liger):
+    if wants_liger(liger, gpu):
         from liger_kernel.transformers import _apply_liger_kernel_to_instance
 
         _apply_liger_kernel_to_instance(network, cross_entropy=False, fused_linear_cross_entropy=False)
@@ -69,17 +72,19 @@ def decoder_layers(network: torch.nn.Module) -> torch.nn.ModuleList:
     return found[0]
 
 
-def wants_liger(liger: bool | None) -> bool:
-    """Return true if Liger's kernels are to be used; None: if they are installed and there is a GPU.
+def wants_liger(liger: bool | None, gpu: bool) -> bool:
+    """Return true if Liger's kernels are to be used; None: if they are installed and the run uses a GPU.
 
     Raises:
-        UserError: They are requested and not installed, or there is no GPU.
+        UserError: They are requested and not installed, or the run uses no GPU.
     """
-    installed, gpu = importlib.util.find_spec("liger_kernel") is not None, torch.cuda.is_available()
+    installed = importlib.util.find_spec("liger_kernel") is not None
     if liger and not installed:
         raise UserError(
             "model.liger=true: liger-kernel is not installed: pip install liger-kernel, or set model.liger=null"
         )
     if liger and not gpu:
-        raise UserError("model.liger=true needs a CUDA GPU; set model.liger=null")
+        raise UserError(
+            "model.liger=true needs a CUDA GPU, but this run uses none; set trainer=gpu or model.liger=null"
+        )
     return installed and gpu if liger is None else liger

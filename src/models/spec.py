@@ -76,7 +76,7 @@ class ModelSpec:
         attention: Attention backend (see `src.models.attention`), or "auto".
         gradient_checkpointing: Recompute activations in the backward pass; None: if memory is short.
         compile: Compile every decoder layer with torch.compile.
-        liger: Liger kernels: True, False, or None: if they are installed and there is a GPU.
+        liger: Liger kernels: True, False, or None: if they are installed and the run uses a GPU.
         init: "pretrained" reads weights, "random" draws them in the size of `architecture`.
         shrink: Keep only two narrow layers with fresh weights: a fast stand-in with the same architecture.
         architecture: Fields of `config.json` with `model_type`, so that drawing weights needs no files.

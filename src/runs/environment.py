@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import subprocess
+import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +14,10 @@ from typing import Any
 
 from src.utils.threads import cpu_threads
 
-LIBRARIES = ("torch", "transformers", "lightning", "mergekit", "evalplus", "numpy", "sacrebleu", "nltk", "rouge_score")
+LIBRARIES = (
+    "torch", "transformers", "tokenizers", "lightning", "peft", "bitsandbytes", "flash_attn", "liger_kernel", "vllm",
+    "mergekit", "evalplus", "numpy", "numba", "sacrebleu", "nltk", "rouge_score",
+)  # fmt: skip
 
 
 def environment() -> dict[str, Any]:
@@ -21,8 +25,20 @@ def environment() -> dict[str, Any]:
     return {
         "commit": _git_commit(),
         "versions": dict(_versions()),
-        "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "threads": cpu_threads()},
-    }
+        "machine": {
+            "platform": platform.platform(), "cpus": os.cpu_count(), "threads": cpu_threads(),
+            "processes": int(os.environ.get("WORLD_SIZE", "1")), **_gpus(),
+        },
+    }  # fmt: skip
+
+
+def _gpus() -> dict[str, Any]:
+    """GPUs and CUDA of a process that has imported torch; others use neither."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return {"gpus": []}
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return {"gpus": names, "cuda": torch.version.cuda}
 
 
 @cache  # a sweep opens many runs

@@ -24,7 +24,7 @@ class FinishedRun:
         inputs: By name, the SHA-256 of what it read: of the content, or of each file by name.
         outputs: State of every file it wrote, by path in `directory`.
         results: Values that the stage recorded.
-        cost: `seconds` and `bytes`.
+        cost: Over all attempts, `seconds` and `device_seconds` (times the processes, one per device); `bytes` on disk.
         argv: The command that made it.
     """
 

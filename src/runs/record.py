@@ -63,7 +63,7 @@ class Run:
         """Complete `run.json` and rename the work directory to its final name.
 
         Args:
-            seconds: Duration of the run; None: the time since it was opened.
+            seconds: Duration of this attempt; None: the time since the run was opened. Earlier attempts are added.
             known: States of files that were hashed while they were written, by their names.
         """
         shutil.rmtree(self.work / ".scratch", ignore_errors=True)
@@ -72,14 +72,25 @@ class Run:
         named = {path.relative_to(self.work).as_posix(): path for path in files}
         states = hash_files(named, known, remember=False)  # `run.json` remembers them
         outputs = {name: asdict(state) for name, state in states.items()}
-        seconds = time.monotonic() - self.started if seconds is None else seconds
-        cost = {"seconds": round(seconds, 3), "bytes": size_on_disk(self.work)}
-        self.record |= {"state": "finished", "results": self.results, "outputs": outputs, "cost": cost}
+        attempts = [*self.record["attempts"], self._attempt(seconds)]
+        cost = {
+            "seconds": round(sum(attempt["seconds"] for attempt in attempts), 3),
+            "device_seconds": round(sum(attempt["seconds"] * attempt["processes"] for attempt in attempts), 3),
+            "bytes": size_on_disk(self.work),
+        }
+        del self.record["began"]
+        self.record |= {
+            "state": "finished", "results": self.results, "outputs": outputs, "attempts": attempts, "cost": cost,
+        }  # fmt: skip
         write_json(self.work / RECORD, self.record)
         os.replace(self.work, self.directory)
         (self.directory / LOCK).unlink(missing_ok=True)
         self.finished = True
         self.release()
+
+    def _attempt(self, seconds: float | None) -> dict[str, float]:
+        seconds = time.monotonic() - self.started if seconds is None else seconds
+        return {"seconds": round(seconds, 3), "processes": self.record["machine"]["processes"]}
 
     def abandon(self) -> None:
         """Remove what this attempt wrote; keep the work of an earlier, interrupted attempt."""
@@ -135,9 +146,22 @@ def begin_run(
     except UserError:
         lock.release()
         raise
-    record = {**identity, "state": "running", "argv": argv or [], **environment()}
+    record = {
+        **identity, "state": "running", "argv": argv or [], **environment(),
+        "began": time.time(), "attempts": _earlier_attempts(work, interrupted),
+    }  # fmt: skip
     write_json(work / RECORD, record)
     return Run(directory, work, record, finished=False, lock=lock, fresh=interrupted is None)
+
+
+def _earlier_attempts(work: Path, interrupted: dict[str, Any] | None) -> list[dict[str, float]]:
+    """Attempts so far; one that was killed lasted at least until it wrote its last file."""
+    if interrupted is None:
+        return []
+    last = max(path.stat().st_mtime for path in work.rglob("*"))
+    seconds = max(0.0, last - interrupted["began"])
+    attempt = {"seconds": round(seconds, 3), "processes": interrupted["machine"]["processes"]}
+    return [*interrupted["attempts"], attempt]
 
 
 def work_directory(directory: Path) -> Path:

@@ -180,5 +180,5 @@ def test_compiled_layers_give_the_same_losses() -> None:
     network.set_attn_implementation(choose_attention("varlen", packed=True))
     batches = validation_batches(TABLE, LAYOUTS["flat"], tiny.PAD)
     expected = measured(network, batches)
-    apply_kernels(network, compiled=True)
+    apply_kernels(network, gpu=False, compiled=True)
     assert_equal(measured(network, batches), expected)

@@ -58,18 +58,20 @@ def test_missing_ones_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> No
 def test_layers_and_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     network = tiny.network()
     assert len(decoder_layers(network)) == 2
-    assert apply_kernels(network) == []
+    assert apply_kernels(network, gpu=False) == []
     with pytest.raises(UserError, match=r"model.liger=true: liger-kernel is not installed: pip install"):
-        apply_kernels(network, liger=True)
+        apply_kernels(network, gpu=False, liger=True)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     with pytest.raises(UserError, match=r"model.liger=true needs a CUDA GPU"):
-        apply_kernels(network, liger=True)
+        apply_kernels(network, gpu=False, liger=True)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # a machine with a GPU, and a run on its CPU
+    assert apply_kernels(network, gpu=False) == []
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_compiled_layers_are_compiled_in_place() -> None:
     network = tiny.network()
     names = list(network.state_dict())
-    assert apply_kernels(network, compiled=True) == ["torch.compile"]
+    assert apply_kernels(network, gpu=False, compiled=True) == ["torch.compile"]
     assert all(layer._compiled_call_impl is not None for layer in decoder_layers(network))
     assert list(network.state_dict()) == names

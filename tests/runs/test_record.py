@@ -1,5 +1,7 @@
 import json
 import multiprocessing
+import os
+import time
 
 import pytest
 
@@ -40,6 +42,24 @@ def test_an_equal_run_is_not_run_again(tmp_path):
     assert again.finished
     assert again.results == {"norm": 1.5}
     assert (tmp_path / "one" / "table.csv").read_text() == "payload"
+
+
+def test_the_cost_is_that_of_all_attempts_on_all_devices(tmp_path, monkeypatch):
+    place = tmp_path / "one"
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(RuntimeError), open_run(place, stage="train", config=CONFIG) as run:
+        (run.scratch / "checkpoint").write_text("x")
+        os.utime(run.scratch / "checkpoint", (time.time() + 100, time.time() + 100))  # 100 s later it was killed
+        raise RuntimeError
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with open_run(place, stage="train", config=CONFIG) as run:
+        run.finish(seconds=30.0)
+    written = json.loads((place / "run.json").read_text())
+    assert [attempt["processes"] for attempt in written["attempts"]] == [4, 2]
+    assert written["attempts"][0]["seconds"] == pytest.approx(100, abs=1)
+    assert written["cost"]["seconds"] == pytest.approx(130, abs=1)
+    assert written["cost"]["device_seconds"] == pytest.approx(4 * 100 + 2 * 30, abs=4)
+    assert "began" not in written
 
 
 def test_another_configuration_in_the_same_place_shows_the_difference(tmp_path):

@@ -27,10 +27,12 @@ class CodeBlock:
     Attributes:
         text: Its lines, each with a line break, less the indentation of the fence.
         closed: It has a closing fence; False: the text ends first.
+        language: First word after the opening fence, in lower case; empty: none, or code.
     """
 
     text: str
     closed: bool
+    language: str = ""
 
 
 def code_blocks(text: str) -> list[CodeBlock]:
@@ -48,12 +50,12 @@ def code_blocks(text: str) -> list[CodeBlock]:
             blocks += one_line
             open_block = None if one_line else _opened(line)
         elif open_block.closes(line):
-            blocks.append(CodeBlock(open_block.text(), True))
+            blocks.append(CodeBlock(open_block.text(), True, open_block.language))
             open_block = None
         else:
             open_block.add(line)
     if open_block is not None:
-        blocks.append(CodeBlock(open_block.text().removesuffix("\n"), False))
+        blocks.append(CodeBlock(open_block.text().removesuffix("\n"), False, open_block.language))
     return blocks
 
 
@@ -91,11 +93,12 @@ def _names(code: str) -> set[str]:
 class _OpenBlock:
     """A block whose closing fence has not come yet."""
 
-    def __init__(self, lead: str, fence: str, first: str) -> None:
+    def __init__(self, lead: str, fence: str, first: str, language: str = "") -> None:
         self.quoted = ">" in lead
         self.indent = len(lead.expandtabs(4)) if not self.quoted else 0
         self.fence = fence
         self.lines = [first] if first else []
+        self.language = language.lower()
 
     def closes(self, line: str) -> bool:
         """Return True if the line is or ends with the closing fence; code before it is added to the block."""
@@ -128,9 +131,10 @@ def _opened(line: str) -> _OpenBlock | None:
     found = _OPENING.fullmatch(line)
     if found is None:
         after = _OPENING_AFTER_TEXT.fullmatch(line)
-        return None if after is None else _OpenBlock("", after["fence"], "")
+        return None if after is None else _OpenBlock("", after["fence"], "", after["info"])
     info = found["info"].strip()
     if found["fence"][0] == "`" and "`" in info:
         return None  # inline code
     code = _CODE.fullmatch(info)
-    return _OpenBlock(found["lead"], found["fence"], code[1] if code else "")
+    language = info.split()[0] if info and code is None else ""
+    return _OpenBlock(found["lead"], found["fence"], code[1] if code else "", language)

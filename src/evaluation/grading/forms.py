@@ -6,16 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from src.evaluation.grading.call_tests import CALLS, call_problems, prepare_call_tests
+from src.evaluation.grading.file_tests import FILE, file_problems, prepare_file_tests
 from src.evaluation.grading.input_lists import prepare_input_lists
 from src.evaluation.grading.outcome import RunnableTests, TestedProblem, TestForm
 from src.evaluation.grading.problems import INPUTS, problems_from_rows
 from src.evaluation.grading.python_tests import PYTHON, prepare_python_tests, python_problems
+from src.evaluation.grading.stdin_tests import STDIN, prepare_stdin_tests, stdin_problems
 from src.evaluation.sandbox.pool import Sandbox
 from src.utils.errors import unknown_choice
 
 FORMS: dict[str, TestForm] = {
     INPUTS: TestForm(problems_from_rows, prepare_input_lists),  # rows in EvalPlus's format, which name no form
     PYTHON: TestForm(python_problems, prepare_python_tests),
+    STDIN: TestForm(stdin_problems, prepare_stdin_tests),
+    CALLS: TestForm(call_problems, prepare_call_tests),
+    FILE: TestForm(file_problems, prepare_file_tests),
 }
 
 

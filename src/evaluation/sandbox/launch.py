@@ -85,7 +85,7 @@ class Launch:
             "scratch": directory,
             "scratch_bytes": self.extra.scratch_bytes,
             "execute": self.extra.commands,
-            "packages": _package_directories(),
+            "packages": package_directories(),
             "code": _code_directory(),
             "user": _FIRST_USER + number + (os.getpid() << 8) % (1 << 28) if self.drop else 0,
         }
@@ -129,7 +129,7 @@ def visible_paths(extra: Extra | None = None) -> list[str]:
     """List the parts of the file system that a program sees, read-only: system libraries, this Python, its packages."""
     prefix = os.path.realpath(sys.base_prefix)  # not the whole of it: it may be somebody's ~/.local
     python = {f"{prefix}/lib", f"{prefix}/lib64", os.path.realpath(sys.executable)}
-    own = {path for path in python | set(_package_directories()) if not path.startswith("/usr/")}
+    own = {path for path in python | set(package_directories()) if not path.startswith("/usr/")}
     added = extra.visible if extra else ()
     return [path for path in dict.fromkeys((*_SYSTEM, *added, *sorted(own))) if os.path.lexists(path)]
 
@@ -184,6 +184,7 @@ def _code_directory() -> str:
     return str(Path(src.__path__[0]).resolve().parent)
 
 
-def _package_directories() -> list[str]:
+def package_directories() -> list[str]:
+    """List the directories with this Python's packages."""
     paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()}
     return sorted({os.path.realpath(path) for path in paths if os.path.isdir(path)})

@@ -59,7 +59,7 @@ class CostMeter(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Add a step."""
-        if torch.cuda.is_available():
+        if pl_module.device.type == "cuda":
             torch.cuda.synchronize()  # the step ends when its kernels have finished
         self.step_seconds = time.perf_counter() - self.started
         self.cost.steps += 1

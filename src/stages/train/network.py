@@ -45,7 +45,7 @@ def for_this_machine(model: ModelSpec, base: Path | None, options: FitOptions, w
     """
     gpu, half = options.trainer.accelerator == "gpu", options.trainer.half
     choose_attention(model.attention, packed=options.batches.packing, half=half, gpu=gpu)
-    wants_liger(model.liger)
+    wants_liger(model.liger, gpu)
     if world.size > 1 and model.adapter == "qlora":
         raise UserError("model.adapter=qlora needs a single GPU; on several, set model.adapter=lora")
     if world.size > 1 and options.optimizer.kind != "adamw":
@@ -77,7 +77,7 @@ def _demand(model: ModelSpec, base: Path | None, options: FitOptions, world: Wor
     )  # fmt: skip
 
 
-def training_network(model: ModelSpec, origin: Path, options: FitOptions) -> PreTrainedModel:
+def training_network(model: ModelSpec, origin: Path, options: FitOptions) -> tuple[PreTrainedModel, list[str]]:
     """Load the network with its attention backend, kernels and adapters.
 
     Args:
@@ -86,7 +86,8 @@ def training_network(model: ModelSpec, origin: Path, options: FitOptions) -> Pre
         options: Settings of the run.
 
     Returns:
-        The network; on several ranks, without weights on the meta device: `fit` fills each rank's shard.
+        The network, and the names of its attention backend and kernels for the record. On several ranks it has no
+        weights, on the meta device: `fit` fills each rank's shard.
 
     Raises:
         UserError: A requested kernel or backend is not installed.
@@ -99,19 +100,19 @@ def training_network(model: ModelSpec, origin: Path, options: FitOptions) -> Pre
         network = empty_model(origin, name)
     else:
         network = _loaded(model, origin, name, half, gpu, options.seed)
-    applied = [f"{name} attention", *prepare_network(network, model, half)]
+    applied = [f"{name} attention", *prepare_network(network, model, half, gpu)]
     if model.data == "real":
         say(f"{model.name}: {', '.join(applied)}, {options.trainer.resolved_precision}, {world.size} process(es)")
-    return network
+    return network, applied
 
 
-def prepare_network(network: PreTrainedModel, model: ModelSpec, half: bool) -> list[str]:
+def prepare_network(network: PreTrainedModel, model: ModelSpec, half: bool, gpu: bool) -> list[str]:
     """Patch the layers of a network as its spec requires; return the names of the changes, for the log.
 
     Raises:
         UserError: Liger is requested and not installed.
     """
-    applied = apply_kernels(network, liger=model.liger, compiled=model.compile)
+    applied = apply_kernels(network, gpu=gpu, liger=model.liger, compiled=model.compile)
     if half:
         narrow_stream(network)
     if model.gradient_checkpointing:

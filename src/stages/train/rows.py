@@ -52,6 +52,25 @@ def sources_of(cfg: DictConfig, data: str, tasks: Sequence[str]) -> dict[str, li
     return found
 
 
+def monitored_sources(cfg: DictConfig, data: str) -> dict[str, list[Any]]:
+    """Build the sources of the validation rows: of the trained tasks, and of others if their rows are at hand.
+
+    The losses on other tasks show what a specialist forgets. They are no reason to refuse training on one's own rows,
+    or to download data.
+    """
+    found = task_sources(cfg, data, "validation")
+    trained = task_sources(cfg, data, "train")
+    absent = [task for task, sources in found.items() if task not in trained and not all(map(_is_at_hand, sources))]
+    for task in absent:
+        say(f"no loss on {task} while training: its validation rows are not in files (tasks.{task}.sources.{data})")
+    return {task: sources for task, sources in found.items() if task not in absent}
+
+
+def _is_at_hand(source: Any) -> bool:
+    is_local = getattr(source, "is_local", None)  # generated rows are
+    return is_local is None or is_local("validation")
+
+
 def source_rows(sources: Sequence[Any], split: str) -> Examples:
     """All rows of a task."""
     return join(source.examples(split) for source in sources)

@@ -30,7 +30,7 @@ from src.stages.train.names import root_key, run_directory, run_identity
 from src.stages.train.network import for_this_machine, training_network
 from src.stages.train.options import TrainingOptions, built, named
 from src.stages.train.random_base import write_random_base
-from src.stages.train.rows import source_rows, task_sources, token_cache, trained_on, training_tables
+from src.stages.train.rows import monitored_sources, source_rows, task_sources, token_cache, trained_on, training_tables
 from src.stages.train.then_merge import specialists_then_merge
 from src.utils.files import sha256_json
 from src.utils.ranks import from_main, is_main_process, wait_for_all
@@ -118,10 +118,10 @@ def _fit(
     data = replace(options.data, cache=token_cache(options.data.cache, cfg.output_root, model.data))
     clean = replace(tokenization, keep=Decontamination(job)) if data.decontaminate else tokenization
     train_rows, lengths = training_tables(sources, "train", clean, data)
-    held_out, _ = training_tables(task_sources(cfg, model.data, "validation"), "validation", tokenization, data)
+    held_out, _ = training_tables(monitored_sources(cfg, model.data), "validation", tokenization, data)
     drawn = trained_on(train_rows, options.fit.mix, options.fit.batches.budget, cfg.seed)
     rows = TrainingRows(train_rows, held_out, int(tokenizer.pad_token_id or 0))  # never attended to and never a target
-    network = training_network(model, origin, options.fit)
+    network, kernels = training_network(model, origin, options.fit)
     base = Checkpoint(origin)
     result: FitResult = fit(
         network, rows, options.fit, run.scratch, base=base, callbacks=options.callbacks, loggers=loggers
@@ -129,7 +129,8 @@ def _fit(
     export_checkpoint(network, tokenizer, run.work, torch_dtype(model.dtype), None if model.adapter is None else base)
     if is_main_process():
         shutil.copy(run.scratch / METRICS, run.work / METRICS)
-    return {**asdict(result), "trained_on": drawn, "lengths": {task: asdict(found) for task, found in lengths.items()}}
+    counts = {task: asdict(found) for task, found in lengths.items()}
+    return {**asdict(result), "trained_on": drawn, "lengths": counts, "kernels": kernels}
 
 
 def _start(job: Job, model: ModelSpec) -> Path | None:

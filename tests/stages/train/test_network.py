@@ -32,7 +32,8 @@ def options(packing: bool = True, precision: str = "32-true") -> FitOptions:
 
 
 def network(base: Path, packing: bool = True, precision: str = "32-true", **changes: Any) -> torch.nn.Module:
-    return training_network(replace(SPEC, **changes), base, options(packing, precision))
+    network, _ = training_network(replace(SPEC, **changes), base, options(packing, precision))
+    return network
 
 
 def trained(found: torch.nn.Module) -> int:

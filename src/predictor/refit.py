@@ -1,0 +1,66 @@
+"""Fit the predictor of mix or merge on an atlas of studies, and measure it on what was left out.
+
+    python -m src.predictor.refit ATLAS.csv
+    python -m src.predictor.refit ATLAS.csv --output predictor.json --margin 2
+
+The atlas has a row per study: `base`, `pair`, `gap` (best merge minus mixture, points of the average), optionally
+`width`, and either the features or `diagnosis`, the run directory of `diagnose.py predict=true`. The table of the
+protocol is written beside the JSON file; without --output, both go where `diagnose.py predict=true` finds them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from src.predictor.atlas import read_atlas
+from src.predictor.predictor import MARGIN, Predictor
+from src.predictor.protocol import DRAWS, measure
+from src.utils.errors import UserError
+from src.utils.files import sha256_file, write_text
+
+FITTED = Path(__file__).with_name("fitted.json")
+
+
+def refit(atlas_file: Path, output: Path, margin: float = MARGIN, draws: int = DRAWS) -> pd.DataFrame:
+    """Write the predictor and the table of its protocol; returns the table.
+
+    Raises:
+        UserError: The atlas cannot be read.
+    """
+    atlas = read_atlas(atlas_file)
+    table = measure(atlas, margin, draws)
+    predictor = Predictor.fitted(atlas, margin)
+    command = f"python -m src.predictor.refit {atlas_file.name} --margin {margin:g}"
+    about = {
+        "command": command, "atlas": sha256_file(atlas_file), "studies": len(atlas.gap),
+        "bases": len(set(atlas.groups["base"].tolist())), "used": predictor.used,
+    }  # fmt: skip
+    write_text(output.with_suffix(".csv"), table.to_csv(index=False))
+    predictor.save(output, about)
+    return table
+
+
+def main() -> None:
+    """Refit from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("atlas", type=Path)
+    parser.add_argument("--output", type=Path, default=FITTED)
+    parser.add_argument("--margin", type=float, default=MARGIN)
+    options = parser.parse_args()
+    try:
+        table = refit(options.atlas, options.output, options.margin)
+    except (UserError, OSError) as error:
+        sys.exit(f"error: {error}")
+    shown = table.assign(value=table["value"].round(3)).pivot_table(
+        index=["split", "rule"], columns="metric", values="value", sort=False
+    )
+    print(shown.to_string())
+    print(f"wrote {options.output}, using {', '.join(Predictor.load(options.output).used)}")
+
+
+if __name__ == "__main__":
+    main()
