@@ -12,6 +12,7 @@ from typing import Any
 
 from src.evaluation.grading.forms import prepare_tests, read_problems
 from src.evaluation.grading.outcome import RunnableTests, TestedProblem
+from src.evaluation.grading.problems import INPUTS
 from src.evaluation.grading.programs import Answer, answer_of_row
 from src.evaluation.grading.recheck import Recheck, recheck_places
 from src.evaluation.grading.run_tests import LOADING, PARSING, PASS, Failure
@@ -151,6 +152,8 @@ def score_answers(
     """
     by_id = {problem.task_id: problem for problem in problems}
     used = [by_id[task_id] for task_id in dict.fromkeys(answer.task_id for answer in answers)]
+    if any(problem.form == INPUTS for problem in used):  # other forms may need other sandboxes
+        sandbox.start_early(len(answers))
     tests = prepare_tests(used, sandbox, cache)
     counter: Counter[str] = Counter()
     programs = []

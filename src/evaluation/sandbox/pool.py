@@ -9,7 +9,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -62,6 +62,7 @@ class Sandbox:
         self._launches = find_launches(isolation)
         self._workers: list[Worker] = []
         self._reseeded: Sandbox | None = None
+        self._starting: Future[None] | None = None
 
     def map(
         self,
@@ -100,15 +101,30 @@ class Sandbox:
                 raise
         return [shared.results[index] for index in range(len(items))]
 
+    def start_early(self, count: int) -> None:
+        """Start workers in the background; the next use waits for them, and raises what went wrong.
+
+        Args:
+            count: Number of programs to come.
+        """
+        if count and not self._workers and self._starting is None:
+            executor = ThreadPoolExecutor(1)
+            self._starting = executor.submit(self._start_all, min(self.size, count))
+            executor.shutdown(wait=False)
+
     def reseeded(self) -> Sandbox:
         """Return the same sandbox with another hash seed, in processes of its own; it closes with this one."""
         if self._reseeded is None:
             self._reseeded = copy.copy(self)
             self._reseeded._workers, self._reseeded.hash_seed = [], self.hash_seed + 1
+            self._reseeded._starting = None
         return self._reseeded
 
     def close(self) -> None:
         """End all workers; the next use starts new ones."""
+        if self._starting is not None:
+            self._starting.exception()  # waits; what went wrong no longer matters
+            self._starting = None
         workers, self._workers = self._workers, []
         for worker in workers:
             worker.close()
@@ -123,7 +139,18 @@ class Sandbox:
     ) -> None:
         self.close()
 
+    def _start_all(self, count: int) -> None:
+        self._workers.append(self._start_one())
+        rest = [Worker(self._launches[0], self.hash_seed) for _ in range(count - 1)]
+        with ThreadPoolExecutor(max(1, len(rest))) as executor:
+            for started in [executor.submit(worker.start) for worker in rest]:
+                started.exception()  # one that does not come up starts with its first program, which says why
+        self._workers += rest
+
     def _ready(self, count: int) -> list[Worker]:
+        if self._starting is not None:
+            starting, self._starting = self._starting, None
+            starting.result()
         if count and not self._workers:
             self._workers.append(self._start_one())
         while len(self._workers) < count:  # they start with their first program, all in parallel

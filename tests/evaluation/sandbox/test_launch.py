@@ -59,8 +59,11 @@ def test_namespaces_forbidden_names_what_to_do(monkeypatch: pytest.MonkeyPatch) 
 
     installed(monkeypatch, "unshare")
     monkeypatch.setattr(Worker, "start", refuse)
-    with pytest.raises(UserError, match=f"unshare: unshare failed: Operation not permitted.*{WAYS_OUT}"):
-        Sandbox().map(lambda worker, item: item, [1])
+    for early in (0, 3):
+        sandbox = Sandbox()
+        sandbox.start_early(early)
+        with pytest.raises(UserError, match=f"unshare: unshare failed: Operation not permitted.*{WAYS_OUT}"):
+            sandbox.map(lambda worker, item: item, [1])
 
 
 def test_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:

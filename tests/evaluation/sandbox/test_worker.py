@@ -242,6 +242,20 @@ def test_map_keeps_the_order_and_counts() -> None:
         assert pool.map(lambda worker, job: 1, []) == []
 
 
+def test_workers_that_start_early_are_those_that_run() -> None:
+    with Sandbox(workers=2) as pool:
+        pool.start_early(5)
+        pool.start_early(5)
+        pids = pool.map(lambda worker, job: (run_job(worker, job), worker.pid)[1], [make_job("def f(): pass")] * 6)
+        assert {worker.pid for worker in pool._workers} >= set(pids)
+        assert len(pool._workers) == 2
+        assert all(worker.pid is not None for worker in pool._workers)
+        pool.close()
+        pool.start_early(1)
+        pool.close()  # before anybody has waited for it
+        assert pool._workers == []
+
+
 def test_an_error_in_one_thread_ends_the_others() -> None:
     def fail(worker: Worker, item: int) -> int:
         if item == 0:
