@@ -5,7 +5,8 @@
 
 Both score the reference solutions of all problems, or `--samples`, in a fresh Python process: first *cold*, with no
 expected outputs cached (both then run the reference solutions too), then *warm*, of which the fastest of `--repeats`
-runs counts. They take turns.
+runs counts. They take turns. The floor of a warm run of the reference solutions is their own CPU time, evenly spread over all
+cores; the table says what share of our time it is.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from src.evaluation.grading.expected_outputs import expected_outputs
 from src.evaluation.grading.grade import score_programs
 from src.evaluation.grading.problems import OVERRIDES, Problem, benchmark_path, load_problems
 from src.evaluation.sandbox.pool import Sandbox
@@ -93,6 +95,13 @@ def score(dataset: str, samples: Path, scratch: Path, out: Path) -> None:
     out.write_text(json.dumps([(v.task_id, v.base == "pass", v.plus == "pass") for v in verdicts]))
 
 
+def floor(problems: list[Problem], scratch: Path) -> float:
+    """CPU seconds of the reference solutions by core, as measured when their outputs were computed."""
+    with Sandbox() as sandbox:
+        outputs = expected_outputs(problems, sandbox, scratch / "truth")
+    return sum(found.seconds for found in outputs) / len(os.sched_getaffinity(0))
+
+
 def reference_rows(problems: list[Problem]) -> list[dict[str, str]]:
     """The reference solutions as rows of a file of samples."""
     return [{"task_id": row.task_id, "solution": row.prompt + row.canonical_solution} for row in problems]
@@ -123,7 +132,7 @@ def sandbox_cost(programs: int = 300) -> dict[str, float]:
     return cost
 
 
-def report(dataset: str, theirs: Timed, mine: Timed) -> None:
+def report(dataset: str, theirs: Timed, mine: Timed, least: float | None) -> None:
     """A line of the table, and every task whose verdict differs."""
     differ = sorted(task for task in theirs.verdicts if theirs.verdicts[task] != mine.verdicts[task])
     passed = [sum(plus for _, plus in timed.verdicts.values()) for timed in (theirs, mine)]
@@ -132,6 +141,7 @@ def report(dataset: str, theirs: Timed, mine: Timed) -> None:
         for one, other in ((theirs.cold, mine.cold), (theirs.warm, mine.warm))
         for cell in (f"{one:.1f}", f"{other:.1f}", f"{one / other:.1f}x")
     ]
+    times += ["-", "-"] if least is None else [f"{least:.1f}", f"{least / mine.warm:.0%}"]
     print(
         "| " + " | ".join(map(str, (dataset, len(mine.verdicts), *times, *passed, ", ".join(differ) or "none"))) + " |"
     )
@@ -153,15 +163,17 @@ def main() -> None:
         return
     if not given.sandbox_only:
         names = [f"{name}, {state}" for state in ("cold", "warm") for name in ("EvalPlus s", "ours s", "ratio")]
+        names += ["floor s", "floor, share of ours"]
         print(f"| problems | programs | {' | '.join(names)} | plus, EvalPlus | plus, ours | differ |")
-        print("|" + "---|" * 11)
+        print("|" + "---|" * 13)
         with tempfile.TemporaryDirectory() as folder:
             for dataset in given.datasets:
                 scratch = Path(folder)
                 samples = scratch / f"{dataset}.jsonl"
                 problems = load_problems(benchmark_path(dataset))
                 write_jsonl(samples, known_rows(given.samples, problems) if given.samples else reference_rows(problems))
-                report(dataset, *compare(dataset, samples, scratch, given.repeats))
+                timed = compare(dataset, samples, scratch, given.repeats)
+                report(dataset, *timed, None if given.samples else floor(problems, scratch))
     print("milliseconds per trivial program:", {name: round(cost, 2) for name, cost in sandbox_cost().items()})
     versions = {name: version(name) for name in ("evalplus", "numpy")}
     print(
