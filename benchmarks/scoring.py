@@ -5,8 +5,8 @@
 
 Both score the reference solutions of all problems, or `--samples`, in a fresh Python process: first *cold*, with no
 expected outputs cached (both then run the reference solutions too), then *warm*, of which the fastest of `--repeats`
-runs counts. They take turns. The floor of a warm run of the reference solutions is their own CPU time, evenly spread over all
-cores; the table says what share of our time it is.
+runs counts. They take turns. The floor of a warm run of the reference solutions is their own CPU time, evenly spread
+over all cores; the table says what share of our time it is.
 """
 
 from __future__ import annotations
