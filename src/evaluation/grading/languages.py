@@ -28,7 +28,7 @@ Texts = Annotated[tuple[str, ...], Strict(False)]  # YAML has lists alone
 
 @checked_dataclass("language")
 class Language:
-    """A programming language (conf/language).
+    """A programming language (conf/benchmark/language).
 
     In commands, `{file}` is the program's file, `{class}` its class, `{classpath}` the class path, `{python}` this
     Python, and `{packages}` its packages. A command's program is looked up on the PATH.

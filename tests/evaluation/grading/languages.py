@@ -1,4 +1,4 @@
-"""Languages of conf/language for tests; where a compiler is missing, the test is skipped with the message."""
+"""Languages of conf/benchmark/language for tests; where a compiler is missing, the test is skipped with the message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from src.evaluation.grading.languages import Language, Toolchain
 from src.utils.errors import UserError
 
-CONF = Path(__file__).parents[3] / "conf" / "language"
+CONF = Path(__file__).parents[3] / "conf" / "benchmark" / "language"
 
 
 def language(name: str, **changes: Any) -> Language:

@@ -91,3 +91,18 @@ def test_a_missing_compiler_is_said_before_anything_runs(tmp_path, monkeypatch):
 def test_only_python_functions_can_be_sanitized(tmp_path):
     with pytest.raises(UserError, match=r"benchmark.sanitize=fallback.*set never"):
         run(tmp_path, "livecodebench", [STDIN], f"samples={tmp_path}/rows.jsonl", "benchmark.sanitize=fallback")
+
+
+def test_a_language_of_ones_own_is_one_file(tmp_path):
+    """The lines of docs/evaluation.md."""
+    (tmp_path / "benchmark" / "language").mkdir(parents=True)
+    (tmp_path / "benchmark" / "language" / "bash.yaml").write_text(
+        "_target_: src.evaluation.grading.languages.Language\nname: Bash\nfile: main.sh\n"
+        "check: [bash, -n, main.sh]\nrun: [bash, main.sh]\nfences: [bash, sh]\ndebian: bash\n"
+    )
+    write_jsonl(
+        tmp_path / "answers.jsonl", [{"task_id": "LiveCodeBench/abc1", "completion": "read a b; echo $((a + b))"}]
+    )
+    own = [f"hydra.searchpath=[file://{tmp_path}]", "benchmark/language@benchmark.problems.language=bash"]
+    score, verdicts = run(tmp_path, "livecodebench", [STDIN], f"samples={tmp_path}/answers.jsonl", *own)
+    assert (score, verdicts[0]["detail"]) == (1, "")
