@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 import sys
 import tempfile
 import time
@@ -38,7 +39,9 @@ from src.utils.errors import UserError
 from src.utils.progress import track
 
 ROWS = (32, 64, 128)
+BUDGETS = (5, 10, 15)
 RANDOM = 1000
+Row = tuple[str, dict[str, float], str, int, float]  # rule, prediction, choice, generated points, seconds of losses
 
 
 class Points:
@@ -50,10 +53,10 @@ class Points:
 
     def __init__(self, directory: Path) -> None:
         record = json.loads((directory / "run.json").read_text())
-        job = compose_job("study", [str(word) for word in record["argv"][2:]])
+        job = compose_job("study", [word for quoted in record["argv"][2:] for word in shlex.split(quoted)])
         self.plan = build(job.cfg.study)
         self.jobs = StudyJobs(self.plan, job.cfg.seed, job.cfg.output_root, searchpath_of(job.overrides))
-        self.seconds: dict[str, list[float]] = {"generate": [], "losses": []}
+        self.seconds = list[float]()
         self.benchmarks = benchmark_tasks(self.jobs.trained[0].job.cfg)
         self.validation = self._generated("validation", [*self.jobs.trained, *self.jobs.grid])
         self.test = self._generated("test", [*self.jobs.trained, *self.jobs.grid])
@@ -69,7 +72,6 @@ class Points:
             names = [model.name for model in self.jobs.grid]
             subjects = trained | {n: p for n, p in zip(names, points, strict=True) if not isinstance(p, UserError)}
             found = measure.measure(subjects)
-        self.seconds["losses"] = [measure.spent.seconds / measure.spent.passes]
         return {
             name: {task: one.mean for task, one in losses.items()}
             for name, losses in found.items()
@@ -81,7 +83,7 @@ class Points:
         runs, specialists = {}, {}
         for model in track(models, f"{split}: generating what is missing"):
             directory = evaluate(self._evaluation(model, split))
-            self.seconds["generate"].append(json.loads((directory / "run.json").read_text())["cost"]["seconds"])
+            self.seconds.append(json.loads((directory / "run.json").read_text())["cost"]["seconds"])
             runs[model.name] = [[read_scores(directory / "items.csv")]]
             if model.kind == "specialist":
                 specialists[str(model.task)] = model.name
@@ -97,62 +99,56 @@ def main(place: str) -> None:
     names, known = list(points.methods), [model.name for model in points.jobs.trained]
     validation = {name: points.validation.averages[name].mean for name in names}
     test = {name: points.test.averages[name].mean for name in names}
-    drawn = dict(zip(points.test.subjects, points.test.drawn_averages(2000, 0).T, strict=True))
     full = max(names, key=lambda name: validation[name])
-    generation = fmean(points.seconds["generate"])
-    print(machine())
-    print(f"{place}: {len(names)} points; mixture {100 * points.test.averages['mixture'].mean:+.2f} on test data")
-    rows = [_row("generate", validation, full, len(names), 0.0)]
+    rows: list[Row] = [("generate", validation, full, len(names), 0.0)]
     for limit in ROWS:
         started = time.monotonic()
         losses = points.losses(limit)
         spent = time.monotonic() - started
         own = {name: losses[name] for name in names}
         means = {name: -fmean(found.values()) for name, found in own.items()}
-        excess = {
-            name: -fmean(found[task] - losses[f"{task} specialist"][task] for task in found)
-            for name, found in own.items()
-        }
         predicted = PredictedScores.from_known(points.validation, {n: losses[n] for n in known}, points.benchmarks)
         mapped = {name: predicted.average(found) for name, found in own.items()}
         ranked = predicted.ranked(own)
-        rows.append(_row(f"mean loss, {limit} rows", means, max(names, key=lambda n: means[n]), 0, spent))
-        rows.append(_row(f"mean excess, {limit} rows", excess, max(names, key=lambda n: excess[n]), 0, spent))
-        rows.append(_row(f"nll (map), {limit} rows", mapped, ranked[0], 0, spent))
-        for budget in (5, 10, 15):
+        rows.append((f"mean loss, {limit} rows", means, max(names, key=lambda name: means[name]), 0, spent))
+        rows.append((f"nll (map), {limit} rows", mapped, ranked[0], 0, spent))
+        for budget in BUDGETS:
             chosen = finalists(ranked, points.methods, budget)
             best = max(chosen, key=lambda name: validation[name])
-            rows.append(_row(f"race of {len(chosen)}, {limit} rows", mapped, best, len(chosen), spent))
-    print(
-        f"{'rule':24} {'rho val':>8} {'rho test':>8} {'chosen':>24} {'test':>7} {'regret':>7} {'+-':>5} {'gen.':>5} {'s':>6}"
-    )
-    for rule, scores, chosen, generated, seconds in rows:
-        rho = [spearmanr([scores[n] for n in names], [one[n] for n in names])[0] for one in (validation, test)]
-        error = 100 * float(np.std(drawn[full] - drawn[chosen]))
-        print(
-            f"{rule:24} {rho[0]:8.3f} {rho[1]:8.3f} {chosen:>24} {100 * test[chosen]:+7.2f} "
-            f"{100 * (test[full] - test[chosen]):+7.2f} {error:5.2f} {generated:5d} {generated * generation + seconds:6.1f}"
-        )
+            rows.append((f"race of {len(chosen)}, {limit} rows", mapped, best, len(chosen), spent))
+    print(machine())
+    print(f"{place}: {len(names)} points; mixture {100 * points.test.averages['mixture'].mean:+.2f} on test data")
+    _print_rules(rows, points, full)
     _print_random(names, validation, test, full)
 
 
-def _row(
-    rule: str, scores: dict[str, float], chosen: str, generated: int, seconds: float
-) -> tuple[str, dict[str, float], str, int, float]:
-    return rule, scores, chosen, generated, seconds
+def _print_rules(rows: Sequence[Row], points: Points, full: str) -> None:
+    names = list(points.methods)
+    splits = [{name: one.averages[name].mean for name in names} for one in (points.validation, points.test)]
+    drawn = dict(zip(points.test.subjects, points.test.drawn_averages(2000, 0).T, strict=True))
+    heads = ("rule", "rho val", "rho test", "chosen", "test", "regret", "+-", "gen.", "s")
+    print("{:24} {:>8} {:>8} {:>24} {:>7} {:>7} {:>5} {:>5} {:>6}".format(*heads))
+    for rule, scores, chosen, generated, seconds in rows:
+        rho = [spearmanr([scores[name] for name in names], [one[name] for name in names])[0] for one in splits]
+        regret = 100 * (splits[1][full] - splits[1][chosen])
+        error = 100 * float(np.std(drawn[full] - drawn[chosen]))
+        spent = generated * fmean(points.seconds) + seconds
+        print(
+            f"{rule:24} {rho[0]:8.3f} {rho[1]:8.3f} {chosen:>24} {100 * splits[1][chosen]:+7.2f} {regret:+7.2f} "
+            f"{error:5.2f} {generated:5d} {spent:6.1f}"
+        )
 
 
 def _print_random(names: list[str], validation: dict[str, float], test: dict[str, float], full: str) -> None:
     """Regret of generating for as many points drawn at random: what a race must beat."""
     generator = random.Random(0)
-    for count in (5, 10, 15):
+    for count in BUDGETS:
         regrets = []
         for _ in range(RANDOM):
             best = max(generator.sample(names, count), key=lambda name: validation[name])
             regrets.append(100 * (test[full] - test[best]))
-        print(
-            f"{count} random points: mean regret {fmean(regrets):+.2f}, 95th percentile {np.percentile(regrets, 95):+.2f}"
-        )
+        worst = np.percentile(regrets, 95)
+        print(f"{count} random points: mean regret {fmean(regrets):+.2f}, 95th percentile {worst:+.2f}")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ class StudyModel:
         kind: `base`, `specialist`, `mix` or `merge`.
         task: Task of a specialist, else None.
         method: Method of a merge, else None.
-        weight: Coefficient of the first task in a merge with a grid, else None.
+        weight: Coefficient of the first task in a merge with a grid whose coefficients sum to 1, else None.
+        weights: Coefficients of all tasks in a merge whose coefficients need not sum to 1, else None.
     """
 
     name: str
@@ -42,12 +43,13 @@ class StudyModel:
     task: str | None = None
     method: str | None = None
     weight: float | None = None
+    weights: tuple[float, ...] | None = None
 
     @property
     def label(self) -> str:
         """Name in tables and figures, e.g. `"Specialist: codegen"` or `"TIES 0.3"`."""
         if self.kind == "merge":
-            at = coefficient(self.weight)
+            at = coefficient(self.weight) if self.weights is None else "+".join(map(coefficient, self.weights))
             return method_label(str(self.method)) + ("" if at == MISSING else f" {at}")
         if self.kind == "specialist":
             return f"Specialist: {self.task}"
@@ -69,9 +71,9 @@ def models_in_order(models: Iterable[StudyModel]) -> dict[str, StudyModel]:
     found = list({model.name: model for model in models}.values())
     methods = list(dict.fromkeys(model.method for model in found))
 
-    def order(model: StudyModel) -> tuple[int, int, float]:
+    def order(model: StudyModel) -> tuple[int, int, float, tuple[float, ...]]:
         weight = 0.0 if model.weight is None else model.weight
-        return KINDS.index(model.kind), methods.index(model.method), weight
+        return KINDS.index(model.kind), methods.index(model.method), weight, model.weights or ()
 
     return {model.name: model for model in sorted(found, key=order)}
 

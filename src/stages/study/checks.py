@@ -13,6 +13,7 @@ from src.models import ModelSpec
 from src.stages.benchmarks import benchmark_nodes
 from src.stages.build import build, build_once
 from src.stages.checkpoints import OF_ONE_TASK, base_checkpoint, trained_directories
+from src.stages.evaluate.point_losses import PointLosses
 from src.stages.job import Job
 from src.stages.merge.statistics_inputs import needed_statistics
 from src.stages.study.jobs import StudyJobs
@@ -36,7 +37,7 @@ def check_study(jobs: StudyJobs, inputs: bool) -> None:
     if problems := jobs.plan.task_problems(jobs.tasks):
         raise UserError("; ".join(problems))
     _all_pass(chain(_training_checks(jobs), _merge_checks(jobs, inputs)))
-    _all_pass(_evaluation_checks(jobs))
+    _all_pass(chain(_evaluation_checks(jobs), _loss_checks(jobs) if inputs else ()))
     if inputs:  # last: a mistyped key is then reported at once
         _all_pass(_input_checks(jobs))
 
@@ -81,6 +82,11 @@ def _evaluation_checks(jobs: StudyJobs) -> Iterator[Check]:
     for split in jobs.plan.splits:
         for model in (*jobs.trained[:1], *jobs.grid[:1]):
             yield partial(_check_evaluation, jobs.evaluation(model, jobs.checkpoint(model), split))
+
+
+def _loss_checks(jobs: StudyJobs) -> Iterator[Check]:
+    if jobs.plan.choice != "generate":
+        yield partial(PointLosses.of, jobs.losses)
 
 
 def _check_evaluation(job: Job) -> None:

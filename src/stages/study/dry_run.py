@@ -23,9 +23,14 @@ def _making(jobs: StudyJobs) -> Iterator[str]:
 
 def _scoring(jobs: StudyJobs) -> Iterator[str]:
     grid = jobs.grid
-    for split, models in (("validation", [*jobs.trained, *grid] if grid else []), ("test", jobs.trained)):
+    generated = grid if jobs.plan.choice == "generate" else []
+    for split, models in (("validation", [*jobs.trained, *generated] if grid else []), ("test", jobs.trained)):
         for model in models:
             yield " ".join(jobs.evaluation(model, jobs.checkpoint(model), split).command)
+    if grid and not generated:
+        yield f"# losses of all these models, in one pass: {' '.join(jobs.losses.command)} checkpoint=DIR"
+        line = " ".join(jobs.evaluation(grid[0], "DIR", "validation").command)
+        yield f"# the merges that they choose (study.generations={jobs.plan.generations}): {line}"
     for method in dict.fromkeys(model.method for model in grid):
         first = next(model for model in grid if model.method == method)
         line = " ".join(jobs.evaluation(first, "DIR", "test").command)

@@ -9,8 +9,11 @@ from src.stages.build import build
 from src.stages.checkpoints import is_published
 from src.stages.job import Job, compose_job
 from src.stages.merge.jobs import merge_directory
+from src.stages.study.grids import Coefficients, grid_points
 from src.stages.study.plan import SMALL_BENCHMARK, PlannedModel, StudyPlan
 from src.stages.train.names import run_directory
+
+Place = float | Coefficients | None
 
 
 class StudyJobs:
@@ -70,33 +73,54 @@ class StudyJobs:
     @cached_property
     def grid(self) -> list[PlannedModel]:
         """Per training seed, every method at every weight with the first mask seed; methods without a grid once."""
-        points: list[tuple[str, float | None]] = [
+        points: list[tuple[str, Place]] = [
             (method, weight) for method in self.plan.methods for weight in self.plan.weights
         ]
+        points += grid_points(self.plan.grids or {}, len(self.tasks))
         points += [(method, None) for method in self.plan.methods_without_grid]
         first = self.plan.mask_seeds[0]
         return [self.merge_point(method, weight, first, seed) for seed in self.seeds for method, weight in points]
 
     def merge_point(
-        self, method: str, weight: float | None, mask_seed: int, seed: int | None = None, save_weights: bool = False
+        self, method: str, at: Place, mask_seed: int, seed: int | None = None, save_weights: bool = False
     ) -> PlannedModel:
         """One merge of the specialists of a training seed.
 
         Args:
             method: Choice of conf/merge.
-            weight: Coefficient of the first task; None for a method without a grid.
+            at: Coefficient of the first task, or coefficients of all tasks; None for a method without a grid.
             mask_seed: Of random masks.
             seed: Training seed; None: the first.
             save_weights: Write the merged weights; otherwise evaluation merges into the model in memory.
         """
         seed = self.seeds[0] if seed is None else seed
-        varied = {} if weight is None else {"merge.weight": f"{weight:g}"}
+        varied = self._coefficients(at)
         varied |= {} if save_weights else {"save_weights": "false"}
         varied |= {} if mask_seed == self.plan.mask_seeds[0] else {"merge.seed": str(mask_seed)}
         overrides = [*self._parents(seed), *self._common(seed), *self.plan.merge_overrides]
         job = self._job("merge", f"merge={method}", *overrides, after=1, **varied)
-        name = method if weight is None else f"{method} {weight:g}"
-        return PlannedModel(name, "merge", method=method, weight=weight, job=job, seed=seed, mask_seed=mask_seed)
+        weight, weights = (None, at) if isinstance(at, tuple) else (at, None)
+        values = () if at is None else at if isinstance(at, tuple) else (at,)
+        name = " ".join([method, *(["+".join(f"{value:g}" for value in values)] if values else [])])
+        return PlannedModel(
+            name, "merge", method=method, weight=weight, weights=weights, job=job, seed=seed, mask_seed=mask_seed
+        )
+
+    def again(
+        self, point: PlannedModel, seed: int, mask_seed: int | None = None, save_weights: bool = False
+    ) -> PlannedModel:
+        """A point for a training seed, with other masks, or with its weights on disk for any Hugging Face tool."""
+        assert point.method is not None
+        at = point.weight if point.weights is None else point.weights
+        mask_seed = self.plan.mask_seeds[0] if mask_seed is None else mask_seed
+        return self.merge_point(point.method, at, mask_seed, seed, save_weights)
+
+    @cached_property
+    def losses(self) -> Job:
+        """The job that says how validation losses are measured; it has no checkpoint."""
+        rows = [] if self.plan.loss_rows is None else [f"benchmark.limit={self.plan.loss_rows}"]
+        generator = [word for word in self.plan.evaluate_overrides if word.startswith("generator")]
+        return self._job("evaluate", "benchmark=nll", *rows, *self._common(self.seeds[0]), *generator)
 
     def evaluation(self, model: PlannedModel, checkpoint: str, split: str) -> Job:
         """The evaluation of a model's checkpoint on a split."""
@@ -120,6 +144,14 @@ class StudyJobs:
     def is_published(model: PlannedModel) -> bool:
         """True for a base that is not trained here."""
         return model.kind == "base" and is_published(model.job.cfg.model)
+
+    def _coefficients(self, at: Place) -> dict[str, str]:
+        if at is None:
+            return {}
+        if isinstance(at, tuple):
+            named = ", ".join(f"{task}: {value:g}" for task, value in zip(self.tasks, at, strict=True))
+            return {"merge.weights": f"{{{named}}}"}
+        return {"merge.weight": f"{at:g}"}
 
     def _is_standard(self, seed: int) -> bool:
         """True if base and specialists of a training seed are those that a merge finds by itself."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from src.reporting.study_report import StudyModel
 from src.stages.job import USUAL_TASKS, Job
+from src.stages.study.grids import grid_points
 from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass
 
@@ -56,12 +57,16 @@ class StudyPlan:
         methods: Choices of conf/merge. Without methods and without a mixture, only the specialists are
             trained and scored.
         weights: Coefficients of the first task in the grid, each in 0-1.
+        grids: Method of conf/merge -> further points with one coefficient per task (see `Grid`).
         methods_without_grid: Methods that choose their own coefficients: one point each, with the defaults of
             conf/merge.
         random_methods: Methods whose chosen point is merged again with every seed of `mask_seeds`.
         mask_seeds: Seeds of random masks; the grid uses the first.
         seeds: Training seeds of specialists and mixture, each with its own merges and evaluations; the base is shared.
             None: the `seed` of the study.
+        choice: Evidence that chooses the point of each method on validation data (see `src.stages.study.choice`).
+        generations: With `choice=race`, points whose answers are generated.
+        loss_rows: Validation rows per task for the losses of `nll` and `race`; None: all.
         headline: Task -> the metric that represents it in figures.
         metrics: Metrics of the average that chooses points and names the winner; None: all.
         margin: Mixture and merge are equivalent if their averages differ by less; 0: they are never called so.
@@ -100,6 +105,10 @@ class StudyPlan:
     model_overrides: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     seeds: Sequence[int] | None = None
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    grids: Mapping[str, Mapping[str, Any]] | None = None
+    choice: Literal["generate", "nll", "race"] = "generate"
+    generations: Annotated[int, Field(ge=1)] = 15
+    loss_rows: Annotated[int, Field(ge=1)] | None = 128
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     mixture: bool = True
     caveats: Sequence[str] = ()
@@ -170,13 +179,21 @@ class StudyPlan:
             problems.append("study.weights, study.mask_seeds and study.seeds must not be empty")
         if self.seeds is not None and len(set(self.seeds)) < len(self.seeds):
             problems.append(f"study.seeds: expected different training seeds, got {list(self.seeds)}")
-        if bool(self.methods or self.methods_without_grid) != self.mixture:
+        grids = self.grids or {}
+        grid_points(grids, len(self.tasks))
+        if bool(self.methods or self.methods_without_grid or grids) != self.mixture:
             got = f"study.methods={list(self.methods)} and study.mixture={str(self.mixture).lower()}"
             problems.append(f"a study compares merges with a mixture or has neither; got {got}")
-        strangers = set(self.random_methods) - set(self.methods)
-        problems += [f"study.random_methods names {name}, which is not in study.methods" for name in sorted(strangers)]
-        twice = set(self.methods_without_grid) & set(self.methods)
+        strangers = set(self.random_methods) - {*self.methods, *grids}
+        problems += [
+            f"study.random_methods names {name}, which is not in study.methods or study.grids"
+            for name in sorted(strangers)
+        ]
+        twice = set(self.methods_without_grid) & {*self.methods, *grids}
         return [
             *problems,
-            *(f"study.methods_without_grid names {name}, which has a grid in study.methods" for name in sorted(twice)),
+            *(
+                f"study.methods_without_grid names {name}, which has a grid in study.methods or study.grids"
+                for name in sorted(twice)
+            ),
         ]

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from src.evaluation.statistics.averages import RelativeScores
 from src.evaluation.statistics.verdict import choose_point, decide
 from src.reporting.study_report import StudyReport
 from src.reporting.verdict_sentences import verdict_record
 from src.reporting.write import write_report
 from src.runs.finished import open_finished
-from src.runs.record import open_run
+from src.runs.record import Run, open_run
 from src.stages.benchmarks import benchmark_nodes
 from src.stages.build import build
 from src.stages.evaluate.identity import item_hashes
 from src.stages.job import Job, searchpath_of
 from src.stages.study.checks import check_study
+from src.stages.study.choice import choice_sentence, choose
 from src.stages.study.dry_run import command_lines
-from src.stages.study.execute import StudyRuns, TrainedModel, relative_scores
+from src.stages.study.execute import StudyRuns, relative_scores
 from src.stages.study.jobs import StudyJobs
 from src.stages.study.plan import PlannedModel, StudyPlan
 from src.stages.study.progress import StudyProgress
@@ -46,13 +47,14 @@ def study(job: Job) -> Path:
         print("\n".join(command_lines(jobs)))
         return directory
     items = {f"{split} items": _item_hashes(jobs, split) for split in (*["validation"] * plan.mixture, "test")}
+    items |= {} if plan.choice == "generate" else {"validation rows": _row_hashes(jobs)}
     with open_run(directory, stage="study", config=job.identity(), inputs=items, argv=job.command) as run:
         if not run.finished:
             with contextlib.closing(build(cfg.executor)) as executor:
                 runs = StudyRuns(jobs, executor, StudyProgress())
                 runs.prepare()
                 if plan.mixture:
-                    run.results |= verdict_record(_carry_out(runs, run.work))
+                    run.results |= verdict_record(_carry_out(runs, run))
                 else:
                     run.results |= {"scores": _score_specialists(runs, run.work)}
     say(f"{run.results.get('verdict', 'scores of the specialists')}\nreport: {directory / _main_file(plan)}")
@@ -63,6 +65,11 @@ def _item_hashes(jobs: StudyJobs, split: str) -> dict[str, str]:
     """Hash the problems and rows that decide the study's scores: a report about others is another study."""
     nodes = benchmark_nodes(jobs.evaluation(jobs.trained[0], "DIR", split))
     return item_hashes(split, {name: build(node) for name, node in nodes.items()})
+
+
+def _row_hashes(jobs: StudyJobs) -> dict[str, str]:
+    """Hash the rows whose losses choose coefficients."""
+    return item_hashes("validation", {name: build(node) for name, node in benchmark_nodes(jobs.losses).items()})
 
 
 def _main_file(plan: StudyPlan) -> str:
@@ -78,54 +85,37 @@ def _score_specialists(runs: StudyRuns, place: Path) -> list[dict[str, object]]:
     return [{str(key): value for key, value in row.items()} for row in scores.to_dict("records")]
 
 
-def _carry_out(runs: StudyRuns, place: Path) -> StudyReport:
+def _carry_out(runs: StudyRuns, run: Run) -> StudyReport:
     jobs, plan = runs.jobs, runs.jobs.plan
     trained = runs.train_all()
     tasks = benchmark_tasks(trained[0].model.job.cfg)
-    grid = runs.merge_points(jobs.grid)
-    on_validation = runs.evaluate_all([*trained, *grid], "validation")
-    validation = relative_scores(on_validation, tasks, plan)
-    points = _choose(plan, grid, validation)
+    choice = choose(runs, trained, tasks, run.scratch)
+    choice.table.to_csv(run.work / "choice.csv", index=False)
+    points = choice.points
     first, *others = jobs.seeds
-    written = runs.merge_points([_again(jobs, point, first, save_weights=True) for point in points.values()])
+    written = runs.merge_points([jobs.again(point, first, save_weights=True) for point in points.values()])
     chosen = dict(zip(points, written, strict=True))
     redrawn = runs.merge_points([*_other_draws(jobs, points, first), *_of_other_seeds(jobs, points, others)])
     on_test = runs.evaluate_all([*trained, *chosen.values(), *redrawn], "test")
     test = relative_scores(on_test, tasks, plan)
     merges = {method: made.model.name for method, made in chosen.items()}
-    best = choose_point(validation, list(merges.values()))
+    best = choose_point(choice.validation, list(merges.values()))
     champion = next(method for method, name in merges.items() if name == best)
     verdict = decide(test, "mixture", merges, champion, plan.margin)
     mixture = next(made for made in trained if made.model.kind == "mix")
     diagnosis = runs.diagnose([mixture, *chosen.values()])
-    scores = {"validation": validation, "test": test}
-    report = study_report(jobs, trained, grid, chosen, on_validation, on_test, scores, verdict, diagnosis)
-    write_report(report, place)
+    scores = {"validation": choice.validation, "test": test}
+    report = study_report(jobs, trained, choice.generated, chosen, choice.scored, on_test, scores, verdict, diagnosis)
+    report = replace(report, setup=f"{report.setup} {choice_sentence(plan.choice, choice.cost)}")
+    write_report(report, run.work)
+    run.results |= {"choice": choice.results}
     return report
-
-
-def _choose(plan: StudyPlan, grid: Sequence[TrainedModel], validation: RelativeScores) -> dict[str, PlannedModel]:
-    """Choose the point of each method with the best average on validation data, over all training seeds."""
-    chosen = {}
-    for method in (*plan.methods, *plan.methods_without_grid):
-        points = {made.model.name: made.model for made in grid if made.model.method == method}
-        chosen[method] = points[choose_point(validation, list(points))]
-    return chosen
-
-
-def _again(
-    jobs: StudyJobs, point: PlannedModel, seed: int, mask_seed: int | None = None, save_weights: bool = False
-) -> PlannedModel:
-    """Plan a point for a training seed, with other masks, or with its weights on disk for any Hugging Face tool."""
-    assert point.method is not None
-    mask_seed = jobs.plan.mask_seeds[0] if mask_seed is None else mask_seed
-    return jobs.merge_point(point.method, point.weight, mask_seed, seed, save_weights)
 
 
 def _other_draws(jobs: StudyJobs, points: Mapping[str, PlannedModel], seed: int) -> list[PlannedModel]:
     """Plan the chosen points of methods with random masks again with the other mask seeds."""
     random = [points[method] for method in jobs.plan.random_methods]
-    return [_again(jobs, point, seed, mask_seed) for point in random for mask_seed in jobs.plan.mask_seeds[1:]]
+    return [jobs.again(point, seed, mask_seed) for point in random for mask_seed in jobs.plan.mask_seeds[1:]]
 
 
 def _of_other_seeds(jobs: StudyJobs, points: Mapping[str, PlannedModel], seeds: Sequence[int]) -> list[PlannedModel]:
@@ -133,5 +123,5 @@ def _of_other_seeds(jobs: StudyJobs, points: Mapping[str, PlannedModel], seeds: 
     return [
         point
         for seed in seeds
-        for point in (*(_again(jobs, p, seed) for p in points.values()), *_other_draws(jobs, points, seed))
+        for point in (*(jobs.again(p, seed) for p in points.values()), *_other_draws(jobs, points, seed))
     ]

@@ -101,7 +101,7 @@ def static_steps(jobs: StudyJobs) -> list[Step]:
         if not jobs.is_published(model):  # its directory is known once it has been found
             for split in jobs.plan.splits:
                 steps += evaluation_steps(jobs, [(model, jobs.checkpoint(model))], split, [step])
-    for seed, points in _by_seed(jobs.grid):
+    for seed, points in _by_seed(jobs.grid if jobs.plan.choice == "generate" else []):
         parents = [step for model, step in pairs if model.kind == "base" or _is_parent(model, seed)]
         merges = merge_steps(jobs, points, parents)
         places = [(point, jobs.checkpoint(point)) for point in points]
