@@ -106,7 +106,9 @@ def _carry_out(runs: StudyRuns, run: Run) -> StudyReport:
     diagnosis = runs.diagnose([mixture, *chosen.values()])
     scores = {"validation": choice.validation, "test": test}
     report = study_report(jobs, trained, choice.generated, chosen, choice.scored, on_test, scores, verdict, diagnosis)
-    report = replace(report, setup=f"{report.setup} {choice_sentence(plan.choice, choice.cost)}")
+    seconds = report.cost["seconds"] + choice.cost.loss_seconds * (report.cost["strategy"] == "merging")
+    setup = f"{report.setup} {choice_sentence(plan.choice, choice.cost)}"
+    report = replace(report, setup=setup, cost=report.cost.assign(seconds=seconds))
     write_report(report, run.work)
     run.results |= {"choice": choice.results}
     return report
