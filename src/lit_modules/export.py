@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from src.checkpoints import Checkpoint, CheckpointWriter, TensorInfo
 from src.models.adapters import NAME, adapter_updates
+from src.models.save import save_config, save_tokenizer
 from src.utils.ranks import is_main_process, wait_for_all
 
 Tensors = dict[str, tuple[torch.Size, Callable[[], torch.Tensor]]]  # name -> shape, and how to get it whole
@@ -41,7 +42,7 @@ def export_checkpoint(
     tensors = _own_weights(network) if base is None else _adapted_weights(network, base)
     if is_main_process():
         directory.mkdir(parents=True, exist_ok=True)
-        tokenizer.save_pretrained(directory)
+        save_tokenizer(tokenizer, directory)
         _save_configs(network, tokenizer, directory, dtype)
         _write(tensors, directory, dtype)
     else:
@@ -87,7 +88,7 @@ def _save_configs(
     config = copy.deepcopy(network.config)
     config.dtype, config.architectures = dtype, [type(network).__name__.removeprefix("FSDP")]
     config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
-    config.save_pretrained(directory)
+    save_config(config, directory)
     generation = copy.deepcopy(network.generation_config)
     assert generation is not None
     known = generation.eos_token_id if isinstance(generation.eos_token_id, list) else [generation.eos_token_id]

@@ -11,6 +11,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config,
 
 from src.data.examples import Example
 from src.models import without_bars
+from src.models.save import save_config, save_tokenizer
 from src.pocket.sources import PocketSource
 from src.pocket.tokenizer import VOCABULARY, train_tokenizer
 from src.utils.seeding import derive_seed
@@ -55,7 +56,8 @@ class PocketModel:
         model.generation_config = _generation_config(tokenizer)
         with without_bars():
             model.save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
+        save_config(model.config, directory)
+        save_tokenizer(tokenizer, directory)
         return directory
 
     def config(self, tokenizer: PreTrainedTokenizerFast) -> Qwen2Config:
