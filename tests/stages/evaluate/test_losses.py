@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from src.stages.benchmarks import task_benchmarks
-from src.stages.compare import compare
+from src.stages.compare.run import compare
 from src.stages.evaluate.run import evaluate, show
 from src.stages.job import compose_job
 from src.stages.merge.run import merge
