@@ -131,7 +131,9 @@ class VLLMGenerator:
         try:
             from vllm import LLM
         except ImportError as error:
-            raise UserError("generator=vllm needs vLLM: pip install '.[gpu]', or use generator=hf") from error
+            raise UserError(
+                "generator=vllm needs vLLM: see docs/evaluation.md for an environment with it, or use generator=hf"
+            ) from error
         self.engine = LLM(
             model=str(checkpoint),
             tensor_parallel_size=self.tensor_parallel,
