@@ -38,7 +38,9 @@ def test_missing_and_old_packages_are_named(
     ("version", "bounds", "fits"),
     [
         ("1.3.2", ">=1.3,<1.4", True), ("1.4", ">=1.3,<1.4", False), ("2.13.0+cpu", ">=2.9", True),
-        ("2", ">=2.0.0", True), ("0.3.1", "==0.3.1", True), ("0.3.10", "==0.3.1", False), ("5.0.0rc1", ">=5", True), ("10", ">=9", True),
+        ("2", ">=2.0.0", True),
+        ("0.3.1", "==0.3.1", True), ("0.3.10", "==0.3.1", False),
+        ("5.0.0rc1", ">=5", True), ("10", ">=9", True),
     ],
 )  # fmt: skip
 def test_versions_are_compared_as_numbers(version: str, bounds: str, fits: bool) -> None:
