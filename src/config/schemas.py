@@ -140,6 +140,7 @@ class StudyConfig(Common):
     study: Any = None  # conf/study
     executor: Any = None  # conf/executor: one job after the other, or several at a time
     dry_run: bool = False  # true: print the command of every run and run nothing
+    preflight: str = "warn"  # confounds of the study: warn (also above the verdict), strict (refuse), off
 
 
 def register_schemas() -> None:

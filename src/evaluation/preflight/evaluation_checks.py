@@ -33,8 +33,9 @@ def check_evaluations(subjects: Sequence[Subject]) -> Iterator[Finding]:
         values = {name: measured.settings.get(setting) for name, measured in found.items()}
         effect = "Rounding or rules differ between the evaluations."
         yield from differing(setting, "caution", values, effect, f"{setting}: evaluate all alike")
+    yield from _check_ends(found)
     for name, measured in found.items():
-        yield from _check_answers(name, measured)
+        yield from _check_contamination(name, measured)
 
 
 def check_training_prompts(subjects: Sequence[Subject]) -> Iterator[Finding]:
@@ -85,13 +86,20 @@ def _trait(setting: str) -> Trait:
     return SAME_PROMPT if root in PROMPTS else SAME_PROBLEMS if root in PROBLEMS else OTHER
 
 
-def _check_answers(name: str, measured: Measurement) -> Iterator[Finding]:
-    for benchmark, counts in measured.finish.items():
-        cut, total = cut_off(counts), sum(counts.values())
-        if cut > CUT_OFF_WARNING * total:
-            effect = "A cut-off answer counts as wrong although its model may know the right one."
-            key = f"benchmarks.{benchmark}.decoding.max_new_tokens, for all models"
-            yield Finding("cut-off answers", "caution", f"{name}: {cut} of {total} on {benchmark}", effect, key)
+def _check_ends(found: Mapping[str, Measurement]) -> Iterator[Finding]:
+    cut: dict[str, dict[str, str]] = {}
+    for name, measured in found.items():
+        for benchmark, counts in measured.finish.items():
+            number, total = cut_off(counts), sum(counts.values())
+            if number > CUT_OFF_WARNING * total:
+                cut.setdefault(benchmark, {})[name] = f"{number} of {total}"
+    for benchmark, said in cut.items():
+        effect = "A cut-off answer counts as wrong although its model may know the right one."
+        key = f"benchmarks.{benchmark}.decoding.max_new_tokens, for all models"
+        yield Finding(f"cut-off answers of {benchmark}", "caution", by_value(said), effect, key)
+
+
+def _check_contamination(name: str, measured: Measurement) -> Iterator[Finding]:
     for benchmark, (dirty, total) in measured.contaminated.items():
         if dirty:
             severity: Severity = "serious" if dirty > 0.05 * total else "caution"

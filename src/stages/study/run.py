@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from src.config.checks import check_preflight
+from src.evaluation.preflight.finding import Finding
 from src.evaluation.statistics.verdict import choose_point, decide
 from src.reporting.study_report import StudyReport
 from src.reporting.verdict_sentences import verdict_record
@@ -17,6 +19,7 @@ from src.runs.finished import open_finished
 from src.runs.record import Run, open_run
 from src.stages.benchmarks import benchmark_nodes
 from src.stages.build import build
+from src.stages.compare.run import PAGE
 from src.stages.evaluate.identity import item_hashes
 from src.stages.job import Job, searchpath_of
 from src.stages.study.checks import check_study
@@ -25,6 +28,8 @@ from src.stages.study.dry_run import command_lines
 from src.stages.study.execute import StudyRuns, relative_scores
 from src.stages.study.jobs import StudyJobs
 from src.stages.study.plan import PlannedModel, StudyPlan
+from src.stages.study.preflight import check_plan, check_runs
+from src.stages.study.problem_page import write_problem_page
 from src.stages.study.progress import StudyProgress
 from src.stages.study.report_input import benchmark_tasks, study_report
 from src.utils.progress import say
@@ -37,12 +42,15 @@ def study(job: Job) -> Path:
         The run directory, with `report.html` and `report.md`.
     """
     cfg = job.cfg
+    check_preflight(cfg)
     plan: StudyPlan = build(cfg.study)
     jobs = StudyJobs(plan, cfg.seed, cfg.output_root, searchpath_of(job.overrides))
     named = [plan.name, *job.extras(("study", "experiment", "seed", "dry_run"))]
     directory = job.directory("-".join([*named, *([f"s{cfg.seed}"] * bool(cfg.seed))]))
+    findings: list[Finding] = []
     if cfg.dry_run or open_finished(directory) is None:
         check_study(jobs, inputs=not cfg.dry_run)
+        findings = check_plan(jobs, cfg.preflight)
     if cfg.dry_run:
         print("\n".join(command_lines(jobs)))
         return directory
@@ -54,7 +62,7 @@ def study(job: Job) -> Path:
                 runs = StudyRuns(jobs, executor, StudyProgress())
                 runs.prepare()
                 if plan.mixture:
-                    run.results |= verdict_record(_carry_out(runs, run))
+                    run.results |= verdict_record(_carry_out(runs, run, findings, cfg.preflight))
                 else:
                     run.results |= {"scores": _score_specialists(runs, run.work)}
     say(f"{run.results.get('verdict', 'scores of the specialists')}\nreport: {directory / _main_file(plan)}")
@@ -85,7 +93,7 @@ def _score_specialists(runs: StudyRuns, place: Path) -> list[dict[str, object]]:
     return [{str(key): value for key, value in row.items()} for row in scores.to_dict("records")]
 
 
-def _carry_out(runs: StudyRuns, run: Run) -> StudyReport:
+def _carry_out(runs: StudyRuns, run: Run, planned: Sequence[Finding], mode: str) -> StudyReport:
     jobs, plan = runs.jobs, runs.jobs.plan
     trained = runs.train_all()
     tasks = benchmark_tasks(trained[0].model.job.cfg)
@@ -97,6 +105,7 @@ def _carry_out(runs: StudyRuns, run: Run) -> StudyReport:
     chosen = dict(zip(points, written, strict=True))
     redrawn = runs.merge_points([*_other_draws(jobs, points, first), *_of_other_seeds(jobs, points, others)])
     on_test = runs.evaluate_all([*trained, *chosen.values(), *redrawn], "test")
+    findings = check_runs(jobs, on_test, mode, planned)
     test = relative_scores(on_test, tasks, plan)
     merges = {method: made.model.name for method, made in chosen.items()}
     best = choose_point(choice.validation, list(merges.values()))
@@ -109,6 +118,8 @@ def _carry_out(runs: StudyRuns, run: Run) -> StudyReport:
     seconds = report.cost["seconds"] + choice.cost.loss_seconds * (report.cost["strategy"] == "merging")
     setup = f"{report.setup} {choice_sentence(plan.choice, choice.cost)}"
     report = replace(report, setup=setup, cost=report.cost.assign(seconds=seconds))
+    problems = write_problem_page(on_test, mixture.model.name, best, run.work, findings)
+    report = replace(report, findings=tuple(findings), problems=problems, problems_page=PAGE)
     write_report(report, run.work)
     run.results |= {"choice": choice.results}
     return report

@@ -135,7 +135,7 @@ def test_the_device_is_no_difference(world):
 
 def test_cut_off_answers(world):
     finding = only(world.change_evaluation("ties", **{"results.finish.pocket_codegen": {"end": 147, "length": 3}}))
-    assert (finding.kind, finding.found) == ("cut-off answers", "ties: 3 of 150 on pocket_codegen")
+    assert (finding.kind, finding.found) == ("cut-off answers of pocket_codegen", "ties: 3 of 150")
     assert "max_new_tokens" in finding.key
 
 

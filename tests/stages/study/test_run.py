@@ -55,6 +55,8 @@ def test_the_study_leaves_its_report_and_tables(finished):
     ablation = pd.read_csv(directory / "ablation.csv")
     assert len(ablation) >= 4
     assert (directory / "report.md").read_text().startswith("# ")
+    assert page.index('id="preflight"') < page.index('id="verdict"') < page.index('href="differences.html"')
+    assert "Data mixture against" in (directory / "differences.html").read_text()
 
 
 def test_a_study_that_resumes_refuses_weights_that_were_replaced(finished, tmp_path):
