@@ -74,7 +74,8 @@ def _problem(row: dict[str, Any], name: str) -> dict[str, Any] | None:
     asserts = [node for node in ast.walk(test_module) if isinstance(node, ast.Assert)]
     example = next((text for text in map(ast.unparse, asserts) if _is_example(text, tested)), "")
     prompt = as_docstring("\n".join([question, *heads, example]))
-    return row_with_tests(f"KodCode/{name}", prompt, tested[0].name, solution + "\n", PYTEST, [tests])
+    entry_point = tested[0].name if len(tested) == 1 else ""
+    return row_with_tests(f"KodCode/{name}", prompt, entry_point, solution + "\n", PYTEST, [tests])
 
 
 def _has_tests(module: ast.Module) -> bool:

@@ -82,7 +82,12 @@ def whole_answer(text: str, prompt: str, entry_point: str) -> str:
 
 
 def defines(text: str, name: str) -> bool:
-    """Return True if a line of `text` starts the definition of a function or class or an assignment of that name."""
+    """Return True if a line of `text` starts the definition of a function or class or an assignment of that name.
+
+    Args:
+        text: Code, perhaps with prose around it.
+        name: The name; empty: any function or class.
+    """
     definition = r"(?:(?:async[ \t]+)?def|class)[ \t]+"
     return (
         re.search(rf"^[ \t]*(?:{definition}{re.escape(name)}\b|{re.escape(name)}[ \t]*=(?!=))", text, re.M) is not None

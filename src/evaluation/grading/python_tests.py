@@ -14,7 +14,13 @@ from typing import Any, ClassVar
 
 from src.evaluation.grading.expected_outputs import default_cache
 from src.evaluation.grading.outcome import Outcome
-from src.evaluation.grading.rewrite import defined_names, statement_at, with_reports
+from src.evaluation.grading.rewrite import (
+    assigned_attributes,
+    defined_names,
+    imported_names,
+    statement_at,
+    with_reports,
+)
 from src.evaluation.grading.run_tests import (
     FAIL,
     FAILED_IN,
@@ -175,6 +181,8 @@ class PythonTests:
             "code": code,
             "before": problem.before,
             "names": [name for text in code for name in defined_names(text)],
+            "modules": [name for text in code for name in imported_names(text)],
+            "assigned": [name for text in code for name in assigned_attributes(text)],
             "allows_any": any("ANY" in text for text in code),
         }
         job = Job(

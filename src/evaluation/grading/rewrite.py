@@ -48,6 +48,20 @@ def defined_names(text: str) -> list[str]:
     return [node.name for node in _top_level(ast.parse(text).body)]
 
 
+def imported_names(text: str) -> list[str]:
+    """List the modules that tests import, as dotted names."""
+    nodes = list(ast.walk(ast.parse(text)))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) if node.module and not node.level}
+    return sorted(names - {"solution"})
+
+
+def assigned_attributes(text: str) -> list[str]:
+    """List the names of attributes that tests assign."""
+    nodes = ast.walk(ast.parse(text))
+    return sorted({node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)})
+
+
 def _top_level(body: list[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

@@ -23,7 +23,7 @@ def sanitize(text: str, entry_point: str) -> str:
 
     Args:
         text: A model's answer: code, code with prose around it, or a Markdown block.
-        entry_point: Name of the requested function.
+        entry_point: Name of the requested function; empty: all definitions are needed.
 
     Returns:
         Imports, then the definitions and assignments that `entry_point` reaches by name; if there are none, the longest
@@ -58,8 +58,8 @@ def _without_values(code: str) -> str:
 
 
 def _defines(code: str, name: str) -> bool:
-    if not _parses(code):
-        return False
+    if not name or not _parses(code):
+        return not name
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node.name == name:
             return True
@@ -122,7 +122,8 @@ def needed_parts(code: str, entry_point: str) -> str:
         part = _definition(node)
         if part is not None and (name := _name(part)) not in definitions:
             definitions[name] = part
-    wanted = _reachable(entry_point, {name: _identifiers(node) for name, node in definitions.items()})
+    uses = {name: _identifiers(node) for name, node in definitions.items()}
+    wanted = _reachable(entry_point, uses) if entry_point else set(definitions)
     parts = [*imports, *(node for name, node in definitions.items() if name in wanted)]
     return "\n".join(source[node.start_byte : node.end_byte].decode() for node in parts)
 

@@ -57,7 +57,7 @@ def test_the_prompt_shows_heads_that_the_question_does_not_name(tmp_path: Path) 
     tests = "def test_all():\n    Stack().push(1)\n    assert add(1) == 2, 'no'\n"
     [problem] = problems(tmp_path, ROW | {"question": question, "solution": solution, "test": tests})
     assert problem["prompt"] == f'"""\n{question}\nclass Stack\nassert add(1) == 2, \'no\'\n"""\n'
-    assert problem["entry_point"] == "Stack"
+    assert problem["entry_point"] == ""  # several: the tests need them all
 
 
 @pytest.mark.parametrize(
@@ -108,12 +108,12 @@ def test_the_solutions_of_real_rows_pass(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """228 of the 232 published rows of the authors' pipeline become problems; the others measure time."""
+    """230 of the 232 published rows of the authors' pipeline become problems; two measure time."""
     lay_out(tmp_path)
     monkeypatch.chdir(tmp_path)
     rows = kodcode_problems("validation", "data/kodcode/{split}*.jsonl", 1.0)
     benchmark = CodeBenchmark("kodcode", lambda split: rows, Decoding(), splits=["validation"])
-    assert len(benchmark.prompts("validation")) == len(rows) == 228
+    assert len(benchmark.prompts("validation")) == len(rows) == 230
     answers = [{"task_id": row["task_id"], "solution": row["canonical_solution"]} for row in rows]
     results = score_programs(read_problems(rows), answers, sandbox, tmp_path / "truth")
-    assert Counter(result.plus for result in results) == {"pass": 228}
+    assert Counter(result.plus for result in results) == {"pass": 230}

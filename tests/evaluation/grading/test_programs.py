@@ -41,3 +41,11 @@ def test_whole_answers() -> None:
     assert whole_answer("return 1", "def f():", "f") == "def f():\nreturn 1"
     assert whole_answer("def f(): 1", "def f():", "f") == "def f(): 1"
     assert whole_answer("```\nreturn 1\n```", "def f():", "f") == "```\nreturn 1\n```"
+
+
+def test_without_a_name_any_definition_counts() -> None:
+    assert [defines(text, "") for text in ("def f(): ...", "x\n class A:", "async def g(): ...", "f = 1", "f()")] == [
+        True, True, True, False, False,
+    ]  # fmt: skip
+    assert defines("class F(A):", "F")
+    assert not defines("classy F", "F")

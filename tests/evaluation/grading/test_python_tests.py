@@ -15,7 +15,10 @@ from src.utils.errors import UserError
 from tests.evaluation.sandbox.conftest import sandbox  # noqa: F401 (a fixture)
 
 ASSERTS = ["import math", "assert f(1) == 2", "assert f(2) == 3 and math", "assert math.isclose(f(0.5), 1.5)"]
-CHECK = ["def check(candidate):\n    for x in range(3):\n        assert candidate(x) == x + 1", "check(f)"]
+CHECK = [
+    "import math\ndef check(candidate):\n    for x in range(3):\n        assert candidate(x) == x + 1\n    assert math.isclose(candidate(0.5), 1.5)",
+    "check(f)",
+]
 PYTEST = """import pytest
 from solution import f
 
@@ -45,6 +48,10 @@ class TestCases(unittest.TestCase):
         for x in range(3):
             with self.subTest(x=x):
                 self.assertEqual(f(x), x + self.one)
+
+    def test_float(self):
+        import math
+        self.assertTrue(math.isclose(f(0.5), 1.5))
 
     def test_text(self):
         with self.assertRaises(TypeError):
@@ -80,7 +87,7 @@ class Money:
 HONEST_TESTS = [
     "assert Money(5) == 5 == Money(5)", "assert Money(5) == 5", "assert [Money(1)] == [Money(1)]",
     "assert Pair(1) == Pair(1)", "from unittest.mock import ANY, Mock\nassert {'a': ANY} == {'a': 1}",
-    "import numpy as np\nassert (np.arange(3) == np.array([0, 1, 2])).all()", "assert Mock() == ANY",
+    "import math\nmath.tau = 6", "import json\njson.loads = None", "import numpy as np\nassert (np.arange(3) == np.array([0, 1, 2])).all()", "assert Mock() == ANY",
 ]  # fmt: skip
 CHEATS = {
     "exits": "import os\ndef f(x):\n    os._exit(0)\n",
@@ -102,6 +109,8 @@ CHEATS = {
     "replaces the comparison": "def f(x):\n    import builtins\n    builtins._tests_equal_ = lambda *a: True\n",
     "replaces it for a while": "import math\nmath.isclose = lambda *a: True\nglobals()['_tests_equal_'] = lambda *a: True\n"
     "def f(x):\n    if isinstance(x, str): raise TypeError\n    return 5\n",
+    "replaces a library": "import math\nmath.isclose = lambda *a: True\ndef f(x):\n    if isinstance(x, str): raise TypeError\n    return {1: 2, 2: 3, 0: 1}.get(x, 5)\n",
+    "replaces a library when called": "def f(x):\n    import math\n    math.isclose = lambda *a: True\n    if isinstance(x, str): raise TypeError\n    return {1: 2, 2: 3, 0: 1}.get(x, 5)\n",
     "replaces pytest": "import sys, types\nsys.modules['pytest'] = types.ModuleType('pytest')\n" + RIGHT,
     "replaces run": "import unittest, pytest, sys\nunittest.TestSuite.run = lambda *a, **k: None\npytest.main = lambda *a, **k: 0\n"
     "def f(x): ...\n",
@@ -126,7 +135,9 @@ def results(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Resul
     rows = [row(*form, name=name) for name, form in FORMS.items()]
     rows.append(row("statements", HONEST_TESTS, "honest", entry_point="", canonical_solution=HONEST))
     rows.append(row(*FORMS["check"], "bad reference", canonical_solution="def f(x): return 0"))
-    runs = [(name, text) for name in FORMS for text in programs if name == "check" or text not in OTHERS]
+    cheated = {"check", "pytest", "unittest"}  # assertions run as `check` does
+    runs = [(name, text) for name in FORMS for text in ("right", "wrong", *(CHEATS if name in cheated else ()))]
+    runs += [("check", name) for name in OTHERS]
     programs |= {"honest": HONEST}
     runs += [("honest", "honest"), ("bad reference", "right")]
     said: list[str] = []

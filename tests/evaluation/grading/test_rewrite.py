@@ -1,8 +1,15 @@
+# ruff: noqa: E501 (tables)
 from __future__ import annotations
 
 import pytest
 
-from src.evaluation.grading.rewrite import defined_names, statement_at, with_reports
+from src.evaluation.grading.rewrite import (
+    assigned_attributes,
+    defined_names,
+    imported_names,
+    statement_at,
+    with_reports,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,3 +44,9 @@ def test_statement_of_a_line() -> None:
 def test_names_of_tests() -> None:
     text = "import x\nclass A: ...\ntry:\n    def test_b(): ...\nexcept E: ...\nasync def c():\n    def d(): ...\n"
     assert defined_names(text) == ["A", "test_b", "c"]
+
+
+def test_names_of_modules_and_attributes() -> None:
+    text = "import a.b, c as d\ndef t():\n    from e.f import g\n    from . import h\n    import solution\n    d.x.y = 1\n    z = d.w\n"
+    assert imported_names(text) == ["a.b", "c", "e.f"]
+    assert assigned_attributes(text) == ["y"]

@@ -83,6 +83,7 @@ def test_equals_evalplus(text: str) -> None:
 
     for entry_point in ("f", "g", "missing"):
         assert sanitize(text, entry_point) == reference(text, entry_point)
+    assert sanitize(text, "") == reference(text)
 
 
 def test_code_with_prose_around_it_is_quick() -> None:

@@ -8,6 +8,8 @@ side runs each passing program again with a last test that must fail, and does n
 from __future__ import annotations
 
 import builtins
+import contextlib
+import importlib
 import os
 import reprlib
 import sys
@@ -48,6 +50,8 @@ class ProgramTests:
         code: Texts of the tests, run one after another; one text for `pytest` and `unittest`.
         before: Text that runs before the program, with the same names; usually empty.
         names: Tests and classes that the text defines; a program's own are not collected.
+        modules: Imported by the tests: imported before the program, which must not change them.
+        assigned: Names that the tests assign to attributes of modules.
         allows_any: The tests use `unittest.mock.ANY`.
     """
 
@@ -59,6 +63,8 @@ class ProgramTests:
         code: list[str],
         before: str,
         names: list[str],
+        modules: list[str],
+        assigned: list[str],
         allows_any: bool,
     ) -> None:
         self.run_kind = {"statements": self._statements, "pytest": self._pytest, "unittest": self._unittest}[kind]
@@ -68,9 +74,10 @@ class ProgramTests:
         self.failure: dict[str, Any] | None = None
         setattr(builtins, EQUAL, self.compare.equal)
         self.compare.guard(unittest.TestCase)
-        if kind == "pytest":
-            import pytest  # noqa: F401 (before the program, which could bring its own)
-        self.watch = Watch()
+        for name in [*modules, *(["pytest"] if kind == "pytest" else [])]:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+        self.watch = Watch(modules, set(assigned))
         self.program = sys.modules["solution"] = ModuleType("solution")
         exec(before, vars(self.program))
         run_top_level(candidates, vars(self.program))
@@ -262,11 +269,17 @@ class Comparison:
 
 
 class Watch:
-    """What tests rely on, as it was before the program: built-in names, modules, pytest and unittest."""
+    """What tests rely on, as it was before the program: built-in names, pytest, unittest, and what they import.
 
-    def __init__(self) -> None:
+    Args:
+        modules: Names of modules that the tests import.
+        assigned: Names that the tests themselves assign.
+    """
+
+    def __init__(self, modules: list[str], assigned: set[str]) -> None:
         self.modules = {name: module for name, module in sys.modules.items() if name != "solution"}
-        self.names = [(owner, name, value, _code(value)) for owner, name, value in _relied_on()]
+        relied_on = [(owner, name, value) for owner, name, value in _relied_on(modules) if name not in assigned]
+        self.names = [(owner, name, value, _code(value)) for owner, name, value in relied_on]
 
     def changed(self) -> str:
         """Return the first name that has changed, or an empty text."""
@@ -281,12 +294,13 @@ class Watch:
         return ""
 
 
-def _relied_on() -> Iterator[tuple[Any, str, Any]]:
-    owners: list[Any] = [builtins, unittest, unittest.case, unittest.TestCase]
-    owners += [sys.modules[name] for name in ("pytest", "_pytest.raises", "_pytest.python_api") if name in sys.modules]
+def _relied_on(modules: list[str]) -> Iterator[tuple[Any, str, Any]]:
+    names = ["unittest", "unittest.case", "pytest", "_pytest.raises", "_pytest.python_api", *modules]
+    owners = [builtins, unittest.TestCase, *(sys.modules[name] for name in names if name in sys.modules)]
     for owner in owners:
         for name, value in list(vars(owner).items()):
-            if not (owner is builtins and name in _FREE) and not (name.startswith("__") and owner is not builtins):
+            kept = name not in _FREE if owner is builtins else callable(value) and not name.startswith("__")
+            if kept:
                 yield owner, name, value
 
 
