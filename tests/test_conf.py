@@ -16,7 +16,7 @@ SCRIPTS = ("train", "merge", "evaluate", "diagnose", "study", "compare")
 GROUP_OF_SCRIPT = {
     "model": "train", "strategy": "train", "tasks": "train", "trainer": "train", "optimizer": "train",
     "callbacks": "train", "logger": "train", "merge": "merge", "search": "merge", "benchmark": "evaluate",
-    "generator": "evaluate", "sandbox": "evaluate", "study": "study",
+    "generator": "evaluate", "sandbox": "evaluate", "study": "study", "executor": "study",
 }  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def test_unknown_choices_list_the_known(override, words):
 OF_ONES_OWN = {  # group -> what a file of one's own there is built on; conf/tasks is tested in tests/stages/study
     "model": "pocket", "strategy": "mix", "trainer": "cpu", "optimizer": "adamw", "callbacks": "default",
     "logger": "csv", "merge": "ties", "benchmark": "pocket_codegen", "generator": "hf", "sandbox": "auto",
-    "study": "pocket", "search": "tpe",
+    "study": "pocket", "search": "tpe", "executor": "serial",
 }  # fmt: skip
 
 

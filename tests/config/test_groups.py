@@ -43,7 +43,7 @@ def test_help_shows_choices_of_every_directory_and_no_parts(tmp_path):
     ("script", "groups"),
     [
         ("merge", ["debug", "merge", "model", "search", "tasks"]),
-        ("study", ["experiment", "study"]),
+        ("study", ["executor", "experiment", "study"]),
     ],
 )
 def test_help_shows_the_groups_that_the_script_takes(script, groups):

@@ -12,28 +12,28 @@ def inside(lead: str, code: str = CODE) -> str:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "language"),
     [
-        f"```\n{CODE}```",
-        f"```py\n{CODE}```\n",
-        f'```Python3 title="a.py"\n{CODE}```\nDone.',
-        f"```{{.python}}\n{CODE}```",
-        f"Here: ```python\n{CODE}```",
-        f"~~~python\n{CODE}~~~",
-        f"````python\n{CODE}````",
-        f"```python\n{CODE}``````",
-        f"  ```python\n{inside('  ')}  ```",
-        f"1. First:\n\n   ```python\n{inside('   ')}   ```\n2. Then (not).",
-        f"- ```python\n{inside('  ')}  ```",
-        f"> ```python\n{inside('> ')}> ```",
-        "```python\r\ndef f(x):\r\n    return x\r\n```\r\nDone.",
-        "```python def f(x):\n    return x\n```",
-        "```python\ndef f(x):\n    return x```",
+        (f"```\n{CODE}```", ""),
+        (f"```py\n{CODE}```\n", "py"),
+        (f'```Python3 title="a.py"\n{CODE}```\nDone.', "python3"),
+        (f"```{{.python}}\n{CODE}```", "{.python}"),
+        (f"Here: ```python\n{CODE}```", "python"),
+        (f"~~~python\n{CODE}~~~", "python"),
+        (f"````python\n{CODE}````", "python"),
+        (f"```python\n{CODE}``````", "python"),
+        (f"  ```python\n{inside('  ')}  ```", "python"),
+        (f"1. First:\n\n   ```python\n{inside('   ')}   ```\n2. Then (not).", "python"),
+        (f"- ```python\n{inside('  ')}  ```", "python"),
+        (f"> ```python\n{inside('> ')}> ```", "python"),
+        ("```python\r\ndef f(x):\r\n    return x\r\n```\r\nDone.", "python"),
+        ("```python def f(x):\n    return x\n```", ""),
+        ("```python\ndef f(x):\n    return x```", "python"),
     ],
     ids=repr,
 )
-def test_ways_to_fence(text: str) -> None:
-    assert code_blocks(text) == [CodeBlock(CODE, True)]
+def test_ways_to_fence(text: str, language: str) -> None:
+    assert code_blocks(text) == [CodeBlock(CODE, True, language)]
 
 
 @pytest.mark.parametrize("text", ["```python def f(x): return x```", "So: ```def f(x): return x``` (done)"])
@@ -51,7 +51,7 @@ def test_blocks_end_where_they_say() -> None:
     assert code_blocks("~~~\n```\n~~~") == [CodeBlock("```\n", True)]
     assert code_blocks("````\n```\n````") == [CodeBlock("```\n", True)]
     deep = 'def f(x):\n    """Doc.\n    ```\n    f(1)\n    ```\n    """\n    return x\n'
-    assert code_blocks(f"```python\n{deep}```\nDone") == [CodeBlock(deep, True)]
+    assert code_blocks(f"```python\n{deep}```\nDone") == [CodeBlock(deep, True, "python")]
 
 
 def test_the_widest_block_spans_fences_in_a_docstring() -> None:
