@@ -11,6 +11,7 @@ from src.data.sources import RecordSource
 from src.evaluation.benchmarks.tested_rows import as_docstring, imported_modules, is_installed, row_with_tests
 from src.evaluation.grading.python_tests import PYTEST
 from src.utils.errors import UserError
+from src.utils.parsing import parse
 
 TESTS = ("test", "test_code")  # in the published sets, and in the files of the authors' pipeline
 # Modules whose tests measure the machine, or that need what the sandbox does not allow.
@@ -60,9 +61,8 @@ def _problem(row: dict[str, Any], name: str) -> dict[str, Any] | None:
     solution, tests = row.get("solution"), next((row[key] for key in TESTS if isinstance(row.get(key), str)), None)
     if not isinstance(solution, str) or tests is None:
         return None
-    try:
-        program, test_module = ast.parse(solution), ast.parse(tests)
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
+    program, test_module = parse(solution), parse(tests)
+    if program is None or test_module is None:
         return None
     used = {node.id for node in ast.walk(test_module) if isinstance(node, ast.Name)}
     tested = [node for node in program.body if isinstance(node, Definition) and node.name in used]

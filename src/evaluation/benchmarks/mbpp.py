@@ -11,6 +11,7 @@ from src.evaluation.benchmarks.base import in_ranges
 from src.evaluation.benchmarks.tested_rows import KEY, as_docstring, normal_lines, row_with_tests
 from src.evaluation.grading.python_tests import STATEMENTS
 from src.utils.errors import UserError
+from src.utils.parsing import parse
 
 
 def mbpp_problems(
@@ -41,7 +42,7 @@ def mbpp_problems(
         if in_ranges(int(record.fields.get("task_id", 0)), numbers[split]):
             try:
                 rows.append(_row(record.fields, shown_tests))
-            except (KeyError, SyntaxError, StopIteration) as error:
+            except (KeyError, ValueError, StopIteration) as error:
                 raise UserError(f"{record.place} is no problem of MBPP: {type(error).__name__} {error}") from error
     return rows
 
@@ -57,6 +58,9 @@ def _row(fields: Mapping[str, Any], shown_tests: int | None) -> dict[str, Any]:
 
 def _entry_point(test: str, code: str) -> str:
     """Return the first function or class that an assertion uses and the reference defines."""
-    defined = {node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    used = (node.id for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Name))
+    program, assertion = parse(code), parse(test)
+    if program is None or assertion is None:
+        raise ValueError("code or test_list[0] is no Python text")
+    defined = {node.name for node in program.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    used = (node.id for node in ast.walk(assertion) if isinstance(node, ast.Name))
     return next(name for name in used if name in defined)

@@ -12,6 +12,7 @@ from src.data.prompts import render_user_turn
 from src.data.records import Record, find_data
 from src.evaluation.grading.python_tests import PYTEST, PYTHON, STATEMENTS, UNITTEST
 from src.utils.errors import UserError, unknown_choice
+from src.utils.parsing import parse
 from src.utils.progress import say
 
 ASSERTS, CHECK = "asserts", "check"
@@ -121,7 +122,7 @@ def check_code(test: str, entry_point: str, prompt: str) -> list[str]:
 
     A whole program need not repeat these (`poly` in HumanEval/32); where it defines them, its own are called.
     """
-    tree = ast.parse(test)
+    tree = parse(test) or ast.Module([], [])  # what is no Python text is reported with the other defects of its problem
     calls = any(isinstance(node, ast.Expr) and ast.unparse(node).startswith("check(") for node in tree.body)
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     helpers = [name for name in _functions(prompt) if name in used and name != entry_point]
@@ -153,11 +154,8 @@ def _row(values: Mapping[str, Any], kind: str, calibrated: bool) -> dict[str, An
 
 
 def _functions(prompt: str) -> list[str]:
-    try:
-        body = ast.parse(f"{prompt}\n    pass").body
-    except SyntaxError:
-        return []
-    return [node.name for node in body if isinstance(node, ast.FunctionDef)]
+    tree = parse(f"{prompt}\n    pass")
+    return [] if tree is None else [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
 
 
 def _not_installed(libraries: Sequence[str] | str) -> list[str]:

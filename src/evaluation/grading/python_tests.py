@@ -38,6 +38,7 @@ from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker, WorkerDied
 from src.utils.errors import UserError, first_differences
 from src.utils.files import read_json_object, sha256_json, write_json
+from src.utils.parsing import parse
 from src.utils.progress import say
 
 PYTHON = "python"
@@ -122,10 +123,8 @@ def _defect(row: dict[str, Any], seen: set[str]) -> str:
     if not code or (kind != STATEMENTS and len(code) > 1):
         return f"({row['task_id']}) has {len(code or ())} texts of tests, expected {'one' if code else 'some'}"
     for text in code:
-        try:
-            ast.parse(text)
-        except (SyntaxError, ValueError) as error:
-            return f"({row['task_id']}) has tests that are no Python text: {error}"
+        if parse(text) is None:
+            return f"({row['task_id']}) has tests that are no Python text: {text[:40]!r}"
     return f"repeats {row['task_id']}" if row["task_id"] in seen else ""
 
 
@@ -291,10 +290,8 @@ def _path(problem: PythonProblem, cache: Path | None) -> Path:
 
 
 def _slow_imports(text: str) -> set[str]:
-    try:
-        nodes = list(ast.walk(ast.parse(text)))
-    except (SyntaxError, ValueError):
-        return set()
+    tree = parse(text)
+    nodes = [] if tree is None else list(ast.walk(tree))
     names = {alias.name.partition(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {(node.module or "").partition(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
     return names & SLOW_MODULES

@@ -9,16 +9,13 @@ import ast
 from collections.abc import Iterator
 
 from src.evaluation.sandbox.guest.tests import EQUAL
+from src.utils.parsing import parse
 
 
 def with_reports(text: str) -> str:
-    """Replace `assert a == b` by `assert _tests_equal_(a, b)`.
-
-    Raises:
-        SyntaxError: `text` is not Python.
-    """
+    """Replace `assert a == b` by `assert _tests_equal_(a, b)`."""
     edits = _Edits(text)
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(_parsed(text)):
         if not isinstance(node, ast.Assert):
             continue
         compare = node.test
@@ -36,7 +33,7 @@ def with_reports(text: str) -> str:
 
 def statement_at(text: str, line: int) -> str:
     """Return the smallest statement on a line, in one line; empty: there is none."""
-    found = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.stmt) and _spans(node, line)]
+    found = [node for node in ast.walk(_parsed(text)) if isinstance(node, ast.stmt) and _spans(node, line)]
     if not found:
         return ""
     smallest = min(found, key=lambda node: (node.end_lineno or 0) - node.lineno)
@@ -45,12 +42,12 @@ def statement_at(text: str, line: int) -> str:
 
 def defined_names(text: str) -> list[str]:
     """List the functions and classes that tests define at their top level."""
-    return [node.name for node in _top_level(ast.parse(text).body)]
+    return [node.name for node in _top_level(_parsed(text).body)]
 
 
 def imported_names(text: str) -> list[str]:
     """List the modules that tests import, as dotted names."""
-    nodes = list(ast.walk(ast.parse(text)))
+    nodes = list(ast.walk(_parsed(text)))
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) if node.module and not node.level}
     return sorted(names - {"solution"})
@@ -58,7 +55,7 @@ def imported_names(text: str) -> list[str]:
 
 def assigned_attributes(text: str) -> list[str]:
     """List the names of attributes that tests assign."""
-    nodes = ast.walk(ast.parse(text))
+    nodes = ast.walk(_parsed(text))
     return sorted({node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)})
 
 
@@ -72,6 +69,12 @@ def _top_level(body: list[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunc
 
 def _spans(node: ast.stmt, line: int) -> bool:
     return node.lineno <= line <= (node.end_lineno or node.lineno)
+
+
+def _parsed(text: str) -> ast.Module:
+    tree = parse(text)
+    assert tree is not None, "tests are checked when their problem is read"
+    return tree
 
 
 class _Edits:
