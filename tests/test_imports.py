@@ -35,6 +35,7 @@ INNER_ROOMS = {  # the same inside a room; names are folders or files
         "evaluate",
         "search",
         "compare",
+        "predict",
         "diagnose",
         "study",
     ),

@@ -118,6 +118,9 @@ class DiagnoseConfig(Common, Parents):
     threshold: float = 0.3  # smaller updates, relative to a tensor's largest, are zeroed for the study's correlation
     extra_thresholds: list[float] = field(default_factory=lambda: [0.1])  # the same in columns of their own
     top_share: float = 0.01  # of a tensor's elements: those whose overlap is measured
+    predict: bool = False  # true: also measure the features of docs/predictor.md, and predict whether mixing wins
+    predict_rows: int = 128  # validation rows per task for their losses and gradients
+    predictor: str | None = None  # a file of src.predictor.refit; null: the project's own, if one is fitted
     spectra_rank: int = 16  # directions of the leading subspaces; 0: no subspaces and no effective rank, much faster
 
 

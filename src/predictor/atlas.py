@@ -5,7 +5,7 @@ Legend: N studies, F features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from src.predictor.features import FEATURES
+from src.predictor.features import FEATURES, SETTINGS
 from src.utils.errors import UserError, first_differences
 from src.utils.files import read_json_object
 
@@ -64,7 +64,7 @@ def read_atlas(path: Path) -> Atlas:
     """
     table = pd.read_csv(path)
     if "diagnosis" in table.columns:
-        found = [_features_of(path.parent / str(place)) for place in table.pop("diagnosis")]
+        found = [read_features(path.parent / str(place)) for place in table.pop("diagnosis")]
         table = pd.concat([table.drop(columns=[*FEATURES], errors="ignore"), pd.DataFrame(found)], axis=1)
     known = [name for name in FEATURES if name in table.columns and table[name].notna().any()]
     missing = [f"column {name}" for name in ("base", "pair", "gap") if name not in table.columns]
@@ -92,7 +92,21 @@ def read_atlas(path: Path) -> Atlas:
     )
 
 
-def _features_of(directory: Path) -> dict[str, float]:
+def read_features(directory: Path) -> dict[str, float]:
+    """Features that `diagnose.py predict=true` left in its run directory, in the order of `FEATURES`.
+
+    Raises:
+        UserError: There are none, or they were measured with other settings than those of their definition.
+    """
     if not (directory / FILE).is_file():
         raise UserError(f"{directory} has no {FILE}; make it with diagnose.py predict=true")
-    return {name: float(value) for name, value in read_json_object(directory / FILE)["features"].items()}
+    content = read_json_object(directory / FILE)
+    if differing := other_settings(content["settings"]):
+        raise UserError(f"{directory / FILE} is not comparable with other studies: {differing}")
+    return {name: float(content["features"][name]) for name in FEATURES if name in content["features"]}
+
+
+def other_settings(settings: Mapping[str, float]) -> str:
+    """What differs from the settings of the features' definition; empty if nothing does."""
+    differing = [name for name, value in SETTINGS.items() if settings[name] != value]
+    return ", ".join(f"{name}={settings[name]:g} instead of {SETTINGS[name]:g}" for name in differing)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+SETTINGS = {"predict_rows": 128, "threshold": 0.3, "spectra_rank": 16}  # keys of diagnose.py that they are defined with
 FLOOR = 1e-6  # of features that enter by their logarithm
 
 

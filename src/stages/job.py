@@ -28,20 +28,12 @@ from src.utils.files import sha256_json
 # Keys that say where to read, write and log, not what to compute: runs that differ only in these are equal.
 LOCATION_KEYS = {
     *("output", "output_root", "logger", "run", "base", "specialists", "variants", "other_seeds", "checkpoint"),
-    *(
-        "samples",
-        "predictions",
-        "references",
-        "device",
-        "threads",
-        "executor",
-        "verify",
-        "dry_run",
-        "preflight",
-        "push_to_hub",
-    ),
+    *("samples", "predictions", "references", "predictor", "device", "threads", "executor", "verify", "dry_run"),
+    *("preflight", "push_to_hub"),
     "push_private",
 }
+# Keys of merge.py and diagnose.py that evaluate.py takes too.
+SHARED_KEYS = ("model", "tasks", "debug", "seed", "output_root", "hydra")
 LABELED = {"debug", "model.init", "model.shrink"}  # already shown by the model's label
 LONGEST_EXTRAS = 100
 LONGEST_VALUE = 20  # of a list or mapping

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from src.predictor.atlas import FILE, read_atlas
-from src.predictor.features import FEATURES
+from src.predictor.features import FEATURES, SETTINGS
 from src.predictor.predictor import Predictor
 from src.predictor.refit import refit
 from src.predictor.regression import Line
@@ -111,7 +111,9 @@ def test_features_from_run_directories(tmp_path):
     names = [name for name in rows if name in FEATURES]
     for number, row in rows.iterrows():
         (tmp_path / f"run{number}").mkdir()
-        (tmp_path / f"run{number}" / FILE).write_text(json.dumps({"features": row[names].to_dict()}))
+        (tmp_path / f"run{number}" / FILE).write_text(
+            json.dumps({"features": row[names].to_dict(), "settings": SETTINGS})
+        )
     rows[["base", "pair", "gap"]].assign(diagnosis=[f"run{n}" for n in rows.index]).to_csv(
         tmp_path / "a.csv", index=False
     )
@@ -119,6 +121,10 @@ def test_features_from_run_directories(tmp_path):
     assert found.names == [name for name in FEATURES if name in names and name != "parameters"]
     np.testing.assert_allclose(found.values[:, 0], np.log(rows["relative_update"]))
     np.testing.assert_allclose(found.limits[:, 0], math.log(280_000))
+    few = {"features": {}, "settings": SETTINGS | {"spectra_rank": 4}}
+    (tmp_path / "run0" / FILE).write_text(json.dumps(few))
+    with pytest.raises(UserError, match="spectra_rank=4 instead of 16"):
+        read_atlas(tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize(

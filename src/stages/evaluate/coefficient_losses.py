@@ -56,12 +56,7 @@ class CoefficientLosses:
         Raises:
             UserError: A specialist is unknown, the parents do not match, or a point cannot be merged.
         """
-        names = [name for name, _ in self.parents.specialists]
-        wrong = sorted({name for point in points for name in point} - set(names))
-        if wrong:
-            raise UserError(f"no specialist {', '.join(wrong)}; expected some of {', '.join(names)}")
-        whole = [{name: float(point.get(name, 0.0)) for name in names} for point in points]
-        found = self.measure.measure({str(number): one for number, one in enumerate(self._lazy(whole))})
+        found = self.measure.measure({str(number): one for number, one in enumerate(self.points(points))})
         for losses in found.values():
             if isinstance(losses, UserError):
                 raise losses
@@ -100,11 +95,17 @@ class CoefficientLosses:
 
         return minimize(values, COMMON, tolerance, budget)
 
-    def _lazy(self, points: Sequence[Mapping[str, float]]) -> list[LazyMerge]:
+    def points(self, coefficients: Sequence[Mapping[str, float]]) -> list[LazyMerge]:
+        """The merges themselves; arguments and errors as in `of`."""
+        names = [name for name, _ in self.parents.specialists]
+        wrong = sorted({name for point in coefficients for name in point} - set(names))
+        if wrong:
+            raise UserError(f"no specialist {', '.join(wrong)}; expected some of {', '.join(names)}")
+        whole = [{name: float(point.get(name, 0.0)) for name in names} for point in coefficients]
         parents, specialists = self.parents, dict(self.parents.specialists)
         inputs = {name: parent.files for name, parent in parents.identify().items()}
         opened = open_parents(parents.base, specialists, parents.allow_pickle)
-        recipes = [recipe_from({**TASK_ARITHMETIC, "weights": dict(point)}) for point in points]
+        recipes = [recipe_from({**TASK_ARITHMETIC, "weights": point}) for point in whole]
         files = files_around(parents, recipes[0], self.scratch / "files")
         return [
             LazyMerge(

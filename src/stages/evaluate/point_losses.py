@@ -76,7 +76,7 @@ class PointLosses:
     ) -> None:
         self.benchmarks, self.split, self.generator, self.cache = list(benchmarks), split, generator, cache
         self.journal, self.spent = journal, Spent()
-        self._key = sha256_json([item_hashes(split, {one.task: one for one in benchmarks}), settings])
+        self._key = sha256_json([self.content(), settings])
         self._known = {} if journal is None else {row["key"]: row for row in read_whole_lines(journal)}
         self._rows: tuple[object, dict[str, HeldOutRows]] | None = None
 
@@ -152,14 +152,23 @@ class PointLosses:
             for key, error in zip(keys, loaded, strict=True):
                 yield key, self._losses() if error is None else error
 
-    def _losses(self) -> Losses:
-        model, tokenizer = self.generator.model, self.generator.tokenizer
-        assert model is not None
+    def content(self) -> dict[str, str]:
+        """Hash of the rows by task."""
+        return item_hashes(self.split, {one.task: one for one in self.benchmarks})
+
+    def rows(self) -> Mapping[str, HeldOutRows]:
+        """The rows of every task, in the tokens of the loaded model."""
+        tokenizer = self.generator.tokenizer
         assert tokenizer is not None
         if self._rows is None or self._rows[0] is not tokenizer:
             rows = {one.task: tokenized(one, self.split, tokenizer, self.cache) for one in self.benchmarks}
             self._rows = tokenizer, rows
-        return {task: row_losses(model, rows) for task, rows in self._rows[1].items()}
+        return self._rows[1]
+
+    def _losses(self) -> Losses:
+        model = self.generator.model
+        assert model is not None
+        return {task: row_losses(model, rows) for task, rows in self.rows().items()}
 
     def _keep(self, key: str, losses: Losses) -> None:
         row = {

@@ -17,14 +17,12 @@ from src.search.settings import SearchSettings
 from src.stages.benchmarks import benchmark_nodes, task_benchmarks
 from src.stages.build import build, build_once
 from src.stages.evaluate.identity import Benchmark, run_identity
-from src.stages.job import Job, compose_job
+from src.stages.job import SHARED_KEYS, Job, compose_job
 from src.stages.search.scoring import AVERAGE, LOSS, SPLIT, BenchmarkScores, Generator, ValidationLoss
 from src.stages.train.names import root_key
 from src.stages.train.rows import source_rows, sources_of
 from src.utils.errors import UserError, unknown_choice
 from src.utils.files import sha256_json
-
-SHARED = ("model", "tasks", "debug", "seed", "output_root", "hydra")  # keys of merge.py that evaluate.py has too
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Objectives:
         names, tasks = settings.objectives, [str(task) for task in job.cfg.tasks]
         if not names or len(set(names)) < len(names):
             raise UserError(f"search.objective: expected one or more different names, got {names}")
-        shared = [word for word in job.overrides if root_key(word) in SHARED]
+        shared = [word for word in job.overrides if root_key(word) in SHARED_KEYS]
         evaluation = compose_job("evaluate", [*shared, f"split={SPLIT}", *settings.evaluate_overrides])
         losses = [LOSS, *(f"{LOSS}.{task}" for task in tasks)]
         scored = [name for name in names if name not in losses]

@@ -1,0 +1,1 @@
+"""`diagnose.py predict=true`: features of specialists, and what the fitted predictor says of them."""
