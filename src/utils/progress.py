@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -33,6 +34,16 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
     """Iterate over `items` with a progress bar."""
     with progress_bar() as bar:
         yield from bar.track(items, total=total, description=description)
+
+
+@contextlib.contextmanager
+def speaking_into(file: IO[str]) -> Iterator[None]:
+    """Send lines and bars to a file, and afterwards to what standard error then is, not to what it was before."""
+    console.file = file
+    try:
+        yield
+    finally:
+        console.file = None  # type: ignore[assignment]
 
 
 def say(message: str) -> None:

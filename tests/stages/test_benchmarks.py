@@ -7,13 +7,13 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config.schemas import register_schemas
-from src.stages.benchmarks import benchmark_nodes
+from src.stages.benchmarks import benchmark_nodes, with_split
 from src.stages.job import CONF, Job, compose_job
 from src.utils.errors import UserError
 
 
 def nodes(*overrides):
-    return benchmark_nodes(compose_job("evaluate", ["checkpoint=x", *overrides]))
+    return benchmark_nodes(with_split(compose_job("evaluate", ["checkpoint=x", *overrides])))
 
 
 def test_the_benchmarks_of_the_tasks_with_changes():
@@ -62,5 +62,5 @@ def test_a_benchmark_in_a_directory_of_the_users(tmp_path):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         there = [f"hydra.searchpath=[{tmp_path}]", *overrides]
         job = Job("evaluate", tuple(there), compose("evaluate", overrides=there))
-    found = benchmark_nodes(job)["mine"]
+    found = benchmark_nodes(with_split(job))["mine"]
     assert (found.name, list(found.k), found.decoding.samples, found.splits) == ("mine", [1, 5], 9, ["test"])

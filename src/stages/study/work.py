@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from src.config.command_line import explain
 from src.stages.job import Job
 from src.stages.merge.run import merge_all
 from src.utils.errors import Interrupted, UserError
-from src.utils.progress import console
+from src.utils.progress import speaking_into
 
 Stage = Callable[[Sequence[Job]], list[Path]]
 
@@ -84,15 +85,12 @@ def outcome_of(step: Step, quiet: bool) -> Outcome:
         step: The step.
         quiet: Keep what its jobs say for the outcome, in a process that does not own the terminal.
     """
-    before, said = console.file, io.StringIO()
-    if quiet:
-        console.file = said
-    try:
-        return Outcome(tuple(step.stage(step.jobs)), lines=said.getvalue())
-    except Interrupted as request:
-        return Outcome(signal=request.number, lines=said.getvalue())
-    except Exception as error:
-        line = explain(error)
-        return Outcome(problem=line or traceback.format_exc(), is_bug=line is None, lines=said.getvalue())
-    finally:
-        console.file = before
+    said = io.StringIO()
+    with speaking_into(said) if quiet else contextlib.nullcontext():
+        try:
+            return Outcome(tuple(step.stage(step.jobs)), lines=said.getvalue())
+        except Interrupted as request:
+            return Outcome(signal=request.number, lines=said.getvalue())
+        except Exception as error:
+            line = explain(error)
+            return Outcome(problem=line or traceback.format_exc(), is_bug=line is None, lines=said.getvalue())

@@ -30,7 +30,7 @@ def node(name: str, **changes: Any) -> Any:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         found = compose(None, overrides=[f"+benchmark={name}"]).benchmark
     OmegaConf.set_struct(found, False)
-    return instantiate(OmegaConf.merge(found, changes))
+    return instantiate(OmegaConf.merge(found, changes), _convert_="all")
 
 
 def shared(path: Path) -> str:
@@ -39,7 +39,11 @@ def shared(path: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "benchmark").glob("[!_]*.yaml")), ids=lambda path: path.stem)
+FILES = sorted((ROOT / "conf" / "benchmark").glob("[!_]*.yaml"))
+LOSSES = {"nll"}  # measured per task on training rows, up to the length of a model: tests/stages/evaluate
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.stem not in LOSSES], ids=lambda path: path.stem)
 def test_every_node_instantiates_under_its_own_name(path: Path) -> None:
     benchmark = node(path.stem)
     assert benchmark.name == path.stem

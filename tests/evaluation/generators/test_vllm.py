@@ -118,5 +118,5 @@ def test_a_worker_reads_every_tensor(tmp_path: Path) -> None:
 
 def test_without_vllm_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(UserError, match=r"pip install '\.\[gpu\]', or use generator=hf"):
+    with pytest.raises(UserError, match=r"needs vLLM: see docs/evaluation\.md.*or use generator=hf"):
         VLLMGenerator().load(checkpoint(tmp_path / "a"))

@@ -65,7 +65,8 @@ def test_a_journal_answers_for_what_was_measured(world, tmp_path, monkeypatch):
 
 
 def test_a_point_that_cannot_be_merged_does_not_stop_the_others(world, tmp_path):
-    jobs = [merging(world, "merge=fisher"), merging(world, "merge=linear")]
+    absent = f"specialists.codegen={tmp_path}/absent"
+    jobs = [merging(world, "merge=ties", absent), merging(world, "merge=linear")]
     refused, point = lazy_points(jobs, tmp_path / "files")
     assert isinstance(refused, UserError)
     assert measure(tmp_path).measure({"linear": point})["linear"]["codegen"].mean > 0
