@@ -97,7 +97,7 @@ class Side:
     Attributes:
         side: `mix` or `merge`, as the outcomes of a verdict.
         chosen: Name of the champion in running text.
-        candidates: Models of this side that were scored to choose it.
+        candidates: Models of this side that it was chosen among.
         answers: Answers generated to choose it.
         validation: Its average on validation data.
         test: Its average on test data.

@@ -165,7 +165,7 @@ def _choice(sides: tuple[Side, ...]) -> TextTable:
         for side in sides
     ]
     caption = (
-        "How the two models were chosen: candidates scored on validation data, answers generated for that, and the "
+        "How the two models were chosen: candidates, answers generated on validation data for that, and the "
         "average change there and on test data; the optimism is the difference of the two, in points."
     )
     headers = ("Chosen", "Candidates", "Answers", "Validation", "Test", "Optimism")

@@ -186,10 +186,9 @@ def _widened(value: float, quantiles: Array, by_run: Array, noise: float, varian
     if runs == 1 or (between := float(by_run.var(ddof=1))) <= noise:
         return quantiles
     shared = max(0.0, 1 - noise / runs / variance) if variance else 0.0
-    arms = np.hypot(
-        (quantiles - value) * np.sqrt(shared), _student(runs - 1, _levels(len(quantiles))) * np.sqrt(between / runs)
-    )
-    return np.sort(value + np.copysign(np.maximum(arms, np.abs(quantiles - value)), quantiles - value))
+    between_R = _student(runs - 1, _levels(len(quantiles))) * np.sqrt(between / runs)
+    arms = np.maximum(np.hypot((quantiles - value) * np.sqrt(shared), between_R), np.abs(quantiles - value))
+    return np.sort(value + np.copysign(arms, between_R))
 
 
 def _levels(count: int) -> Array:

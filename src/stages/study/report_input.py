@@ -9,9 +9,6 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from src.evaluation.preflight.facts import Subject
-from src.evaluation.preflight.preflight import preflight
-from src.evaluation.preflight.reading import read_subject
 from src.evaluation.statistics.averages import RelativeScores
 from src.evaluation.statistics.bootstrap import spread
 from src.evaluation.statistics.verdict import StudyVerdict
@@ -73,12 +70,13 @@ def study_report(
         },
         caveats=(*plan.caveats, *CAVEATS, *_cut_off(evaluated), *_spreads(plan, chosen, scores["test"])),
         setup=_setup(plan),
-        findings=tuple(preflight(_subjects([mixture, merge], on_test))),
-        sides=tuple(_side(made, on_validation, scores) for made in (mixture, merge)),
+        sides=tuple(_side(jobs, made, on_validation, scores) for made in (mixture, merge)),
     )
 
 
-def _side(made: TrainedModel, on_validation: Sequence[ScoredModel], scores: Mapping[str, RelativeScores]) -> Side:
+def _side(
+    jobs: StudyJobs, made: TrainedModel, on_validation: Sequence[ScoredModel], scores: Mapping[str, RelativeScores]
+) -> Side:
     """How the champion of a side was chosen."""
     kind, name = made.model.kind, made.model.name
     tried = [item for item in on_validation if item.trained.model.kind == kind]
@@ -86,22 +84,11 @@ def _side(made: TrainedModel, on_validation: Sequence[ScoredModel], scores: Mapp
     return Side(
         side=kind,
         chosen=made.model.in_a_sentence,
-        candidates=len({item.trained.model.name for item in tried}),
+        candidates=len({model.name for model in (*jobs.trained, *jobs.grid) if model.kind == kind}),
         answers=answers_to(tried),
         checkpoint=str(made.checkpoint),
         **averages,
     )
-
-
-def _subjects(champions: Sequence[TrainedModel], on_test: Sequence[ScoredModel]) -> list[Subject]:
-    """Base, specialists and champions with their evaluations, once each."""
-    wanted = {made.model.name for made in champions}
-    found = {
-        item.trained.model.name: item
-        for item in reversed(on_test)
-        if item.trained.model.kind in ("base", "specialist") or item.trained.model.name in wanted
-    }
-    return [read_subject(name, item.directory) for name, item in reversed(found.items())]
 
 
 def _cut_off(evaluated: Sequence[ScoredModel]) -> list[str]:
