@@ -4,10 +4,11 @@ The choice of problems is covered by the bootstrap, whose percentiles are those 
 percentile interval, Hesterberg 2015, DOI 10.1080/00031305.2015.1089789), with the degrees of freedom of the items:
 where few items decide, as in a sparse BLEU-4 or at pass@1 of 0.99, the plain percentile interval is too short.
 
-Two or three training seeds are too few to be drawn with replacement: of three, the drawn ones vary by a third less than
-seeds do, and have no tails. If the seeds differ by more than their items explain, the variance of their mean is joined
-to the interval over problems with Student's quantile, as in MOVER (Zou and Donner 2008, DOI 10.1002/sim.3095): the arms
-of independent parts add up in squares. benchmarks/verdict_simulation.py measures the coverage.
+Two or three training seeds are too few to be drawn with replacement: the drawn ones vary less than seeds do and have no
+tails, and each brings the noise of its items along, which then counts twice. If the seeds differ by more than their
+items explain, the variance of their mean is joined to the interval over problems with Student's quantile, as in MOVER
+(Zou and Donner 2008, DOI 10.1002/sim.3095): the arms of independent parts add up in squares. docs/findings.md has the
+coverage that benchmarks/verdict_simulation.py measures.
 
 Shapes: J runs (training seeds, or with one of them mask seeds), T training seeds, N items, S subjects, K metrics, R
 bootstrap draws.
