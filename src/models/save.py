@@ -8,19 +8,16 @@ special tokens as a list), or opens with other values: it looks for `rope_theta`
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
+from src.checkpoints.side_files import copy_files, side_files
 from src.utils.files import write_json
 
 CONFIG, TOKENIZER = "config.json", "tokenizer_config.json"
-TOKENIZER_FILES = (
-    *("tokenizer.json", "tokenizer.model", "tokenizer.model.*", "vocab.*", "merges.txt", "added_tokens.json"),
-    *("*.tiktoken", "tekken.json", "bpe.codes", "*.spm", "special_tokens_map.json", TOKENIZER, "chat_template*"),
-)
+CONFIGS = {CONFIG, "generation_config.json"}  # of the network
 TEMPLATES = ("chat_template.jinja", "chat_template.json")  # where the template may be instead of tokenizer_config.json
 NAMED_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
@@ -54,8 +51,8 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
     """
     source = Path(tokenizer.name_or_path)
     if tokenizer.name_or_path and (source / TOKENIZER).is_file():
-        for path in sorted({path for pattern in TOKENIZER_FILES for path in source.glob(pattern)}):
-            shutil.copyfile(path, directory / path.name)
+        files = [path for path in side_files(source) if path.name not in CONFIGS]
+        copy_files(files, source, directory)
         changes = _changes(tokenizer, AutoTokenizer.from_pretrained(source))
     else:
         tokenizer.save_pretrained(directory)
