@@ -13,8 +13,10 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
+from src.config.checks import check_evaluate
 from src.config.command_line import Script
 from src.config.schemas import register_schemas
+from src.stages.benchmarks import with_split
 from src.stages.job import Job
 
 register_schemas()
@@ -23,10 +25,13 @@ script = Script()
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
-    with script.job(cfg.threads):  # torch is imported here, so that --help and mistyped keys answer at once
+    with script.job(cfg.threads):
+        job = with_split(Job.current("evaluate", cfg))
+        check_evaluate(job.cfg)
+        # torch is imported here, so that --help, mistyped keys and missing ones answer at once
         from src.stages.evaluate.run import evaluate, show
 
-        show(evaluate(Job.current("evaluate", cfg)))
+        show(evaluate(job))
 
 
 if __name__ == "__main__":

@@ -163,4 +163,6 @@ def register_schemas() -> None:
             if open_field in node:
                 node[open_field]._set_flag("struct", False)
         ConfigStore.instance().store(name=f"{name}_schema", node=node, provider="mixmerge")
+    # Hydra copies all schemas for each group that it lists, over a hundred times for --help, and never changes them.
+    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
     register_group_list()
