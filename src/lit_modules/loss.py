@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from src.data.collate import Batch
 
-LOGITS = 2**29  # held at once; with their float32 copy and its gradients they take 12 bytes each, 6 GiB
+LOGITS = 2**27  # held at once; with their float32 copy and its gradients they take 12 bytes each, 1.5 GiB
 
 Scorer = Callable[[torch.nn.Linear, torch.Tensor, torch.Tensor], torch.Tensor]  # head, rows (P, d), targets (P)
 

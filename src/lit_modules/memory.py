@@ -25,6 +25,7 @@ MOMENTS = {
 # Under autocast, norms return float32, which is cast for each matrix that reads it.
 STREAM = {"float32": (4, 40, 16), "autocast": (2, 30, 8), "sharded": (2, 20, 8)}
 LOGIT = 12  # bytes: in half precision and float32, and gradients of both
+ENOUGH_TOKENS = 2048  # of a forward pass: with fewer, a GPU gains less from a free step than it loses to small products
 RESERVE = 0.92  # share of the device's memory that may be planned; fragmentation and the driver take the rest
 
 
@@ -141,6 +142,27 @@ def fits(need: Demand, available: float) -> bool:
     return need.bytes <= RESERVE * available
 
 
+def cheapest(need: Demand, available: float, *, smaller: bool = True) -> Demand:
+    """Choose how to save memory where the settings leave it open, from free to slow.
+
+    Fewer lines per forward pass cost nothing while they hold enough tokens; recomputing activations costs a third more
+    operations.
+
+    Args:
+        need: With the largest permitted number of lines.
+        available: Bytes per device.
+        smaller: Whether fewer lines may avoid recomputation; not where each pass waits for weights from other nodes.
+
+    Returns:
+        The first choice that fits, or the one that needs the least memory.
+    """
+    halves = [lines for power in range(need.lines.bit_length()) if (lines := need.lines >> power)]
+    filled = [lines for lines in halves if lines == need.lines or (smaller and lines * need.max_length >= ENOUGH_TOKENS)]
+    choices = [replace(need, checkpointing=False, lines=lines) for lines in filled]
+    choices += [replace(need, checkpointing=True, lines=lines) for lines in halves]
+    return next((choice for choice in choices if fits(choice, available)), choices[-1])
+
+
 def require_memory(need: Demand, available: float, gpu: bool) -> None:
     """Refuse a run that cannot fit.
 
@@ -174,16 +196,18 @@ def device_memory(gpu: bool) -> float:
 def _changes(need: Demand, available: float, gpu: bool) -> Iterator[tuple[str, Demand]]:
     """Yield changes from harmless to drastic; each one includes the earlier ones that cost only time."""
     harmless = list[str]()
-    if not need.checkpointing:
-        need = replace(need, checkpointing=True)
-        harmless.append("model.gradient_checkpointing=true")
-        yield " ".join(harmless), need
     if need.lines > 1:
         need = replace(need, lines=1)
         harmless.append("strategy.micro_batch=1")
         yield " ".join(harmless), need
-    if need.ranks == 1 and not need.quantized and need.optimizer == "adamw":
-        yield " ".join([*harmless, "optimizer=adamw8bit"]), replace(need, optimizer="adamw8bit")
+    if not need.checkpointing:
+        need = replace(need, checkpointing=True)
+        harmless.append("model.gradient_checkpointing=true")
+        yield " ".join(harmless), need
+    if need.ranks == 1 and not need.quantized:
+        smaller = list(MOMENTS)[list(MOMENTS).index(need.optimizer) + 1 :]
+        for kind in smaller:
+            yield " ".join([*harmless, f"optimizer={kind}"]), replace(need, optimizer=kind)
     more = (replace(need, ranks=need.ranks * 2**power) for power in range(1, 7)) if gpu else iter(())
     enough = next((one for one in more if fits(one, available)), None)
     if enough is not None:

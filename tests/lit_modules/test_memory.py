@@ -12,14 +12,14 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedCon
 
 from src.data.collate import Batch, Row, flat_batch
 from src.lit_modules.loss import token_losses
-from src.lit_modules.memory import GIB, Demand, demand, device_memory, require_memory
+from src.lit_modules.memory import GIB, Demand, cheapest, demand, device_memory, fits, require_memory
 from src.lit_modules.optimizers import build_optimizer
 from src.lit_modules.options import OptimizerOptions
 from src.models import attention, model_config, narrow_stream, recompute_activations
 from src.utils.errors import UserError
 from tests.models.test_architecture import architecture
 
-H200 = 139.8 * GIB
+CARD = 120 * GIB
 
 
 def need(name: str, **how: Any) -> Demand:
@@ -47,11 +47,49 @@ def test_state_by_hand() -> None:
 
 
 def test_seven_billion_fit_one_card_with_eight_bit_moments_only() -> None:
-    require_memory(need("qwen7b", optimizer="adamw8bit"), H200, gpu=True)
+    require_memory(need("qwen7b", optimizer="adamw8bit"), CARD, gpu=True)
     with pytest.raises(
-        UserError, match=r"(?s)needs about \d+ GiB of GPU memory, but only 140 GiB.*adamw8bit \(\d+ GiB"
+        UserError, match=r"(?s)needs about \d+ GiB of GPU memory, but only 120 GiB.*adamw8bit \(\d+ GiB"
     ):
-        require_memory(need("qwen7b"), H200, gpu=True)
+        require_memory(need("qwen7b"), CARD, gpu=True)
+
+
+def test_seven_billion_fit_an_80_gb_card_with_paged_moments() -> None:
+    with pytest.raises(UserError, match=r"would fit: strategy.micro_batch=1 .*optimizer=paged_adamw8bit \(6\d GiB\)"):
+        require_memory(need("qwen7b", optimizer="adamw8bit"), 80 * GIB, gpu=True)
+    with pytest.raises(UserError, match=r"optimizer=paged_adamw8bit \(6\d GiB\)"):
+        require_memory(need("qwen7b"), 80 * GIB, gpu=True)
+    require_memory(need("qwen7b", optimizer="paged_adamw8bit"), 80 * GIB, gpu=True)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "gib", "lines", "max_length", "smaller", "expected"),
+    [
+        (8, 140, 4, 4096, True, (4, False)),
+        (8, 80, 4, 4096, True, (2, False)),  # four lines would recompute
+        (8, 65, 4, 4096, True, (1, False)),
+        (8, 80, 4, 4096, False, (4, True)),  # a pass that waits for other nodes stays large
+        (8, 60, 16, 1024, True, (4, False)),
+        (8, 38, 16, 1024, True, (16, True)),  # one line of 1,024 tokens would fit, but make a slow pass
+        (8, 30, 16, 4096, True, (2, True)),
+        (1, 40, 4, 4096, True, (1, True)),  # does not fit, and says what would
+    ],
+)
+def test_smaller_micro_batches_come_before_recomputation(
+    ranks: int, gib: int, lines: int, max_length: int, smaller: bool, expected: tuple[int, bool]
+) -> None:
+    seven = need("qwen7b", ranks=ranks, lines=lines, max_length=max_length)
+    choice = cheapest(seven, gib * GIB, smaller=smaller)
+    assert (choice.lines, choice.checkpointing) == expected
+    assert fits(choice, gib * GIB) == (ranks > 1)
+
+
+def test_logits_take_a_gigabyte_and_a_half() -> None:
+    """2^27 elements at 12 bytes; a micro-batch with fewer takes what it has."""
+    one = need("qwen7b", checkpointing=False)
+    assert one.activations - replace(one, vocabulary=0).activations == 1.5 * GIB
+    few = replace(one, lines=1, max_length=100)
+    assert few.activations - replace(few, vocabulary=0).activations == 12 * 100 * few.vocabulary
 
 
 def flash(
@@ -109,7 +147,7 @@ def test_what_would_fit_is_said() -> None:
     with pytest.raises(UserError) as caught:
         require_memory(need("qwen14b", checkpointing=False), 80 * GIB, gpu=True)
     line = str(caught.value)
-    assert "8 of them with trainer=fsdp model.gradient_checkpointing=true strategy.micro_batch=1 (" in line
+    assert "8 of them with trainer=fsdp strategy.micro_batch=1 model.gradient_checkpointing=true (" in line
     assert "model.adapter=lora (" in line
     assert "model.adapter=qlora (" in line
     assert "adamw8bit" not in line  # 149 GiB of state

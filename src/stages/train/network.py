@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from src.lit_modules.memory import Demand, demand, device_memory, fits, require_memory
+from src.lit_modules.memory import Demand, cheapest, demand, device_memory, require_memory
 from src.lit_modules.options import FitOptions
 from src.lit_modules.world import World, resolve_world
 from src.models import (
@@ -30,14 +30,20 @@ from src.utils.errors import UserError
 from src.utils.progress import say
 
 
-def for_this_machine(model: ModelSpec, base: Path | None, options: FitOptions, world: World) -> ModelSpec:
-    """Choose the settings that depend on the machine: whether to recompute activations.
+def for_this_machine(
+    model: ModelSpec, base: Path | None, options: FitOptions, world: World
+) -> tuple[ModelSpec, FitOptions]:
+    """Choose the settings that depend on the machine: the size of a micro-batch, and whether to recompute activations.
 
     Args:
         model: The model; its config is read from its directory, or is the built-in architecture before a download.
         base: Checkpoint to start from instead of the model's own.
         options: Settings of the run.
         world: Processes.
+
+    Returns:
+        The model and the settings. With `model.gradient_checkpointing=null` the micro-batch is the largest one up to
+        `strategy.micro_batch` that fits without recomputation.
 
     Raises:
         UserError: A kernel is not installed, weights or moments are quantized on several devices, or memory is too
@@ -55,12 +61,13 @@ def for_this_machine(model: ModelSpec, base: Path | None, options: FitOptions, w
         )
     need = _demand(model, base, options, world)
     if need is None:
-        return replace(model, gradient_checkpointing=model.gradient_checkpointing is not False)
+        return replace(model, gradient_checkpointing=model.gradient_checkpointing is not False), options
     available = device_memory(gpu) / (1 if gpu else world.size)
     if model.gradient_checkpointing is None:
-        need = replace(need, checkpointing=not fits(replace(need, checkpointing=False), available))
+        need = cheapest(need, available, smaller=world.nodes == 1)
     require_memory(need, available, gpu)
-    return replace(model, gradient_checkpointing=need.checkpointing)
+    batches = replace(options.batches, micro_batch=need.lines)
+    return replace(model, gradient_checkpointing=need.checkpointing), replace(options, batches=batches)
 
 
 def _demand(model: ModelSpec, base: Path | None, options: FitOptions, world: World) -> Demand | None:
@@ -102,7 +109,10 @@ def training_network(model: ModelSpec, origin: Path, options: FitOptions) -> tup
         network = _loaded(model, origin, name, half, gpu, options.seed)
     applied = [f"{name} attention", *prepare_network(network, model, half, gpu)]
     if model.data == "real":
-        say(f"{model.name}: {', '.join(applied)}, {options.trainer.resolved_precision}, {world.size} process(es)")
+        say(
+            f"{model.name}: {', '.join(applied)}, micro-batch {options.batches.micro_batch}, "
+            f"{options.trainer.resolved_precision}, {world.size} process(es)"
+        )
     return network, applied
 
 

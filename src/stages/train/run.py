@@ -73,7 +73,8 @@ def _train_one(job: Job) -> Path:
     directory = run_directory(job)
     options = TrainingOptions.of(cfg, model, directory.name)  # first: an error in them then leaves nothing behind
     world = resolve_world(options.fit.trainer)
-    model = for_this_machine(model, None if cfg.base is None else Path(cfg.base), options.fit, world)
+    model, chosen = for_this_machine(model, None if cfg.base is None else Path(cfg.base), options.fit, world)
+    options = replace(options, fit=chosen)
     start = _start(job, model)
     if world.size > 1 and started_world() is None:
         launch_ranks(job, world)

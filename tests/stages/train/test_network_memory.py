@@ -19,38 +19,42 @@ from src.utils.errors import UserError
 
 @pytest.fixture
 def decided(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return whether activations are recomputed on GPUs of the given size."""
+    """Return lines of a micro-batch, and whether activations are recomputed, on GPUs of the given size."""
 
-    def decide(gib: int, ranks: int, *overrides: str) -> bool | None:
+    def decide(gib: int, ranks: int, *overrides: str) -> tuple[int, bool | None]:
         monkeypatch.setattr("src.stages.train.network.device_memory", lambda gpu: float(gib * GIB))
         cfg = compose_job("train", ["strategy=mix", *overrides]).cfg
         model: ModelSpec = build(cfg.model)
         if cfg.model.name == "pocket":
             model = replace(model, gradient_checkpointing=None)
-        return for_this_machine(model, None, TrainingOptions.of(cfg, model).fit, World(ranks, 1)).gradient_checkpointing
+        fit = TrainingOptions.of(cfg, model).fit
+        model, fit = for_this_machine(model, None, fit, World(ranks, 1))
+        return fit.batches.micro_batch, model.gradient_checkpointing
 
     return decide
 
 
 @pytest.mark.parametrize(
-    ("gib", "ranks", "overrides", "recomputed"),
+    ("gib", "ranks", "overrides", "lines", "recomputed"),
     [
-        (140, 1, ["model=qwen1.5b"], False),
-        (80, 1, ["model=qwen1.5b"], True),
-        (80, 1, ["model=qwen1.5b", "strategy.micro_batch=2"], False),
-        (140, 1, ["model=qwen1.5b", "model.gradient_checkpointing=true"], True),
-        (140, 1, ["model=qwen7b", "optimizer=adamw8bit"], True),
-        (140, 8, ["model=qwen7b"], False),
-        (80, 8, ["model=qwen7b"], True),
-        (80, 1, [], True),  # of a model that is not known yet the safe way
+        (140, 1, ["model=qwen1.5b"], 4, False),
+        (80, 1, ["model=qwen1.5b"], 2, False),
+        (80, 1, ["model=qwen1.5b", "strategy.micro_batch=2"], 2, False),
+        (140, 1, ["model=qwen1.5b", "model.gradient_checkpointing=true"], 4, True),
+        (140, 1, ["model=qwen7b", "optimizer=adamw8bit"], 1, False),
+        (80, 1, ["model=qwen7b", "optimizer=paged_adamw8bit"], 4, True),
+        (140, 8, ["model=qwen7b"], 4, False),
+        (80, 8, ["model=qwen7b"], 2, False),
+        (80, 8, ["model=qwen7b", "model.gradient_checkpointing=true"], 4, True),
+        (80, 1, [], 8, True),  # of a model that is not known yet the safe way
     ],
 )
 def test_activations_are_recomputed_where_they_do_not_fit(
-    decided: Any, gib: int, ranks: int, overrides: list[str], recomputed: bool
+    decided: Any, gib: int, ranks: int, overrides: list[str], lines: int, recomputed: bool
 ) -> None:
-    assert decided(gib, ranks, *overrides) is recomputed
+    assert decided(gib, ranks, *overrides) == (lines, recomputed)
 
 
 def test_what_is_named_is_not_decided_otherwise(decided: Any) -> None:
-    with pytest.raises(UserError, match=r"would fit: model.gradient_checkpointing=true \(\d+ GiB\)"):
+    with pytest.raises(UserError, match=r"would fit: strategy.micro_batch=1 \(\d+ GiB\), .*model.gradient_checkpointing=true \(\d+"):
         decided(80, 1, "model=qwen1.5b", "model.gradient_checkpointing=false")
