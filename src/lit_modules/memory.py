@@ -157,7 +157,9 @@ def cheapest(need: Demand, available: float, *, smaller: bool = True) -> Demand:
         The first choice that fits, or the one that needs the least memory.
     """
     halves = [lines for power in range(need.lines.bit_length()) if (lines := need.lines >> power)]
-    filled = [lines for lines in halves if lines == need.lines or (smaller and lines * need.max_length >= ENOUGH_TOKENS)]
+    filled = [
+        lines for lines in halves if lines == need.lines or (smaller and lines * need.max_length >= ENOUGH_TOKENS)
+    ]
     choices = [replace(need, checkpointing=False, lines=lines) for lines in filled]
     choices += [replace(need, checkpointing=True, lines=lines) for lines in halves]
     return next((choice for choice in choices if fits(choice, available)), choices[-1])

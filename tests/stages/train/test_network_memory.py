@@ -56,5 +56,7 @@ def test_activations_are_recomputed_where_they_do_not_fit(
 
 
 def test_what_is_named_is_not_decided_otherwise(decided: Any) -> None:
-    with pytest.raises(UserError, match=r"would fit: strategy.micro_batch=1 \(\d+ GiB\), .*model.gradient_checkpointing=true \(\d+"):
+    with pytest.raises(
+        UserError, match=r"would fit: strategy.micro_batch=1 \(\d+ GiB\), .*model.gradient_checkpointing=true \(\d+"
+    ):
         decided(80, 1, "model=qwen1.5b", "model.gradient_checkpointing=false")
