@@ -12,6 +12,7 @@ from rich.table import Table
 from src.evaluation.preflight.finding import Finding
 from src.evaluation.statistics.scores import LOSSES
 from src.reporting.format import visible
+from src.reporting.sentences import cluster_line
 
 SHOWN = ("prompt", "reference_answer", "answer", "input", "expected", "reference_got", "got")
 WIDE = 400  # columns of a table that goes to a file or a pipe: paths stay whole
@@ -76,6 +77,9 @@ def print_comparison(rows: list[dict[str, Any]], reference: str, title: str) -> 
         values = (difference, f"{low} to {high}", str(row["n"]), f"{row['p_corrected']:.4g}", row["verdict"])
         table.add_row(row["subject"], row["benchmark"], row["metric"], *values)
     Console().print(table)
+    for line in dict.fromkeys(cluster_line(row["benchmark"], row["clusters"], row["n"]) for row in rows):
+        if line:
+            print(line)
 
 
 def print_differences(rows: list[dict[str, Any]], first: int, path: str) -> None:

@@ -49,6 +49,17 @@ def cut_off_sentence(benchmark: str, split: str, models: Mapping[str, Mapping[st
     return f"Answers to {benchmark_label(benchmark)} ({split}) that the length limit cut off: {said}."
 
 
+def cluster_line(benchmark: str, clusters: int, items: int) -> str:
+    """Say what intervals draw; empty if every item stands alone."""
+    return f"{benchmark}: intervals draw the {clusters} clusters of the {items} rows" if clusters < items else ""
+
+
+def clusters_sentence(relative: RelativeScores) -> str:
+    """Name the benchmarks whose intervals draw clusters; empty if there are none."""
+    named = [f"{benchmark_label(name)} ({count} clusters)" for name, count in relative.clusters.items()]
+    return f"Intervals draw clusters of rows, such as repositories, on {listed(named)}." if named else ""
+
+
 def mask_seeds_sentence(relative: RelativeScores, models: Models) -> str:
     """Name the merges whose scores are means over mask seeds; empty if there are none."""
     pooled = {name: count for name, count in relative.seeds.items() if count > 1}

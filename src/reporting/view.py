@@ -19,6 +19,7 @@ from src.reporting.format import MISSING, average_change, average_points, count,
 from src.reporting.names import method_label
 from src.reporting.score_view import ScoreView, score_view
 from src.reporting.sentences import (
+    clusters_sentence,
     correlations_reading,
     mask_seeds_sentence,
     norms_reading,
@@ -116,6 +117,7 @@ def _headline_caption(report: StudyReport, seeds: str) -> str:
         "For each merge method, the point chosen on validation data is shown.",
         AVERAGE,
         left_out_sentence(report.scores["test"].left_out),
+        clusters_sentence(report.scores["test"]),
         seeds,
     ]
     return " ".join(sentence for sentence in said if sentence)
@@ -128,6 +130,7 @@ def _grid_caption(report: StudyReport, grid: ResultTable) -> str:
         f"The number after a method is the coefficient of {report.tasks[0]}.",
         AVERAGE if grid.split == "test" else AVERAGE.split(";")[0] + ".",
         left_out_sentence(relative.left_out),
+        clusters_sentence(relative),
         mask_seeds_sentence(relative, report.models) or "Merges with random masks use the first mask seed.",
     ]
     return " ".join(sentence for sentence in said if sentence)

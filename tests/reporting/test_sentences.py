@@ -1,7 +1,11 @@
 import pandas as pd
 
+from src.evaluation.statistics.averages import RelativeScores
 from src.evaluation.statistics.bootstrap import spread
+from src.evaluation.statistics.scores import Score
 from src.reporting.sentences import (
+    cluster_line,
+    clusters_sentence,
     correlations_reading,
     cut_off_sentence,
     finish_line,
@@ -79,6 +83,17 @@ def test_pooled_merges_are_named_with_their_number_of_seeds():
     assert mask_seeds_sentence(relative("test"), models()) == (
         "Scores of DARE 0.4 and DELLA 0.5 are means over 3 mask seeds, problem by problem; the intervals are those "
         "of the means."
+    )
+
+
+def test_clusters_are_named_where_intervals_draw_them():
+    assert cluster_line("codexglue", 60, 1000) == "codexglue: intervals draw the 60 clusters of the 1000 rows"
+    assert cluster_line("humaneval", 164, 164) == ""
+    assert clusters_sentence(relative("test")) == ""
+    rows = [Score("codexglue", name, "rouge_l", 0.5, name[0]) for name in ("aa", "ab", "ba")]
+    found = RelativeScores({"sum": [[rows]]}, {"s": "sum"}, {"codexglue": "s"})
+    assert (
+        clusters_sentence(found) == "Intervals draw clusters of rows, such as repositories, on CodeXGLUE (2 clusters)."
     )
 
 

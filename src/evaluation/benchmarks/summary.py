@@ -169,7 +169,8 @@ class SummaryBenchmark:
         """
         references = self.references(split)
         check_covered(list(references), samples, self.name)
-        return self._score({sample.task_id: sample.completion for sample in samples if sample.index == 0}, references)
+        texts = {sample.task_id: sample.completion for sample in samples if sample.index == 0}
+        return self._score(texts, references, self.clusters(split))
 
     def score_texts(self, predictions: Mapping[str, str], references: Mapping[str, str]) -> list[Score]:
         """Score texts against references with the same ids (see `read_pair`); items are the ids.
@@ -178,7 +179,7 @@ class SummaryBenchmark:
             UserError: An id is in only one of them.
         """
         check_covered(list(references), [Sample(item, "", text) for item, text in predictions.items()], "predictions")
-        return self._score(predictions, references)
+        return self._score(predictions, references, {})
 
     def corpus_scores(self, samples: Sequence[Sample], split: str) -> dict[str, Interval]:
         """Compute corpus-level scores of the first samples."""
@@ -193,7 +194,9 @@ class SummaryBenchmark:
         known = [clusters[item] for item in references] if clusters else None
         return score_corpus(texts, list(references.values()), self.corpus, known)
 
-    def _score(self, predictions: Mapping[str, str], references: Mapping[str, str]) -> list[Score]:
+    def _score(
+        self, predictions: Mapping[str, str], references: Mapping[str, str], clusters: Mapping[str, str]
+    ) -> list[Score]:
         items = list(references)
         got, wanted = ([texts[item] for item in items] for texts in (predictions, references))
         scored = score_texts(got, wanted, self.metrics)
@@ -201,7 +204,7 @@ class SummaryBenchmark:
             clean = ([normalize(text.strip()) for text in texts] for texts in (got, wanted))
             scored[self.bertscore.name] = self.bertscore(*clean)
         return [
-            Score(self.name, item, metric, value)
+            Score(self.name, item, metric, value, clusters.get(item, ""))
             for metric, values in scored.items()
             for item, value in zip(items, values, strict=True)
         ]

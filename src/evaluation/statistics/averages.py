@@ -18,8 +18,8 @@ R bootstrap draws.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,12 +27,10 @@ import numpy as np
 from src.evaluation.statistics.bootstrap import (
     Array,
     Interval,
-    is_proportion,
-    percentile_interval,
-    wilson_interval,
 )
+from src.evaluation.statistics.clusters import drawn_interval
 from src.evaluation.statistics.score_arrays import ScoreArrays, metric_shares
-from src.evaluation.statistics.scores import LOSSES, Metric, Score, by_metric
+from src.evaluation.statistics.scores import LOSSES, Clusters, Metric, Score, by_metric
 from src.utils.errors import UserError, first_differences
 from src.utils.seeding import derive_seed
 
@@ -66,8 +64,8 @@ class RelativeScores:
         also: Further metrics whose means are kept for figures; they are not part of the average.
 
     Raises:
-        UserError: A subject misses a training seed, benchmark, metric or item that another has, or a specialist is not
-            among the subjects.
+        UserError: A subject misses a training seed, benchmark, metric or item that another has, a specialist is not
+            among the subjects, or an item is in two clusters.
 
     Attributes:
         subjects: Names, in order.
@@ -78,6 +76,7 @@ class RelativeScores:
         left_out: Metrics on which the task's specialist of a training seed scores 0: a change against it is undefined,
             so they are not part of the average. If all are left out, every average is 0.
         arrays: The scores, mask seeds pooled.
+        clusters: benchmark -> number of clusters, for benchmarks whose items come in clusters: intervals draw these.
     """
 
     def __init__(
@@ -111,7 +110,10 @@ class RelativeScores:
         self.left_out = tuple(key for key in self.metrics if key not in kept)
         shares = np.zeros(len(self.measured))
         shares[self._kept] = metric_shares([self.tasks[name] for name, _ in kept], [_group(key) for key in kept])
-        self.arrays = ScoreArrays(cubes, np.array(references), shares)
+        named = _clusters(scores, tables[self.subjects[0]][0][0])
+        self.clusters = {name: len(set(found)) for name, found in named.items()}
+        places = {place: named[name] for place, name in enumerate(self._runs) if name in named}
+        self.arrays = ScoreArrays(cubes, np.array(references), shares, places)
 
     @cached_property
     def averages(self) -> dict[str, Average]:
@@ -128,12 +130,17 @@ class RelativeScores:
     def means(self) -> dict[str, dict[Metric, Interval]]:
         """subject -> (benchmark, metric) -> mean over items and training seeds, with its 95% interval over items.
 
-        The interval is Wilson's where every item counts 0 or 1, else the percentile bootstrap's.
+        The interval is Wilson's where every item counts 0 or 1, else the percentile bootstrap's, as in
+        `cluster_interval`.
         """
         drawn_RSK = self.arrays.drawn_means(10_000, [0] * len(self._runs)).mean(axis=1)
         columns = [cube[..., m].mean(axis=0) for cube in self.arrays.values for m in range(cube.shape[3])]  # K of N x S
+        counts = [self.clusters.get(name, len(columns[k])) for k, (name, _) in enumerate(self.measured)]
         return {
-            subject: {metric: _interval(columns[k][:, s], drawn_RSK[:, s, k]) for k, metric in enumerate(self.measured)}
+            subject: {
+                metric: drawn_interval(columns[k][:, s], counts[k], drawn_RSK[:, s, k], level=0.95)
+                for k, metric in enumerate(self.measured)
+            }
             for s, subject in enumerate(self.subjects)
         }
 
@@ -164,10 +171,10 @@ class RelativeScores:
         for found in self._runs.values():
             same = [runs if len(runs) == most else np.repeat(runs.mean(0, keepdims=True), most, 0) for runs in found]
             cubes.append(np.stack([runs[:, 0] for runs in same], axis=2))
-        return ScoreArrays(tuple(cubes), self.arrays.references, self.arrays.shares)
+        return replace(self.arrays, values=tuple(cubes))
 
     def drawn_means(self, resamples: int, seed: int) -> Array:
-        """R x T x S x K: means over items drawn with replacement within each benchmark.
+        """R x T x S x K: means over items, or clusters of items, drawn with replacement within each benchmark.
 
         All training seeds, subjects and metrics of a benchmark, the specialists included, see the same draw.
         """
@@ -205,11 +212,11 @@ def _group(key: Metric) -> str:
     return f"{benchmark} {metric.removesuffix('+') if metric.startswith('pass@') else metric}"
 
 
-def _interval(values_N: Array, drawn_R: Array) -> Interval:
-    count, mean = len(values_N), float(values_N.mean())
-    if is_proportion(values_N):
-        return Interval(count, mean, *wilson_interval(int(values_N.sum()), count, level=0.95))
-    return Interval(count, mean, *percentile_interval(drawn_R, level=0.95))
+def _clusters(scores: Mapping[str, Sequence[Runs]], table: Table) -> dict[str, list[Hashable]]:
+    """benchmark -> the cluster of each item, for benchmarks of the table whose items come in clusters."""
+    known = Clusters(score for seeds in scores.values() for runs in seeds for run in runs for score in run)
+    found = {name: known.of(name, items) for (name, _), items in table.items()}
+    return {name: clusters for name, clusters in found.items() if len(set(clusters)) < len(clusters)}
 
 
 def _table(scores: Sequence[Score], tasks: Mapping[str, str], metrics: Collection[str] | None) -> Table:

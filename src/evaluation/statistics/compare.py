@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from src.evaluation.statistics.bootstrap import Difference, holm, mcnemar, paired_bootstrap
-from src.evaluation.statistics.scores import LOSSES, Score, by_metric
+from src.evaluation.statistics.bootstrap import Difference, holm, mcnemar
+from src.evaluation.statistics.clusters import cluster_difference
+from src.evaluation.statistics.scores import LOSSES, Clusters, Score, by_metric
 from src.utils.errors import UserError
 
 
@@ -23,8 +24,9 @@ class Test:
         benchmark: Benchmark that both were scored on.
         metric: Metric.
         difference: Subject minus reference, with bootstrap interval and uncorrected p.
-        mcnemar: Exact McNemar p if all values are 0 or 1 (pass@1), else None.
+        mcnemar: Exact McNemar p if all values are 0 or 1 (pass@1) and items are independent, else None.
         p_corrected: Holm-corrected over the subjects: McNemar's p if there is one, else the bootstrap's.
+        clusters: Number of clusters that the bootstrap draws; `difference.n` if every item stands alone.
     """
 
     __test__ = False  # tells pytest that this is not a test case
@@ -35,6 +37,7 @@ class Test:
     difference: Difference
     mcnemar: float | None
     p_corrected: float
+    clusters: int
 
     @property
     def verdict(self) -> str:
@@ -47,6 +50,7 @@ class Test:
         """Return its row of `comparison.csv`."""
         gap = self.difference
         tested = {"subject": self.subject, "benchmark": self.benchmark, "metric": self.metric, "n": gap.n}
+        tested["clusters"] = self.clusters
         interval = {"difference": gap.difference, "low": gap.low, "high": gap.high}
         p_values = {"p_bootstrap": gap.p, "p_mcnemar": self.mcnemar, "p_corrected": self.p_corrected}
         return {**tested, **interval, **p_values, "verdict": self.verdict}
@@ -67,7 +71,7 @@ def compare(
         One test per metric and subject.
 
     Raises:
-        UserError: A subject was scored on different items or metrics.
+        UserError: A subject was scored on different items or metrics, or with other clusters of items.
     """
     wanted, tables = by_metric(reference), {subject: by_metric(scores) for subject, scores in others.items()}
     for subject, table in tables.items():
@@ -75,18 +79,21 @@ def compare(
             key: set(items) for key, items in wanted.items()
         }:
             raise UserError(f"{subject} was scored on different items or metrics than the reference; score both alike")
-    tests = []
+    known, tests = Clusters(score for scores in (reference, *others.values()) for score in scores), []
     for metric, items in wanted.items():
-        base = list(items.values())
+        base, clusters = list(items.values()), known.of(metric[0], items)
+        alone = len(set(clusters)) == len(clusters)
         columns = {subject: [table[metric][item] for item in items] for subject, table in tables.items()}
         differences = {
-            subject: paired_bootstrap(values, base, resamples=resamples, seed=seed)
+            subject: cluster_difference(values, base, clusters, resamples=resamples, seed=seed)
             for subject, values in columns.items()
         }
-        exact = {subject: _mcnemar(values, base) for subject, values in columns.items()}
+        exact = {subject: _mcnemar(values, base) if alone else None for subject, values in columns.items()}
         p_values = {subject: exact[subject] for subject in columns}
         corrected = holm({name: differences[name].p if p is None else p for name, p in p_values.items()})
-        tests += [Test(name, *metric, differences[name], exact[name], corrected[name]) for name in columns]
+        tests += [
+            Test(name, *metric, differences[name], exact[name], corrected[name], len(set(clusters))) for name in columns
+        ]
     return tests
 
 

@@ -11,7 +11,7 @@ items explain, the variance of their mean is joined to the interval over problem
 coverage that benchmarks/verdict_simulation.py measures.
 
 Shapes: J runs (training seeds, or with one of them mask seeds), T training seeds, N items, S subjects, K metrics, R
-bootstrap draws.
+bootstrap draws. Where items come in clusters, the N of influences are clusters.
 """
 
 from __future__ import annotations
@@ -106,9 +106,9 @@ def _differences(scores: ScoreArrays, means_xTSK: Array, first: int, second: int
 
 
 def _influences(scores: ScoreArrays, first: int, second: int, in_points: bool) -> list[Array]:
-    """T x N per benchmark of the average: how much each item moves the difference (delta method), with mean 0."""
+    """T x N per benchmark of the average: how much each item or cluster moves the difference (delta method); mean 0."""
     found = []
-    for cube_TNSM, place in scores.benchmarks():
+    for number, (cube_TNSM, place) in enumerate(scores.benchmarks()):
         total_TN = np.zeros(cube_TNSM.shape[:2])
         for metric in range(cube_TNSM.shape[3]):
             share, reference = scores.shares[place][metric], scores.references[place][metric]
@@ -123,7 +123,7 @@ def _influences(scores: ScoreArrays, first: int, second: int, in_points: bool) -
                 own_T1 = own_TN.mean(axis=1, keepdims=True)
                 total_TN += share * (gap_TN - mean_T1 / own_T1 * own_TN) / own_T1
         if scores.shares[place].any():
-            found.append(total_TN)
+            found.append(scores.by_cluster(number, total_TN))
     return found
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from sys import intern
 
-from src.evaluation.statistics.bootstrap import Interval, mean_interval
+from src.evaluation.statistics.bootstrap import Interval
 from src.evaluation.statistics.clusters import cluster_interval
 from src.utils.errors import UserError
 from src.utils.files import atomic_open
 
 Metric = tuple[str, str]  # (benchmark, metric)
 COLUMNS = ("subject", "benchmark", "metric", "item", "value")
+CLUSTER = "cluster"  # a further column; files without it have items that stand alone
 NLL = "nll"
 LOSSES = frozenset({NLL})  # metrics in nats, lower is better; all others are fractions, higher is better
 
@@ -28,12 +29,15 @@ class Score:
         item: `task_id` of the problem or row.
         metric: Name of the metric, e.g. `pass@1+`.
         value: A fraction, or for a metric of `LOSSES` nats.
+        cluster: Items of one cluster, such as functions of one repository, resemble each other; empty: the item stands
+            alone.
     """
 
     benchmark: str
     item: str
     metric: str
     value: float
+    cluster: str = ""
 
 
 def by_metric(scores: Iterable[Score]) -> dict[Metric, dict[str, float]]:
@@ -46,33 +50,49 @@ def by_metric(scores: Iterable[Score]) -> dict[Metric, dict[str, float]]:
     return table
 
 
+class Clusters:
+    """Clusters of items, as the scores of any model on them name them.
+
+    Args:
+        scores: Scores of all models that are compared.
+
+    Raises:
+        UserError: An item is in two clusters.
+    """
+
+    def __init__(self, scores: Iterable[Score]) -> None:
+        self._known: dict[tuple[str, str], str] = {}
+        for score in scores:
+            if score.cluster and self._known.setdefault((score.benchmark, score.item), score.cluster) != score.cluster:
+                raise UserError(
+                    f"{score.benchmark}: item {score.item} is in cluster {score.cluster} and in "
+                    f"{self._known[score.benchmark, score.item]}; score all models with the same benchmark.cluster"
+                )
+
+    def of(self, benchmark: str, items: Iterable[str]) -> list[Hashable]:
+        """The cluster of each item; an item that stands alone is one by itself."""
+        return [self._known.get((benchmark, item)) or (item,) for item in items]
+
+
 def summarize(
-    scores: Sequence[Score],
-    level: float = 0.95,
-    resamples: int = 10_000,
-    seed: int = 0,
-    clusters: Mapping[str, Mapping[str, str]] | None = None,
+    scores: Sequence[Score], level: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> dict[Metric, Interval]:
-    """Mean and interval of each metric (see `mean_interval` and `cluster_interval`).
+    """Mean and interval of each metric (see `cluster_interval`).
 
     Args:
         scores: One value per item and metric.
         level: Coverage of the interval.
         resamples: Bootstrap draws.
         seed: Seed of the draws.
-        clusters: benchmark -> item -> cluster, for benchmarks whose items come in clusters.
 
     Returns:
         (benchmark, metric) -> interval over its items.
     """
-    found = {}
-    for metric, items in by_metric(scores).items():
-        values, known = list(items.values()), (clusters or {}).get(metric[0])
-        if known:
-            found[metric] = cluster_interval(values, [known[item] for item in items], level, resamples, seed)
-        else:
-            found[metric] = mean_interval(values, level, resamples, seed)
-    return found
+    clusters = Clusters(scores)
+    return {
+        metric: cluster_interval(list(items.values()), clusters.of(metric[0], items), level, resamples, seed)
+        for metric, items in by_metric(scores).items()
+    }
 
 
 def write_scores(scores: Iterable[Score], subject: str, path: Path) -> None:
@@ -85,8 +105,8 @@ def write_scores(scores: Iterable[Score], subject: str, path: Path) -> None:
     """
     with atomic_open(path) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows((subject, s.benchmark, s.metric, s.item, s.value) for s in scores)
+        writer.writerow((*COLUMNS, CLUSTER))
+        writer.writerows((subject, s.benchmark, s.metric, s.item, s.value, s.cluster) for s in scores)
 
 
 def read_scores(path: Path) -> list[Score]:
@@ -104,6 +124,12 @@ def read_scores(path: Path) -> list[Score]:
             raise UserError(f"{path}: expected columns {', '.join(COLUMNS[1:])}, got {list(found)}")
         # A study reads millions of rows that name the same few thousand items: keep one string per item.
         return [
-            Score(intern(row["benchmark"]), intern(row["item"]), intern(row["metric"]), float(row["value"]))
+            Score(
+                intern(row["benchmark"]),
+                intern(row["item"]),
+                intern(row["metric"]),
+                float(row["value"]),
+                intern(row.get(CLUSTER) or ""),
+            )
             for row in rows
         ]

@@ -28,7 +28,7 @@ from src.evaluation.grading.grade import EVALPLUS, FALLBACK, ProgramJudge
 from src.evaluation.statistics.bootstrap import Interval
 from src.evaluation.statistics.scores import Metric, Score, summarize, write_scores
 from src.reporting.console import print_clean_scores, print_scores
-from src.reporting.sentences import finish_line
+from src.reporting.sentences import cluster_line, finish_line
 from src.runs.finished import open_finished
 from src.runs.record import Run, open_run
 from src.stages.benchmarks import benchmark_nodes, with_split
@@ -76,8 +76,9 @@ def evaluate(job: Job) -> Path:
         scores = measure_losses(cfg, _loaded(cfg), losses, run) if losses else []
         scores += _score(job, answers, run) if answered and answers else []
         if answered:
-            clusters = {} if cfg.predictions is not None else _clusters(benchmarks, cfg.split, run)
-            _record_scores(subject, cfg.seed, benchmarks, scores, clusters, run)
+            if cfg.predictions is None:
+                _note_clusters(benchmarks, cfg.split, run)
+            _record_scores(subject, cfg.seed, benchmarks, scores, run)
             write_model_index(cfg, subject, run.results["scores"], run)
         if cfg.contamination is not None:
             check_contamination(cfg, answers, scores, run)
@@ -96,7 +97,7 @@ def show(directory: Path) -> None:
     for name, found in results.get("judge", {}).items():
         print(f"{name}: {_judge_line(**found)}")
     for name, counts in results.get("clusters", {}).items():
-        print(f"{name}: intervals draw the {counts['clusters']} clusters of the {counts['items']} rows")
+        print(cluster_line(name, **counts))
     for name, counts in results.get("sanitize", {}).items():
         print(f"{name}: {_choice_line(**counts)}")
     for name, found in results.get("flaky", {}).items():
@@ -213,14 +214,12 @@ def _note_corpus(run: Run, name: str, intervals: Mapping[str, Interval]) -> None
     run.results.setdefault("corpus", {})[name] = {metric: asdict(value) for metric, value in intervals.items()}
 
 
-def _clusters(benchmarks: Mapping[str, Measured], split: str, run: Run) -> dict[str, dict[str, str]]:
-    """Return and record the clusters of the benchmarks that have any."""
+def _note_clusters(benchmarks: Mapping[str, Measured], split: str, run: Run) -> None:
     summaries = [benchmark for benchmark in benchmarks.values() if isinstance(benchmark, SummaryBenchmark)]
     found = {benchmark.name: clusters for benchmark in summaries if (clusters := benchmark.clusters(split))}
     run.results["clusters"] = {
         name: {"clusters": len(set(clusters.values())), "items": len(clusters)} for name, clusters in found.items()
     }
-    return found
 
 
 def _record_scores(
@@ -228,11 +227,10 @@ def _record_scores(
     seed: int,
     benchmarks: Mapping[str, Measured],
     scores: Sequence[Score],
-    clusters: Mapping[str, Mapping[str, str]],
     run: Run,
 ) -> None:
     write_scores(scores, subject, run.work / "items.csv")
-    intervals = summarize(scores, clusters=clusters)
+    intervals = summarize(scores)
     means = _means(subject, seed, intervals, run.results.get("corpus", {}))
     pd.DataFrame(means).to_csv(run.work / "scores.csv", index=False)
     definitions = {name: benchmark.definitions for name, benchmark in benchmarks.items()}

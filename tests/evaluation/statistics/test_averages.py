@@ -263,6 +263,16 @@ def test_equal_training_seeds_change_neither_average_nor_draws() -> None:
     np.testing.assert_allclose(three.drawn_averages(200, 0), one.drawn_averages(200, 0))
 
 
+def test_intervals_of_means_draw_clusters() -> None:
+    """Three copies of a row in a cluster are as the row alone; cluster and benchmark are named for the report."""
+    found = [Score("text", f"{n}/{copy}", "rouge_l", n / 9, f"c{n}") for n in range(9) for copy in range(3)]
+    alone = [Score("text", f"{n}", "rouge_l", n / 9) for n in range(9)]
+    clustered, single = (RelativeScores({"sum": [[run]]}, {"s": "sum"}, {"text": "s"}) for run in (found, alone))
+    there, here = (one.means["sum"]["text", "rouge_l"] for one in (clustered, single))
+    assert (there.n, there.low, there.high) == pytest.approx((27, here.low, here.high))
+    assert (clustered.clusters, single.clusters) == ({"text": 9}, {})
+
+
 def test_programs_count_once_though_two_metrics_measure_them() -> None:
     """Within code, pass@1 and pass@1+ together weigh as much as ROUGE."""
 

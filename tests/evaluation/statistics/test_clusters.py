@@ -7,8 +7,21 @@ import itertools
 import numpy as np
 import pytest
 
-from src.evaluation.statistics.bootstrap import bootstrap_interval, mean_interval, resampled_means, wilson_interval
-from src.evaluation.statistics.clusters import cluster_interval, cluster_sums, resampled_cluster_means
+from src.evaluation.statistics.bootstrap import (
+    Interval,
+    bootstrap_interval,
+    mean_interval,
+    paired_bootstrap,
+    resampled_means,
+    wilson_interval,
+)
+from src.evaluation.statistics.clusters import (
+    cluster_difference,
+    cluster_interval,
+    cluster_sums,
+    drawn_interval,
+    resampled_cluster_means,
+)
 from src.utils.errors import UserError
 
 VALUES = np.random.default_rng(0).random(40)
@@ -33,6 +46,29 @@ def test_the_draws_are_means_of_whole_clusters() -> None:
     assert cluster_sums(values, ["a", "a", "b", "a"]).tolist() == [[9], [11]]
     interval = cluster_interval([1, 2, 11, 6], ["a", "a", "b", "a"])
     assert (interval.n, interval.mean, interval.low, interval.high) == (4, 5, 3, 11)
+
+
+def test_differences_by_enumeration() -> None:
+    """Three clusters, all 27 draws: means of 0.5, -1 and 3, weighted by 1, 2 and 3 items; p is the share at most 0."""
+    first, second, clusters = [1.5, 0, 1, 4, 5, 6], [1, 1, 2, 1, 2, 3], list("abbccc")
+    sums, sizes = np.array([0.5, -2, 9]), np.array([1, 2, 3])
+    draws = [sums[list(one)].sum() / sizes[list(one)].sum() for one in itertools.product(range(3), repeat=3)]
+    found = cluster_difference(first, second, clusters, level=0.6, resamples=20_000)
+    assert found.difference == pytest.approx(7.5 / 6)
+    assert (found.low, found.high) == pytest.approx(np.quantile(draws, [0.2, 0.8]))
+    assert found.p == pytest.approx(2 * np.mean(np.array(draws) <= 0), abs=0.02)
+    alone = cluster_difference(first, second, list("abcdef"))
+    assert alone == paired_bootstrap(first, second)
+
+
+def test_proportions_in_clusters() -> None:
+    """Wilson's interval where there is nothing to draw, or every item stands alone; else that of the draws."""
+    draws = np.linspace(0, 1, 101)
+    half, ones = np.array([0.0, 1, 0, 1]), np.ones(4)
+    assert drawn_interval(half, 4, draws, 0.95) == mean_interval([0, 1, 0, 1])
+    assert drawn_interval(half, 2, draws, 0.9) == Interval(4, 0.5, pytest.approx(0.05), pytest.approx(0.95))
+    few = mean_interval([1, 1])
+    assert drawn_interval(ones, 2, ones, 0.95) == Interval(4, 1, few.low, few.high)
 
 
 def test_equal_items_of_a_cluster_count_as_one() -> None:

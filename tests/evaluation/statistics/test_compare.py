@@ -42,6 +42,33 @@ def test_worse_is_distinguished_from_better() -> None:
     assert compare(other, {"base": base})[0].verdict == "better"
 
 
+def test_differences_draw_clusters() -> None:
+    """Every item five times in a cluster of its own says no more than the item once."""
+    generator = np.random.default_rng(1)
+    pairs = [(float(a), float(b)) for a, b in generator.integers(0, 2, (40, 2))]
+
+    def run(side: int, copies: int) -> list[Score]:
+        return [
+            Score("b", f"{n}/{copy}", "pass@1", pair[side], f"c{n}")
+            for n, pair in enumerate(pairs)
+            for copy in range(copies)
+        ]
+
+    [once], [copied] = (compare(run(0, copies), {"x": run(1, copies)}) for copies in (1, 5))
+    assert (copied.difference.n, copied.clusters, once.clusters) == (200, 40, 40)
+    assert once.mcnemar is not None
+    assert copied.mcnemar is None
+    assert (copied.difference.low, copied.difference.high) == pytest.approx((once.difference.low, once.difference.high))
+    assert copied.p_corrected == copied.difference.p == pytest.approx(once.difference.p)
+    assert copied.row()["clusters"] == 40
+
+
+def test_other_clusters_are_refused() -> None:
+    one, other = ([Score("b", "i", "m", 0.0, name)] for name in ("c", "d"))
+    with pytest.raises(UserError, match=r"b: item i is in cluster d and in c; .*benchmark\.cluster"):
+        compare(one, {"other": other})
+
+
 def test_other_items_are_refused() -> None:
     with pytest.raises(UserError, match="other was scored on different items or metrics"):
         compare(scores("m", [1, 0]), {"other": scores("m", [1])})

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import t
@@ -68,6 +70,33 @@ def test_runs_that_differ_as_their_items_do_add_no_variance() -> None:
     found = [compared(study, draws=20) for study in studies]
     between = np.mean([np.var(one.by_run, ddof=1) for one in found])
     assert np.mean([one.run_noise for one in found]) == pytest.approx(between, rel=0.2)
+
+
+def in_clusters(found: ScoreArrays, clusters: list[str]) -> ScoreArrays:
+    return replace(found, clusters={0: clusters})
+
+
+def test_clusters_of_equal_items_count_as_one_item() -> None:
+    """Every item three times in a cluster, over three training seeds: the same confidence as each once."""
+    once = random(60, runs=3)
+    copied = replace(once, values=(np.repeat(once.values[0], 3, axis=1),))
+    clustered = in_clusters(copied, [f"c{n}" for n in range(60) for _ in range(3)])
+    for in_points in (False, True):
+        one, three = compared(once, in_points), compared(clustered, in_points)
+        np.testing.assert_allclose(three.quantiles, one.quantiles)
+        assert (three.n, one.n) == (180, 60)
+        wanted = (one.value, one.item_variance, one.run_noise, one.run_variance)
+        assert (three.value, three.item_variance, three.run_noise, three.run_variance) == pytest.approx(wanted)
+    assert compared(copied).item_variance < 0.4 * compared(once).item_variance
+    alone = in_clusters(once, [f"c{n}" for n in range(60)])
+    np.testing.assert_allclose(compared(alone).quantiles, compared(once).quantiles)
+
+
+def test_variance_of_unequal_clusters_by_hand() -> None:
+    """Differences 1, 3 | 2 | 6, 2, 4: mean 3; sums of deviations -2, -1, 3 by cluster; 3/2 * (4 + 1 + 9) / 36."""
+    gaps = np.array([[1.0, 3, 2, 6, 2, 4]])
+    found = in_clusters(scores(np.ones((1, 6)), gaps, np.zeros((1, 6))), list("aabccc"))
+    assert compared(found, in_points=True).item_variance == pytest.approx(1.5 * 14 / 36)
 
 
 def test_few_items_that_decide_widen_the_interval() -> None:

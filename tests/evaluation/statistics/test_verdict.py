@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,31 @@ def test_a_clear_mixture_wins() -> None:
     assert 0 < found.difference.low < found.difference.difference < found.difference.high
     assert found.difference.p < 0.05
     assert found.difference.difference == pytest.approx(found.mixture.average - found.merge.average)
+
+
+def test_rows_of_one_repository_are_not_independent() -> None:
+    """Five copies of every row in a repository give the verdict of the rows, not one that is surer of them."""
+
+    def copied(run: Scores, repository: str) -> Scores:
+        text = [score for score in run if score.benchmark == "codexglue"]
+        more = [replace(one, item=f"{one.item}/{n}", cluster=repository and one.item) for one in text for n in range(5)]
+        return [score for score in run if score.benchmark == "humaneval"] + more
+
+    runs = {"mix": noisy(0.7, 0.55, 3), "dare": noisy(0.7, 0.5, 5)}
+    specialists = {"gen": noisy(0.8, 0.2, 1), "sum": noisy(0.1, 0.6, 2)}
+
+    def decided(repository: str | None) -> StudyVerdict:
+        scores = specialists | runs
+        if repository is not None:
+            scores = {name: copied(run, repository) for name, run in scores.items()}
+        return decide(relative(**scores), "mix", {"dare": "dare"}, resamples=2000)
+
+    once, clustered, naive = decided(None), decided("repo"), decided("")
+    assert clustered.difference.difference == pytest.approx(once.difference.difference)
+    assert (clustered.difference.low, clustered.difference.high) == pytest.approx(
+        (once.difference.low, once.difference.high)
+    )
+    assert naive.difference.high - naive.difference.low < 0.95 * (once.difference.high - once.difference.low)
 
 
 def test_a_clear_merge_wins_though_a_secondary_merge_loses() -> None:
