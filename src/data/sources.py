@@ -113,10 +113,11 @@ class RecordSource:
         if not self.held_out or split == "test":
             yield from rows
             return
-        first = list(islice(rows, math.ceil(CERTAIN / self.held_out)))
-        limit = self._highest_held_out([self._draw(row) for _, row in first])
-        for record, row in chain(first, rows):
-            if (self._draw(row) <= limit) == (split == "validation"):
+        drawn = ((record, row, self._draw(row)) for record, row in rows)
+        first = list(islice(drawn, math.ceil(CERTAIN / self.held_out)))
+        limit = self._highest_held_out([draw for *_, draw in first])
+        for record, row, draw in chain(first, drawn):
+            if (draw <= limit) == (split == "validation"):
                 yield record, row
 
     def _highest_held_out(self, draws: Sequence[float]) -> float:

@@ -92,8 +92,10 @@ def tokenize(
         raise unknown_choice("truncation", truncation, list(TRUNCATIONS))
     ids, rows, prompts = [], [], []
     counts: Counter[str] = Counter()
-    for example, pair in zip(examples, _token_pairs(examples, tokenizer, counts), strict=True):
-        short = pair if pair is None else _shortened(example, pair, tokenizer, max_length, truncation)
+    texts = [chat_texts(example, tokenizer) for example in examples]
+    pairs = _token_pairs(examples, texts, tokenizer, counts)
+    for example, (before, _), pair in zip(examples, texts, pairs, strict=True):
+        short = pair if pair is None else _shortened(example, before, pair, tokenizer, max_length, truncation)
         if pair is None or short is None:
             counts["dropped"] += 1
             continue
@@ -139,9 +141,9 @@ def truncated_lengths(prompt: int, answer: int, limit: int) -> tuple[int, int]:
 
 
 def _shortened(
-    example: Example, pair: Pair, tokenizer: PreTrainedTokenizerBase, max_length: int, truncation: str
+    example: Example, before: str, pair: Pair, tokenizer: PreTrainedTokenizerBase, max_length: int, truncation: str
 ) -> Pair | None:
-    """Prompt and answer within the limit; None to drop the row."""
+    """Prompt, whose text is `before`, and answer within the limit; None to drop the row."""
     prompt, answer = pair
     if len(prompt) + len(answer) <= max_length:
         return pair
@@ -151,14 +153,15 @@ def _shortened(
     answer = answer[:answer_length]
     if prompt_length == len(prompt) or truncation == "truncate_end":
         return prompt[:prompt_length], answer
-    start, end = _question_tokens(example, tokenizer, prompt)
+    start, end = _question_tokens(example, before, tokenizer, prompt)
     kept = prompt_length - (len(prompt) - end)  # tokens before the template's end of the user turn
     return (prompt[:kept] + prompt[end:], answer) if kept > start else None
 
 
-def _question_tokens(example: Example, tokenizer: PreTrainedTokenizerBase, prompt: list[int]) -> tuple[int, int]:
+def _question_tokens(
+    example: Example, before: str, tokenizer: PreTrainedTokenizerBase, prompt: list[int]
+) -> tuple[int, int]:
     """First token of the user's text in a prompt, and the first after it; the whole prompt if it cannot be told."""
-    before, _ = chat_texts(example, tokenizer)
     place = question_span(example, tokenizer, before)
     if place is None:
         return 0, len(prompt)
@@ -167,9 +170,11 @@ def _question_tokens(example: Example, tokenizer: PreTrainedTokenizerBase, promp
 
 
 def _token_pairs(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, counts: Counter[str]
+    examples: Sequence[Example],
+    texts: Sequence[tuple[str, str]],
+    tokenizer: PreTrainedTokenizerBase,
+    counts: Counter[str],
 ) -> list[Pair | None]:
-    texts = [chat_texts(example, tokenizer) for example in examples]
     prompts, answers = (_token_ids([pair[side] for pair in texts], tokenizer) for side in (0, 1))
     pairs: list[Pair | None] = list(zip(prompts, answers, strict=True))
     control = control_texts(tokenizer)

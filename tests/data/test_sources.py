@@ -109,6 +109,13 @@ def test_copies_stay_on_one_side_and_renamed_files_move_no_rows(tmp_path: Path) 
     assert {row.prompt for row in renamed.examples("validation")} == sides[1]
 
 
+def test_each_row_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr("src.data.sources.derive_seed", lambda *words: drawn.append(words) or len(drawn) << 60)
+    source(tmp_path, [{"prompt": str(n), "a": "x"} for n in range(5)], held_out=0.5).examples("train")
+    assert len(drawn) == 5
+
+
 @pytest.mark.parametrize("count", [2, 3, 10])
 def test_few_rows_have_a_validation_row(tmp_path: Path, count: int) -> None:
     rows = [{"prompt": str(n), "a": "x"} for n in range(count)]

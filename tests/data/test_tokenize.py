@@ -99,6 +99,13 @@ def test_a_long_question_is_cut_and_the_template_stays_whole() -> None:
     assert bytes_of(table.row(0)[0].tolist()) == [*fixed[0], *[*b"Q"] * 52, *b"x", 258]
 
 
+def test_a_long_row_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = []
+    monkeypatch.setattr("src.data.tokenize.chat_texts", lambda *row: rendered.append(row) or chat_texts(*row))
+    _, report = tokenize([Example("0", "t", "Q" * 90, "A")], tiny.tokenizer(), 64)
+    assert (report.truncated_prompts, len(rendered)) == (1, 1)
+
+
 def test_a_limit_without_room_for_the_question_drops_the_row() -> None:
     table, report = tokenize([ROW], tiny.tokenizer(), len(PROMPT + ANSWER) - 2)
     assert bytes_of(table.row(0)[0].tolist()) == [257, *b"user\nA", *PROMPT[9:], *ANSWER]
