@@ -82,7 +82,7 @@ def test_tasks_are_chosen_in_one_place_and_by_one_key(script):
     assert list(usual) == USUAL_TASKS
     chosen = compose_job(script, ["tasks=[codesum,codegen_fair]", "tasks.codegen.user_prompt.real=X"]).cfg.tasks
     assert list(chosen) == ["codesum", "codegen"]
-    assert list(chosen.codegen.benchmarks.real) == ["humaneval", "mbpp_held_out"]
+    assert list(chosen.codegen.benchmarks.real) == ["humaneval", "mbpp_held_out", "kodcode"]
     assert chosen.codegen.sources.real.kodcode.user_prompt == "X"
 
 

@@ -100,17 +100,25 @@ def test_fair_gives_both_sides_equal_tokens_rates_and_questions() -> None:
     assert trained["codexglue"].decoding.repetition_penalty == 1.0
 
 
-@pytest.mark.parametrize("study", ["paper_text", "paper_authors"])
-def test_paper_presets_sanitize_as_evalplus_and_choose_on_problems_of_no_test_set(study: str) -> None:
+@pytest.mark.parametrize(
+    ("study", "mbpp", "sanitize"),
+    [
+        ("paper_text", "mbpp", "evalplus"),
+        ("paper_authors", "mbpp", "evalplus"),
+        ("fair", "mbpp_held_out", "fallback"),
+    ],
+)
+def test_presets_choose_on_problems_of_no_test_set(study: str, mbpp: str, sanitize: str) -> None:
+    """Those of `paper_*` sanitize as EvalPlus, as the published scores."""
     found = jobs(f"study={study}")
     validation, test = (
         benchmark_nodes(found.evaluation(found.merge_point("ties", 0.3, 0), "x", split))
         for split in ("validation", "test")
     )
-    code = {"validation": ["kodcode"], "test": ["humaneval", "mbpp"]}
+    code = {"validation": ["kodcode"], "test": ["humaneval", mbpp]}
     for split, nodes in {"validation": validation, "test": test}.items():
         assert [name for name, node in nodes.items() if "sanitize" in node] == code[split]
-        assert {nodes[name].sanitize for name in code[split]} == {"evalplus"}
+        assert {nodes[name].sanitize for name in code[split]} == {sanitize}
 
 
 def test_a_model_without_a_recipe_is_named() -> None:
