@@ -28,7 +28,7 @@ class PocketModel:
         layers: Decoder layers.
         heads: Attention heads.
         key_value_heads: Key and value heads; divides `heads`.
-        mlp_width: Inner size of the MLP.
+        mlp_width: Inner size of the MLP; None: 7/3 of the width.
     """
 
     vocabulary: int = VOCABULARY
@@ -37,7 +37,7 @@ class PocketModel:
     layers: int = 4
     heads: int = 4
     key_value_heads: int = 2
-    mlp_width: int = 384
+    mlp_width: int | None = 384
 
     def write(self, directory: Path, corpus: Iterable[Example] | None = None, seed: int = 0) -> Path:
         """Write an untrained model that plain `transformers` loads: tokenizer, configs and random weights.
@@ -65,7 +65,7 @@ class PocketModel:
         return Qwen2Config(
             vocab_size=self.vocabulary,
             hidden_size=self.width,
-            intermediate_size=self.mlp_width,
+            intermediate_size=round(self.width * 7 / 3) if self.mlp_width is None else self.mlp_width,
             num_hidden_layers=self.layers,
             num_attention_heads=self.heads,
             num_key_value_heads=self.key_value_heads,

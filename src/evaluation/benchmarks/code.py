@@ -20,6 +20,7 @@ from src.utils.errors import UserError, unknown_choice
 from src.utils.files import sha256_json
 from src.utils.progress import say
 
+SHOWN = ("buggy",)  # fields of a problem that a user turn may show besides its prompt
 # Runs answers on their problems, with one of `SANITIZE` and a share to run again; one result per answer, in order.
 Judge = Callable[[Sequence[dict[str, Any]], Sequence[Answer], str, float], Sequence[ProgramResult]]
 
@@ -32,7 +33,7 @@ class CodeBenchmark:
         problems: Problems in EvalPlus's format, or with `tests` of another form (see `grading.outcome`): a function of
             the split, or paths with `{split}`.
         decoding: Decoding settings.
-        user_prompt: The user turn; `{prompt}` is the problem's prompt.
+        user_prompt: The user turn; `{prompt}` is the problem's prompt, `{buggy}` its wrong body, where it has one.
         prefill: Beginning of the assistant turn that the model continues.
         task: Task that it measures.
         chat: Use the chat template; False: the model continues the problem's prompt as raw text.
@@ -170,7 +171,8 @@ class CodeBenchmark:
             text = text.strip() if self.chat else text.strip() + "\n"
         if not self.chat:
             return Prompt(problem["task_id"], text, chat=False)
-        return Prompt(problem["task_id"], render_user_turn(self.user_prompt, prompt=text), self.prefill)
+        more = {name: problem[name] for name in SHOWN if name in problem}
+        return Prompt(problem["task_id"], render_user_turn(self.user_prompt, prompt=text, **more), self.prefill)
 
 
 def pass_scores(

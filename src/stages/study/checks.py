@@ -56,6 +56,15 @@ def _all_pass(checks: Iterable[Check]) -> None:
         raise UserError("; ".join(dict.fromkeys(problems)))
 
 
+def check_training(studies: Iterable[StudyJobs]) -> None:
+    """Compose the training of further cells of a checked study and check its settings.
+
+    Raises:
+        UserError: With the problems of all, each listed once.
+    """
+    _all_pass(check for jobs in studies for check in _training_checks(jobs))
+
+
 def _training_checks(jobs: StudyJobs) -> Iterator[Check]:
     for model in jobs.trained:
         yield partial(_check_training, model.job)

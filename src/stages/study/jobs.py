@@ -98,6 +98,7 @@ class StudyJobs:
         varied |= {} if save_weights else {"save_weights": "false"}
         varied |= {} if mask_seed == self.plan.mask_seeds[0] else {"merge.seed": str(mask_seed)}
         overrides = [*self._parents(seed), *self._common(seed), *self.plan.merge_overrides]
+        overrides += self.plan.cell_overrides("merge")
         job = self._job("merge", f"merge={method}", *overrides, after=1, **varied)
         weight, weights = (None, at) if isinstance(at, tuple) else (at, None)
         values = () if at is None else at if isinstance(at, tuple) else (at,)
@@ -126,6 +127,7 @@ class StudyJobs:
         """The evaluation of a model's checkpoint on a split."""
         overrides = [*self._common(model.seed), *self.plan.evaluate_overrides]
         overrides += self.plan.merged_evaluate_overrides if model.kind == "merge" else []
+        overrides += self.plan.cell_overrides("evaluate")
         return self._job("evaluate", *overrides, *self._small_benchmarks, after=0, checkpoint=checkpoint, split=split)
 
     def diagnosis(self, variants: Mapping[str, str]) -> Job:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from src.reporting.study_report import StudyModel
 from src.stages.job import USUAL_TASKS, Job
+from src.stages.study.cells import Cell, axes_problems, list_cells, overrides_for
 from src.stages.study.grids import grid_points
 from src.utils.errors import UserError
 from src.utils.validation import checked_dataclass
@@ -79,6 +80,10 @@ class StudyPlan:
             needs an entry.
         fraction: Proportion of every task's training rows.
         mixture: Whether a mixture is trained.
+        cells: Axis -> values: one study per combination, as rows of one table (see `list_cells`).
+        points: Number of Sobol points over `cells`; None: every combination.
+        cell: Axis -> value: one of these studies, alone.
+        axes: Axis -> target -> overrides with `{}` for the value (see `overrides_for`).
         caveats: Sentences of the report.
         debug: `shrink`: a shrunken model on pocket rows, without the settings of runs, which are meant for a whole
             model; `rehearse`: every command as it is, on a shrunken model and a few real rows; None: the whole study.
@@ -111,6 +116,10 @@ class StudyPlan:
     loss_rows: Annotated[int, Field(ge=1)] | None = 128
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     mixture: bool = True
+    cells: Mapping[str, Any] | None = None
+    points: Annotated[int, Field(ge=1)] | None = None
+    cell: Mapping[str, Any] | None = None
+    axes: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     caveats: Sequence[str] = ()
     debug: Literal["shrink", "rehearse"] | None = None
 
@@ -123,11 +132,21 @@ class StudyPlan:
         if self.debug == "shrink":
             return []
         if run == "base":
-            return [*self.base_overrides, *self.train_overrides]
+            return [*self.base_overrides, *self.train_overrides, *self.cell_overrides("base")]
         found = [*self.train_overrides, *self.run_overrides.get(run, [])]
         found += self.model_overrides[self.model].get(run, []) if self.model_overrides else []
         found += [f"data.fraction={self.fraction:g}"] if self.fraction < 1 else []
+        found += [*self.cell_overrides("train"), *self.cell_overrides("mix" if run == "mix" else "specialist")]
         return [*found, *SMALL_TRAINING] if self.debug == "rehearse" else found
+
+    def cell_overrides(self, target: str) -> list[str]:
+        """What the cell of this plan changes in the commands of a target; nothing without a cell."""
+        return overrides_for(target, self.cell or {}, self.axes, len(self.tasks))
+
+    @property
+    def all_cells(self) -> list[Cell]:
+        """The cells of this plan; none if it is a single study."""
+        return [] if self.cell is not None else list_cells(self.cells or {}, self.points, self.axes)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -143,7 +162,7 @@ class StudyPlan:
     def is_standard(self) -> bool:
         """True if trained checkpoints have the standard names, under which a merge finds them by itself."""
         own = (self.overrides, self.train_overrides, self.base_overrides, self.run_overrides, self.model_overrides)
-        return not any(own) and self.fraction == 1 and self.has_usual_tasks
+        return not any(own) and not self.cell and self.fraction == 1 and self.has_usual_tasks
 
     def task_problems(self, tasks: Sequence[str]) -> list[str]:
         """Problems of keys that name tasks.
@@ -162,7 +181,7 @@ class StudyPlan:
         ]
 
     def __post_init__(self) -> None:
-        problems = self._grid_problems()
+        problems = [*self._grid_problems(), *axes_problems(self.axes, self.cell or {})]
         if len(self.tasks) < 2:
             problems.append(f"study.tasks: expected two or more tasks, got {list(self.tasks)}")
         if self.model_overrides and self.model not in self.model_overrides:

@@ -21,17 +21,19 @@ from src.stages.benchmarks import benchmark_nodes
 from src.stages.build import build
 from src.stages.compare.run import PAGE
 from src.stages.evaluate.identity import item_hashes
-from src.stages.job import Job, searchpath_of
+from src.stages.job import Job
 from src.stages.study.checks import check_study
 from src.stages.study.choice import choice_sentence, choose
-from src.stages.study.dry_run import command_lines
+from src.stages.study.dry_run import command_lines, summary_lines
 from src.stages.study.execute import StudyRuns, relative_scores
 from src.stages.study.jobs import StudyJobs
+from src.stages.study.names import study_directory, with_cell_settings
 from src.stages.study.plan import PlannedModel, StudyPlan
 from src.stages.study.preflight import check_plan, check_runs
 from src.stages.study.problem_page import write_problem_page
 from src.stages.study.progress import StudyProgress
 from src.stages.study.report_input import benchmark_tasks, study_report
+from src.stages.study.table import study_cells, study_jobs
 from src.utils.progress import say
 
 
@@ -41,18 +43,19 @@ def study(job: Job) -> Path:
     Returns:
         The run directory, with `report.html` and `report.md`.
     """
-    cfg = job.cfg
-    check_preflight(cfg)
-    plan: StudyPlan = build(cfg.study)
-    jobs = StudyJobs(plan, cfg.seed, cfg.output_root, searchpath_of(job.overrides))
-    named = [plan.name, *job.extras(("study", "experiment", "seed", "dry_run"))]
-    directory = job.directory("-".join([*named, *([f"s{cfg.seed}"] * bool(cfg.seed))]))
+    check_preflight(job.cfg)
+    job = with_cell_settings(job, build(job.cfg.study))
+    cfg, jobs = job.cfg, study_jobs(job)
+    plan = jobs.plan
+    if plan.all_cells:
+        return study_cells(job, plan, study_each)
+    directory = study_directory(job, plan)
     findings: list[Finding] = []
     if cfg.dry_run or open_finished(directory) is None:
         check_study(jobs, inputs=not cfg.dry_run)
         findings = check_plan(jobs, cfg.preflight)
     if cfg.dry_run:
-        print("\n".join(command_lines(jobs)))
+        print("\n".join([*command_lines(jobs), *summary_lines([jobs])]))
         return directory
     items = {f"{split} items": _item_hashes(jobs, split) for split in (*["validation"] * plan.mixture, "test")}
     items |= {} if plan.choice == "generate" else {"validation rows": _row_hashes(jobs)}
@@ -67,6 +70,11 @@ def study(job: Job) -> Path:
                     run.results |= {"scores": _score_specialists(runs, run.work)}
     say(f"{run.results.get('verdict', 'scores of the specialists')}\nreport: {directory / _main_file(plan)}")
     return directory
+
+
+def study_each(jobs: Sequence[Job]) -> list[Path]:
+    """Run studies one after the other."""
+    return [study(job) for job in jobs]
 
 
 def _item_hashes(jobs: StudyJobs, split: str) -> dict[str, str]:

@@ -26,7 +26,14 @@ def block(language, first_line):
     return found
 
 
-STUDY = ["study.methods=[tempered]", "study.random_methods=[]", "study.weights=[0.3]", "dry_run=true"]
+STUDY = [
+    "executor=serial",
+    "study.cells=null",
+    "study.methods=[tempered]",
+    "study.random_methods=[]",
+    "study.weights=[0.3]",
+    "dry_run=true",
+]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def quoted(overrides):
     return ", ".join(f'"{override}"' for override in overrides)
 
 
-def overrides(root):
+def overrides(root, executor="serial"):
     lists = {"base_overrides": TINY, "train_overrides": SHORT, "evaluate_overrides": FEW}
     grid = {
         "methods_without_grid": ["adaptive"],
@@ -34,6 +34,8 @@ def overrides(root):
     }
     return [
         f"output_root={root}",
+        f"executor={executor}",
+        *("study.cells=null", "study.grids=null", "study.choice=generate"),
         "study.metrics=[chrf++]",
         *(f"study.{key}=[{', '.join(map(str, values))}]" for key, values in grid.items()),
         *(f"study.{key}=[{quoted(values)}]" for key, values in lists.items()),
@@ -117,10 +119,8 @@ def test_a_finished_study_of_other_problems_is_another_study(finished, monkeypat
 
 
 def test_the_study_calls_what_a_user_would_type():
-    plan = compose_job(
-        "study",
-        ["study.weights=[0.1,0.9]", "study.methods=[ties]", "study.random_methods=[]", "study.methods_without_grid=[]"],
-    )
+    few = ["study.random_methods=[]", "study.methods_without_grid=[]", "study.base_overrides=[]", "study.grids=null"]
+    plan = compose_job("study", ["study.weights=[0.1,0.9]", "study.methods=[ties]", *few])
     from src.stages.build import build
 
     jobs = StudyJobs(build(plan.cfg.study), seed=2, output_root="runs")

@@ -9,11 +9,11 @@ from tests.stages.study.test_run import overrides
 
 @pytest.mark.slow
 def test_jobs_side_by_side_change_no_number(tmp_path):
-    local = ["executor=local", "executor.workers=2", "executor.threads=1", "threads=1"]
-    typed = {"one": ["threads=1"], "two": local}
-    for name, more in typed.items():
+    typed = {"one": ("serial", []), "two": ("local", ["executor.workers=2", "executor.threads=1"])}
+    for name, (executor, more) in typed.items():
         root = tmp_path / name
-        study(compose_job("study", [*overrides(root), "study.seeds=[0,1]", f"output={root}/study/pocket", *more]))
+        settings = [*overrides(root, executor), "study.seeds=[0,1]", "threads=1", f"output={root}/study/pocket", *more]
+        study(compose_job("study", settings))
     tables = ["headline.csv", "ablation.csv"]
     places = [tmp_path / name / "study" / "pocket" for name in typed]
     for table in tables:

@@ -23,12 +23,14 @@ from tests.stages.conftest import SHORT, TINY
 from tests.stages.study.test_run import FEW, quoted
 
 OWN = f"hydra.searchpath=[file://{Path(__file__).parents[1] / 'own/conf'}]"
+PLAIN = ("executor=serial", "study.cells=null", "study.grids=null", "study.choice=generate")
 STAGES = {"train": train, "merge": merge, "evaluate": evaluate}
 
 
 def overrides(root: Path, tasks: str) -> list[str]:
     few = [*FEW, "benchmarks.pocket_bugfix.rows.count=5", "benchmarks.pocket_bugfix.limit=5"]
     return [
+        *PLAIN,
         *(OWN, f"output_root={root}", f"study.tasks=[{tasks}]", "+study.headline.bugfix=chrf++"),
         *("study.methods=[linear]", "study.weights=[0.3]", "study.random_methods=[]", "study.methods_without_grid=[]"),
         *(f"study.base_overrides=[{quoted(TINY)}]", f"study.train_overrides=[{quoted(SHORT)}]"),
@@ -126,7 +128,13 @@ def test_three_tasks_are_in_every_line():
     ],
 )
 def test_every_job_is_checked_before_the_first_runs(typed, words, tmp_path):
-    few = ["study.methods=[ties]", "study.weights=[0.3]", "study.random_methods=[]", "study.methods_without_grid=[]"]
+    few = [
+        *PLAIN,
+        "study.methods=[ties]",
+        "study.weights=[0.3]",
+        "study.random_methods=[]",
+        "study.methods_without_grid=[]",
+    ]
     with pytest.raises(UserError, match=words):
         study(compose_job("study", [*few, typed, f"output_root={tmp_path}/runs"]))
     assert list(tmp_path.glob("**/run.json")) == []
