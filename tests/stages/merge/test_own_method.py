@@ -27,12 +27,8 @@ def block(language, first_line):
 
 
 STUDY = [
-    "executor=serial",
-    "study.cells=null",
-    "study.methods=[tempered]",
-    "study.random_methods=[]",
-    "study.weights=[0.3]",
-    "dry_run=true",
+    *("executor=serial", "study.cells=null", "study.grids=null", "study.choice=generate", "study.random_methods=[]"),
+    *("study.methods=[tempered]", "study.weights=[0.3]", "dry_run=true"),
 ]
 
 

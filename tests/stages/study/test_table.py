@@ -13,11 +13,13 @@ from src.stages.study.table import study_jobs
 from src.utils.errors import UserError
 from tests.stages.study.test_run import overrides
 
+FEW = ["study.methods=[linear]", "study.random_methods=[]", "study.methods_without_grid=[]", "study.grids=null"]
+
 
 def test_a_dry_run_prints_shared_runs_once_and_what_they_cost(capsys):
-    few = ["study.methods=[linear]", "study.random_methods=[]", "study.methods_without_grid=[]", "dry_run=true"]
     axes = "study.cells={lr: [3e-4,1e-3], base_steps: [900,3000], steps: [840], epochs: null}"
-    study(compose_job("study", [*few, axes, "study.base_overrides=[]"]))
+    typed = [*FEW, axes, "study.base_overrides=['strategy.architecture.width=192']", "study.choice=generate"]
+    study(compose_job("study", [*typed, "dry_run=true"]))
     found = capsys.readouterr().out.splitlines()
     assert sum("strategy=base" in line for line in found) == 2  # shared by the learning rates
     assert sum("strategy=mix" in line for line in found) == 4
@@ -28,8 +30,7 @@ def test_a_dry_run_prints_shared_runs_once_and_what_they_cost(capsys):
 
 
 def test_a_dry_run_of_a_published_model_counts_its_tokens(capsys):
-    few = ["study.methods=[linear]", "study.random_methods=[]", "study.methods_without_grid=[]"]
-    study(compose_job("study", ["study=fair", *few, "dry_run=true"]))
+    study(compose_job("study", ["study=fair", *FEW, "dry_run=true"]))
     *_, training, scoring, disk = capsys.readouterr().out.splitlines()
     # 6 x 1.54e9 parameters x 640 million tokens on 0.4 x 989 TFLOP/s; 3 trained models and one merge of 3.1 GB
     assert training == "# 3 training runs: about 4.2 hours of H100s in all"

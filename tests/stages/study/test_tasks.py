@@ -136,5 +136,5 @@ def test_every_job_is_checked_before_the_first_runs(typed, words, tmp_path):
         "study.methods_without_grid=[]",
     ]
     with pytest.raises(UserError, match=words):
-        study(compose_job("study", [*few, typed, f"output_root={tmp_path}/runs"]))
+        study(compose_job("study", [*PLAIN, *few, typed, f"output_root={tmp_path}/runs"]))
     assert list(tmp_path.glob("**/run.json")) == []
