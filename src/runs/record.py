@@ -25,6 +25,7 @@ from src.utils.errors import Stopped, UserError, first_differences
 from src.utils.files import write_json
 
 LOCK = ".lock"
+_patience = 0.0  # seconds to wait for another process that writes the same run; below 0: without end
 Inputs = Mapping[str, str | Mapping[str, str]]  # name -> SHA-256 of its content, or of each of its files
 
 
@@ -191,6 +192,12 @@ def find_run(directory: Path, *, stage: str, config: Mapping[str, Any], inputs: 
     return "new" if interrupted is None else "interrupted"
 
 
+def wait_for_other_processes() -> None:
+    """From now on, wait while another process writes a run and then reuse it, instead of refusing to write it too."""
+    global _patience
+    _patience = -1.0
+
+
 @contextlib.contextmanager
 def open_run(
     directory: Path,
@@ -282,7 +289,7 @@ def _lock(directory: Path, work: Path) -> FileLock:
     work.mkdir(parents=True, exist_ok=True)
     lock = FileLock(work / LOCK)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_patience)
     except Timeout:
         raise UserError(f"another process is writing {directory}; wait for it or choose output=DIR") from None
     return lock

@@ -2,12 +2,13 @@ import json
 import multiprocessing
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from src.runs import record
 from src.runs.finished import open_finished
-from src.runs.record import open_run
+from src.runs.record import open_run, wait_for_other_processes
 from src.utils.errors import Stopped, UserError
 
 CONFIG = {"steps": 3, "merge": {"method": "ties", "weight": 0.3}}
@@ -153,3 +154,17 @@ def test_bad_input_leaves_nothing_but_a_stopped_run_leaves_its_work(tmp_path):
         assert not place.exists()
         assert (tmp_path / f".{place.name}.partial" / ".scratch" / "step.ckpt").exists() is left
         assert open_run(place, stage="train", config=CONFIG).__enter__().fresh is not left
+
+
+def test_a_patient_process_waits_for_another_and_takes_its_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "_patience", 0.0)
+    wait_for_other_processes()
+    place = tmp_path / "run"
+    first = begin_run(place, stage="train", config={"a": 1})
+    with ThreadPoolExecutor() as pool:
+        second = pool.submit(begin_run, place, stage="train", config={"a": 1})
+        time.sleep(0.2)
+        assert not second.done()
+        first.finish()
+        assert second.result(timeout=5).finished
+    assert not (tmp_path / ".run.partial").exists()

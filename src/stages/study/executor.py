@@ -17,6 +17,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol
 
+from src.runs.record import wait_for_other_processes
 from src.utils.errors import UserError
 from src.utils.threads import set_threads, usable_cores
 
@@ -174,6 +175,7 @@ def _gpus() -> list[str]:
 def _begin(threads: int, gpus: list[str]) -> None:
     """Prepare a worker process: its share of the machine, and its end with the process that started it."""
     set_threads(threads)
+    wait_for_other_processes()  # jobs of several cells may need the same run
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

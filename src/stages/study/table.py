@@ -60,7 +60,7 @@ def study_cells(job: Job, plan: StudyPlan, study_each: Stage) -> Path:
             write_cells(plan.title, rows, run.work)
             run.results |= {"cells": {row.directory: row.sentence for row in rows}}
     for place, sentence in run.results["cells"].items():
-        say(f"{Path(place).name}: {sentence}")
+        say(f"{Path(place).name}: {sentence.splitlines()[0]}")
     say(f"table: {directory / 'cells.csv'}\nreport: {directory / 'report.html'}")
     return directory
 
