@@ -8,7 +8,7 @@ import pytest
 
 from src.runs import record
 from src.runs.finished import open_finished
-from src.runs.record import open_run, wait_for_other_processes
+from src.runs.record import begin_run, open_run, wait_for_other_processes
 from src.utils.errors import Stopped, UserError
 
 CONFIG = {"steps": 3, "merge": {"method": "ties", "weight": 0.3}}
