@@ -25,7 +25,8 @@ from src.utils.errors import Stopped, UserError, first_differences
 from src.utils.files import write_json
 
 LOCK = ".lock"
-_patience = 0.0  # seconds to wait for another process that writes the same run; below 0: without end
+LOOK = 0.1  # seconds between attempts to write a run that another process is writing
+_patient = False
 Inputs = Mapping[str, str | Mapping[str, str]]  # name -> SHA-256 of its content, or of each of its files
 
 
@@ -194,8 +195,8 @@ def find_run(directory: Path, *, stage: str, config: Mapping[str, Any], inputs: 
 
 def wait_for_other_processes() -> None:
     """From now on, wait while another process writes a run and then reuse it, instead of refusing to write it too."""
-    global _patience
-    _patience = -1.0
+    global _patient
+    _patient = True
 
 
 @contextlib.contextmanager
@@ -286,10 +287,17 @@ def _lock(directory: Path, work: Path) -> FileLock:
 
     Its file is in the work directory and is removed with it, so nothing is left beside runs or in a checkpoint.
     """
-    work.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(work / LOCK)
-    try:
-        lock.acquire(timeout=_patience)
-    except Timeout:
-        raise UserError(f"another process is writing {directory}; wait for it or choose output=DIR") from None
-    return lock
+    while True:
+        work.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(work / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except FileNotFoundError:  # the other process has just finished its run, and renamed the directory
+            continue
+        except Timeout:
+            if not _patient:
+                text = f"another process is writing {directory}; wait for it or choose output=DIR"
+                raise UserError(text) from None
+            time.sleep(LOOK)
+        else:
+            return lock

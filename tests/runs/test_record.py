@@ -157,7 +157,7 @@ def test_bad_input_leaves_nothing_but_a_stopped_run_leaves_its_work(tmp_path):
 
 
 def test_a_patient_process_waits_for_another_and_takes_its_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(record, "_patience", 0.0)
+    monkeypatch.setattr(record, "_patient", False)  # restored after the test
     wait_for_other_processes()
     place = tmp_path / "run"
     first = begin_run(place, stage="train", config={"a": 1})
