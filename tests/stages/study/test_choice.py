@@ -15,7 +15,7 @@ from tests.stages.study.test_run import overrides
 
 
 def planned(*words):
-    return StudyJobs(build(compose_job("study", list(words)).cfg.study), 0, "runs")
+    return StudyJobs(build(compose_job("study", ["study.grids=null", *words]).cfg.study), 0, "runs")
 
 
 GRID = "study.grids={task_arithmetic: {common: [0.75, 1.0], plane: [0.5, 1]}}"

@@ -33,6 +33,7 @@ def planned(*overrides):
         "study.methods=[linear]",
         "study.random_methods=[]",
         "study.methods_without_grid=[]",
+        "study.grids=null",
     ]
     return StudyJobs(build(compose_job("study", [*small, *overrides]).cfg.study), 0, "runs")
 
