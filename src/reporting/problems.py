@@ -68,7 +68,7 @@ class ProblemsPage:
 
 def tally_sentence(reference: str, tally: Tally) -> str:
     """How two evaluations share the problems of a benchmark, in one sentence."""
-    if _is_pass(tally.metric):
+    if is_pass(tally.metric):
         said = f"{tally.subject} solves {tally.better} that {reference} does not, {reference} solves {tally.worse}"
         return f"{tally.benchmark}: of {tally.items} problems, {said} that {tally.subject} does not ({tally.metric})."
     said = f"{tally.subject} is better on {tally.better} of {tally.items} items, {reference} on {tally.worse}"
@@ -97,7 +97,7 @@ def write_differences(
     subjects = list(dict.fromkeys(tally.subject for tally in tallied))
     other = subjects[0] if len(subjects) == 1 else "the other run"
     labels = {"worse": f"only {reference}", "better": f"only {other}"}
-    if not all(_is_pass(row["metric"]) for row in shown):
+    if not all(is_pass(row["metric"]) for row in shown):
         labels = {"worse": f"{reference} better", "better": f"{other} better"}
     entries = [
         (row, {"run": row["subject"], "benchmark": row["benchmark"], "outcome": labels[_direction(row)]})
@@ -170,7 +170,7 @@ def _means(rows: Sequence[Row]) -> list[str]:
 
 
 def _mean(benchmark: str, metric: str, values: Sequence[float]) -> str:
-    solved = f", {values.count(1)} of them solved" if _is_pass(metric) else ""
+    solved = f", {values.count(1)} of them solved" if is_pass(metric) else ""
     return f"{benchmark}: {metric} {_number(fmean(values), metric)} over {len(values)} items{solved}."
 
 
@@ -190,15 +190,15 @@ def _filters(tags: Sequence[Mapping[str, str]]) -> tuple[tuple[Filter, ...], dic
 
 def _card(row: Row, tags: Mapping[str, str], ids: Mapping[tuple[str, str], str], answers: tuple[Answer, ...]) -> Card:
     two = "reference" in row
-    names = [("input", "Failing input"), ("expected", "Expected")] if _is_pass(row["metric"]) else []
+    names = [("input", "Failing input"), ("expected", "Expected")] if is_pass(row["metric"]) else []
     names += [] if names else [("expected", "Reference")]
     names += (
         [("reference_got", f"Got: {row['reference']}"), ("got", f"Got: {row['subject']}")] if two else [("got", "Got")]
     )
-    facts = tuple((label, _text(row[key])) for key, label in names if str(row[key]))
+    facts = tuple((label, shown_text(row[key])) for key, label in names if str(row[key]))
     choices = tuple(ids[tag] for tag in tags.items())
     outcome = tags.get("outcome", f"{row['metric']} {_number(row['value'], row['metric'])}")
-    prompt = _text(row["prompt"], code="def " in str(row["prompt"]))
+    prompt = shown_text(row["prompt"], code="def " in str(row["prompt"]))
     return Card(str(row["item"]), row["benchmark"], outcome, prompt, answers, facts, choices)
 
 
@@ -214,16 +214,16 @@ def _one_answer(row: Row) -> tuple[Answer, ...]:
 
 
 def _answer(run: str, value: float, metric: str, text: str) -> Answer:
-    is_program = _is_pass(metric)
+    is_program = is_pass(metric)
     good = value == 1 if is_program and value in (0, 1) else None
     mark = {True: "passes", False: "fails", None: f"{metric} {_number(value, metric)}"}[good]
-    return Answer(run, mark, good, _text(text, is_program) if text else Markup("(not recorded)"))
+    return Answer(run, mark, good, shown_text(text, is_program) if text else Markup("(not recorded)"))
 
 
 def _passed(row: Row) -> dict[str, str]:
     """The outcome of a program; the scores of texts have too many values to choose from."""
     names = {1.0: "passed", 0.0: "failed"}
-    return {"outcome": names.get(row["value"], "passed in part")} if _is_pass(row["metric"]) else {}
+    return {"outcome": names.get(row["value"], "passed in part")} if is_pass(row["metric"]) else {}
 
 
 def _direction(row: Row) -> str:
@@ -235,11 +235,13 @@ def _number(value: float, metric: str) -> str:
     return f"{value:.4f}" if metric in LOSSES else score(value)
 
 
-def _is_pass(metric: str) -> bool:
+def is_pass(metric: str) -> bool:
+    """True for a metric of programs that pass or fail."""
     return metric.startswith("pass@")
 
 
-def _text(text: object, code: bool = False) -> Markup:
+def shown_text(text: object, code: bool = False) -> Markup:
+    """A text as HTML, escaped and not too long; a program is highlighted."""
     full = str(text).rstrip() if code else str(text)
     shown = highlight(full[:LONGEST]) if code else Markup.escape(visible(full[:LONGEST]))
     return shown + (f"\n... {len(full) - LONGEST} more characters" if len(full) > LONGEST else "")

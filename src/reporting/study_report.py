@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -138,6 +139,8 @@ class StudyReport:
         problems: Sentences on the problems that mixture and best merge solve differently.
         problems_page: Page with these problems, relative to the report; empty: none.
         sides: Mixture and merge, as they were chosen.
+        answers: Rows of `answers` on test data, `subject` being the model's name; of every model that a reader may
+            compare with another.
     """
 
     title: str
@@ -158,6 +161,7 @@ class StudyReport:
     problems: tuple[str, ...] = ()
     problems_page: str = ""
     sides: tuple[Side, ...] = ()
+    answers: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def specialists(self) -> dict[str, str]:

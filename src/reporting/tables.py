@@ -149,7 +149,7 @@ def _joined_arm(arms: Iterable[float]) -> float:
 
 def _result_table(report: StudyReport, split: str, wanted: Callable[[StudyModel], bool]) -> ResultTable:
     relative = report.scores[split]
-    columns = tuple(_columns(report, relative))
+    columns = tuple(columns_of(report, relative))
     rows = [
         _row(model, columns, relative, model.name in report.chosen)
         for model in report.models.values()
@@ -160,7 +160,8 @@ def _result_table(report: StudyReport, split: str, wanted: Callable[[StudyModel]
     return ResultTable(split, columns, (*rows[:above], reference, *rows[above:]))
 
 
-def _columns(report: StudyReport, relative: RelativeScores) -> list[Column]:
+def columns_of(report: StudyReport, relative: RelativeScores) -> list[Column]:
+    """The study's metrics, task by task."""
     found = [(relative.tasks[benchmark], benchmark, metric) for benchmark, metric in relative.metrics]
     ordered = sorted((key for key in found if key[0] in report.tasks), key=lambda key: report.tasks.index(key[0]))
     return [Column(*key, decimals=_decimals(relative, key[1:])) for key in ordered]

@@ -15,6 +15,7 @@ from src.reporting.figures.pictures import Picture
 from src.reporting.figures.sweep import sweep_pictures
 from src.reporting.figures.trade_off import trade_off_pictures
 from src.reporting.figures.weights import correlation_picture, norm_pictures, variants_in_order
+from src.reporting.first_screen import FirstScreen, first_screen
 from src.reporting.format import MISSING, average_change, average_points, count, duration, p_value, significant, size
 from src.reporting.names import method_label
 from src.reporting.score_view import ScoreView, score_view
@@ -48,6 +49,7 @@ class View:
     """Contents of the templates, section by section; parts that a study lacks are empty tuples or None."""
 
     title: str
+    first: FirstScreen
     verdict: str
     verdict_notes: tuple[str, ...]
     choice: TextTable
@@ -72,6 +74,11 @@ class View:
     problems: tuple[str, ...]
     problems_page: str
 
+    @property
+    def carrier(self) -> Picture:
+        """The figure of the first screen."""
+        return self.trade_off[0] if self.trade_off else self.comparison
+
     def pictures(self) -> list[Picture]:
         """Every picture, in reading order."""
         groups = [self.comparison], self.trade_off, self.sweeps, self.norms, [self.correlation], self.boxes
@@ -85,6 +92,7 @@ def study_view(report: StudyReport) -> View:
     grid = ablation_table(report)
     return View(
         title=report.title,
+        first=first_screen(report),
         verdict=verdict,
         verdict_notes=tuple(notes),
         choice=_choice(report.sides),

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from src.reporting.figures.boxes import box_pictures
 from src.reporting.figures.pictures import Picture, inline_svg, write_picture
 from src.reporting.figures.weights import correlation_picture, norm_pictures
+from src.reporting.page.build import Interactive, interactive_part
 from src.reporting.pages import TEMPLATES, render_page
 from src.reporting.study_report import StudyReport, variant_models
 from src.reporting.tables import ResultTable, ablation_table, headline_table
@@ -38,7 +39,7 @@ def write_report(report: StudyReport, directory: Path) -> dict[str, Path]:
     _write_table(headline_table(report), paths["headline"])
     _write_table(ablation_table(report), paths["ablation"])
     write_text(paths["markdown"], render_markdown(view))
-    write_text(paths["html"], render_html(view))
+    write_text(paths["html"], render_html(view, interactive_part(report, directory)))
     return paths
 
 
@@ -62,9 +63,14 @@ def write_weight_figures(
     return [path for picture in pictures if picture for path in write_picture(picture, directory)]
 
 
-def render_html(view: View) -> str:
-    """The whole page, with no external references; all text of the study is escaped."""
-    return render_page("report.html.j2", view=view, svg=_svg)
+def render_html(view: View, interactive: Interactive | None = None) -> str:
+    """The whole page, with no external references; all text of the study is escaped.
+
+    Args:
+        view: Contents.
+        interactive: Data and scripts; None: the static page, which is also what a browser without scripts shows.
+    """
+    return render_page("report.html.j2", view=view, svg=_svg, interactive=interactive)
 
 
 def render_markdown(view: View) -> str:

@@ -12,14 +12,14 @@ VALUES = """
   const page = document.documentElement;
   const inner = [...document.querySelectorAll("svg, p, h1, h2, figcaption, .scroll, .drawing")];
   const right = Math.max(...inner.map(element => element.getBoundingClientRect().right));
-  const box = document.querySelector(".verdict").getBoundingClientRect();
+  const box = document.querySelector(".first").getBoundingClientRect();
   const found = [page.clientWidth, page.scrollWidth, Math.ceil(right), box.top]
 """
 
 
 @pytest.fixture(scope="module", params=list(SCHEMES))
 def shown(request, tmp_path_factory):
-    """(scheme, width -> [client width, scroll width, right end of the content, top of the verdict], picture)."""
+    """(scheme, width -> [client width, scroll width, right end of the content, top of the first figure], picture)."""
     html = render_html(study_view(study()))
     return request.param, *draw(tmp_path_factory.mktemp(request.param), html, VALUES, request.param)
 

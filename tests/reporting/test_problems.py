@@ -9,7 +9,7 @@ import pytest
 from src.evaluation.statistics.differences import ANSWER_COLUMNS, COLUMNS, Tally
 from src.reporting.problems import LONGEST, tally_sentence, write_answers, write_differences
 from tests.reporting.browser import SCHEMES, draw, needs_browser
-from tests.reporting.page import Page
+from tests.reporting.parsed_page import Page
 
 EVIL = "</pre></details><script>document.body.innerHTML = ''</script><img src=x onerror=alert(1)>"
 

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from src.reporting.format import average_change, average_points, change, coefficient, score
+from src.reporting.page.data import page_data
 from src.reporting.view import study_view
 from src.reporting.write import render_html, render_markdown, write_report
 from tests.reporting.example import CHOSEN, METHODS, study
-from tests.reporting.page import Page, markdown_tables
+from tests.reporting.parsed_page import Page, markdown_tables
 
 NUMBER = r"[+−]?\d+(?:\.\d+)?"
 LABELS = {"linear": "Linear", "ties": "TIES", "dare": "DARE", "della": "DELLA"}
@@ -31,7 +32,7 @@ def view(report):
 
 @pytest.fixture(scope="module")
 def tables(view):
-    """Choice, secondary comparisons, headline, grid, module kinds, cost: label -> texts of a row of the page."""
+    """First screen, cost, choice, secondary comparisons, headline, grid, kinds: label -> texts of a row of the page."""
     parsed = Page(render_html(view)).tables
     return [{" ".join(row[0].replace(" chosen", "").split()): row[1:] for row in table} for table in parsed]
 
@@ -52,7 +53,7 @@ def _label(method):
 
 def test_csv_html_and_markdown_hold_one_average_per_row(view, tables, frames):
     markdown = markdown_tables(render_markdown(view))
-    for place, name in ((2, "headline"), (3, "ablation")):
+    for place, name in ((4, "headline"), (5, "ablation")):
         averages = _averages(frames[name])
         assert set(tables[place]) == set(averages)
         assert {label: row[-1].strip() for label, row in tables[place].items()} == {
@@ -63,7 +64,7 @@ def test_csv_html_and_markdown_hold_one_average_per_row(view, tables, frames):
 
 
 def test_csv_and_html_hold_one_value_interval_and_change_per_cell(tables, frames):
-    for place, name in ((2, "headline"), (3, "ablation")):
+    for place, name in ((4, "headline"), (5, "ablation")):
         for label, rows in frames[name].groupby("row"):
             for text, (_, cell) in zip(tables[place][str(label)], rows.iterrows(), strict=False):
                 interval = f" {score(cell['low'])}–{score(cell['high'])}" if name == "headline" else ""
@@ -93,14 +94,14 @@ def test_sentence_table_and_figure_hold_one_difference_and_interval(report, view
             assert f"is {gap} points (95% interval {low} to {high} over" in view.verdict
             assert f"{label} {gap} ({low} to {high}): mixture wins" in alt
         else:
-            difference, interval, _, words = (text.strip() for text in tables[1][LABELS[method]])
+            difference, interval, _, words = (text.strip() for text in tables[3][LABELS[method]])
             assert difference == gap
             assert f"{label} {difference} ({interval}): {words}" in alt
 
 
 def test_the_choice_holds_the_averages_of_the_tables(view, tables, frames):
     for words, label in (("the data mixture", "Data mixture"), ("Linear 0.4", "Linear 0.4")):
-        _, _, validation, test, _ = (text.strip() for text in tables[0][words])
+        _, _, validation, test, _ = (text.strip() for text in tables[2][words])
         assert test == average_change(_averages(frames["headline"])[label])
         assert validation == average_change(_averages(frames["ablation"])[label])
 
@@ -118,7 +119,7 @@ def test_sweeps_name_the_best_average_of_the_grid(report, view, frames):
 
 def test_sweeps_and_trade_off_hold_the_scores_of_the_tables(view, tables, frames):
     """codegen's headline metric is pass@1+, codesum's BLEU-4: columns 2 and 3 of 4."""
-    for picture, place in ((view.trade_off[1], 2), (view.trade_off[0], 3)):
+    for picture, place in ((view.trade_off[1], 4), (view.trade_off[0], 5)):
         for label, row in tables[place].items():
             if not label.startswith("Each task"):
                 assert f"{label} {row[1].split()[0]} and {row[2].split()[0]}" in picture.alt
@@ -148,3 +149,26 @@ def test_only_the_metrics_of_the_study_are_columns(view, frames):
     left_out = frames["headline"][frames["headline"]["metric"] == "meteor"]
     assert left_out["change_percent"].isna().all()
     assert frames["headline"]["average_change_percent"].notna().all()
+
+
+def test_the_first_screen_holds_the_numbers_of_the_headline_table(view, tables):
+    """codegen's headline metric is pass@1+, codesum's BLEU-4: columns 2 and 3 of 4."""
+    for label, row in tables[0].items():
+        codegen, codesum, average = (text.split() for text in row)
+        whole = [text.split() for text in tables[4][label]]
+        assert [codegen, codesum, average] == [whole[1][:2], whole[2][:2], whole[-1]]
+    assert f"{LABELS['linear']} {CHOSEN['linear']}" in view.first.sentence
+
+
+def test_the_data_of_the_page_are_the_numbers_of_the_tables(report, frames):
+    data = page_data(report)
+    keys = [column["key"] for column in data["columns"]]
+    labels = {model["label"]: model["name"] for model in data["models"]}
+    for split, name in (("test", "headline"), ("validation", "ablation")):
+        for _, row in frames[name][frames[name]["kind"] != "reference"].iterrows():
+            cells = data["scores"][split][labels[row["row"]]]
+            value, low, high, _ = cells[keys.index(f"{row['benchmark']} {row['metric']}")]
+            assert (value, low, high) == pytest.approx((row["value"], row["low"], row["high"]), abs=1e-6)
+            average, low, high, _ = cells[keys.index("average")]
+            assert 100 * average == pytest.approx(row["average_change_percent"], abs=1e-4)
+            assert low <= average <= high

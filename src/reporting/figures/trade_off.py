@@ -35,6 +35,9 @@ def _grid(report: StudyReport) -> Picture:
     models = [model for name, model in report.models.items() if name in pairs]
     with drawing():
         figure, axes = new_figure(5.6, 5.0)
+        for model in models:
+            if model.kind != "merge" or model.name in report.chosen:
+                _bars(axes, pairs, model, looks[model.name])
         labels = _markers(axes, [m for m in models if m.kind != "merge"], pairs, looks)
         for method in dict.fromkeys(m.method for m in models if m.kind == "merge"):
             labels += _front(axes, [m for m in models if m.method == method and m.kind == "merge"], pairs, looks)
@@ -43,7 +46,7 @@ def _grid(report: StudyReport) -> Picture:
         place_labels(axes, labels, [_at(pairs, model) for model in models])
     caption = (
         f"Every merge point on {split} data, one curve per method; the small numbers are the coefficient of "
-        f"{report.tasks[0]}. {BETTER}"
+        f"{report.tasks[0]}. Crosses are 95% intervals of base, specialists, mixture and the chosen points. {BETTER}"
     )
     alt = f"{caption} {_spoken(report, split, models, pairs)}"
     return Picture("trade-off-grid", "Trade-off over the whole grid", caption, alt, figure)

@@ -1,11 +1,13 @@
-"""Mixture against the chosen merge, problem by problem: a page beside the report, and its sentences."""
+"""Answers of a study: mixture against the chosen merge on a page beside the report, and those of all its models."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from src.evaluation.preflight.finding import Finding
+from src.evaluation.statistics.differences import answers
 from src.reporting.problems import tally_sentence
 from src.stages.compare.evaluations import ITEMS, Evaluation
 from src.stages.compare.run import write_difference_files
@@ -36,3 +38,12 @@ def write_problem_page(
     evaluations = [Evaluation(item.trained.model.label, item.directory / ITEMS) for item in found]
     tallied = write_difference_files(evaluations, LIMIT, place, findings)
     return tuple(tally_sentence(evaluations[0].name, tally) for tally in tallied)
+
+
+def all_answers(scored: Sequence[ScoredModel]) -> tuple[dict[str, Any], ...]:
+    """Rows of `answers` of every model, named as in the report; of several runs of a model, the first one."""
+    first: dict[str, Evaluation] = {}
+    for item in scored:
+        name = item.trained.model.name
+        first.setdefault(name, Evaluation(name, item.directory / ITEMS))
+    return tuple(row for name, found in first.items() for row in answers(name, found.scores, found.details))

@@ -30,7 +30,7 @@ from src.stages.study.jobs import StudyJobs
 from src.stages.study.names import study_directory, with_cell_settings
 from src.stages.study.plan import PlannedModel, StudyPlan
 from src.stages.study.preflight import check_plan, check_runs
-from src.stages.study.problem_page import write_problem_page
+from src.stages.study.problem_page import all_answers, write_problem_page
 from src.stages.study.progress import StudyProgress
 from src.stages.study.report_input import benchmark_tasks, study_report
 from src.stages.study.table import study_cells, study_jobs
@@ -127,7 +127,9 @@ def _carry_out(runs: StudyRuns, run: Run, planned: Sequence[Finding], mode: str)
     setup = f"{report.setup} {choice_sentence(plan.choice, choice.cost)}"
     report = replace(report, setup=setup, cost=report.cost.assign(seconds=seconds))
     problems = write_problem_page(on_test, mixture.model.name, best, run.work, findings)
-    report = replace(report, findings=tuple(findings), problems=problems, problems_page=PAGE)
+    report = replace(
+        report, findings=tuple(findings), problems=problems, problems_page=PAGE, answers=all_answers(on_test)
+    )
     write_report(report, run.work)
     run.results |= {"choice": choice.results}
     return report

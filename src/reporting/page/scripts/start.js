@@ -1,0 +1,13 @@
+// Show the interactive parts; without scripts the static figures and tables stay.
+const start = async () => {
+  document.documentElement.classList.add("interactive");
+  startControls();
+  listeners.push(drawTable, drawCard);
+  drawTable();
+  await startCharts();
+  change({ focus: [...models.values()].find(model => model.kind === "mix" && scoresOf(model.name))?.name ?? "" });
+  startAnswers();
+  document.documentElement.dataset.ready = "yes";
+};
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(one => { one.open = true; }));
+start();
