@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib.metadata import version
 
 from src.utils.files import user_cache, write_text
 
@@ -12,7 +13,7 @@ def chart_library() -> str:
     """The script, which defines `vegaEmbed`; bundling takes seconds, so it is kept in the user's cache."""
     import vl_convert  # loads a JavaScript engine of 60 MB
 
-    path = user_cache("charts") / f"vega-{vl_convert.__version__}.js"
+    path = user_cache("charts") / f"vega-{version('vl-convert-python')}.js"
     if not path.is_file():
-        write_text(path, str(vl_convert.javascript_bundle()))
+        write_text(path, str(vl_convert.javascript_bundle(None)))
     return path.read_text(encoding="utf-8")
