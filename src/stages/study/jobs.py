@@ -133,8 +133,8 @@ class StudyJobs:
     def diagnosis(self, variants: Mapping[str, str]) -> Job:
         """The weight diagnosis of the first training seed's specialists and of further variants."""
         named = ", ".join(f"{name}: {path}" for name, path in variants.items())
-        first = self.seeds[0]
-        return self._job("diagnose", f"variants={{{named}}}", *self._parents(first), *self._common(first))
+        words = [f"variants={{{named}}}", *(["predict=true"] if self.plan.predict else [])]
+        return self._job("diagnose", *words, *self._parents(self.seeds[0]), *self._common(self.seeds[0]))
 
     def checkpoint(self, model: PlannedModel) -> str:
         """Directory of a model's checkpoint, whether it exists yet or not."""

@@ -80,6 +80,8 @@ class StudyPlan:
             needs an entry.
         fraction: Proportion of every task's training rows.
         mixture: Whether a mixture is trained.
+        predict: Whether the diagnosis measures the features of docs/predictor.md too; a study with cells then writes
+            `atlas.csv`.
         cells: Axis -> values: one study per combination, as rows of one table (see `list_cells`).
         points: Number of Sobol points over `cells`; None: every combination.
         cell: Axis -> value: one of these studies, alone.
@@ -116,6 +118,7 @@ class StudyPlan:
     loss_rows: Annotated[int, Field(ge=1)] | None = 128
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     mixture: bool = True
+    predict: bool = False
     cells: Mapping[str, Any] | None = None
     points: Annotated[int, Field(ge=1)] | None = None
     cell: Mapping[str, Any] | None = None

@@ -22,6 +22,7 @@ from src.stages.build import build
 from src.stages.compare.run import PAGE
 from src.stages.evaluate.identity import item_hashes
 from src.stages.job import Job
+from src.stages.study.atlas import atlas_row
 from src.stages.study.checks import check_study
 from src.stages.study.choice import choice_sentence, choose
 from src.stages.study.dry_run import command_lines, summary_lines
@@ -132,6 +133,7 @@ def _carry_out(runs: StudyRuns, run: Run, planned: Sequence[Finding], mode: str)
     )
     write_report(report, run.work)
     run.results |= {"choice": choice.results}
+    run.results |= {"atlas": atlas_row(jobs, verdict, diagnosis)} if plan.predict else {}
     return report
 
 

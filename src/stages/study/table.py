@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from src.reporting.cells import CellResult, write_cells
 from src.runs.finished import open_finished
 from src.runs.record import open_run
@@ -22,6 +24,7 @@ from src.stages.study.progress import StudyProgress
 from src.stages.study.schedule import run_steps
 from src.stages.study.steps import training_steps
 from src.stages.study.work import Stage, Step
+from src.utils.files import write_text
 from src.utils.progress import say
 
 
@@ -58,6 +61,10 @@ def study_cells(job: Job, plan: StudyPlan, study_each: Stage) -> Path:
             places = [results.places[step.key][0] for step in steps if step.kind == "study"]
             rows = [_row(own, cell, place, directory) for own, cell, place in zip(jobs, cells, places, strict=True)]
             write_cells(plan.title, rows, run.work)
+            if plan.predict:
+                write_text(
+                    run.work / "atlas.csv", pd.DataFrame([row.results["atlas"] for row in rows]).to_csv(index=False)
+                )
             run.results |= {"cells": {row.directory: row.sentence for row in rows}}
     for place, sentence in run.results["cells"].items():
         say(f"{Path(place).name}: {sentence.splitlines()[0]}")
