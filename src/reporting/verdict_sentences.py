@@ -63,8 +63,8 @@ def verdict_sentence(verdict: StudyVerdict, models: Models) -> str:
     gap, points = verdict.difference, verdict.points
     said = [
         head,
-        f"Mixing keeps {_kept(verdict.mixture.average)} of what one specialist per task reaches; the best merge "
-        f"({merge}) keeps {_kept(verdict.merge.average)}.",
+        f"Mixing keeps {kept(verdict.mixture.average)} of what one specialist per task reaches; the best merge "
+        f"({merge}) keeps {kept(verdict.merge.average)}.",
         f"The difference is {_with_interval(gap, verdict.level)} over {_sample(verdict)}; {p_words(gap.p)}). In the "
         f"scores themselves it is {_with_interval(points, verdict.level)}).",
         _equivalence(verdict) if verdict.outcome == EQUIVALENT else "",
@@ -163,7 +163,8 @@ def left_out_sentence(left_out: Sequence[Metric]) -> str:
     return f"Left out of the average, because the specialist itself scores 0: {listed(names)}."
 
 
-def _kept(average: float) -> str:
+def kept(average: float) -> str:
+    """An average as a share of what the specialists reach: -0.05 is 95.0%."""
     return f"{100 * (1 + average):.1f}%"
 
 

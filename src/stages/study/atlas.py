@@ -18,8 +18,8 @@ def atlas_row(jobs: StudyJobs, verdict: StudyVerdict, diagnosis: Path) -> dict[s
         diagnosis: Run directory of its weight diagnosis, with features.
 
     Returns:
-        The cell, `base` and `pair`, `gap` (score of the chosen merge minus that of the mixture, points of the average)
-        and its standard error over problems, `gap_scores` in the scores themselves, and the features of docs/predictor.md.
+        The cell, `base` and `pair`, `gap` (the chosen merge minus the mixture, points of the average) and its standard
+        error over problems, `gap_scores` in the scores themselves, and the features of docs/predictor.md.
     """
     gap = verdict.difference  # mixture minus merge
     return {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.reporting.cells import CellResult, write_cells
+from src.reporting.cells import CellResult, cell_lines, cells_summary, write_cells
 from src.runs.finished import open_finished
 from src.runs.record import open_run
 from src.stages.build import build
@@ -65,9 +65,9 @@ def study_cells(job: Job, plan: StudyPlan, study_each: Stage) -> Path:
                 write_text(
                     run.work / "atlas.csv", pd.DataFrame([row.results["atlas"] for row in rows]).to_csv(index=False)
                 )
-            run.results |= {"cells": {row.directory: row.sentence for row in rows}}
-    for place, sentence in run.results["cells"].items():
-        say(f"{Path(place).name}: {sentence.splitlines()[0]}")
+            run.results |= {"cells": [*cells_summary(rows), *cell_lines(rows)]}
+    for line in run.results["cells"]:
+        say(line)
     say(f"table: {directory / 'cells.csv'}\nreport: {directory / 'report.html'}")
     return directory
 

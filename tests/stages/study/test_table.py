@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
-from src.reporting.cells import CellResult, write_cells
+from src.predictor.atlas import read_atlas
+from src.predictor.features import FEATURES, SETTINGS
+from src.reporting.cells import CellResult, cell_lines, write_cells
 from src.stages.job import compose_job
+from src.stages.study.atlas import atlas_row
 from src.stages.study.names import cell_jobs, study_directory, with_cell_settings
 from src.stages.study.run import study
 from src.stages.study.table import study_jobs
@@ -52,15 +58,63 @@ def test_a_cell_is_a_study_of_its_own():
     assert study_jobs(with_cell_settings(typed, study_jobs(typed).plan)).tasks == ["codesum", "codegen"]
 
 
+def cell(lr, gap, outcome, width=96):
+    return CellResult(
+        {"lr": lr, "width": width}, f"../p-lr{lr}", f"finding\nverdict <{lr}>",
+        {
+            "outcome": outcome, "margin": 0.02, "mixture": {"average": -0.02},
+            "merge": {"average": -0.02 - gap, "subject": "linear 0.3"}, "shown": ["not a column"],
+            "difference": {"difference": gap, "low": gap - 0.01, "high": gap + 0.01},
+        },
+        "python study.py",
+    )  # fmt: skip
+
+
 def test_every_cell_is_a_row(tmp_path):
-    results = {"outcome": "mix", "difference": {"mean": 0.1, "p": 0.01}, "shown": ["not a column"]}
-    cells = [CellResult({"lr": lr}, f"../p-lr{lr}", f"verdict <{lr}>", results, "python study.py") for lr in (1, 2)]
+    cells = [cell(1, 0.05, "mix"), cell(2, -0.005, "undecided")]
     write_cells("Title", cells, tmp_path)
     table = pd.read_csv(tmp_path / "cells.csv")
-    assert list(table) == ["lr", "outcome", "difference.mean", "difference.p", "study"]
+    assert list(table)[:3] == ["lr", "width", "outcome"]
+    assert list(table)[-4:] == ["difference.difference", "difference.low", "difference.high", "study"]
     assert table["lr"].tolist() == [1, 2]
-    assert "verdict &lt;2&gt;" in (tmp_path / "report.html").read_text()
-    assert "[lr 1](../p-lr1/report.md): verdict" in (tmp_path / "report.md").read_text()
+    page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
+    assert "verdict &lt;2&gt;" in page
+    assert "lr 1: +5.00 points, mix; lr 2: -0.50 points, undecided" in page
+    assert "[lr 1](../p-lr1/report.md): finding\nverdict" in text
+    assert "| 1 | mixture wins | 98.0% | 93.0% | linear 0.3 | +5.00 | +4.00 to +6.00 |" in text
+    for shown in (page, text):
+        assert "Of 2 cells: mixture wins in 1, undecided in 1." in shown
+        assert "The same in all cells: width 96." in shown
+    assert (tmp_path / "figures" / "cells.svg").stat().st_size > 1000
+    assert cell_lines(cells)[1] == (
+        "lr 2: undecided; mixing keeps 98.0%, the best merge (linear 0.3) 98.5%; difference −0.50 points (−1.50 to +0.50)"
+    )
+
+
+def test_cells_that_compare_nothing_have_no_figure(tmp_path):
+    cells = [CellResult({"lr": 1}, "../p", "scores of the specialists", {"scores": [1]}, "python study.py")]
+    write_cells("Title", cells, tmp_path)
+    assert not (tmp_path / "figures").exists()
+    assert "<figure>" not in (tmp_path / "report.html").read_text()
+    assert cell_lines(cells) == ["the only cell: scores of the specialists"]
+
+
+def test_a_row_of_an_atlas_has_outcome_and_features(tmp_path):
+    features = dict.fromkeys(FEATURES, 0.5)
+    (tmp_path / "features.json").write_text(json.dumps({"features": features, "settings": dict(SETTINGS)}))
+    job = compose_job("study", ["study=pocket_atlas", "study.cell={width: 96, lr: 1e-3, pair: 'codegen,repair'}"])
+    jobs = study_jobs(with_cell_settings(job, study_jobs(job).plan))
+    verdict = SimpleNamespace(
+        difference=SimpleNamespace(difference=0.031), points=SimpleNamespace(difference=0.01),
+        variation=SimpleNamespace(items=0.02),
+    )  # fmt: skip
+    row = atlas_row(jobs, verdict, tmp_path)
+    assert row["gap"] == pytest.approx(-3.1)
+    assert (row["gap_error"], row["gap_scores"], row["pair"], row["width"]) == (2.0, -1.0, "codegen+repair", 96)
+    assert "width96" in row["base"]
+    table = pd.DataFrame([row | {"base": f"{row['base']}{index}", "gap": float(index)} for index in range(3)])
+    table.to_csv(tmp_path / "atlas.csv", index=False)
+    assert read_atlas(tmp_path / "atlas.csv").gap.tolist() == [0, 1, 2]
 
 
 @pytest.mark.slow
