@@ -87,7 +87,8 @@ def test_every_cell_is_a_row(tmp_path):
         assert "The same in all cells: width 96." in shown
     assert (tmp_path / "figures" / "cells.svg").stat().st_size > 1000
     assert cell_lines(cells)[1] == (
-        "lr 2: undecided; mixing keeps 98.0%, the best merge (linear 0.3) 98.5%; difference −0.50 points (−1.50 to +0.50)"
+        "lr 2: undecided; mixing keeps 98.0%, the best merge (linear 0.3) 98.5%; "
+        "difference −0.50 points (−1.50 to +0.50)"
     )
 
 
