@@ -147,7 +147,7 @@ def test_what_would_fit_is_said() -> None:
     with pytest.raises(UserError) as caught:
         require_memory(need("qwen14b", checkpointing=False), 80 * GIB, gpu=True)
     line = str(caught.value)
-    assert "8 of them with trainer=fsdp strategy.micro_batch=1 model.gradient_checkpointing=true (" in line
+    assert "4 of them with trainer=fsdp strategy.micro_batch=1 model.gradient_checkpointing=true (" in line
     assert "model.adapter=lora (" in line
     assert "model.adapter=qlora (" in line
     assert "adamw8bit" not in line  # 149 GiB of state
