@@ -14,7 +14,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch.loggers import Logger
 
 from src.lit_modules.callbacks.checkpoint import StreamedFiles
@@ -34,6 +34,7 @@ MEANT = (
     r".*`training_step` returned.*",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",  # Lightning calls torch's pytree the old way
     r".*is an experimental feature.*",  # ModelParallelStrategy
+    r".*The `srun` command is available.*",  # on every login node; `connected` knows which processes srun has started
     r".*cpu_offload.*|.*ShardedTensor.*|.*TypedStorage.*",  # raised by torch's own code while it saves a sharded state
 )
 
@@ -120,7 +121,7 @@ def build_trainer(
 
 
 def _single(options: TrainerOptions) -> dict[str, Any]:
-    return {"devices": 1, "precision": options.resolved_precision, "plugins": [StreamedFiles()]}
+    return {"devices": 1, "precision": options.resolved_precision, "plugins": [StreamedFiles(), LightningEnvironment()]}
 
 
 def _sharded(options: TrainerOptions, world: World) -> dict[str, Any]:
@@ -129,8 +130,8 @@ def _sharded(options: TrainerOptions, world: World) -> dict[str, Any]:
         "num_nodes": world.nodes,
         "strategy": ShardedStrategy(world.size, "nccl" if options.accelerator == "gpu" else "gloo"),
         "precision": "32-true",  # precision of the master weights; FSDP2's own policy multiplies in half precision
-        # torchrun's variables describe the processes, whoever sets them
-        "plugins": [TorchElasticEnvironment()] if "WORLD_SIZE" in os.environ else [],
+        # torchrun's variables describe the processes, whoever sets them; without an environment Lightning guesses one
+        "plugins": [TorchElasticEnvironment() if "WORLD_SIZE" in os.environ else LightningEnvironment()],
     }
 
 

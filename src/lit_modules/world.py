@@ -11,9 +11,10 @@ from datetime import timedelta
 
 import torch
 import torch.distributed
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from src.lit_modules.options import TrainerOptions
+from src.lit_modules.rendezvous import meet
+from src.lit_modules.slurm import require_srun, set_torch_variables, srun_tasks
 from src.utils.errors import UserError
 
 _unfinished: list[TrainerOptions] = []  # jobs that have started and not yet finished successfully
@@ -81,8 +82,10 @@ def connected(options: TrainerOptions) -> Iterator[None]:
     They stay connected until they end, since a sweep has several jobs. Nothing is done for a single process.
 
     Raises:
-        UserError: As `resolve_world`.
+        UserError: As `resolve_world`; or Slurm has several tasks for this run and srun has started none.
     """
+    if started_world() is None and options.devices == "auto":
+        require_srun()
     if started_world() not in (None, World(1, 1)) and not torch.distributed.is_initialized():
         _connect(options, resolve_world(options))
         atexit.register(_disconnect)
@@ -98,18 +101,19 @@ def _disconnect() -> None:
 
 
 def _connect(options: TrainerOptions, world: World) -> None:
-    if "RANK" not in os.environ:  # srun
-        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(world.devices))  # Lightning reads this variable
-        slurm = SLURMEnvironment()
-        os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = slurm.main_address, str(slurm.main_port)
-        os.environ["RANK"], os.environ["LOCAL_RANK"] = str(slurm.global_rank()), str(slurm.local_rank())
-        os.environ["WORLD_SIZE"], os.environ["LOCAL_WORLD_SIZE"] = str(world.size), str(world.devices)
+    env = os.environ
+    if "RANK" not in env:
+        set_torch_variables()
+    number = int(env["RANK"])
+    serve = number == 0 and env.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    store = meet(number, world.size, env["MASTER_ADDR"], int(env["MASTER_PORT"]), serve=serve)
+    given = {"store": store, "rank": number, "world_size": world.size, "timeout": PATIENCE}
     if options.accelerator == "gpu":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        device = torch.device("cuda", int(env["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-        torch.distributed.init_process_group("nccl", timeout=PATIENCE, device_id=device)
+        torch.distributed.init_process_group("nccl", device_id=device, **given)
     else:
-        torch.distributed.init_process_group("gloo", timeout=PATIENCE)
+        torch.distributed.init_process_group("gloo", **given)
 
 
 def started_world() -> World | None:
@@ -118,7 +122,5 @@ def started_world() -> World | None:
     if "WORLD_SIZE" in env and "RANK" in env:
         local = int(env.get("LOCAL_WORLD_SIZE", env["WORLD_SIZE"]))
         return World(local, int(env["WORLD_SIZE"]) // local)
-    if "SLURM_PROCID" in env and int(env.get("SLURM_NTASKS", "1")) > 1 and env.get("SLURM_JOB_NAME") != "bash":
-        nodes = int(env.get("SLURM_NNODES", "1"))
-        return World(int(env["SLURM_NTASKS"]) // nodes, nodes)
-    return None
+    tasks = srun_tasks()
+    return None if tasks is None else World(*tasks)

@@ -12,10 +12,10 @@ NAMES = (
     "RANK",
     "WORLD_SIZE",
     "LOCAL_WORLD_SIZE",
-    *(f"SLURM_{name}" for name in ("PROCID", "NTASKS", "NNODES", "JOB_NAME")),
+    *(f"SLURM_{name}" for name in ("PROCID", "NTASKS", "STEP_ID", "STEP_NUM_TASKS", "STEP_NUM_NODES")),
 )
 TORCHRUN = {"RANK": "9", "WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8"}
-SRUN = {"SLURM_PROCID": "3", "SLURM_NTASKS": "16", "SLURM_NNODES": "2"}
+SRUN = {"SLURM_PROCID": "3", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "16", "SLURM_STEP_NUM_NODES": "2"}
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +41,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         (8, {}, {"accelerator": "gpu", "devices": 1}, World(1, 1)),
         (8, TORCHRUN, {"accelerator": "gpu"}, World(8, 2)),
         (8, SRUN, {"accelerator": "gpu"}, World(8, 2)),
-        (8, {**SRUN, "SLURM_JOB_NAME": "bash"}, {"accelerator": "gpu"}, World(8, 1)),  # a shell inside an allocation
-        (8, {"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, {"accelerator": "gpu"}, World(8, 1)),
+        (8, {**SRUN, "SLURM_STEP_ID": "4294967290"}, {"accelerator": "gpu"}, World(8, 1)),  # a shell of salloc
+        (8, {"SLURM_PROCID": "0", "SLURM_NTASKS": "16"}, {"accelerator": "gpu"}, World(8, 1)),  # a batch script
     ],
 )
 def test_processes(machine: Any, gpus: int, env: dict[str, str], options: dict[str, Any], expected: World) -> None:

@@ -35,7 +35,8 @@ def torchrun(nodes, processes):
 
 def srun(tasks):
     """The command of each task, with what Slurm says to it."""
-    common = {"SLURM_JOB_ID": str(port()), "SLURM_NTASKS": str(tasks), "SLURM_NNODES": "1", "SLURM_JOB_NAME": "train"}
+    common = {"SLURM_JOB_ID": str(port()), "SLURM_NTASKS": str(tasks), "SLURM_NNODES": "1", "SLURM_STEP_ID": "0"}
+    common |= {"SLURM_STEP_NUM_TASKS": str(tasks), "SLURM_STEP_NUM_NODES": "1", "SLURM_JOB_NAME": "bash"}
     common |= {"SLURM_JOB_NODELIST": "localhost", "SLURM_NODELIST": "localhost", "SLURM_NODEID": "0"}
     ranks = [{**common, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(tasks)]
     return [([sys.executable, str(TRAIN), *LINE], rank) for rank in ranks]
