@@ -27,7 +27,11 @@ def arrive(monkeypatch: pytest.MonkeyPatch) -> Arrive:
 
 
 def test_the_missing_process_is_named(arrive: Arrive, capsys: pytest.CaptureFixture[str]) -> None:
-    other = threading.Thread(target=lambda: pytest.raises(UserError, arrive, 1))
+    def second() -> None:
+        with pytest.raises(UserError):
+            arrive(1)
+
+    other = threading.Thread(target=second)
     other.start()
     with pytest.raises(UserError, match=r"process 2 of 3 \(counted from 0\) did not arrive in 0 s"):
         arrive(0)

@@ -52,7 +52,9 @@ def test_tasks(monkeypatch: pytest.MonkeyPatch, values: Mapping[str, str], found
 def test_nodes_with_different_numbers_of_tasks(monkeypatch: pytest.MonkeyPatch, counts: tuple[str, str, str]) -> None:
     names = ("SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_NODES", "SLURM_STEP_TASKS_PER_NODE")
     set_variables(monkeypatch, {**TASK, **dict(zip(names, counts, strict=True))})
-    with pytest.raises(UserError, match=rf"started {counts[0]} tasks on 2 nodes \({counts[2]} per node\).*--ntasks-per"):
+    with pytest.raises(
+        UserError, match=rf"started {counts[0]} tasks on 2 nodes \({counts[2]} per node\).*--ntasks-per"
+    ):
         srun_tasks()
 
 
@@ -63,9 +65,13 @@ def test_a_batch_script_without_srun_is_refused(monkeypatch: pytest.MonkeyPatch)
             if fine is not SHELL:
                 require_srun()
     set_variables(monkeypatch, SCRIPT)
-    with pytest.raises(UserError, match=r"Slurm job 7 has 2 tasks, but only this process.*srun before python.*devices=N"):
-        with connected(TrainerOptions()):
-            pytest.fail("not reached")
+    with (
+        pytest.raises(
+            UserError, match=r"Slurm job 7 has 2 tasks, but only this process.*srun before python.*devices=N"
+        ),
+        connected(TrainerOptions()),
+    ):
+        pytest.fail("not reached")
     with connected(TrainerOptions(devices=1)):
         pass  # the number of processes is the user's own
 
