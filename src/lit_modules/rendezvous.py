@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from torch.distributed import DistError, PrefixStore, Store, TCPStore
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
+from torch.distributed import DistError
 
 from src.utils.errors import UserError
 from src.utils.progress import console

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed
@@ -107,7 +108,7 @@ def _connect(options: TrainerOptions, world: World) -> None:
     number = int(env["RANK"])
     serve = number == 0 and env.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     store = meet(number, world.size, env["MASTER_ADDR"], int(env["MASTER_PORT"]), serve=serve)
-    given = {"store": store, "rank": number, "world_size": world.size, "timeout": PATIENCE}
+    given: dict[str, Any] = {"store": store, "rank": number, "world_size": world.size, "timeout": PATIENCE}
     if options.accelerator == "gpu":
         device = torch.device("cuda", int(env["LOCAL_RANK"]))
         torch.cuda.set_device(device)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from torch.distributed import Store
+from torch._C._distributed_c10d import Store
 
 from src.lit_modules.rendezvous import meet
 from src.utils.errors import UserError
