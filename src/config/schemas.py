@@ -143,6 +143,8 @@ class StudyConfig(Common):
     study: Any = None  # conf/study
     executor: Any = None  # conf/executor: one job after the other, or several at a time
     dry_run: bool = False  # true: print the command of every run and run nothing
+    report_only: bool = False  # true: only the report of finished runs, again; without any, that of reference= alone
+    reference: str | None = None  # published results beside ours: paper (arXiv 2601.21115), or a directory like it
     preflight: str = "warn"  # confounds of the study: warn (also above the verdict), strict (refuse), off
 
 

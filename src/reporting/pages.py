@@ -1,7 +1,8 @@
-"""Self-contained HTML pages from the templates beside this file: all text is escaped, nothing is fetched."""
+"""Pages from the templates beside this file, as self-contained HTML or as Markdown: all text is escaped."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +27,24 @@ def render_page(template: str, **values: Any) -> str:
     )  # fmt: skip
     found = environment.get_template(template)
     return found.render(light=Markup(css_variables(0)), dark=Markup(css_variables(1)), **values)
+
+
+def render_text(template: str, **values: Any) -> str:
+    """Render a template as Markdown; its filter `md` escapes text."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
+    )
+    environment.filters["md"] = escape_markdown
+    text = environment.get_template(template).render(**values)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def escape_markdown(text: str) -> str:
+    r"""Text that Markdown shows as it is, also inside a table cell.
+
+    Example:
+        >>> escape_markdown("a_b | <c>")
+        'a\\_b \\| &lt;c&gt;'
+    """
+    text = re.sub(r"([\\`*_\[\]|])", r"\\\1", text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,6 +13,9 @@ from src.evaluation.statistics.averages import RelativeScores
 from src.evaluation.statistics.verdict import StudyVerdict
 from src.reporting.format import MISSING, coefficient
 from src.reporting.names import method_label
+
+if TYPE_CHECKING:
+    from src.reporting.published.tables import Published  # which is read without a study
 
 KINDS = ("base", "specialist", "mix", "merge")
 COLUMNS = {
@@ -141,6 +144,7 @@ class StudyReport:
         sides: Mixture and merge, as they were chosen.
         answers: Rows of `answers` on test data, `subject` being the model's name; of every model that a reader may
             compare with another.
+        published: Published results to show beside ours, and the name of this study's model in them.
     """
 
     title: str
@@ -162,6 +166,7 @@ class StudyReport:
     problems_page: str = ""
     sides: tuple[Side, ...] = ()
     answers: tuple[Mapping[str, Any], ...] = ()
+    published: tuple[Published, str] | None = None
 
     @property
     def specialists(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -18,6 +19,8 @@ from src.reporting.figures.weights import correlation_picture, norm_pictures, va
 from src.reporting.first_screen import FirstScreen, first_screen
 from src.reporting.format import MISSING, average_change, average_points, count, duration, p_value, significant, size
 from src.reporting.names import method_label
+from src.reporting.published.beside import BesideTable, beside
+from src.reporting.published.checks import Flag, flags, grouped
 from src.reporting.score_view import ScoreView, score_view
 from src.reporting.sentences import (
     clusters_sentence,
@@ -73,6 +76,10 @@ class View:
     findings: tuple[tuple[str, str], ...]
     problems: tuple[str, ...]
     problems_page: str
+    beside: tuple[BesideTable, ...] = ()
+    flags: tuple[tuple[tuple[str, str], tuple[Flag, ...]], ...] = ()
+    published_source: str = ""
+    published_notes: tuple[str, ...] = ()
 
     @property
     def carrier(self) -> Picture:
@@ -116,7 +123,23 @@ def study_view(report: StudyReport) -> View:
         findings=tuple((finding.severity, finding.sentence) for finding in by_severity(report.findings)),
         problems=report.problems,
         problems_page=report.problems_page,
+        **_published(report),
     )
+
+
+def _published(report: StudyReport) -> dict[str, Any]:
+    """Published tables of the study's model beside ours, and what does not hold in them."""
+    if report.published is None:
+        return {}
+    published, model = report.published
+    tables = beside(report, published, model)
+    known = [flag for flag in flags(published) if flag.model == model]
+    return {
+        "beside": tables,
+        "flags": grouped(known),
+        "published_source": f"{published.title} Source: {published.source}.",
+        "published_notes": tuple(published.notes),
+    }
 
 
 def _headline_caption(report: StudyReport, seeds: str) -> str:

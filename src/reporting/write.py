@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from src.reporting.figures.boxes import box_pictures
 from src.reporting.figures.pictures import Picture, inline_svg, write_picture
 from src.reporting.figures.weights import correlation_picture, norm_pictures
 from src.reporting.page.build import Interactive, interactive_part
-from src.reporting.pages import TEMPLATES, render_page
+from src.reporting.pages import render_page, render_text
 from src.reporting.study_report import StudyReport, variant_models
 from src.reporting.tables import ResultTable, ablation_table, headline_table
 from src.reporting.view import View, study_view
@@ -75,23 +73,7 @@ def render_html(view: View, interactive: Interactive | None = None) -> str:
 
 def render_markdown(view: View) -> str:
     """The whole text; numbers match the HTML page, figures are links into `figures/`."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
-    )
-    environment.filters["md"] = escape_markdown
-    text = environment.get_template("report.md.j2").render(view=view)
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
-
-
-def escape_markdown(text: str) -> str:
-    r"""Text that Markdown shows as it is, also inside a table cell.
-
-    Example:
-        >>> escape_markdown("a_b | <c>")
-        'a\\_b \\| &lt;c&gt;'
-    """
-    text = re.sub(r"([\\`*_\[\]|])", r"\\\1", text)
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+    return render_text("report.md.j2", view=view)
 
 
 def _svg(picture: Picture) -> Markup:

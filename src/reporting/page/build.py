@@ -56,14 +56,22 @@ def interactive_part(report: StudyReport, directory: Path) -> Interactive:
     for place, (benchmark, packed) in enumerate(answers.items()):
         if not inside:
             write_text(directory / SAMPLES / f"{place}.js", sample_script(benchmark, packed))
-    blocks: dict[str, Any] = {
-        "scores": page_data(report),
-        "answers": {
-            benchmark: packed if inside else f"{SAMPLES}/{place}.js"
-            for place, (benchmark, packed) in enumerate(answers.items())
-        },
+    places = {
+        benchmark: packed if inside else f"{SAMPLES}/{place}.js"
+        for place, (benchmark, packed) in enumerate(answers.items())
     }
-    return Interactive({name: safe_json(value) for name, value in blocks.items()} | chart_specs(), script(), library())
+    return interactive_page(page_data(report), places)
+
+
+def interactive_page(scores: Mapping[str, Any], answers: Mapping[str, str]) -> Interactive:
+    """The interactive part of any page.
+
+    Args:
+        scores: As of `page_data`.
+        answers: Benchmark -> packed answers, or the file beside the page that has them.
+    """
+    blocks = {"scores": safe_json(scores), "answers": safe_json(answers)}
+    return Interactive(blocks | chart_specs(), script(), library())
 
 
 def safe_json(value: Any) -> str:

@@ -27,24 +27,26 @@ def page_data(report: StudyReport) -> dict[str, Any]:
 
     Returns:
         `tasks`; `columns` (metrics, the average last); `axes` (keys of the columns that a chart shows first); `groups`
-        (what a reader can select: base, specialists, mixture, methods); `models`; `scores` (split -> model -> one
+        (what a reader can select: base, specialists, mixture, methods); `models`, those with the same `front` on one line;
+        `splits` (split -> its name); `scores` (split -> model -> one
         [value, low, high, change] per column, fractions); `grid` (the split with the merge points); `champions`.
     """
     splits = sorted(report.scores, key=lambda split: split != "test")
     columns = columns_of(report, report.scores["test"])
     return {
         "tasks": list(report.tasks),
-        "columns": [*map(_column, columns), _AVERAGE],
+        "columns": [*map(_column, columns), AVERAGE_COLUMN],
         "axes": [_key(column) for task in report.tasks for column in columns if _leads(report, column, task)][:2],
         "groups": list(_groups(report)),
         "models": list(_models(report)),
+        "splits": {split: f"{split} data" for split in splits},
         "scores": {split: _scores(report.scores[split], columns) for split in splits},
         "grid": grid_split(report),
         "champions": [report.verdict.mixture.subject, report.verdict.merge.subject],
     }
 
 
-_AVERAGE = {"key": AVERAGE, "task": "", "label": "Average change", "where": "all tasks", "decimals": 2}
+AVERAGE_COLUMN = {"key": AVERAGE, "task": "", "label": "Average change", "where": "all tasks", "decimals": 2}
 
 
 def _column(column: Column) -> dict[str, Any]:
@@ -80,7 +82,7 @@ def _models(report: StudyReport) -> Iterator[dict[str, Any]]:
     for name, model in report.models.items():
         yield {
             "name": name, "label": model.label, "group": _group(model), "kind": model.kind, "weight": model.weight,
-            "coefficients": _coefficients(model, report.tasks), "chosen": name in report.chosen,
+            "front": "" if model.weight is None else _group(model), "coefficients": _coefficients(model, report.tasks), "chosen": name in report.chosen,
             "commands": commands.get(name, []),
         }  # fmt: skip
 

@@ -14,6 +14,8 @@ NAMED = (
     "experiment",
     "seed",
     "dry_run",
+    "report_only",
+    "reference",
     "study.cell",
     "study.cells",
     "study.name",

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from omegaconf import DictConfig
 
 from src.config.checks import check_preflight
 from src.evaluation.preflight.finding import Finding
 from src.evaluation.statistics.verdict import choose_point, decide
+from src.reporting.published.tables import Published
 from src.reporting.study_report import StudyReport
 from src.reporting.verdict_sentences import verdict_record
 from src.reporting.write import write_report
@@ -34,6 +36,7 @@ from src.stages.study.preflight import check_plan, check_runs
 from src.stages.study.problem_page import all_answers, write_problem_page
 from src.stages.study.progress import StudyProgress
 from src.stages.study.report_input import benchmark_tasks, study_report
+from src.stages.study.report_only import published_of, report_again
 from src.stages.study.table import study_cells, study_jobs
 from src.utils.progress import say
 
@@ -51,7 +54,10 @@ def study(job: Job) -> Path:
     if plan.all_cells:
         return study_cells(job, plan, study_each)
     directory = study_directory(job, plan)
+    published = published_of(job, plan)
     findings: list[Finding] = []
+    if cfg.report_only:
+        return report_again(job, plan, directory, lambda run: _report_finished(jobs, run, cfg, published))
     if cfg.dry_run or open_finished(directory) is None:
         check_study(jobs, inputs=not cfg.dry_run)
         findings = check_plan(jobs, cfg.preflight)
@@ -66,7 +72,7 @@ def study(job: Job) -> Path:
                 runs = StudyRuns(jobs, executor, StudyProgress())
                 runs.prepare()
                 if plan.mixture:
-                    run.results |= verdict_record(_carry_out(runs, run, findings, cfg.preflight))
+                    run.results |= verdict_record(_carry_out(runs, run, findings, cfg.preflight, published))
                 else:
                     run.results |= {"scores": _score_specialists(runs, run.work)}
     say(f"{run.results.get('verdict', 'scores of the specialists')}\nreport: {directory / _main_file(plan)}")
@@ -102,7 +108,16 @@ def _score_specialists(runs: StudyRuns, place: Path) -> list[dict[str, object]]:
     return [{str(key): value for key, value in row.items()} for row in scores.to_dict("records")]
 
 
-def _carry_out(runs: StudyRuns, run: Run, planned: Sequence[Finding], mode: str) -> StudyReport:
+def _report_finished(jobs: StudyJobs, run: Run, cfg: DictConfig, published: tuple[Published, str] | None) -> None:
+    """The report of a study whose runs are all finished; they are read, not repeated."""
+    with contextlib.closing(build(cfg.executor)) as executor:
+        runs = StudyRuns(jobs, executor, StudyProgress())
+        run.results |= verdict_record(_carry_out(runs, run, check_plan(jobs, cfg.preflight), cfg.preflight, published))
+
+
+def _carry_out(
+    runs: StudyRuns, run: Run, planned: Sequence[Finding], mode: str, published: tuple[Published, str] | None
+) -> StudyReport:
     jobs, plan = runs.jobs, runs.jobs.plan
     trained = runs.train_all()
     tasks = benchmark_tasks(trained[0].model.job.cfg)
@@ -129,8 +144,9 @@ def _carry_out(runs: StudyRuns, run: Run, planned: Sequence[Finding], mode: str)
     report = replace(report, setup=setup, cost=report.cost.assign(seconds=seconds))
     problems = write_problem_page(on_test, mixture.model.name, best, run.work, findings)
     report = replace(
-        report, findings=tuple(findings), problems=problems, problems_page=PAGE, answers=all_answers(on_test)
-    )
+        report, findings=tuple(findings), problems=problems, problems_page=PAGE,
+        answers=all_answers(on_test), published=published,
+    )  # fmt: skip
     write_report(report, run.work)
     run.results |= {"choice": choice.results}
     run.results |= {"atlas": atlas_row(jobs, verdict, diagnosis)} if plan.predict else {}

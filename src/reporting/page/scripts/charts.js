@@ -26,7 +26,7 @@ const drawPlane = () => {
   const named = rows.filter(row => row.alone || row.chosen || row.ringed);
   view.signal("across", title(columns.get(state.across))).signal("up", title(columns.get(state.up)));
   put(view, "points", rows);
-  put(view, "bars", named);
+  put(view, "bars", named.filter(row => row.xLow !== null && row.yLow !== null));
   const coefficients = rows.filter(row => row.front && !row.chosen && !row.ringed && [0.1, 0.5, 0.9].includes(row.weight))
     .map(row => ({ ...row, label: String(row.weight), fontSize: 9 }));
   put(view, "labels", [...named.map(row => ({ ...row, fontSize: 11.5 })), ...coefficients]);
@@ -35,7 +35,7 @@ const drawPlane = () => {
 const drawSweep = () => {
   const view = views.sweep, rows = chartRows();
   put(view, "points", rows.filter(row => row.front));
-  put(view, "bars", rows.filter(row => row.front && row.ringed));
+  put(view, "bars", rows.filter(row => row.front && row.ringed && row.yLow !== null));
   put(view, "levels", rows.filter(row => row.alone));
   view.runAsync();
   const heading = document.getElementById("sweep-title");

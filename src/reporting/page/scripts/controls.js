@@ -24,7 +24,7 @@ const chip = group => {
 };
 const startControls = () => {
   const on = (id, event, values) => document.getElementById(id).addEventListener(event, e => change(values(e.target.value)));
-  fill(document.getElementById("split"), Object.keys(data.scores).map(split => [split, `${split} data`]), state.split);
+  fill(document.getElementById("split"), Object.entries(data.splits), state.split);
   fill(document.getElementById("task"), [["", "all tasks"], ...data.tasks.map(task => [task, task])], "");
   document.getElementById("chips").append(...data.groups.map(chip));
   on("split", "change", split => ({ split }));

@@ -51,7 +51,7 @@ const chartRows = () => shownModels().map(model => {
   const alone = model.kind !== "merge";
   return {
     name: model.name, label: model.label, weight: model.weight, x, xLow, xHigh, y, yLow, yHigh, spoken,
-    front: alone || model.weight === null ? "" : model.group, alone, chosen: model.chosen,
+    front: model.front, alone, chosen: model.chosen,
     ringed: state.pins.has(model.name) || state.focus === model.name,
     color: model.mark.color, symbol: model.mark.symbol, dash: model.mark.dash,
     size: model.kind === "mix" ? 170 : alone ? 110 : 52,

@@ -51,7 +51,7 @@ const drawTable = () => {
   const focused = document.activeElement?.dataset ?? {}, within = table.contains(document.activeElement);
   table.tHead.replaceChildren(head(columns));
   table.tBodies[0].replaceChildren(...rows.map(model => bodyRow(model, columns)));
-  document.getElementById("shown").textContent = `${rows.length} of ${Object.keys(data.scores[state.split]).length} models, ${state.split} data`;
+  document.getElementById("shown").textContent = `${rows.length} of ${Object.keys(data.scores[state.split]).length} models, ${data.splits[state.split]}`;
   if (within) {
     const [key, value] = focused.pin ? ["pin", focused.pin] : ["key", focused.key];
     [...table.querySelectorAll(`[data-${key}]`)].find(button => button.dataset[key] === value)?.focus();
@@ -89,6 +89,6 @@ const drawCard = () => {
   card.replaceChildren(
     element("h3", {}, swatch(model.mark), model.label, " ", button),
     ...(model.coefficients ? [element("p", { class: "quiet" }, `Coefficients: ${model.coefficients}`)] : []),
-    element("p", { class: "quiet" }, `Scores on ${state.split} data, with 95% intervals`),
+    element("p", { class: "quiet" }, `Scores, ${data.splits[state.split]}`),
     element("dl", {}, ...list), ...model.commands.map(commandLine));
 };

@@ -1,0 +1,1 @@
+"""Published results: read, checked against their own cells, and put beside a study's."""
