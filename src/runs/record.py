@@ -118,7 +118,7 @@ def begin_run(
 
     Args:
         directory: For example `runs/merge/pocket-ties-w0.3-s0`.
-        stage: `train`, `merge`, `evaluate`, `diagnose`, `study` or `compare`.
+        stage: `train`, `merge`, `evaluate`, `diagnose`, `study`, `report` or `compare`.
         config: Resolved configuration that determines the result: no paths, no logging choices.
         inputs: By name, the SHA-256 of what is read: of its content, or of each of its files by name.
         argv: The command that reproduces the run.

@@ -27,9 +27,9 @@ def page_data(report: StudyReport) -> dict[str, Any]:
 
     Returns:
         `tasks`; `columns` (metrics, the average last); `axes` (keys of the columns that a chart shows first); `groups`
-        (what a reader can select: base, specialists, mixture, methods); `models`, those with the same `front` on one line;
-        `splits` (split -> its name); `scores` (split -> model -> one
-        [value, low, high, change] per column, fractions); `grid` (the split with the merge points); `champions`.
+        (what a reader can select: base, specialists, mixture, methods); `models`, those with the same `front` on one
+        line; `splits` (split -> its name); `scores` (split -> model -> one [value, low, high, change] per column,
+        fractions); `grid` (the split with the merge points); `champions`.
     """
     splits = sorted(report.scores, key=lambda split: split != "test")
     columns = columns_of(report, report.scores["test"])
@@ -82,7 +82,8 @@ def _models(report: StudyReport) -> Iterator[dict[str, Any]]:
     for name, model in report.models.items():
         yield {
             "name": name, "label": model.label, "group": _group(model), "kind": model.kind, "weight": model.weight,
-            "front": "" if model.weight is None else _group(model), "coefficients": _coefficients(model, report.tasks), "chosen": name in report.chosen,
+            "front": "" if model.weight is None else _group(model),
+            "coefficients": _coefficients(model, report.tasks), "chosen": name in report.chosen,
             "commands": commands.get(name, []),
         }  # fmt: skip
 

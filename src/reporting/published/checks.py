@@ -77,6 +77,18 @@ def recomputed_average(row: PublishedRow, reference: PublishedRow) -> float:
     return fmean(100 * (row.scores[metric][0] / reference.scores[metric][0] - 1) for metric in metrics)
 
 
+def first_reference(published: Published, model: str) -> PublishedRow | None:
+    """The specialists' row of the first table of a model."""
+    return next((row for row in published.rows if row.model == model and row.method == SPECIALISTS), None)
+
+
+def nearest_log(row: PublishedRow, published: Published) -> PublishedRow | None:
+    """The logged merge of the same model and method with the fewest other scores, best at the same coefficients."""
+    logged = [log for log in published.logs if log.model == row.model and log.method == row.method]
+    order = [(len(_differing(row, log, tolerance=0.1)), log.weights != row.weights) for log in logged]
+    return logged[order.index(min(order))] if logged else None
+
+
 def _bounds(score: tuple[float, int]) -> Range:
     value, decimals = score
     half = 0.5 * 10**-decimals + 1e-9
@@ -146,25 +158,17 @@ def _impossible(row: PublishedRow, problems: Mapping[str, int]) -> Iterator[Flag
 
 def _not_in_logs(published: Published) -> Iterator[Flag]:
     """Merges of the tables whose scores are in no log of the same model and method, or there at other coefficients."""
-    references: dict[str, PublishedRow] = {}
     for row in published.rows:
-        if row.method == SPECIALISTS:
-            references.setdefault(row.model, row)
-    for row in published.rows:
-        logged = [log for log in published.logs if log.model == row.model and log.method == row.method]
-        if not logged:
+        nearest = nearest_log(row, published)
+        if nearest is None:
             continue
-
-        def distance(log: PublishedRow, row: PublishedRow = row) -> tuple[int, bool]:
-            return len(_differing(row, log, tolerance=0.1)), log.weights != row.weights
-
-        nearest = min(logged, key=distance)
         different = _differing(row, nearest, tolerance=0.1)
         if different:
             words = f"in no log; nearest is {nearest.label} of {nearest.table}, which differs in "
             words += ", ".join(f"{_name(m)} {row.scores[m][0]:g} (log: {nearest.scores[m][0]:g})" for m in different)
-            if row.model in references and row.average is not None:
-                follows = recomputed_average(nearest, references[row.model])
+            reference = first_reference(published, row.model)
+            if reference is not None and row.average is not None:
+                follows = recomputed_average(nearest, reference)
                 words += f". With the logged scores the average is {average_change(follows)}"
         elif row.weights is not None and nearest.weights != row.weights:
             words = f"the log with these scores, {nearest.table}, says {nearest.label}"

@@ -63,7 +63,8 @@ def _row(name: str, model: StudyModel, row: PublishedRow) -> dict[str, Any]:
     words = "" if row.weights is None else f"codegen {row.weights[0]:g}, codesum {row.weights[1]:g}{density}"
     return {
         "name": name, "label": name, "group": row.method, "kind": model.kind, "weight": model.weight,
-        "front": "" if model.weight is None else f"{row.method} {row.density or ''}", "coefficients": words, "chosen": False, "commands": [],
+        "front": "" if model.weight is None else f"{row.method} {row.density or ''}",
+        "coefficients": words, "chosen": False, "commands": [],
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from src.reporting.format import MISSING, average_change
 from src.reporting.names import benchmark_label, metric_label
 from src.reporting.page.build import interactive_page
 from src.reporting.pages import render_page, render_text
-from src.reporting.published.checks import Flag, flags, grouped, recomputed_average
+from src.reporting.published.checks import Flag, flags, grouped, nearest_log, recomputed_average
 from src.reporting.published.page_data import published_page_data
 from src.reporting.published.tables import SPECIALISTS, Published, PublishedRow
 from src.utils.files import write_text
@@ -18,13 +18,21 @@ from src.utils.files import write_text
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """One model: average change of mixture and best merge, as printed and recomputed from the printed scores."""
+    """One model: its mixture and its best merge.
+
+    Attributes:
+        model: As published.
+        mixture: Average change as printed, and from the printed scores.
+        merge: Label of the merge with the best printed scores.
+        merged: Average change as printed, from the printed scores, and from the logged scores.
+        ahead: Sides (`mixture`, `merge`) that are ahead by the printed and by the logged scores.
+    """
 
     model: str
     mixture: tuple[str, str]
     merge: str
-    merged: tuple[str, str]
-    ahead: str
+    merged: tuple[str, str, str]
+    ahead: tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -70,25 +78,32 @@ def _summaries(published: Published) -> Iterator[ModelSummary]:
         if model in seen or reference is None or mixture is None or not merges:
             continue
         seen.add(model)
-        averages = {row.label: recomputed_average(row, reference) for row in (mixture, *merges)}
-        best = max(merges, key=lambda row: averages[row.label])
-        ahead = "mixture" if averages[mixture.label] > averages[best.label] else "merge"
+        mixed = recomputed_average(mixture, reference)
+        printed = {row.label: recomputed_average(row, reference) for row in merges}
+        logged = {row.label: recomputed_average(nearest_log(row, published) or row, reference) for row in merges}
+        best = max(merges, key=lambda row: printed[row.label])
         yield ModelSummary(
-            model, _both(mixture, averages[mixture.label]), best.label, _both(best, averages[best.label]), ahead
+            model,
+            (average_change(mixture.average), average_change(mixed)),
+            best.label,
+            (average_change(best.average), average_change(printed[best.label]), average_change(logged[best.label])),
+            (_ahead(mixed, printed), _ahead(mixed, logged)),
         )
 
 
-def _both(row: PublishedRow, recomputed: float) -> tuple[str, str]:
-    return average_change(row.average), average_change(recomputed)
+def _ahead(mixed: float, merged: dict[str, float]) -> str:
+    return "mixture" if mixed > max(merged.values()) else "merge"
 
 
 def _sentence(summaries: tuple[ModelSummary, ...]) -> str:
-    mixed = [one.model for one in summaries if one.ahead == "mixture"]
-    merged = [one.model for one in summaries if one.ahead == "merge"]
-    return (
-        f"Published: of {len(summaries)} models, the printed scores put the mixture ahead for {len(mixed)} "
-        f"({', '.join(mixed) or 'none'}) and a merge for {len(merged)} ({', '.join(merged) or 'none'})."
+    counts = [sum(one.ahead[place] == side for one in summaries) for place in (0, 1) for side in ("mixture", "merge")]
+    said = (
+        f"As published: the printed scores put the mixture ahead for {counts[0]} of {len(summaries)} models and a "
+        f"merge for {counts[1]}"
     )
+    if counts[2:] == counts[:2]:
+        return f"{said}."
+    return f"{said}; the scores in the authors' logs put the mixture ahead for {counts[2]} and a merge for {counts[3]}."
 
 
 def _tables(published: Published) -> Iterator[tuple[str, tuple[str, ...], tuple[tuple[str, ...], ...]]]:

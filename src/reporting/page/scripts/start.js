@@ -5,7 +5,7 @@ const start = async () => {
   listeners.push(drawTable, drawCard);
   drawTable();
   await startCharts();
-  change({ focus: [...models.values()].find(model => model.kind === "mix" && scoresOf(model.name))?.name ?? "" });
+  change({ focus: [...data.champions, ...models.keys()].find(scoresOf) });
   startAnswers();
   document.documentElement.dataset.ready = "yes";
 };
