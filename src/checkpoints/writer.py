@@ -17,7 +17,8 @@ import torch
 from src.checkpoints.layout import INDEX_FILE, NAMES, SINGLE_FILE, TensorInfo, read_header
 from src.checkpoints.open_shard import OpenShard
 from src.runs.file_hashes import FileState
-from src.utils.errors import UserError
+from src.utils.disk import is_disk_failure
+from src.utils.errors import Stopped, UserError
 from src.utils.files import sha256_json, write_json
 
 PARTIAL = ".partial"
@@ -42,7 +43,8 @@ class CheckpointWriter:
         states: After publishing, size and hash of the shards that this writer began, by their names.
 
     Raises:
-        UserError: The disk is full, or the directory cannot be written to.
+        Stopped: The disk is full or broken.
+        UserError: The directory cannot be written to.
 
     Example:
         >>> with CheckpointWriter(directory, table) as writer:  # doctest: +SKIP
@@ -207,8 +209,10 @@ def _disk_errors(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"cannot write the checkpoint {directory}: {reason}; choose another output=") from error
+        line = f"cannot write the checkpoint {directory}: {error.strerror or error}"
+        if is_disk_failure(error):
+            raise Stopped(f"{line}; free some space, then resume with the same command") from error
+        raise UserError(f"{line}; choose another output=") from error
 
 
 def _plan(table: Mapping[str, TensorInfo], shard_bytes: int) -> dict[str, dict[str, TensorInfo]]:

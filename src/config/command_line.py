@@ -20,12 +20,12 @@ from omegaconf.errors import OmegaConfBaseException
 from src.config.ellipsis import expand_ellipsis
 from src.config.groups import CONF, check_choices
 from src.config.quoting import quote_path
+from src.utils.disk import disk_failure_line, is_disk_failure
 from src.utils.errors import AlreadyTold, Interrupted, Stopped, UserError, unknown_choice
 from src.utils.ranks import is_first_of_node
 from src.utils.threads import set_threads
 
 BAD_INPUT = 2
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 OPTIONS_WITH_VALUE = (
     "--config-dir",
     "-cd",
@@ -128,9 +128,11 @@ def explain(error: BaseException) -> str | None:
     """The line that tells the user what to change; None for a bug of ours."""
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, OSError) and error.errno in NO_ROOM:
-        place = f" {error.filename}" if error.filename else ""
-        return f"cannot write{place}: {error.strerror}; free some space, then resume with the same command"
+    if is_disk_failure(error):
+        return disk_failure_line(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        hint = "; raise the limit with ulimit -n" if error.errno == errno.EMFILE else ""
+        return f"{error.filename}: {error.strerror}{hint}"
     if isinstance(error, InstantiationException):
         return _explain_instantiation(error)
     if isinstance(error, MissingConfigException):

@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 
 from src.utils.errors import UserError
 
+LONGEST = 100_000  # steps
 _SEQUENCE = re.compile(r"([^,\[\]=]+),([^,\[\]=]+),\.\.\.,([^,\[\]=]+)")
 
 
@@ -39,8 +40,15 @@ def _sequence(argument: str, first: str, second: str, last: str) -> list[str]:
         start, after, end = Decimal(first), Decimal(second), Decimal(last)
     except InvalidOperation:
         raise UserError(f"{argument}: `...` needs numbers around it, as in 0.1,0.2,...,0.9") from None
-    step = after - start
-    if step == 0 or (end - start) / step < 1 or (end - start) % step != 0:
-        raise UserError(f"{argument}: {first} does not reach {last} in whole steps of {step}")
-    count = int((end - start) / step)
-    return [str(start + step * index) for index in range(count + 1)]
+    if not (start.is_finite() and after.is_finite() and end.is_finite()):
+        raise UserError(f"{argument}: `...` needs finite numbers around it, as in 0.1,0.2,...,0.9")
+    try:
+        step = after - start
+        steps = (end - start) / step if step else Decimal(0)
+        if steps > LONGEST:
+            raise UserError(f"{argument}: more than {LONGEST} steps of {step} from {first} to {last}")
+        if steps < 1 or (end - start) % step != 0:
+            raise UserError(f"{argument}: {first} does not reach {last} in whole steps of {step}")
+    except ArithmeticError:  # beyond the range of decimal numbers
+        raise UserError(f"{argument}: {last} is out of range") from None
+    return [str(start + step * index) for index in range(int(steps) + 1)]

@@ -7,6 +7,7 @@ copied run) are kept in the user's cache, because we never write into a director
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from src.utils.files import read_json_object, sha256_file, sha256_json, user_cac
 from src.utils.threads import cpu_threads
 
 REMEMBERED_BYTES = 1 << 24  # smaller files are reread in a few milliseconds
+SETTLED = 1_000_000_000  # nanoseconds; within a tick of the clock, a file may change without a new time
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,27 @@ def hash_files(
         return dict(zip(paths, states, strict=True))
 
 
+def current_states(paths: Mapping[str, Path], recorded: Mapping[str, FileState]) -> dict[str, FileState]:
+    """States of files in which a record is not trusted for small files: this process has read them itself.
+
+    Args:
+        paths: Files by name.
+        recorded: States by the same names.
+    """
+    large = {name: state for name, state in recorded.items() if state.bytes >= REMEMBERED_BYTES}
+    return hash_files(paths, large)
+
+
+_seen: dict[Path, FileState] = {}  # small files that this process has read
+
+
 def _state(path: Path, known: FileState | None, remember: bool) -> FileState:
     if known is not None and known.describes(path):
         return known
-    if not remember or path.stat().st_size < REMEMBERED_BYTES:
+    if not remember:
         return _hashed(path)
+    if path.stat().st_size < REMEMBERED_BYTES:
+        return _reread(path)
     cached = user_cache("hashes") / f"{sha256_json(str(path.resolve()))[:32]}.json"
     with contextlib.suppress(OSError, ValueError, TypeError):  # missing, or in another format
         found = FileState(**read_json_object(cached))
@@ -76,6 +94,15 @@ def _state(path: Path, known: FileState | None, remember: bool) -> FileState:
     state = _hashed(path)
     with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
         write_json(cached, asdict(state))
+    return state
+
+
+def _reread(path: Path) -> FileState:
+    if path in _seen and _seen[path].describes(path):
+        return _seen[path]
+    state = _hashed(path)
+    if abs(time.time_ns() - state.mtime_ns) > SETTLED:
+        _seen[path] = state
     return state
 
 

@@ -7,7 +7,6 @@ directory is a finished run, even after `kill -9`.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import time
@@ -16,17 +15,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from src.runs.environment import environment
 from src.runs.file_hashes import FileState, hash_files
-from src.runs.finished import RECORD, read_record
-from src.utils.errors import Stopped, UserError, first_differences
-from src.utils.files import write_json
+from src.runs.finished import RECORD, read_record, require_finished, require_running, write_record
+from src.runs.identity import as_json, require_equal
+from src.runs.lock import LOCK, LOOK, Busy, is_patient, lock_run
+from src.utils.disk import is_disk_failure
+from src.utils.errors import Stopped, UserError
+from src.utils.files import UNFINISHED
 
-LOCK = ".lock"
-LOOK = 0.1  # seconds between attempts to write a run that another process is writing
-_patient = False
+SCRATCH = ".scratch"
+TRAINER_CHECKPOINTS = f"{SCRATCH}/checkpoints/*.ckpt"  # what a training can go on from: hours of GPUs
 Inputs = Mapping[str, str | Mapping[str, str]]  # name -> SHA-256 of its content, or of each of its files
 
 
@@ -57,7 +58,7 @@ class Run:
     @property
     def scratch(self) -> Path:
         """Directory inside `work` for the files that resuming needs; removed when the run finishes."""
-        path = self.work / ".scratch"
+        path = self.work / SCRATCH
         path.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -68,8 +69,7 @@ class Run:
             seconds: Duration of this attempt; None: the time since the run was opened. Earlier attempts are added.
             known: States of files that were hashed while they were written, by their names.
         """
-        shutil.rmtree(self.work / ".scratch", ignore_errors=True)
-        files = sorted(path for path in self.work.rglob("*") if path.is_file() and path.name not in (RECORD, LOCK))
+        files = payload(self.work)
         # The rename below changes neither the time nor the inode of the files, so these states stay valid.
         named = {path.relative_to(self.work).as_posix(): path for path in files}
         states = hash_files(named, known, remember=False)  # `run.json` remembers them
@@ -78,15 +78,14 @@ class Run:
         cost = {
             "seconds": round(sum(attempt["seconds"] for attempt in attempts), 3),
             "device_seconds": round(sum(attempt["seconds"] * attempt["processes"] for attempt in attempts), 3),
-            "bytes": size_on_disk(self.work),
+            "bytes": sum(state.bytes for state in states.values()),
         }
         del self.record["began"]
         self.record |= {
             "state": "finished", "results": self.results, "outputs": outputs, "attempts": attempts, "cost": cost,
         }  # fmt: skip
-        write_json(self.work / RECORD, self.record)
-        os.replace(self.work, self.directory)
-        (self.directory / LOCK).unlink(missing_ok=True)
+        write_record(self.work, self.record)
+        _publish(self.work, self.directory)
         self.finished = True
         self.release()
 
@@ -95,9 +94,12 @@ class Run:
         return {"seconds": round(seconds, 3), "processes": self.record["machine"]["processes"]}
 
     def abandon(self) -> None:
-        """Remove what this attempt wrote; keep the work of an earlier, interrupted attempt."""
-        if self.fresh:
-            shutil.rmtree(self.work)
+        """Remove what this attempt wrote; keep the work of an earlier, interrupted attempt, and trained weights."""
+        if self.fresh and not any(self.work.glob(TRAINER_CHECKPOINTS)):
+            # renamed first: another process may begin the same run while the files are being removed
+            removed = self.work.with_name(f"{self.work.name}-{os.getpid()}")
+            os.replace(self.work, removed)
+            shutil.rmtree(removed)
         self.release()
 
     def release(self) -> None:
@@ -136,31 +138,56 @@ def begin_run(
         return found
     _refuse_foreign(directory)
     work = work_directory(directory)
-    lock = _lock(directory, work)
+    try:
+        lock = lock_run(directory, work)
+    except Busy:
+        if found := _finished(directory, identity):  # the other process has finished it in between
+            return found
+        raise
+    try:
+        return _opened(directory, work, identity, argv or [], lock)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _opened(directory: Path, work: Path, identity: dict[str, Any], argv: list[str], lock: FileLock) -> Run:
+    """Open a run whose lock this process holds."""
     if found := _finished(directory, identity):  # another process may have finished it before we got the lock
-        if read_record(work) is None:
+        if read_record(work) is None and not any(work.glob(TRAINER_CHECKPOINTS)):
             shutil.rmtree(work)
         lock.release()
         return found
     interrupted = read_record(work)
-    try:
-        _require_resumable(work, interrupted, identity)
-    except UserError:
+    _require_resumable(work, interrupted, identity)
+    if interrupted is not None and interrupted.get("state") == "finished":  # killed before the rename
+        require_finished(work, interrupted)
+        _publish(work, directory)
         lock.release()
-        raise
+        return Run(directory, directory, interrupted, finished=True, results=interrupted["results"])
     record = {
-        **identity, "state": "running", "argv": argv or [], **environment(),
+        **identity, "state": "running", "argv": argv, **environment(),
         "began": time.time(), "attempts": _earlier_attempts(work, interrupted),
     }  # fmt: skip
-    write_json(work / RECORD, record)
+    for leftover in work.rglob(f".*{UNFINISHED}"):  # of a killed attempt: it must not become part of the result
+        leftover.unlink()
+    write_record(work, record)
     return Run(directory, work, record, finished=False, lock=lock, fresh=interrupted is None)
+
+
+def _publish(work: Path, directory: Path) -> None:
+    """Rename the directory of a run that is complete; only then remove what an attempt could go on from."""
+    os.replace(work, directory)
+    (directory / LOCK).unlink(missing_ok=True)
+    shutil.rmtree(directory / SCRATCH, ignore_errors=True)
 
 
 def _earlier_attempts(work: Path, interrupted: dict[str, Any] | None) -> list[dict[str, float]]:
     """Attempts so far; one that was killed lasted at least until it wrote its last file."""
     if interrupted is None:
         return []
-    last = max(path.stat().st_mtime for path in work.rglob("*"))
+    require_running(work, interrupted)
+    last = max(path.lstat().st_mtime for path in work.rglob("*"))
     seconds = max(0.0, last - interrupted["began"])
     attempt = {"seconds": round(seconds, 3), "processes": interrupted["machine"]["processes"]}
     return [*interrupted["attempts"], attempt]
@@ -193,12 +220,6 @@ def find_run(directory: Path, *, stage: str, config: Mapping[str, Any], inputs: 
     return "new" if interrupted is None else "interrupted"
 
 
-def wait_for_other_processes() -> None:
-    """From now on, wait while another process writes a run and then reuse it, instead of refusing to write it too."""
-    global _patient
-    _patient = True
-
-
 @contextlib.contextmanager
 def open_run(
     directory: Path,
@@ -213,11 +234,20 @@ def open_run(
     Bad input (`UserError`) leaves nothing behind: it would fail again. Any other exception, including `Stopped`, keeps
     the work, so that the same command can resume.
     """
-    run = begin_run(directory, stage=stage, config=config, inputs=inputs, argv=argv)
+    while True:
+        try:
+            run = begin_run(directory, stage=stage, config=config, inputs=inputs, argv=argv)
+            break
+        except Busy:
+            if not is_patient():
+                raise
+            time.sleep(LOOK)
     try:
         yield run
+        if not run.finished:
+            run.finish()
     except UserError as error:
-        if isinstance(error, Stopped):
+        if isinstance(error, Stopped) or is_disk_failure(error.__cause__ or error):
             run.release()
         elif not run.finished:
             run.abandon()
@@ -225,17 +255,15 @@ def open_run(
     except BaseException:
         run.release()
         raise
-    if not run.finished:
-        run.finish()
 
 
 def add_results(directory: Path, **results: Any) -> None:
     """Add values to the `results` of a finished run, such as why it was made; equal ones change nothing."""
     record = read_record(directory)
     assert record is not None
-    wanted = record["results"] | _as_json(results)
+    wanted = record["results"] | as_json(results)
     if wanted != record["results"]:
-        write_json(directory / RECORD, record | {"results": wanted})
+        write_record(directory, record | {"results": wanted})
 
 
 def size_on_disk(directory: Path) -> int:
@@ -243,61 +271,28 @@ def size_on_disk(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
+def payload(work: Path) -> list[Path]:
+    """Files of a work directory that the finished run will hold beside its record, sorted."""
+    top = sorted(path for path in work.iterdir() if path.name not in (RECORD, LOCK, SCRATCH))
+    return [file for path in top for file in sorted([path, *path.rglob("*")]) if file.is_file()]
+
+
 def _finished(directory: Path, identity: dict[str, Any]) -> Run | None:
     record = read_record(directory)
     if record is None:
         return None
-    _require_equal(directory, record, identity, "holds another run")
+    require_equal(directory, record, identity, "holds another run")
+    require_finished(directory, record)
+    shutil.rmtree(directory / SCRATCH, ignore_errors=True)  # its process was killed after the rename
     return Run(directory, directory, record, finished=True, results=record["results"])
 
 
 def _require_resumable(work: Path, interrupted: dict[str, Any] | None, identity: dict[str, Any]) -> None:
     """What an interrupted attempt wrote is resumed only under the same config and inputs."""
     if interrupted is not None:
-        _require_equal(work, interrupted, identity, "holds an interrupted run of another configuration")
-
-
-def _require_equal(directory: Path, there: dict[str, Any], here: dict[str, Any], what: str) -> None:
-    differences = list(_differences({key: there.get(key) for key in here}, _as_json(here)))
-    if differences:
-        detail = first_differences("first differences", differences)
-        raise UserError(f"{directory} {what}; {detail}. Choose another output=DIR, or remove {directory}")
-
-
-def _differences(there: Any, here: Any, path: str = "") -> Iterator[str]:
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in sorted(there.keys() | here.keys()):
-            yield from _differences(there.get(key), here.get(key), f"{path}.{key}" if path else key)
-    elif there != here:
-        yield f"{path.removeprefix('config.')}: {there!r} there, {here!r} here"
-
-
-def _as_json(value: Any) -> Any:
-    """Convert to what `run.json` stores: tuples become lists, keys become strings."""
-    return json.loads(json.dumps(value))
+        require_equal(work, interrupted, identity, "holds an interrupted run of another configuration")
 
 
 def _refuse_foreign(directory: Path) -> None:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UserError(f"{directory} exists and is not a run of this tool; choose another output=DIR")
-
-
-def _lock(directory: Path, work: Path) -> FileLock:
-    """An operating-system lock: it ends with its process, so that no stale lock blocks a resumed run.
-
-    Its file is in the work directory and is removed with it, so nothing is left beside runs or in a checkpoint.
-    """
-    while True:
-        work.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(work / LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except FileNotFoundError:  # the other process has just finished its run, and renamed the directory
-            continue
-        except Timeout:
-            if not _patient:
-                text = f"another process is writing {directory}; wait for it or choose output=DIR"
-                raise UserError(text) from None
-            time.sleep(LOOK)
-        else:
-            return lock

@@ -13,6 +13,8 @@ from typing import IO, Any
 
 from src.utils.errors import UserError
 
+UNFINISHED = ".unfinished"  # end of the names of files that are still being written
+
 
 @contextlib.contextmanager
 def atomic_open(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
@@ -23,7 +25,7 @@ def atomic_open(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         mode: `"w"` (UTF-8 text) or `"wb"`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:200]}.", suffix=UNFINISHED)
     try:
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
@@ -55,6 +57,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise UserError(f"{path} is corrupt: nested too deeply") from error
     except ValueError as error:
         raise UserError(f"{path} is corrupt: {error}") from error
     if not isinstance(value, dict):

@@ -13,6 +13,7 @@ def place(tmp_path):
     with open_run(tmp_path / "one", stage="train", config={}, argv=["python", "train.py", "strategy=mix"]) as run:
         (run.work / "model.safetensors").write_bytes(b"weights")
         (run.work / "metrics.jsonl").write_text("{}")
+        (run.work / "README.md").write_text("model card")
         run.results["steps"] = 3
     return tmp_path / "one"
 
@@ -25,7 +26,7 @@ def test_a_record_becomes_an_object(place):
     run = open_finished(place)
     assert (run.directory, run.stage, run.results, run.argv) == (place, "train", {"steps": 3}, run.argv)
     assert run.argv == ["python", "train.py", "strategy=mix"]
-    assert set(run.outputs) == {"model.safetensors", "metrics.jsonl"}
+    assert set(run.outputs) == {"model.safetensors", "metrics.jsonl", "README.md"}
     assert run.cost["bytes"] > 0
 
 
@@ -46,8 +47,8 @@ def test_files_that_the_run_wrote_have_its_hashes_wherever_they_lie(place, tmp_p
     assert hashes(tmp_path / "copy", "model.safetensors") == hashes(place, "model.safetensors")
 
 
-def test_a_file_that_is_not_requested_may_change(place):
-    (place / "metrics.jsonl").write_text("notes")
+def test_a_page_for_people_may_change(place):
+    (place / "README.md").write_text("notes")
     assert list(hashes(place, "model.safetensors")) == ["model.safetensors"]
 
 

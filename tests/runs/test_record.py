@@ -8,7 +8,8 @@ import pytest
 
 from src.runs import record
 from src.runs.finished import open_finished
-from src.runs.record import begin_run, open_run, wait_for_other_processes
+from src.runs.lock import wait_for_other_processes
+from src.runs.record import begin_run, open_run
 from src.utils.errors import Stopped, UserError
 
 CONFIG = {"steps": 3, "merge": {"method": "ties", "weight": 0.3}}
@@ -109,14 +110,14 @@ def _hold(place, ready, done):
 
 def test_a_run_that_another_process_finishes_meanwhile_is_found(tmp_path, monkeypatch):
     """Between the first look and the lock."""
-    original = record._lock
+    original = record.lock_run
 
     def late(directory, work):
-        monkeypatch.setattr(record, "_lock", original)
+        monkeypatch.setattr(record, "lock_run", original)
         finish(directory)
         return original(directory, work)
 
-    monkeypatch.setattr(record, "_lock", late)
+    monkeypatch.setattr(record, "lock_run", late)
     assert finish(tmp_path / "one", text="other").finished
     assert (tmp_path / "one" / "table.csv").read_text() == "payload"
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
@@ -157,12 +158,13 @@ def test_bad_input_leaves_nothing_but_a_stopped_run_leaves_its_work(tmp_path):
 
 
 def test_a_patient_process_waits_for_another_and_takes_its_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(record, "_patient", False)  # restored after the test
+    monkeypatch.setattr("src.runs.lock._patient", False)  # restored after the test
     wait_for_other_processes()
     place = tmp_path / "run"
-    first = begin_run(place, stage="train", config={"a": 1})
+    inputs = {"base": {"model.safetensors": "abc"}}
+    first = begin_run(place, stage="merge", config={"a": 1}, inputs=inputs)
     with ThreadPoolExecutor() as pool:
-        second = pool.submit(begin_run, place, stage="train", config={"a": 1})
+        second = pool.submit(finish, place, {"a": 1})
         time.sleep(0.2)
         assert not second.done()
         first.finish()

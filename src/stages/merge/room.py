@@ -1,7 +1,9 @@
-"""Room on the disk for the weights of merges, counted before the first of them is written."""
+"""Room for the weights of merges, counted before the first of them is written: bytes on the disk, and open files."""
 
 from __future__ import annotations
 
+import os
+import resource
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +12,17 @@ from src.merging.engine.point import merged_table
 from src.merging.recipe import Recipe
 from src.merging.tensors.parent import Parent
 from src.utils.errors import UserError
+
+FILES_PER_POINT = 3  # its lock, and its shard through the page cache and around it
+OTHER_FILES = 24  # parents, libraries, what a thread of the pool opens for a moment
+
+
+def points_at_once() -> int:
+    """Points that this process can hold open; the soft limit on open files is raised to the hard one first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(1, (hard - len(os.listdir("/dev/fd")) - OTHER_FILES) // FILES_PER_POINT)
 
 
 def weight_bytes(base: Parent, recipe: Recipe) -> int:

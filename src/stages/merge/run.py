@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from src.checkpoints.fingerprint import IdentifiedCheckpoint
 from src.merging.engine.adapter_merge import open_adapters
 from src.merging.engine.grid import MergeRequest, MergeResult, merge_grid
 from src.merging.engine.nested_merges import NestedMerge, resolve_nested_merge
@@ -17,6 +19,7 @@ from src.merging.mergekit_yaml.write import write_mergekit_config
 from src.merging.recipe import Recipe
 from src.merging.tensors.parent import Parent, open_parents
 from src.reporting.model_card import CARD
+from src.runs.lock import LOOK, Busy
 from src.runs.record import Run, begin_run, size_on_disk
 from src.stages.job import Job
 from src.stages.merge.adapter import NOTICED, check_adapter, remove_network_files, write_merged_adapter
@@ -31,7 +34,7 @@ from src.stages.merge.jobs import (
     merge_directory,
     run_config,
 )
-from src.stages.merge.room import room_errors, weight_bytes
+from src.stages.merge.room import points_at_once, room_errors, weight_bytes
 from src.utils.errors import UserError, first_differences
 from src.utils.files import sha256_json
 from src.utils.progress import say
@@ -101,7 +104,31 @@ def _pushed(result: Result, job: Job) -> Result:
 
 
 def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
+    """Merge points of the same parents, as many at a time as this process may open files for.
+
+    Points that another process is merging are left until it has finished or given them up.
+    """
     identified = parents.identify()
+    results: dict[int, Result] = {}
+    left, waits = dict(jobs), False
+    while left:
+        now = dict(itertools.islice(left.items(), points_at_once()))
+        found = _merge_free(parents, identified, now)
+        results |= found
+        busy = {index: job for index, job in now.items() if index not in found}
+        left = {index: job for index, job in left.items() if index not in now} | busy
+        if left and not found:
+            if not waits:
+                say(f"another process is merging {len(left)} of these points; waiting for it")
+            waits = True
+            time.sleep(LOOK)
+    return {index: results[index] for index in jobs}
+
+
+def _merge_free(
+    parents: Parents, identified: Mapping[str, IdentifiedCheckpoint], jobs: dict[int, Job]
+) -> dict[int, Result]:
+    """Merge the points that no other process is merging; the others have no result."""
     inputs = {name: parent.files for name, parent in identified.items()}
     specialists = {name: inputs[name] for name, _ in parents.specialists}
     results: dict[int, Result] = {}
@@ -117,6 +144,8 @@ def _merge_group(parents: Parents, jobs: dict[int, Job]) -> dict[int, Result]:
                 inputs=inputs | taken,
                 argv=job.command,
             )
+        except Busy:
+            continue
         except Exception as error:
             results[index] = as_user_error(error)
             continue

@@ -17,7 +17,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol
 
-from src.runs.record import wait_for_other_processes
+from src.runs.lock import wait_for_other_processes
 from src.utils.errors import UserError
 from src.utils.threads import set_threads, usable_cores
 

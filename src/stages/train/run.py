@@ -19,6 +19,7 @@ from src.lit_modules.fit import METRICS, FitResult, fit
 from src.lit_modules.loggers import as_loggers, opened
 from src.lit_modules.world import connected, resolve_world, started_world
 from src.models import ModelSpec, load_tokenizer, torch_dtype
+from src.runs.lock import waiting_for_others
 from src.runs.record import Run, open_run
 from src.stages.build import build
 from src.stages.checkpoints import OF_ONE_TASK, STATISTICS, base_checkpoint
@@ -164,7 +165,10 @@ def _published_base(job: Job, model: ModelSpec) -> Path:
 def _make_missing(job: Job) -> Path:
     """Train a model if its run directory does not exist yet."""
     directory = run_directory(job)
-    return directory if from_main(directory.is_dir()) else train(job)
+    if from_main(directory.is_dir()):
+        return directory
+    with waiting_for_others():  # jobs of a sweep that want the same base or specialist
+        return train(job)
 
 
 def _untrained(cfg: DictConfig, sources: list[Any], directory: Path) -> Path:
