@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import torch
 
@@ -76,7 +76,9 @@ def read_header(path: Path) -> dict[str, Entry]:
             raise UserError(f"{path} is truncated or not a safetensors file: {size} bytes, but a header of {length}")
         table = _parse(path, file.read(length))
     table.pop("__metadata__", None)
-    return {name: _entry(path, name, fields, 8 + length, size) for name, fields in table.items()}
+    entries = {name: _entry(path, name, fields, 8 + length, size) for name, fields in table.items()}
+    _require_contiguous(path, entries, 8 + length, size)
+    return entries
 
 
 def read_index(directory: Path) -> dict[str, str]:
@@ -89,8 +91,11 @@ def read_index(directory: Path) -> dict[str, str]:
     try:
         weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
         files = sorted({str(file) for file in weight_map.values()})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} is corrupt: expected a JSON object with a weight_map") from error
+    outside = [file for file in files if PurePath(file).is_absolute() or ".." in PurePath(file).parts]
+    if outside:
+        raise UserError(first_differences(f"{path} names files outside of its directory", outside))
     absent = [file for file in files if not (directory / file).is_file()]
     if absent:
         raise UserError(first_differences(f"{path} names missing shards", absent))
@@ -174,10 +179,28 @@ def prefetch(entry: Entry) -> None:
             os.close(descriptor)
 
 
+def _require_contiguous(path: Path, entries: Mapping[str, Entry], start: int, size: int) -> None:
+    """Require that the tensors fill the file without holes and overlaps, as the format demands."""
+    end, before = start, "the header"
+    for name, entry in sorted(entries.items(), key=lambda pair: (pair[1].offset, pair[1].info.nbytes)):
+        if entry.offset != end:
+            what = "overlaps" if entry.offset < end else "leaves a hole after"
+            raise UserError(f"{path} is corrupt: {name!r} at byte {entry.offset} {what} {before}, which ends at {end}")
+        end, before = end + entry.info.nbytes, repr(name)
+    if end != size:
+        raise UserError(f"{path} is corrupt: its tensors end at byte {end} of {size}")
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a name occurs twice")
+    return dict(pairs)
+
+
 def _parse(path: Path, text: bytes) -> dict[str, object]:
     try:
-        table = json.loads(text)
-    except ValueError as error:
+        table = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is corrupt: its safetensors header is not JSON ({error})") from error
     if not isinstance(table, dict):
         raise UserError(f"{path} is corrupt: its safetensors header is not a JSON object")
@@ -187,8 +210,8 @@ def _parse(path: Path, text: bytes) -> dict[str, object]:
 def _entry(path: Path, name: str, fields: object, data_start: int, size: int) -> Entry:
     try:
         assert isinstance(fields, dict)
-        shape = tuple(int(length) for length in fields["shape"])
-        start, end = (int(offset) for offset in fields["data_offsets"])
+        shape, (start, end) = tuple(fields["shape"]), fields["data_offsets"]
+        assert all(type(number) is int for number in (*shape, start, end))
         code = str(fields["dtype"])
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is corrupt: malformed header entry of {name!r}") from error

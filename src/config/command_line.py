@@ -21,7 +21,7 @@ from src.config.ellipsis import expand_ellipsis
 from src.config.groups import CONF, check_choices
 from src.config.quoting import quote_path
 from src.utils.disk import disk_failure_line, is_disk_failure
-from src.utils.errors import AlreadyTold, Interrupted, Stopped, UserError, unknown_choice
+from src.utils.errors import AlreadyTold, Interrupted, Stopped, UserError, printable, unknown_choice
 from src.utils.ranks import is_first_of_node
 from src.utils.threads import set_threads
 
@@ -93,7 +93,7 @@ class Script:
             raise error
         own = isinstance(error, Stopped) and error.own
         if own or (is_first_of_node() and not isinstance(error, AlreadyTold)):  # most errors occur on all ranks
-            sys.stderr.write(f"error: {line}\n")
+            sys.stderr.write(f"error: {printable(line)}\n")
         self._failed = True
 
 

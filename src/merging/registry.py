@@ -23,6 +23,7 @@ from src.merging.methods.wudi import Wudi
 from src.merging.recipe import COMMON, Recipe
 from src.merging.schedule import varies
 from src.utils.errors import UserError
+from src.utils.targets import require_trusted
 
 COEFFICIENTS = ("weight", "weights")
 PerSpecialist = float | tuple[float, ...]
@@ -290,6 +291,7 @@ def recipe_from(description: Mapping[str, Any]) -> Recipe:
 
 
 def _method_at(target: str) -> Method:
+    require_trusted(target, "_target_")
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)

@@ -34,7 +34,7 @@ def model_config(
         UserError: There is neither a `config.json` nor an `architecture`.
     """
     if path is not None and (path / "config.json").is_file():
-        config = AutoConfig.from_pretrained(path)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     elif architecture is not None:
         config = AutoConfig.for_model(**architecture)
     else:

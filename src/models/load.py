@@ -40,7 +40,7 @@ def load_tokenizer(
     """
     directory = local_directory(str(path), "model.tokenizer", revision, weights=False)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory)
+        tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _not_loadable("tokenizer", path, error) from error
     if chat_template is not None:
@@ -77,7 +77,9 @@ def load_model(
     directory = local_directory(str(path), "model.path", revision)
     try:
         with without_bars():
-            return AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, attn_implementation=backend, **more)
+            return AutoModelForCausalLM.from_pretrained(
+                directory, dtype=dtype, attn_implementation=backend, **more, trust_remote_code=False
+            )
     except (OSError, ValueError) as error:
         raise _not_loadable("model", path, error) from error
 
@@ -86,7 +88,7 @@ def generation_config(path: Path) -> GenerationConfig:
     """Read end tokens and decoding defaults of a checkpoint: its `generation_config.json`, else its `config.json`."""
     if (path / "generation_config.json").is_file():
         return GenerationConfig.from_pretrained(path)
-    return GenerationConfig.from_model_config(AutoConfig.from_pretrained(path))
+    return GenerationConfig.from_model_config(AutoConfig.from_pretrained(path, trust_remote_code=False))
 
 
 def empty_model(path: Path, attention: str = "auto") -> PreTrainedModel:
@@ -98,7 +100,7 @@ def empty_model(path: Path, attention: str = "auto") -> PreTrainedModel:
     """
     from accelerate import init_empty_weights
 
-    config = AutoConfig.from_pretrained(path)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     with init_empty_weights(include_buffers=False):
         network = AutoModelForCausalLM.from_config(
             config, dtype=torch.float32, attn_implementation=choose_attention(attention)

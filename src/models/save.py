@@ -53,7 +53,7 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
     if tokenizer.name_or_path and (source / TOKENIZER).is_file():
         files = [path for path in side_files(source) if path.name not in CONFIGS]
         copy_files(files, source, directory)
-        changes = _changes(tokenizer, AutoTokenizer.from_pretrained(source))
+        changes = _changes(tokenizer, AutoTokenizer.from_pretrained(source, trust_remote_code=False))
     else:
         tokenizer.save_pretrained(directory)
         changes = {} if tokenizer.chat_template is None else {"chat_template": tokenizer.chat_template}

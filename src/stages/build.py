@@ -10,6 +10,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from src.config.types import check_types, hints_of
+from src.utils.targets import require_trusted
 
 
 def build(node: DictConfig, **more: Any) -> Any:
@@ -36,7 +37,18 @@ def _check(node: Any) -> None:
             _check(value)
     if isinstance(node, DictConfig) and "_target_" in node:
         plain = {str(key): _plain(node[key]) for key in node}
-        check_types(plain, hints_of(get_object(node["_target_"])), lambda key: str(node._get_full_key(key)))
+        check_types(plain, hints_of(_callable(node)), lambda key: str(node._get_full_key(key)))
+
+
+def _callable(node: DictConfig) -> Any:
+    """The callable of a node, which must be trusted by its name and by the module that defines it."""
+    target, key = str(node["_target_"]), str(node._get_full_key("_target_"))
+    require_trusted(target, key)
+    found = get_object(target)
+    defined = getattr(found, "__module__", None)
+    if defined is not None and not target.startswith(f"{defined}."):  # such as `os` through a module of ours
+        require_trusted(f"{defined}.{target.rpartition('.')[2]}", key)
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -63,3 +63,8 @@ def unknown_choice(what: str, got: str, choices: list[str]) -> UserError:
     near = get_close_matches(got, choices, n=1)
     hint = f", did you mean {near[0]!r}?" if near else "."
     return UserError(f"unknown {what} {got!r}{hint} Available: {', '.join(sorted(choices))}")
+
+
+def printable(text: str) -> str:
+    """Replace control characters, which foreign files could send to the terminal, except for line breaks and tabs."""
+    return "".join(one if one.isprintable() or one in "\n\t" else repr(one)[1:-1] for one in text)

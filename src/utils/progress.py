@@ -9,6 +9,7 @@ from typing import IO, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from src.utils.errors import printable
 from src.utils.ranks import is_main_process
 
 T = TypeVar("T")
@@ -49,4 +50,4 @@ def speaking_into(file: IO[str]) -> Iterator[None]:
 def say(message: str) -> None:
     """Print one line on stderr (rank 0 only)."""
     if is_main_process():
-        console.print(message, highlight=False, soft_wrap=True, markup=False)
+        console.print(printable(message), highlight=False, soft_wrap=True, markup=False)

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from src.checkpoints import Checkpoint, CheckpointWriter, TensorInfo, copy_side_files, write_checkpoint
+from src.checkpoints.layout import read_header
 from src.utils.errors import UserError
 
 
@@ -279,3 +280,40 @@ def test_side_files(tmp_path: Path) -> None:
     assert json.loads((target / "config.json").read_text()) == {"dtype": "float32", "hidden_size": 8}
     with pytest.raises(UserError, match="no checkpoint at"):
         copy_side_files(tmp_path / "absent", target)
+
+
+def _with_header(path: Path, header: str, data: int) -> Path:
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(data))
+    return path
+
+
+def _entry(name: str, start: int, end: int, shape: str) -> str:
+    return f'"{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{start},{end}]}}'
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (f"{{{_entry('a', 0, 8, '[2]')},{_entry('b', 4, 12, '[2]')}}}", "overlaps"),
+        (f"{{{_entry('a', 0, 8, '[2]')},{_entry('b', 12, 16, '[1]')}}}", "leaves a hole"),
+        (f"{{{_entry('a', 4, 12, '[2]')}}}", "leaves a hole after the header"),
+        (f"{{{_entry('a', 0, 8, '[2]')}}}", "end at byte"),
+        (f"{{{_entry('a', 0, 16, '[4]')},{_entry('a', 0, 16, '[4]')}}}", "occurs twice"),
+        (f"{{{_entry('a', 0, 16, '[4.0]')}}}", "malformed"),
+        (f"{{{_entry('a', 0, 16, '[true,4]')}}}", "malformed"),
+        ("[" * 100_000, "not JSON"),
+    ],
+)
+def test_headers_that_do_not_fit_their_file(tmp_path: Path, header: str, words: str) -> None:
+    with pytest.raises(UserError, match=rf"x\.safetensors.*{words}"):
+        read_header(_with_header(tmp_path / "x.safetensors", header, 16))
+
+
+@pytest.mark.parametrize("shard", ["../secret.safetensors", "/etc/passwd", "a/../../b.safetensors"])
+def test_an_index_names_no_file_outside_of_its_directory(tmp_path: Path, shard: str) -> None:
+    (tmp_path / "c").mkdir()
+    write_checkpoint(tmp_path, tensors())
+    (tmp_path / "model.safetensors").rename(tmp_path / "secret.safetensors")
+    (tmp_path / "c" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": shard}}))
+    with pytest.raises(UserError, match=r"index\.json names files outside of its directory"):
+        Checkpoint(tmp_path / "c")

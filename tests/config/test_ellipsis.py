@@ -32,3 +32,18 @@ def test_a_sequence_that_does_not_arrive_is_an_error(typed):
 def test_a_dangling_ellipsis_is_an_error():
     with pytest.raises(UserError, match="two numbers before it"):
         expand_ellipsis("w=0.1,...,0.9")
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("w=0,nan,...,1", "finite"),
+        ("w=0,1,...,inf", "finite"),
+        ("w=0,1,...,1e400", "more than 100000 steps"),
+        ("w=0,1e-9,...,1", "more than 100000 steps"),
+        ("w=0,0.1,...,1e9999999", "out of range"),
+    ],
+)
+def test_numbers_that_no_sequence_reaches_are_an_error(typed, words):
+    with pytest.raises(UserError, match=words):
+        expand_ellipsis(typed)

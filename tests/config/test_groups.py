@@ -18,7 +18,19 @@ def test_a_part_is_refused(argument):
         check_choices([argument])
 
 
-@pytest.mark.parametrize("argument", ["merge=ties", "merge.exclude=_proj", "output=_common", "-m"])
+@pytest.mark.parametrize(
+    ("argument", "got"),
+    [("model=0", "'0'"), ("strategy=[nan]", "'nan'"), ("model=null", "'None'"), ("strategy=[]", r"'\[\]'")],
+)
+def test_what_is_no_name_is_refused_with_the_choices(argument, got):
+    with pytest.raises(UserError, match=rf"unknown {argument.partition('=')[0]} {got}.* Available: "):
+        check_choices([argument])
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["merge=ties", "merge.exclude=_proj", "output=_common", "-m", "search=null", "logger=[]", "merge='ties',dare"],
+)
 def test_other_arguments_pass(argument):
     check_choices([argument])
 

@@ -146,7 +146,9 @@ class VLLMGenerator:
         )
         self.tokenizer = load_tokenizer(checkpoint)
         self.ends = end_tokens(generation_config(checkpoint), self.tokenizer)
-        self.context = self.max_length or int(AutoConfig.from_pretrained(checkpoint).max_position_embeddings)
+        self.context = self.max_length or int(
+            AutoConfig.from_pretrained(checkpoint, trust_remote_code=False).max_position_embeddings
+        )
 
     def _parameters(self, request: GenerationRequest, decoding: Decoding) -> Any:
         from vllm import SamplingParams

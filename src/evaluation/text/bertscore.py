@@ -108,7 +108,7 @@ class BertScore:
                 "benchmark.bertscore.layer is missing: scores depend on it (bert-score takes 9 of bert-base-uncased, "
                 "10 of roberta-base, 17 of roberta-large)"
             )
-        layers = AutoConfig.from_pretrained(place, local_files_only=True).num_hidden_layers
+        layers = AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False).num_hidden_layers
         if self.layer > layers:
             raise UserError(f"benchmark.bertscore.layer={self.layer}: {place} has layers 1 to {layers}")
         return place, self.layer
@@ -157,8 +157,8 @@ def _weighted(values_BT: Tensor, weights_BT: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)  # one encoder stays loaded for all evaluations of a study
 def _load(place: str, device: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
-    network = AutoModel.from_pretrained(place, local_files_only=True, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+    network = AutoModel.from_pretrained(place, local_files_only=True, dtype=torch.float32, trust_remote_code=False)
     network = getattr(network, "encoder", network) if network.config.is_encoder_decoder else network
     return tokenizer, network.eval().to(device)
 
