@@ -19,8 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.scoring import reference_rows
-from src.evaluation.grading.grade import flaky_tasks, score_programs
-from src.evaluation.grading.problems import OVERRIDES, benchmark_path, load_problems
+from src.evaluation.grading.forms.problems import OVERRIDES, benchmark_path, load_problems
+from src.evaluation.grading.grade import score_programs
+from src.evaluation.grading.results import flaky_tasks
 from src.evaluation.sandbox.pool import Sandbox
 
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from src.evaluation.grading.expected_outputs import expected_outputs
+from src.evaluation.grading.forms.expected_outputs import expected_outputs
+from src.evaluation.grading.forms.problems import OVERRIDES, Problem, benchmark_path, load_problems
 from src.evaluation.grading.grade import score_programs
-from src.evaluation.grading.problems import OVERRIDES, Problem, benchmark_path, load_problems
 from src.evaluation.sandbox.pool import Sandbox
 from src.utils.jsonl import read_jsonl, write_jsonl
 

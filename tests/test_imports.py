@@ -148,6 +148,17 @@ def test_imports_go_downwards_inside_a_room(room):
     assert wrong == []
 
 
+def test_forms_of_tests_know_nothing_of_answers():
+    """`grading.forms` is the lower room of `grading`."""
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path, name in cases()
+        if path.parent.name == "forms" and name.startswith("src.evaluation.grading.")
+        if not name.startswith("src.evaluation.grading.forms")
+    ]
+    assert wrong == []
+
+
 def test_no_files_import_each_other_in_a_circle():
     assert circle(arrows()) == []
 

@@ -12,8 +12,8 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from src.evaluation.benchmarks.code import pass_at_k
 from src.evaluation.generators.samples import Decoding, Sample
-from src.evaluation.grading.grade import ProgramResult
-from src.evaluation.grading.run_tests import PASS
+from src.evaluation.grading.forms.result import PASS
+from src.evaluation.grading.results import ProgramResult
 from src.evaluation.statistics.scores import Score, by_metric
 
 TEST_KEYS = ("base_input", "plus_input", "contract")  # megabytes per problem

@@ -4,7 +4,7 @@ import json
 
 from evalplus import evaluate as evalplus
 
-from src.evaluation.grading.grade import ProgramResult
+from src.evaluation.grading.results import ProgramResult
 from src.reporting.exchange import evalplus_results
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from src.data.code_to_text import FILES, places_of
 from src.data.records import find_data
 from src.evaluation.generators.samples import Sample
-from src.evaluation.grading.problems import benchmark_path
+from src.evaluation.grading.forms.problems import benchmark_path
 from src.utils.errors import UserError
 from src.utils.jsonl import read_jsonl
 

@@ -12,9 +12,10 @@ from typing import Any
 from src.data.prompts import render_user_turn
 from src.evaluation.benchmarks.base import SPLITS, Limit, Rows, check_covered, check_split, read_rows
 from src.evaluation.generators.samples import Decoding, Prompt, Sample
-from src.evaluation.grading.grade import FALLBACK, GRADING_RULES, SANITIZE, ProgramResult
+from src.evaluation.grading.forms.result import PASS
+from src.evaluation.grading.grade import FALLBACK, GRADING_RULES, SANITIZE
 from src.evaluation.grading.programs import Answer, answer_of_row, candidate_programs
-from src.evaluation.grading.run_tests import PASS
+from src.evaluation.grading.results import ProgramResult
 from src.evaluation.statistics.scores import Score
 from src.utils.errors import UserError, unknown_choice
 from src.utils.files import sha256_json
@@ -30,8 +31,8 @@ class CodeBenchmark:
 
     Args:
         name: Name in score tables.
-        problems: Problems in EvalPlus's format, or with `tests` of another form (see `grading.outcome`): a function of
-            the split, or paths with `{split}`.
+        problems: Problems in EvalPlus's format, or with `tests` of another form (see `grading.forms.outcome`): a
+            function of the split, or paths with `{split}`.
         decoding: Decoding settings.
         user_prompt: The user turn; `{prompt}` is the problem's prompt, `{buggy}` its wrong body, where it has one.
         prefill: Beginning of the assistant turn that the model continues.

@@ -9,7 +9,7 @@ from typing import Any
 
 from src.data.sources import RecordSource
 from src.evaluation.benchmarks.tested_rows import as_docstring, imported_modules, is_installed, row_with_tests
-from src.evaluation.grading.python_tests import PYTEST
+from src.evaluation.grading.forms.python_tests import PYTEST
 from src.utils.errors import UserError
 from src.utils.parsing import parse
 

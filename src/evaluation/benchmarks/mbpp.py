@@ -9,7 +9,7 @@ from typing import Any
 from src.data.records import find_data
 from src.evaluation.benchmarks.base import in_ranges
 from src.evaluation.benchmarks.tested_rows import KEY, as_docstring, normal_lines, row_with_tests
-from src.evaluation.grading.python_tests import STATEMENTS
+from src.evaluation.grading.forms.python_tests import STATEMENTS
 from src.utils.errors import UserError
 from src.utils.parsing import parse
 

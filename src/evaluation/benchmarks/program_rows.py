@@ -13,10 +13,10 @@ from typing import Any
 
 from src.data.prompts import render_user_turn
 from src.data.records import Record, find_data
-from src.evaluation.grading.call_tests import CALLS
-from src.evaluation.grading.file_tests import FILE
-from src.evaluation.grading.languages import Language, Toolchain
-from src.evaluation.grading.stdin_tests import STDIN
+from src.evaluation.grading.forms.call_tests import CALLS
+from src.evaluation.grading.forms.file_tests import FILE
+from src.evaluation.grading.forms.languages import Language, Toolchain
+from src.evaluation.grading.forms.stdin_tests import STDIN
 from src.utils.errors import UserError
 from src.utils.progress import say
 
@@ -60,29 +60,30 @@ def input_output_problems(
     """
     plain = _plain(language)
     records = [record for record in _records(data, split) if _is_between(record, dates)]
-    problems, without = [], 0
+    problems = []
     for record in records:
-        row, cases, function = record.fields, *_cases(record)
-        without += not cases
+        cases, function = _cases(record)
         if not cases:
             continue
-        starter = row.get("starter_code") or ""
-        question = str(_field(record, QUESTIONS))
-        words = {"question": question, "language": language.name, "starter": starter}
-        problem = {
-            "task_id": f"{prefix}{_field(record, NAMES)}",
-            "prompt": render_user_turn(starter_prompt if starter else stdin_prompt, **words),
-            "entry_point": function,
-            "canonical_solution": "",
-        }
-        tests = _call_tests(record, cases) if function else {"form": STDIN, "cases": cases, "tolerance": tolerance}
-        if function and "python" not in language.fences:
-            raise UserError(f"{record.place}: it calls {function}(), which only Python programs can have tested")
-        more: dict[str, Any] = {"header": language.header} if function else plain
-        problems.append({**problem, "tests": {**tests, **more, "seconds": seconds}})
-    if without:
+        template = starter_prompt if record.fields.get("starter_code") else stdin_prompt
+        problem = _question(record, prefix, template, language.name, function)
+        on_input = {"form": STDIN, "cases": cases, "tolerance": tolerance, **plain}
+        tests = _call_tests(record, cases, function, language) if function else on_input
+        problems.append({**problem, "tests": {**tests, "seconds": seconds}})
+    if without := len(records) - len(problems):
         say(f"{without} of {len(records)} problems have no tests and are left out")
     return problems
+
+
+def _question(record: Record, prefix: str, template: str, language: str, function: str) -> dict[str, Any]:
+    starter = record.fields.get("starter_code") or ""
+    words = {"question": str(_field(record, QUESTIONS)), "language": language, "starter": starter}
+    return {
+        "task_id": f"{prefix}{_field(record, NAMES)}",
+        "prompt": render_user_turn(template, **words),
+        "entry_point": function,
+        "canonical_solution": "",
+    }
 
 
 def multipl_e_problems(
@@ -107,14 +108,8 @@ def multipl_e_problems(
     plain = _plain(language)
     problems = []
     for record in _records(data, split):
+        _check_multipl_e(record, language)
         row = record.fields
-        for name in ("name", "prompt", "tests"):
-            _field(record, (name,))
-        if row.get("language", language.fences[0]) not in language.fences:
-            raise UserError(
-                f"{record.place}: its language is {row['language']!r}, the benchmark's is {language.name} "
-                f"({', '.join(language.fences)}); set {KEY} or the benchmark"
-            )
         tests = {"form": FILE, "text": row["tests"], "impossible": list(impossible), "seconds": seconds}
         problems.append(
             {
@@ -127,6 +122,16 @@ def multipl_e_problems(
             }
         )
     return problems
+
+
+def _check_multipl_e(record: Record, language: Language) -> None:
+    for name in ("name", "prompt", "tests"):
+        _field(record, (name,))
+    if record.fields.get("language", language.fences[0]) not in language.fences:
+        raise UserError(
+            f"{record.place}: its language is {record.fields['language']!r}, the benchmark's is {language.name} "
+            f"({', '.join(language.fences)}); set {KEY} or the benchmark"
+        )
 
 
 def _plain(language: Language) -> dict[str, Any]:
@@ -180,8 +185,10 @@ def _cases(record: Record) -> tuple[list[Any], str]:
     return [[test["input"], test["output"]] for test in tests], function
 
 
-def _call_tests(record: Record, cases: Sequence[Any]) -> dict[str, Any]:
+def _call_tests(record: Record, cases: Sequence[Any], function: str, language: Language) -> dict[str, Any]:
     """Arguments and values: as JSON, one argument per line (LiveCodeBench), or as they are (APPS)."""
+    if "python" not in language.fences:
+        raise UserError(f"{record.place}: it calls {function}(), which only Python programs can have tested")
     as_text = all(isinstance(given, str) for given, _ in cases)
     try:
         read = [
@@ -190,7 +197,7 @@ def _call_tests(record: Record, cases: Sequence[Any]) -> dict[str, Any]:
         ]
     except ValueError as error:
         raise UserError(f"{record.place}: a test's arguments or value are not JSON ({error})") from error
-    return {"form": CALLS, "cases": read, "or_first": not as_text}
+    return {"form": CALLS, "cases": read, "or_first": not as_text, "header": language.header}
 
 
 def _joined(text: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from src.evaluation.benchmarks.code import CodeBenchmark
 from src.evaluation.generators.samples import Prompt, Sample
-from src.evaluation.grading.file_tests import FILE
+from src.evaluation.grading.forms.file_tests import FILE
 from src.evaluation.grading.grade import NEVER
 from src.evaluation.grading.program_texts import continuations, whole_programs
 from src.evaluation.grading.programs import Answer

@@ -1,4 +1,4 @@
-"""Problems with tests in Python: rows of files or of the Hub as rows with `tests` (see `grading.python_tests`)."""
+"""Problems with tests in Python: rows of files or of the Hub as rows with `tests` (`grading.forms.python_tests`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from src.data.prompts import render_user_turn
 from src.data.records import Record, find_data
-from src.evaluation.grading.python_tests import PYTEST, PYTHON, STATEMENTS, UNITTEST
+from src.evaluation.grading.forms.python_tests import PYTEST, PYTHON, STATEMENTS, UNITTEST
 from src.utils.errors import UserError, unknown_choice
 from src.utils.parsing import parse
 from src.utils.progress import say
@@ -75,7 +75,7 @@ def problems_with_tests(
 def row_with_tests(
     task_id: str, prompt: str, entry_point: str, solution: str, kind: str, code: Sequence[str], before: str = ""
 ) -> dict[str, Any]:
-    """Return a row of a benchmark whose tests are Python text (see `grading.python_tests.PythonProblem`)."""
+    """Return a row of a benchmark whose tests are Python text (see `grading.forms.python_tests.PythonProblem`)."""
     tests = {"form": PYTHON, "kind": kind, "code": [normal_lines(text) for text in code if text.strip()]}
     return {
         "task_id": task_id,

@@ -7,75 +7,22 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from src.evaluation.grading.forms import prepare_tests, read_problems
-from src.evaluation.grading.outcome import RunnableTests, TestedProblem
-from src.evaluation.grading.problems import INPUTS
+from src.evaluation.grading.forms.outcome import TestedProblem
+from src.evaluation.grading.forms.problems import INPUTS
+from src.evaluation.grading.forms.registry import prepare_tests
+from src.evaluation.grading.forms.result import LOADING, PARSING
 from src.evaluation.grading.programs import Answer, answer_of_row
-from src.evaluation.grading.recheck import Recheck, recheck_places
-from src.evaluation.grading.run_tests import LOADING, PARSING, PASS, Failure
+from src.evaluation.grading.recheck import Recheck, rechecked
+from src.evaluation.grading.results import ProgramResult
+from src.evaluation.grading.run_programs import Program, ProgramRun, run_programs
 from src.evaluation.grading.sanitize_in_sandbox import SanitizeFunction, sanitize_in_sandbox
 from src.evaluation.sandbox.pool import Sandbox
-from src.evaluation.sandbox.worker import Worker
 from src.utils.errors import UserError, first_differences
-from src.utils.progress import progress_bar
 
 FALLBACK, EVALPLUS, NEVER = SANITIZE = ("fallback", "evalplus", "never")
 GRADING_RULES = 4  # raise it with every change that can change a verdict: it is part of an evaluation's identity
-
-
-@dataclass(frozen=True)
-class ProgramResult:
-    """Result of one program on its problem's tests.
-
-    Attributes:
-        task_id: The problem.
-        sample: Index of the program among those of its problem, from 0.
-        base: `pass`, `fail` or `timeout` on the original tests.
-        plus: The same on original and added tests together.
-        detail: Reason for a failure; empty if it passed.
-        flaky: It got another result when it ran again: alone, since the machine may have caused the first result (the
-            second counts), or with another hash seed (the first counts).
-        failure: The test that it failed; not part of its line of `verdicts-<benchmark>.jsonl`.
-    """
-
-    task_id: str
-    sample: int
-    base: str
-    plus: str
-    detail: str = ""
-    flaky: bool = False
-    failure: Failure = dataclasses.field(default=Failure(), compare=False, repr=False)
-
-    def row(self) -> dict[str, Any]:
-        """Return its line of `verdicts-<benchmark>.jsonl`."""
-        row = dataclasses.asdict(self)
-        del row["failure"]
-        return row
-
-
-@dataclass(frozen=True)
-class _Program:
-    """A program to run: its index, its candidate texts, its problem's tests, and what it was taken from."""
-
-    problem: TestedProblem
-    tests: RunnableTests
-    sample: int
-    candidates: tuple[str, ...]
-    raw: str
-    chat: bool
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Result of a run; `doubtful` requests another one, alone; `failed_in`: see `SuiteResult`; `texts` were tried."""
-
-    result: ProgramResult
-    doubtful: bool
-    failed_in: str
-    texts: tuple[str, ...]
 
 
 def score_programs(
@@ -150,6 +97,29 @@ def score_answers(
         both: Also grade with the other way to sanitize; programs that are equal both ways run once.
         recheck: Share of the programs that run again with another hash seed, and the doubtful ones; 0: none.
     """
+    programs = _programs(problems, answers, sandbox, cache)
+    if sanitize == NEVER:
+        return _grades(*rechecked(programs, run_programs(programs, sandbox), recheck, sandbox))
+    reduced = _reduced(programs, sandbox) if both or sanitize == EVALPLUS else programs
+    if sanitize == EVALPLUS:
+        runs, again = rechecked(reduced, run_programs(reduced, sandbox), recheck, sandbox)
+    else:
+        runs, again = rechecked(programs, _run_with_fallback(programs, sandbox), recheck, sandbox)
+    if not both:
+        return _grades(runs, again)
+    others = [run.result for run in runs]
+    differ = [place for place, program in enumerate(programs) if _is_other(program, reduced[place])]
+    other = _run_with_fallback if sanitize == EVALPLUS else run_programs
+    chosen = programs if sanitize == EVALPLUS else reduced
+    for place, run in zip(differ, other([chosen[place] for place in differ], sandbox), strict=True):
+        others[place] = run.result
+    return _grades(runs, again, others)
+
+
+def _programs(
+    problems: Sequence[TestedProblem], answers: Sequence[Answer], sandbox: Sandbox, cache: Path | None
+) -> list[Program]:
+    """Make the tests ready, and number each problem's answers."""
     by_id = {problem.task_id: problem for problem in problems}
     used = [by_id[task_id] for task_id in dict.fromkeys(answer.task_id for answer in answers)]
     if any(problem.form == INPUTS for problem in used):  # other forms may need other sandboxes
@@ -159,52 +129,23 @@ def score_answers(
     programs = []
     for answer in answers:
         task = answer.task_id
-        programs.append(_Program(by_id[task], tests[task], counter[task], answer.texts, answer.raw, answer.chat))
+        programs.append(Program(by_id[task], tests[task], counter[task], answer.texts, answer.raw, answer.chat))
         counter[task] += 1
-
-    def as_evalplus(places: Sequence[int]) -> list[_Run]:
-        chosen = [dataclasses.replace(programs[place], candidates=(reduced[place],)) for place in places]
-        return _run_all(chosen, sandbox)
-
-    def with_fallback(places: Sequence[int]) -> list[_Run]:
-        return _run_with_fallback([programs[place] for place in places], sandbox)
-
-    everything = range(len(programs))
-    if sanitize == NEVER:
-        return _grades(*_rechecked(programs, _run_all(programs, sandbox), recheck, sandbox))
-    reduced = _sanitized(programs, sandbox, "sanitize") if both or sanitize == EVALPLUS else []
-    grade, other = (with_fallback, as_evalplus) if sanitize == FALLBACK else (as_evalplus, with_fallback)
-    runs, again = _rechecked(programs, grade(everything), recheck, sandbox)
-    if not both:
-        return _grades(runs, again)
-    differ = [place for place in everything if reduced[place].strip() != answers[place].texts[0].strip()]
-    others = dict(zip(differ, other(differ), strict=True))
-    return _grades(runs, again, [others.get(place, runs[place]).result for place in everything])
+    return programs
 
 
-def _grades(runs: list[_Run], recheck: Recheck, others: list[ProgramResult] | None = None) -> Grades:
+def _reduced(programs: Sequence[Program], sandbox: Sandbox) -> list[Program]:
+    """Replace programs by what EvalPlus's sanitizer leaves of them."""
+    texts = _sanitized(programs, sandbox, "sanitize")
+    return [dataclasses.replace(program, candidates=(text,)) for program, text in zip(programs, texts, strict=True)]
+
+
+def _is_other(program: Program, reduced: Program) -> bool:
+    return reduced.candidates[0].strip() != program.candidates[0].strip()
+
+
+def _grades(runs: list[ProgramRun], recheck: Recheck, others: list[ProgramResult] | None = None) -> Grades:
     return Grades([run.result for run in runs], [run.texts for run in runs], others, recheck)
-
-
-def _rechecked(
-    programs: list[_Program], runs: list[_Run], share: float, sandbox: Sandbox
-) -> tuple[list[_Run], Recheck]:
-    """Run some programs once more, with another hash seed, and mark those with another verdict; the first counts."""
-    keys = [(run.result.task_id, *run.texts) for run in runs]
-    places = recheck_places(keys, share, [place for place, run in enumerate(runs) if run.doubtful])
-    chosen = [dataclasses.replace(programs[place], candidates=runs[place].texts) for place in places]
-    changed = 0
-    for place, again in zip(places, _run_all(chosen, sandbox.reseeded()), strict=True):
-        first = runs[place].result
-        if (first.base, first.plus) != (again.result.base, again.result.plus):
-            runs[place] = dataclasses.replace(runs[place], result=dataclasses.replace(first, flaky=True))
-            changed += 1
-    return runs, Recheck(len(places), changed)
-
-
-def flaky_tasks(results: Iterable[ProgramResult]) -> list[str]:
-    """List the tasks with a program whose result changed when it ran again."""
-    return sorted({result.task_id for result in results if result.flaky})
 
 
 def _check(rows: list[dict[str, Any]], by_id: dict[str, TestedProblem]) -> None:
@@ -218,9 +159,9 @@ def _check(rows: list[dict[str, Any]], by_id: dict[str, TestedProblem]) -> None:
         raise UserError(first_differences("samples and benchmark do not match", wrong))
 
 
-def _run_with_fallback(programs: list[_Program], sandbox: Sandbox) -> list[_Run]:
+def _run_with_fallback(programs: Sequence[Program], sandbox: Sandbox) -> list[ProgramRun]:
     """Run programs as they stand, and those that cannot be run so once more, sanitized."""
-    runs = _run_all(programs, sandbox)
+    runs = run_programs(programs, sandbox)
     unparsed = [place for place, run in enumerate(runs) if run.failed_in == PARSING]
     _run_again(programs, runs, unparsed, "runnable_part", sandbox)
     loose = [place for place, program in enumerate(programs) if program.chat or place in unparsed]
@@ -229,8 +170,8 @@ def _run_with_fallback(programs: list[_Program], sandbox: Sandbox) -> list[_Run]
 
 
 def _run_again(
-    programs: list[_Program],
-    runs: list[_Run],
+    programs: Sequence[Program],
+    runs: list[ProgramRun],
     places: list[int],
     function: SanitizeFunction,
     sandbox: Sandbox,
@@ -239,148 +180,10 @@ def _run_again(
     chosen = [programs[place] for place in places]
     texts = _sanitized(chosen, sandbox, function)
     again = [dataclasses.replace(program, candidates=(text,)) for program, text in zip(chosen, texts, strict=True)]
-    for place, run in zip(places, _run_all(again, sandbox), strict=True):
+    for place, run in zip(places, run_programs(again, sandbox), strict=True):
         if run.failed_in not in (PARSING, runs[place].failed_in):  # else the first error is the better explanation
             runs[place] = run
 
 
-def _sanitized(programs: list[_Program], sandbox: Sandbox, function: SanitizeFunction) -> list[str]:
+def _sanitized(programs: Sequence[Program], sandbox: Sandbox, function: SanitizeFunction) -> list[str]:
     return sanitize_in_sandbox([(program.raw, program.problem.entry_point) for program in programs], sandbox, function)
-
-
-def _run_all(programs: list[_Program], sandbox: Sandbox) -> list[_Run]:
-    # Equal answers run once. The slowest start first, so that no core is still busy with a slow one at the end.
-    firsts = {
-        (program.problem.task_id, program.candidates): index for index, program in reversed(list(enumerate(programs)))
-    }
-    order = sorted(firsts.values(), key=lambda index: -programs[index].tests.seconds)
-    modules = {"numpy"} if any("numpy" in text for program in programs for text in program.candidates) else set()
-    modules |= {name for program in programs for name in program.tests.modules}
-
-    def run(worker: Worker, index: int) -> _Run:
-        return _run_one(worker, programs[index], sandbox)
-
-    with progress_bar() as bar:
-        task = bar.add_task("programs", total=len(order))
-        first = sandbox.map(run, order, modules, on_done=lambda: bar.advance(task))
-        runs = dict(zip(order, first, strict=True))
-        # A busy machine can make a correct program time out, so each doubtful one is run again with nothing else
-        # running.
-        doubtful = [index for index in order if runs[index].doubtful]
-        for index, again in zip(doubtful, sandbox.map(run, doubtful, modules, workers=1), strict=True):
-            before = runs[index].result
-            same = (again.result.base, again.result.plus) == (before.base, before.plus)
-            runs[index] = dataclasses.replace(again, result=dataclasses.replace(again.result, flaky=not same))
-    mine = [runs[firsts[program.problem.task_id, program.candidates]] for program in programs]
-    return [
-        dataclasses.replace(run, result=dataclasses.replace(run.result, sample=program.sample))
-        for run, program in zip(mine, programs, strict=True)
-    ]
-
-
-def _run_one(worker: Worker, program: _Program, sandbox: Sandbox) -> _Run:
-    outcome = program.tests.run(worker, program.candidates, sandbox)
-    base, last = outcome.base.status, outcome.plus
-    result = ProgramResult(
-        program.problem.task_id, program.sample, base, last.status, outcome.detail, failure=last.failure
-    )
-    return _Run(result, last.doubtful, last.failed_in, program.candidates)
-
-
-class ProgramJudge:
-    """Run and grade generated programs (conf/sandbox); its sandboxes stay up between calls.
-
-    Args:
-        isolation: `auto`, `bubblewrap`, `unshare` or `unsafe`; see `Sandbox`.
-        workers: Number of programs at a time; None: one per core.
-        memory_mb: Address space of a program, in MiB.
-        min_time_limit: CPU seconds that any test may take.
-        gt_time_limit_factor: A test may take this many times the CPU time of the reference solution.
-        cache: Directory of expected outputs; None: the user's cache directory.
-    """
-
-    def __init__(
-        self,
-        isolation: str = "auto",
-        workers: int | None = None,
-        memory_mb: int = 4096,
-        min_time_limit: float = 1.0,
-        gt_time_limit_factor: float = 4.0,
-        cache: str | None = None,
-    ) -> None:
-        self.sandbox = Sandbox(isolation, workers, memory_mb, min_time_limit, gt_time_limit_factor)
-        self.cache = None if cache is None else Path(cache)
-        self.grades = Grades([], [])
-
-    @property
-    def results(self) -> list[ProgramResult]:
-        """Results of the last call."""
-        return self.grades.results
-
-    def __call__(
-        self,
-        problems: Sequence[dict[str, Any]],
-        answers: Sequence[Answer],
-        sanitize: str = FALLBACK,
-        recheck: float = 0.0,
-    ) -> list[ProgramResult]:
-        """Return one result per answer, in the order of `answers`.
-
-        Args:
-            problems: In EvalPlus's format, or with `tests` of another form (see `forms`).
-            answers: Answers to them.
-            sanitize: One of `SANITIZE`; see `score_answers`.
-            recheck: Share of the programs to run again with another hash seed.
-
-        Raises:
-            UserError: Programs cannot be isolated on this machine.
-        """
-        known = read_problems(problems)
-        self.grades = score_answers(known, answers, self.sandbox, self.cache, sanitize, True, recheck)
-        return self.results
-
-    def other_choice(self) -> dict[str, int] | None:
-        """Count the verdicts that the other way to sanitize would change in the last call; None for `never`."""
-        if self.grades.others is None:
-            return None
-        pairs = [
-            ((here.base, here.plus), (there.base, there.plus))
-            for here, there in zip(self.results, self.grades.others, strict=True)
-        ]
-        passes = [(PASS in here[1:], PASS in there[1:]) for here, there in pairs]
-        return {
-            "programs": len(pairs),
-            "differ": sum(here != there for here, there in pairs),
-            "pass_only_here": passes.count((True, False)),
-            "pass_only_there": passes.count((False, True)),
-        }
-
-    def flaky(self) -> dict[str, Any]:
-        """Return how many programs of the last call ran again, how many changed, and the tasks of flaky programs."""
-        return {**dataclasses.asdict(self.grades.recheck), "tasks": flaky_tasks(self.results)}
-
-    def verdict_rows(self) -> list[dict[str, Any]]:
-        """Return the last call's results as the lines of `verdicts-<benchmark>.jsonl`."""
-        return [result.row() for result in self.results]
-
-    def detail_rows(self) -> list[dict[str, Any]]:
-        """Return the last call's programs with the tests that they failed, for `details-<benchmark>.jsonl`."""
-        return [
-            {
-                "task_id": result.task_id, "sample": result.sample, "passed": result.plus == PASS, "answer": texts[0],
-                "detail": result.detail, **dataclasses.asdict(result.failure),
-            }
-            for result, texts in zip(self.results, self.grades.texts, strict=True)
-        ]  # fmt: skip
-
-    def close(self) -> None:
-        """End the sandboxes; the next call starts new ones."""
-        self.sandbox.close()
-
-    def __enter__(self) -> ProgramJudge:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

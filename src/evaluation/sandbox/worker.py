@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import marshal
 import math
 import os
@@ -14,22 +13,18 @@ import subprocess
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.jobs import End, Frame, FrameReader, Job
 from src.evaluation.sandbox.launch import SCRATCH, Extra, Launch, environment
+from src.evaluation.sandbox.pipes import PIPE_BYTES, Reader, drain, frame_pipe, in_memory
 from src.evaluation.sandbox.processes import ERROR_BYTES, OutputReader, ProcessJob, ProcessResult
 
-PIPE_BYTES = 1 << 20  # of a program's own pipe: whatever it does to it is over with the program
 START_SECONDS = 60.0
 GRACE_SECONDS = 60.0  # for a server to clean up after its program; after that, the sandbox is replaced
-CHUNKS = 16  # reads at a time: a program that never stops writing must not keep us from stopping it
-_F_SETPIPE_SZ = 1031
 REFERENCES, PROGRAMS, COMMANDS = "references", "programs", "commands"  # they never share a server
-
-Reader = FrameReader | OutputReader
 
 
 class WorkerDied(Exception):
@@ -165,12 +160,12 @@ class Worker:
         patience: float,
     ) -> End:
         """Run a program with one pipe per reader; `first` and `patience` are seconds until the next right output."""
-        pipes = [_frame_pipe() for _ in readers]
+        pipes = [frame_pipe() for _ in readers]
         streams = {data_in: reader for (data_in, _), reader in zip(pipes, readers, strict=True)}
         try:
             with contextlib.ExitStack() as ours:
                 written = [ours.enter_context(os.fdopen(data_out, "wb")).fileno() for _, data_out in pipes]
-                program = ours.enter_context(_in_memory(job.program()))
+                program = ours.enter_context(in_memory(job.program()))
                 self._tell(message, (program, *written))
             ended = self._follow(streams, protocol.wall_limit(cpu), first, patience)
         finally:
@@ -199,14 +194,14 @@ class Worker:
                 if data not in events:
                     continue
                 accepted = reader.accepted
-                if not _drain(data, reader):
+                if not drain(data, reader):
                     watched.unregister(data)  # the program has closed it
                 if reader.accepted > accepted:
                     due = time.monotonic() + patience
             if process.stdout.fileno() in events:
                 message = self._hear(START_SECONDS)
                 for data, reader in streams.items():
-                    _drain(data, reader, PIPE_BYTES)
+                    drain(data, reader, PIPE_BYTES)
                 if stalled and message["reason"] == protocol.STOPPED:
                     message["reason"] = protocol.WALL_LIMIT
                 return message
@@ -260,38 +255,6 @@ class Worker:
 
 def _nothing() -> None:
     """Clean up a worker that has not started: nothing to do."""
-
-
-def _frame_pipe() -> tuple[int, int]:
-    data_in, data_out = os.pipe()
-    with contextlib.suppress(OSError):  # beyond the user's share of pipe memory it stays small
-        fcntl.fcntl(data_in, _F_SETPIPE_SZ, PIPE_BYTES)
-    os.set_blocking(data_in, False)
-    return data_in, data_out
-
-
-@contextlib.contextmanager
-def _in_memory(message: dict[str, Any]) -> Iterator[int]:
-    """Descriptor of a file in memory with the marshaled message."""
-    with os.fdopen(os.memfd_create("program"), "wb", buffering=0) as file:
-        view = memoryview(marshal.dumps(message, protocol.MARSHAL_VERSION))
-        while view:
-            view = view[file.write(view) :]
-        file.seek(0)
-        yield file.fileno()
-
-
-def _drain(data: int, reader: Reader, chunks: int = CHUNKS) -> bool:
-    """Feed what the pipe holds to `reader`; return False at its end."""
-    for _ in range(chunks):
-        try:
-            part = os.read(data, PIPE_BYTES)
-        except BlockingIOError:
-            return True
-        if not part:
-            return False
-        reader.feed(part)
-    return True
 
 
 def _finish(process: subprocess.Popen[bytes], errors: IO[bytes], control: socket.socket, scratch: str | None) -> None:

@@ -195,8 +195,12 @@ def decide(
         raise UserError(first_differences("the verdict needs a mixture and at least one merge; no scores of", absent))
     method = next(iter(merges)) if champion is None else champion
     assert champion is not None or len(merges) == 1, "several merges need a champion"
-    against = _Against(relative, mixture, relative.drawn_means(resamples, seed))
-    found, merge = against.contrast(merges[method]), merges[method]
+    return _verdict(_Against(relative, mixture, relative.drawn_means(resamples, seed)), merges, method, margin, level)
+
+
+def _verdict(against: _Against, merges: Mapping[str, str], method: str, margin: float, level: float) -> StudyVerdict:
+    relative, mixture, merge = against.relative, against.mixture, merges[method]
+    found = against.contrast(merge)
     comparable = len(relative.left_out) < len(relative.metrics)
     return StudyVerdict(
         outcome=outcome_of(found, margin, level) if comparable else UNDECIDED,

@@ -24,7 +24,8 @@ from src.evaluation.generators.samples import (
     samples_key,
 )
 from src.evaluation.generators.vllm import VLLMGenerator
-from src.evaluation.grading.grade import EVALPLUS, FALLBACK, ProgramJudge
+from src.evaluation.grading.grade import EVALPLUS, FALLBACK
+from src.evaluation.grading.program_judge import ProgramJudge
 from src.evaluation.statistics.bootstrap import Interval
 from src.evaluation.statistics.scores import Metric, Score, summarize, write_scores
 from src.reporting.console import print_clean_scores, print_scores

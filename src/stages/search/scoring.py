@@ -17,7 +17,7 @@ from src.evaluation.benchmarks.summary import SummaryBenchmark
 from src.evaluation.generators.hf import HFGenerator
 from src.evaluation.generators.samples import generate_samples, samples_key
 from src.evaluation.generators.vllm import VLLMGenerator
-from src.evaluation.grading.grade import ProgramJudge
+from src.evaluation.grading.program_judge import ProgramJudge
 from src.evaluation.statistics.averages import RelativeScores
 from src.evaluation.statistics.scores import Score, by_metric
 from src.lit_modules.heldout import row_losses

@@ -7,8 +7,8 @@ import pytest
 
 from src.evaluation.benchmarks.code import CodeBenchmark, pass_scores
 from src.evaluation.generators.samples import Decoding, Sample
-from src.evaluation.grading.grade import ProgramResult
 from src.evaluation.grading.programs import Answer
+from src.evaluation.grading.results import ProgramResult
 from src.evaluation.statistics.scores import Score, by_metric
 from src.utils.errors import UserError
 

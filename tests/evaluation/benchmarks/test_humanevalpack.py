@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from src.evaluation.benchmarks.humanevalpack import describe_rows, fix_problems, regenerate_problems
-from src.evaluation.grading.forms import read_problems
+from src.evaluation.grading.forms.registry import read_problems
 from src.evaluation.grading.grade import score_programs
 from src.evaluation.sandbox.pool import Sandbox
 from src.utils.errors import UserError

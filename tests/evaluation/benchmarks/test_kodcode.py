@@ -10,7 +10,7 @@ from src.data.sources import RecordSource
 from src.evaluation.benchmarks.code import CodeBenchmark
 from src.evaluation.benchmarks.kodcode import kodcode_problems
 from src.evaluation.generators.samples import Decoding
-from src.evaluation.grading.forms import read_problems
+from src.evaluation.grading.forms.registry import read_problems
 from src.evaluation.grading.grade import score_programs
 from src.evaluation.sandbox.pool import Sandbox
 from src.utils.errors import UserError

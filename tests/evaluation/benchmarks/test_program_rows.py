@@ -10,7 +10,7 @@ import pytest
 from src.evaluation.benchmarks.program_rows import input_output_problems, multipl_e_problems
 from src.utils.errors import UserError
 from src.utils.jsonl import write_jsonl
-from tests.evaluation.grading.languages import language
+from tests.evaluation.grading.forms.languages import language
 
 PROMPTS = {"stdin_prompt": "{language}: {question}", "starter_prompt": "{question}|{starter}"}
 STDIN = {

@@ -10,8 +10,9 @@ from src.evaluation.benchmarks.code import CodeBenchmark
 from src.evaluation.benchmarks.mbpp import mbpp_problems
 from src.evaluation.benchmarks.tested_rows import problems_with_tests
 from src.evaluation.generators.samples import Decoding, Sample
-from src.evaluation.grading.forms import read_problems
-from src.evaluation.grading.grade import ProgramResult, score_programs
+from src.evaluation.grading.forms.registry import read_problems
+from src.evaluation.grading.grade import score_programs
+from src.evaluation.grading.results import ProgramResult
 from src.evaluation.sandbox.pool import Sandbox
 from src.utils.errors import UserError
 from src.utils.jsonl import write_jsonl

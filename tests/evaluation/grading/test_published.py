@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from src.evaluation.grading.grade import NEVER, SANITIZE, ProgramResult, flaky_tasks, score_programs
-from src.evaluation.grading.problems import load_problems
+from src.evaluation.grading.forms.problems import load_problems
+from src.evaluation.grading.grade import NEVER, SANITIZE, score_programs
+from src.evaluation.grading.results import ProgramResult, flaky_tasks
 from src.evaluation.grading.sanitize_in_sandbox import sanitize_in_sandbox
 from src.evaluation.sandbox.pool import Sandbox
 from src.utils.errors import UserError

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from src.evaluation.grading.forms.problems import Problem
 from src.evaluation.grading.grade import score_programs
-from src.evaluation.grading.problems import Problem
 from src.evaluation.grading.sanitize import longest_valid_stretch, needed_parts, runnable_part, sanitize
 from src.evaluation.grading.sanitize_in_sandbox import sanitize_in_sandbox
 from src.evaluation.sandbox.pool import Sandbox

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from src.evaluation.grading.forms.problems import Problem
 from src.evaluation.grading.grade import EVALPLUS, FALLBACK, NEVER, score_answers, score_programs
-from src.evaluation.grading.problems import Problem
 from src.evaluation.grading.programs import Answer
 from src.evaluation.sandbox.pool import Sandbox
 from tests.evaluation.sandbox.conftest import sandbox  # noqa: F401 (a fixture)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from src.evaluation.grading.forms.problems import load_problems
 from src.evaluation.grading.grade import score_programs
-from src.evaluation.grading.problems import load_problems
 from src.evaluation.sandbox.pool import Sandbox
 from src.utils.errors import UserError
 from src.utils.jsonl import read_jsonl

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.evaluation.grading.oracles import Oracle
-from src.evaluation.grading.problems import Problem
+from src.evaluation.grading.forms.oracles import Oracle
+from src.evaluation.grading.forms.problems import Problem
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.decode import LARGEST_VALUE, Undecodable, decode
 from src.evaluation.sandbox.worker import Worker

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from src.evaluation.grading.expected_outputs import Suite
-from src.evaluation.grading.oracles import Oracle
-from src.evaluation.grading.problems import Problem
-from src.evaluation.grading.run_tests import _OutputChecker
+from src.evaluation.grading.forms.expected_outputs import Suite
+from src.evaluation.grading.forms.oracles import Oracle
+from src.evaluation.grading.forms.problems import Problem
+from src.evaluation.grading.forms.run_tests import _OutputChecker
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.jobs import End, Frame, Job
 from src.evaluation.sandbox.worker import Worker

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from src.evaluation.grading import run_tests as suites
-from src.evaluation.grading.grade import ProgramResult, score_programs
-from src.evaluation.grading.problems import Problem
+from src.evaluation.grading.forms import run_tests as suites
+from src.evaluation.grading.forms.problems import Problem
+from src.evaluation.grading.grade import score_programs
+from src.evaluation.grading.results import ProgramResult
 from src.evaluation.sandbox.pool import Sandbox
 from tests.evaluation.sandbox.hostile_programs import DEATHS, EXHAUSTION, FORGERIES, HONEST
 

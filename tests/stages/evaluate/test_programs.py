@@ -9,7 +9,7 @@ from src.utils.errors import UserError
 from src.utils.jsonl import read_jsonl, write_jsonl
 from tests.evaluation.benchmarks.test_program_rows import CALLS, STDIN
 from tests.evaluation.generators.server import serving
-from tests.evaluation.grading.languages import language
+from tests.evaluation.grading.forms.languages import language
 from tests.evaluation.grading.test_file_tests import JS_PROMPT, JS_TESTS, RIGHT
 from tests.evaluation.sandbox.conftest import sandbox  # noqa: F401 (a fixture)
 
@@ -97,7 +97,7 @@ def test_a_language_of_ones_own_is_one_file(tmp_path):
     """The lines of docs/evaluation.md."""
     (tmp_path / "benchmark" / "language").mkdir(parents=True)
     (tmp_path / "benchmark" / "language" / "bash.yaml").write_text(
-        "_target_: src.evaluation.grading.languages.Language\nname: Bash\nfile: main.sh\n"
+        "_target_: src.evaluation.grading.forms.languages.Language\nname: Bash\nfile: main.sh\n"
         "check: [bash, -n, main.sh]\nrun: [bash, main.sh]\nfences: [bash, sh]\ndebian: bash\n"
     )
     write_jsonl(

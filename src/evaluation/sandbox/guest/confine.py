@@ -191,18 +191,7 @@ def build_filter(process: int, execute: bool = False, processes: bool = False) -
     for numbers in (numbers for name, numbers in _DENIED.items() if name not in allowed):
         if numbers[column] >= 0:
             code += [_instruction(_JUMP_EQUAL, numbers[column], 0, 1), _instruction(_RETURN, _ERRNO | _EPERM)]
-    # The C library tries clone3 first, whose flags a filter cannot see. On ENOSYS it falls back to clone, whose flags
-    # are visible: with CLONE_THREAD it starts a thread, which is allowed, without it a process.
-    code += [_instruction(_JUMP_EQUAL, _CLONE3[column], 0, 1), _instruction(_RETURN, _ERRNO | _ENOSYS)]
-    # Where processes are allowed, new namespaces are not: they would bring new rights.
-    flags = (_CLONE_NAMESPACES, 0, 1) if processes else (_CLONE_THREAD, 1, 0)
-    code += [
-        _instruction(_JUMP_EQUAL, _CLONE[column], 0, 4),
-        _instruction(_LOAD, _ARGUMENTS_AT),
-        _instruction(_JUMP_SET, *flags),
-        _instruction(_RETURN, _ERRNO | _EAGAIN),
-        _instruction(_RETURN, _ALLOW),
-    ]
+    code += _clone_rules(column, processes)
     # A program may lower its own limits (process 0 means itself), but not those of process 1.
     code += _unless(_PRLIMIT[column], 0, [0])
     code += _unless(_SOCKETPAIR[column], 1, [_SOCK_STREAM], mask=_TYPE_MASK)  # asyncio's; it leads nowhere else
@@ -210,6 +199,22 @@ def build_filter(process: int, execute: bool = False, processes: bool = False) -
     code += _unless(_KILL_CALL[column], 0, [process, 0]) + _unless(_TGKILL[column], 0, [process])
     code += _refuse_commands(_FCNTL[column], _FCNTL_SIGNALS) + _refuse_commands(_IOCTL[column], _IOCTL_SIGNALS)
     return b"".join([*code, _instruction(_RETURN, _ALLOW)])
+
+
+def _clone_rules(column: int, processes: bool) -> list[bytes]:
+    """Refuse new processes or, where these are allowed, new namespaces, which would bring new rights."""
+    # The C library tries clone3 first, whose flags a filter cannot see. On ENOSYS it falls back to clone, whose flags
+    # are visible: with CLONE_THREAD it starts a thread, which is allowed, without it a process.
+    flags = (_CLONE_NAMESPACES, 0, 1) if processes else (_CLONE_THREAD, 1, 0)
+    return [
+        _instruction(_JUMP_EQUAL, _CLONE3[column], 0, 1),
+        _instruction(_RETURN, _ERRNO | _ENOSYS),
+        _instruction(_JUMP_EQUAL, _CLONE[column], 0, 4),
+        _instruction(_LOAD, _ARGUMENTS_AT),
+        _instruction(_JUMP_SET, *flags),
+        _instruction(_RETURN, _ERRNO | _EAGAIN),
+        _instruction(_RETURN, _ALLOW),
+    ]
 
 
 def _refuse_commands(number: int, commands: Sequence[int]) -> list[bytes]:

@@ -14,25 +14,17 @@ import os
 import reprlib
 import sys
 import unittest
-from collections.abc import Callable, Iterator
-from types import (
-    BuiltinFunctionType,
-    FunctionType,
-    MethodDescriptorType,
-    ModuleType,
-    TracebackType,
-    WrapperDescriptorType,
-)
+from collections.abc import Iterator
+from types import ModuleType, TracebackType
 from typing import Any
 
+from src.evaluation.sandbox.guest.comparison import Comparison
 from src.evaluation.sandbox.guest.load import describe, run_top_level
+from src.evaluation.sandbox.guest.watch import Watch
 
 EQUAL = "_tests_equal_"  # the trusted side writes `assert _tests_equal_(a, b)` for `assert a == b`
 TESTS_TEXT, PROGRAM_TEXT = "<tests {}>", "<string>"  # names of the texts in tracebacks
 TESTS_MODULE = "test_solution"
-SCANNED = 1000  # elements of compared values that are looked at
-# May be replaced: programs and tests do so for good reasons, and no comparison depends on them.
-_FREE = {"open", "input", "print", "__import__", "exit", "quit", "copyright", "credits", "license", "help", "_"}
 _WITHOUT = ("cacheprovider", "terminal", "faulthandler", "logging", "junitxml", "pastebin")  # plugins of pytest
 
 _SHORT = reprlib.Repr()
@@ -211,114 +203,6 @@ class _Result(unittest.TestResult):
         method = getattr(test, getattr(test, "_testMethodName", ""), None)
         if not getattr(test, "__unittest_skip__", False) and not getattr(method, "__unittest_skip__", False):
             self.tests._fail(AssertionError(f"skipped while it ran: {reason}"), str(test))
-
-
-class Comparison:
-    """Comparisons of the tests: they remember what was unequal, and refuse objects that equal everything."""
-
-    def __init__(self, allows_any: bool) -> None:
-        self.allows_any = allows_any
-        self.unequal: tuple[Any, Any] | None = None
-
-    def equal(self, left: Any, right: Any) -> Any:
-        """Return `left == right`.
-
-        Raises:
-            AssertionError: One of them holds an object that equals everything.
-        """
-        self.unequal = None
-        self._refuse(left, right)
-        same = left == right
-        if type(same).__name__ in ("bool", "bool_") and not same:  # Python's and numpy's
-            self.unequal = left, right
-        return same
-
-    def guard(self, case: type[unittest.TestCase]) -> None:
-        """Have the comparing assertions of unittest refuse objects that equal everything, too."""
-        for name in [
-            name for name in vars(case) if name.startswith("assert") and "Equal" in name and "Not" not in name
-        ]:
-            setattr(case, name, self._guarded(getattr(case, name)))
-
-    def _guarded(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def assertion(case: Any, first: Any = None, second: Any = None, *more: Any, **options: Any) -> Any:
-            self._refuse(first, second)
-            return method(case, first, second, *more, **options)
-
-        return assertion
-
-    def _refuse(self, *values: Any) -> None:
-        for value in values:
-            for found in _parts(value):
-                if self._equals_everything(found):
-                    raise AssertionError(f"a {type(found).__name__} object equals everything")
-
-    def _equals_everything(self, value: Any) -> bool:
-        own = type(value).__eq__
-        if isinstance(own, WrapperDescriptorType | MethodDescriptorType | BuiltinFunctionType):
-            return False
-        place = own.__code__.co_filename if isinstance(own, FunctionType) else ""
-        if type(value).__module__ == "unittest.mock" and type(value).__name__ == "_ANY":
-            return not self.allows_any
-        if place.startswith(("/", "<tests ")):
-            return False  # of an installed library, or of the tests
-        try:
-            return bool(value == object())
-        except Exception:
-            return False
-
-
-class Watch:
-    """What tests rely on, as it was before the program: built-in names, pytest, unittest, and what they import.
-
-    Args:
-        modules: Names of modules that the tests import.
-        assigned: Names that the tests themselves assign.
-    """
-
-    def __init__(self, modules: list[str], assigned: set[str]) -> None:
-        self.modules = {name: module for name, module in sys.modules.items() if name != "solution"}
-        relied_on = [(owner, name, value) for owner, name, value in _relied_on(modules) if name not in assigned]
-        self.names = [(owner, name, value, _code(value)) for owner, name, value in relied_on]
-
-    def changed(self) -> str:
-        """Return the first name that has changed, or an empty text."""
-        for name, module in self.modules.items():
-            if sys.modules.get(name) is not module:
-                return name
-        missing = object()
-        for owner, name, value, code in self.names:
-            now = vars(owner).get(name, missing)
-            if now is not value or _code(now) is not code:
-                return f"{getattr(owner, '__name__', '')}.{name}"
-        return ""
-
-
-def _relied_on(modules: list[str]) -> Iterator[tuple[Any, str, Any]]:
-    names = ["unittest", "unittest.case", "pytest", "_pytest.raises", "_pytest.python_api", *modules]
-    owners = [builtins, unittest.TestCase, *(sys.modules[name] for name in names if name in sys.modules)]
-    for owner in owners:
-        for name, value in list(vars(owner).items()):
-            kept = name not in _FREE if owner is builtins else callable(value) and not name.startswith("__")
-            if kept:
-                yield owner, name, value
-
-
-def _code(value: Any) -> Any:
-    return getattr(value, "__code__", None) if isinstance(value, FunctionType) else None
-
-
-def _parts(value: Any) -> Iterator[Any]:
-    """Yield a value and what plain containers in it hold, up to `SCANNED`."""
-    waiting, seen = [value], 0
-    while waiting and seen < SCANNED:
-        found = waiting.pop()
-        seen += 1
-        yield found
-        if type(found) in (list, tuple, set, frozenset):
-            waiting += list(found)[:SCANNED]
-        elif type(found) is dict:
-            waiting += [part for pair in list(found.items())[:SCANNED] for part in pair]
 
 
 def _is_case(value: Any) -> bool:

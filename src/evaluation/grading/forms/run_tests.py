@@ -3,69 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
-import reprlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.evaluation.grading.expected_outputs import FULL_BYTES, SMALL_BYTES, ExpectedOutput, Suite, with_long_outputs
-from src.evaluation.grading.oracles import Oracle
-from src.evaluation.grading.problems import Problem
+from src.evaluation.grading.forms.expected_outputs import (
+    FULL_BYTES,
+    SMALL_BYTES,
+    ExpectedOutput,
+    Suite,
+    with_long_outputs,
+)
+from src.evaluation.grading.forms.oracles import Oracle
+from src.evaluation.grading.forms.problems import Problem
+from src.evaluation.grading.forms.result import (
+    FAIL,
+    FAILED_IN,
+    LOAD_SECONDS,
+    LONGEST_REASON,
+    PASS,
+    SCARCITY,
+    SHORT,
+    TIMEOUT,
+    Failure,
+    SuiteResult,
+)
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.decode import Undecodable, decode
 from src.evaluation.sandbox.jobs import End, Frame, Job
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker, WorkerDied
 
-PASS, FAIL, TIMEOUT = "pass", "fail", "timeout"
-PARSING, LOADING = "parsing", "loading"
-FAILED_IN = {protocol.UNPARSED: PARSING, protocol.UNUSABLE: LOADING}
-LOAD_SECONDS = 10.0  # CPU time for a program's top level with its imports
 SUITE_SECONDS = 60.0  # CPU time for a whole suite (EvalPlus's cap); more if the reference solution is slow
-LONGEST_REASON = 300
 LONG_BYTES = 1 << 20
-# Exceptions of right programs on a machine that is short of something.
-SCARCITY = (b"MemoryError", b"OSError", b"BlockingIOError", b"RuntimeError: can't start new thread")
-
-
-SHORT = reprlib.Repr()
-SHORT.maxlist = SHORT.maxtuple = SHORT.maxset = SHORT.maxdict = 40
-SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 400
-
-
-@dataclass(frozen=True)
-class Failure:
-    """The test that a program failed, as shortened Python literals.
-
-    Attributes:
-        input: Its arguments.
-        expected: Output of the reference solution.
-        got: Output of the program, or the reason why there is none.
-    """
-
-    input: str = ""
-    expected: str = ""
-    got: str = ""
-
-
-@dataclass(frozen=True)
-class SuiteResult:
-    """Result of a program on one suite.
-
-    Attributes:
-        status: `pass`, `fail` or `timeout`.
-        why: Reason for a failure; empty if it passed.
-        doubtful: The machine or our own code in the program's process may be the cause: it ran out of time, its process
-            ended without a word, or an error arose that a lack of memory, threads or files brings about.
-        failed_in: `parsing` if none of the program's texts is Python, `loading` if its top level fails; else empty.
-        failure: The test that it failed; empty if it passed or failed before the first test.
-    """
-
-    status: str
-    why: str = ""
-    doubtful: bool = False
-    failed_in: str = ""
-    failure: Failure = Failure()
 
 
 def run_suite(

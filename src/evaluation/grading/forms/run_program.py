@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from src.evaluation.grading.languages import Program, Toolchain
-from src.evaluation.grading.outcome import Outcome
-from src.evaluation.grading.run_tests import FAIL, PARSING, TIMEOUT, SuiteResult
+from src.evaluation.grading.forms.languages import Program, Toolchain
+from src.evaluation.grading.forms.outcome import Outcome
+from src.evaluation.grading.forms.result import FAIL, PARSING, TIMEOUT, SuiteResult
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.processes import ProcessResult
 from src.evaluation.sandbox.worker import Worker, WorkerDied

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from src.evaluation.grading.oracles import Oracle, is_floats
-from src.evaluation.grading.problems import Problem
+from src.evaluation.grading.forms.oracles import Oracle, is_floats
+from src.evaluation.grading.forms.problems import Problem
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.decode import decode
 from src.evaluation.sandbox.jobs import Frame, Job

@@ -2,7 +2,7 @@
 
 import pytest
 
-from src.evaluation.grading.call_tests import call_problems
+from src.evaluation.grading.forms.registry import read_problems
 from src.evaluation.grading.grade import NEVER, score_answers
 from src.evaluation.grading.programs import Answer
 from src.utils.errors import UserError
@@ -20,7 +20,7 @@ def row(**changes):
 
 def grade(sandbox, problem, *programs):  # noqa: F811
     answers = [Answer("Pairs/0", (text,), "") for text in programs]
-    return score_answers(call_problems([problem]), answers, sandbox, None, NEVER).results
+    return score_answers(read_problems([problem]), answers, sandbox, None, NEVER).results
 
 
 PROGRAMS = {
@@ -79,8 +79,12 @@ def test_the_first_element_is_right_where_the_data_says_so(sandbox):  # noqa: F8
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"entry_point": "a.b"}, "has no function"), ({"tests": {"cases": []}}, "has no tests"), ({"tests": {}}, "lacks")],
+    [
+        ({"entry_point": "a.b"}, "has no function"),
+        ({"tests": {"form": "calls", "cases": []}}, "has no tests"),
+        ({"tests": {"form": "calls"}}, "lacks cases"),
+    ],
 )
 def test_defects_of_rows(change, words):
     with pytest.raises(UserError, match=words):
-        call_problems([{**row(), **change}])
+        read_problems([{**row(), **change}])

@@ -12,16 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from src.evaluation.grading.expected_outputs import default_cache
-from src.evaluation.grading.outcome import Outcome
-from src.evaluation.grading.rewrite import (
-    assigned_attributes,
-    defined_names,
-    imported_names,
-    statement_at,
-    with_reports,
-)
-from src.evaluation.grading.run_tests import (
+from src.evaluation.grading.forms.expected_outputs import default_cache
+from src.evaluation.grading.forms.outcome import Outcome
+from src.evaluation.grading.forms.result import (
     FAIL,
     FAILED_IN,
     LOAD_SECONDS,
@@ -31,19 +24,27 @@ from src.evaluation.grading.run_tests import (
     Failure,
     SuiteResult,
 )
+from src.evaluation.grading.forms.rewrite import (
+    assigned_attributes,
+    defined_names,
+    imported_names,
+    statement_at,
+    with_reports,
+)
+from src.evaluation.grading.forms.rows import Defect, fields_of
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.decode import Undecodable, decode
 from src.evaluation.sandbox.jobs import End, Frame, Job
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker, WorkerDied
-from src.utils.errors import UserError, first_differences
+from src.utils.errors import first_differences
 from src.utils.files import read_json_object, sha256_json, write_json
 from src.utils.parsing import parse
 from src.utils.progress import say
 
 PYTHON = "python"
 KINDS = STATEMENTS, PYTEST, UNITTEST = ("statements", "pytest", "unittest")
-REQUIRED = ("task_id", "prompt", "entry_point", "canonical_solution", "tests")
+REQUIRED = ("task_id", "prompt", "entry_point", "canonical_solution")
 REPORT_BYTES = 1 << 16
 TESTS_LIMITS = 3.0  # all tests may take this many times the limit of one test
 REFERENCE_SECONDS = 120.0
@@ -92,40 +93,22 @@ class PythonProblem:
         return (solution, self.prompt + solution) if solution.strip() else ()
 
 
-def python_problems(rows: Sequence[dict[str, Any]]) -> list[PythonProblem]:
-    """Build problems from rows whose `tests` are `{form: python, kind: KIND, code: [TEXT, ...], before: TEXT}`.
+def python_problem(row: dict[str, Any]) -> PythonProblem:
+    """Build a problem of a row whose `tests` are `{form: python, kind: KIND, code: [TEXT, ...], before: TEXT}`.
 
     Raises:
-        UserError: A row lacks a field, its tests are no Python text, or two rows share a `task_id`.
+        Defect: A field is missing, or the tests are no Python text.
     """
-    problems, seen, wrong = [], set[str](), []
-    for number, row in enumerate(rows, 1):
-        if reason := _defect(row, seen):
-            wrong.append(f"row {number} {reason}")
-            continue
-        seen.add(row["task_id"])
-        tests = row["tests"]
-        fields = {name: row[name] for name in ("task_id", "prompt", "entry_point", "canonical_solution")}
-        problems.append(
-            PythonProblem(**fields, kind=tests["kind"], code=tuple(tests["code"]), before=tests.get("before", ""))
-        )
-    if wrong:
-        raise UserError(first_differences("problems with Python tests cannot be used", wrong))
-    return problems
-
-
-def _defect(row: dict[str, Any], seen: set[str]) -> str:
-    if missing := [name for name in REQUIRED if name not in row]:
-        return f"lacks {', '.join(missing)}"
-    kind, code = row["tests"].get("kind"), row["tests"].get("code")
+    fields, tests = fields_of(row, REQUIRED), row["tests"]
+    kind, code = tests.get("kind"), tests.get("code")
     if kind not in KINDS:
-        return f"({row['task_id']}) has tests of kind {kind!r}, expected one of {', '.join(KINDS)}"
+        raise Defect(f"has tests of kind {kind!r}, expected one of {', '.join(KINDS)}")
     if not code or (kind != STATEMENTS and len(code) > 1):
-        return f"({row['task_id']}) has {len(code or ())} texts of tests, expected {'one' if code else 'some'}"
+        raise Defect(f"has {len(code or ())} texts of tests, expected {'one' if code else 'some'}")
     for text in code:
         if parse(text) is None:
-            return f"({row['task_id']}) has tests that are no Python text: {text[:40]!r}"
-    return f"repeats {row['task_id']}" if row["task_id"] in seen else ""
+            raise Defect(f"has tests that are no Python text: {text[:40]!r}")
+    return PythonProblem(**fields, kind=kind, code=tuple(code), before=tests.get("before", ""))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.evaluation.grading.rewrite import (
+from src.evaluation.grading.forms.rewrite import (
     assigned_attributes,
     defined_names,
     imported_names,

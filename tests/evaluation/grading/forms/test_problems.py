@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from src.evaluation.grading.problems import Problem, benchmark_path, load_problems, problems_from_rows
+from src.evaluation.grading.forms.problems import Problem, benchmark_path, load_problems
+from src.evaluation.grading.forms.registry import read_problems
 from src.utils.errors import UserError
 
-DATA = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
+DATA = Path(__file__).resolve().parents[4] / ".." / "shared" / "data"
 ROW: dict[str, Any] = {
     "task_id": "T/0",
     "prompt": "def f(x):\n",
@@ -30,7 +31,7 @@ def rows_of(path: str) -> Path:
 
 
 def test_fields() -> None:
-    [problem] = problems_from_rows([ROW])
+    [problem] = read_problems([ROW])
     assert problem == Problem("T/0", "def f(x):\n", "f", "    return x\n", [[1]], [[2], [3]], 0.0)
     assert problem.dataset == "t"
 
@@ -38,27 +39,28 @@ def test_fields() -> None:
 def test_file(tmp_path: Path) -> None:
     path = tmp_path / "problems.jsonl"
     path.write_text(json.dumps(ROW) + "\n")
-    assert load_problems(path) == problems_from_rows([ROW])
+    assert load_problems(path) == read_problems([ROW])
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
         ([], "it is empty"),
-        ([{"task_id": "T/0"}], "row 1 lacks prompt, entry_point, canonical_solution, base_input, plus_input"),
-        ([ROW, ROW], "row 2 repeats T/0"),
+        ([{"task_id": "T/0"}], r"row 1 \(T/0\) lacks prompt, entry_point, canonical_solution, base_input, plus_input"),
+        ([{}], "row 1 lacks task_id, prompt"),
+        ([ROW, ROW], r"row 2 \(T/0\) repeats a task_id"),
     ],
 )
 def test_malformed(rows: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        problems_from_rows(rows)
+        read_problems(rows)
 
 
 def test_fingerprint_follows_the_content() -> None:
-    [problem] = problems_from_rows([ROW])
-    assert problem.fingerprint() == problems_from_rows([dict(ROW)])[0].fingerprint()
+    [problem] = read_problems([ROW])
+    assert problem.fingerprint() == read_problems([dict(ROW)])[0].fingerprint()
     for change in ({"plus_input": [[2], [4]]}, {"canonical_solution": "    return 1"}, {"atol": 1e-3}):
-        assert problems_from_rows([{**ROW, **change}])[0].fingerprint() != problem.fingerprint()
+        assert read_problems([{**ROW, **change}])[0].fingerprint() != problem.fingerprint()
 
 
 def test_where_the_problems_are(monkeypatch: pytest.MonkeyPatch) -> None:

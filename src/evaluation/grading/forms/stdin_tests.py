@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from src.evaluation.grading.languages import Program, Toolchain, toolchain_of
-from src.evaluation.grading.outcome import Outcome
-from src.evaluation.grading.rows import Defect, problems_of_rows
-from src.evaluation.grading.run_program import build, failed_run, outcome_of
-from src.evaluation.grading.run_tests import FAIL, PASS, SHORT, Failure, SuiteResult
-from src.evaluation.grading.stdout import difference
+from src.evaluation.grading.forms.languages import Program, Toolchain, toolchain_of
+from src.evaluation.grading.forms.outcome import Outcome
+from src.evaluation.grading.forms.result import FAIL, PASS, SHORT, Failure, SuiteResult
+from src.evaluation.grading.forms.rows import Defect, fields_of
+from src.evaluation.grading.forms.run_program import build, failed_run, outcome_of
+from src.evaluation.grading.forms.stdout import difference
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker
 
@@ -90,22 +90,19 @@ class StdinTests:
         return SuiteResult(failed.status, f"test {number}: {failed.why}", failed.doubtful, failed.failed_in, shown)
 
 
-def stdin_problems(rows: Sequence[dict[str, Any]]) -> list[StdinProblem]:
-    """Build problems from rows whose `tests` are `{form: stdin, language, cases: [[input, output], ...], ...}`.
+def stdin_problem(row: dict[str, Any]) -> StdinProblem:
+    """Build a problem of a row whose `tests` are `{form: stdin, language, cases: [[input, output], ...], ...}`.
 
     Raises:
-        UserError: A row has no tests, two rows share a `task_id`, or the language is not installed.
+        Defect: The row has no tests.
+        UserError: The language is not installed.
     """
-    return problems_of_rows(rows, "problems with inputs and outputs cannot be used", _problem)
-
-
-def _problem(row: dict[str, Any]) -> StdinProblem:
-    tests = row["tests"]
+    fields, tests = fields_of(row, ("task_id", "prompt")), row["tests"]
     cases = tuple((str(given), str(right)) for given, right in tests["cases"])
     if not cases:
         raise Defect("has no tests")
     toolchain, tolerance = toolchain_of(tests["language"]), tests.get("tolerance", 0.0)
-    return StdinProblem(row["task_id"], row["prompt"], toolchain, cases, tests["seconds"], tolerance)
+    return StdinProblem(**fields, toolchain=toolchain, cases=cases, seconds=tests["seconds"], tolerance=tolerance)
 
 
 def prepare_stdin_tests(problems: Sequence[StdinProblem], sandbox: Sandbox, cache: Path | None) -> list[StdinTests]:

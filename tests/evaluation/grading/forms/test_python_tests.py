@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from src.evaluation.grading import python_tests
-from src.evaluation.grading.forms import read_problems
-from src.evaluation.grading.grade import ProgramResult, score_programs
+from src.evaluation.grading.forms import python_tests
+from src.evaluation.grading.forms.registry import read_problems
+from src.evaluation.grading.grade import score_programs
+from src.evaluation.grading.results import ProgramResult
 from src.evaluation.sandbox.pool import Sandbox
 from src.utils.errors import UserError
 from tests.evaluation.sandbox.conftest import sandbox  # noqa: F401 (a fixture)
@@ -189,7 +190,7 @@ def test_a_reference_that_fails_is_reported(results: Results) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"task_id": "T/1"}, "row 2 repeats T/1"),
+        ({"task_id": "T/1"}, r"row 2 \(T/1\) repeats a task_id"),
         ({"tests": {"form": "python", "kind": "nose", "code": ["x"]}}, "tests of kind 'nose', expected one of statements"),
         ({"tests": {"form": "python", "kind": "pytest", "code": ["x", "y"]}}, "2 texts of tests, expected one"),
         ({"tests": {"form": "python", "kind": "pytest", "code": ["def"]}}, "tests that are no Python text"),

@@ -1,7 +1,7 @@
 """Form of tests: how a problem's tests run a program, and what that says about it.
 
 Another form is a type of problem (`TestedProblem`), a type of its tests that can run (`RunnableTests`), and an entry in
-`forms.FORMS` with the two functions that make them. Rows of such problems say `tests: {form: NAME, ...}`. Everything
+`registry.FORMS` with the two functions that make them. Rows of such problems say `tests: {form: NAME, ...}`. Everything
 else (answers and their sanitizing, repetition of doubtful programs, verdict files, pass@k) is the same for all forms.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from src.evaluation.grading.run_tests import SuiteResult
+from src.evaluation.grading.forms.result import SuiteResult
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker
 
@@ -39,7 +39,7 @@ class TestedProblem(Protocol):
         task_id: Its name, unique in a benchmark.
         prompt: Text that a program may continue.
         entry_point: Name that a program defines; empty: any program will do.
-        form: Name of its form in `forms.FORMS`.
+        form: Name of its form in `registry.FORMS`.
     """
 
     @property
@@ -73,10 +73,11 @@ class TestForm(NamedTuple):
     """Functions of a form.
 
     Attributes:
-        read: Makes problems of rows (in the format of `evaluation.benchmarks`); a `UserError` says what a row lacks.
+        problem: Makes a problem of a row (in the format of `evaluation.benchmarks`); raises `rows.Defect`, or
+            `KeyError` for a missing field.
         prepare: Makes the tests of several problems runnable, with what their reference solutions say (which run in
             trusted jobs, and whose results may be kept in a directory).
     """
 
-    read: Callable[[Sequence[dict[str, Any]]], Sequence[TestedProblem]]
+    problem: Callable[[dict[str, Any]], TestedProblem]
     prepare: Callable[[Sequence[Any], Sandbox, Path | None], Sequence[RunnableTests]]

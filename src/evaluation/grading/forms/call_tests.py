@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from src.evaluation.grading.outcome import Outcome
-from src.evaluation.grading.rows import Defect, problems_of_rows
-from src.evaluation.grading.run_program import outcome_of
-from src.evaluation.grading.run_tests import (
+from src.evaluation.grading.forms.outcome import Outcome
+from src.evaluation.grading.forms.result import (
     FAIL,
     FAILED_IN,
     LOAD_SECONDS,
@@ -23,6 +21,8 @@ from src.evaluation.grading.run_tests import (
     Failure,
     SuiteResult,
 )
+from src.evaluation.grading.forms.rows import Defect, fields_of
+from src.evaluation.grading.forms.run_program import outcome_of
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.decode import Undecodable, decode
 from src.evaluation.sandbox.jobs import End, Frame, Job
@@ -149,30 +149,26 @@ class _Checker:
         self.failed = SuiteResult(status, f"test {self.right}: {why}", doubtful, failed_in, shown)
 
 
-def call_problems(rows: Sequence[dict[str, Any]]) -> list[CallProblem]:
-    """Build problems from rows whose `tests` are `{form: calls, cases: [[arguments, value], ...], seconds, ...}`.
-
-    Raises:
-        UserError: A row has no tests or no function, or two rows share a `task_id`.
-    """
-    return problems_of_rows(rows, "problems with arguments and values cannot be used", _problem)
-
-
 def prepare_call_tests(problems: Sequence[CallProblem], sandbox: Sandbox, cache: Path | None) -> list[CallTests]:
     """Make the tests runnable; right values are in the rows, so there is nothing to compute."""
     del sandbox, cache
     return [CallTests(problem) for problem in problems]
 
 
-def _problem(row: dict[str, Any]) -> CallProblem:
-    tests = row["tests"]
+def call_problem(row: dict[str, Any]) -> CallProblem:
+    """Build a problem of a row whose `tests` are `{form: calls, cases: [[arguments, value], ...], seconds, ...}`.
+
+    Raises:
+        Defect: The row has no tests or no function.
+    """
+    fields, tests = fields_of(row, ("task_id", "prompt", "entry_point")), row["tests"]
     cases = tuple((list(arguments), value) for arguments, value in tests["cases"])
     if not cases:
         raise Defect("has no tests")
     if not row["entry_point"].isidentifier():
         raise Defect(f"has no function (entry_point is {row['entry_point']!r})")
     header, or_first = tests.get("header", ""), tests.get("or_first", False)
-    return CallProblem(row["task_id"], row["prompt"], row["entry_point"], header, cases, tests["seconds"], or_first)
+    return CallProblem(**fields, header=header, cases=cases, seconds=tests["seconds"], or_first=or_first)
 
 
 def _is_right(output: Any, value: Any, or_first: bool) -> bool:

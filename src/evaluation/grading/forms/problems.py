@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import marshal
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from src.evaluation.grading.forms.rows import fields_of, problems_of_rows
 from src.evaluation.sandbox.protocol import MARSHAL_VERSION
-from src.utils.errors import UserError, first_differences
+from src.utils.errors import UserError
 from src.utils.jsonl import iterate_jsonl
 
 INPUTS = "inputs"  # name of this form of tests
@@ -77,34 +78,22 @@ def load_problems(path: Path | str) -> list[Problem]:
     """Read the problems of a `.jsonl` or `.jsonl.gz` file in EvalPlus's format.
 
     Raises:
-        UserError: The file is missing or malformed, or a field is missing.
+        UserError: The file is missing or malformed, a row lacks a field, or two rows share a `task_id`.
     """
-    return problems_from_rows(iterate_jsonl(Path(path)), str(path))
+    return problems_of_rows(iterate_jsonl(Path(path)), f"{path} is not a list of EvalPlus problems", input_problem)
 
 
-def problems_from_rows(rows: Iterable[dict[str, Any]], origin: str = "problems") -> list[Problem]:
-    """Build problems from plain dicts; MBPP's inputs regain the tuples and numbers that JSON lost.
-
-    Args:
-        rows: Dicts with the fields of `Problem` (`atol` may be missing; further fields are ignored).
-        origin: Name of the source, for errors.
+def input_problem(row: dict[str, Any]) -> Problem:
+    """Build a problem of a row with its fields; MBPP's inputs regain the tuples and numbers that JSON lost.
 
     Raises:
-        UserError: A row lacks a field, or two rows share a `task_id`.
+        Defect: A field other than `atol` is missing.
     """
-    problems, seen, wrong = [], set(), []
-    for number, row in enumerate(rows, 1):
-        missing = [name for name in REQUIRED if name not in row]
-        if missing:
-            wrong.append(f"row {number} lacks {', '.join(missing)}")
-        elif row["task_id"] in seen:
-            wrong.append(f"row {number} repeats {row['task_id']}")
-        else:
-            seen.add(row["task_id"])
-            problems.append(_problem(row))
-    if wrong or not problems:
-        raise UserError(first_differences(f"{origin} is not a list of EvalPlus problems", wrong or ["it is empty"]))
-    return problems
+    fields = fields_of(row, REQUIRED)
+    restore = _restorer(row["task_id"])
+    for name in ("base_input", "plus_input"):
+        fields[name] = [restore(arguments) for arguments in row[name]]
+    return Problem(**fields, atol=float(row.get("atol") or 0.0))
 
 
 def benchmark_path(dataset: str, path: Path | str | None = None) -> Path:
@@ -125,19 +114,6 @@ def benchmark_path(dataset: str, path: Path | str | None = None) -> Path:
             f"or set benchmark.problems=FILE or {variable}=FILE"
         )
     return Path(found or STANDARD[dataset])
-
-
-def _problem(row: dict[str, Any]) -> Problem:
-    restore = _restorer(row["task_id"])
-    return Problem(
-        task_id=row["task_id"],
-        prompt=row["prompt"],
-        entry_point=row["entry_point"],
-        canonical_solution=row["canonical_solution"],
-        base_input=[restore(arguments) for arguments in row["base_input"]],
-        plus_input=[restore(arguments) for arguments in row["plus_input"]],
-        atol=float(row.get("atol") or 0.0),
-    )
 
 
 # --- MBPP's inputs: JSON has no tuples, sets or complex numbers, so EvalPlus's loader rebuilds them by task -----------

@@ -12,9 +12,10 @@ import pytest
 
 from src.evaluation.benchmarks.mbpp import mbpp_problems
 from src.evaluation.benchmarks.tested_rows import problems_with_tests
-from src.evaluation.grading.forms import read_problems
-from src.evaluation.grading.grade import flaky_tasks, score_programs
+from src.evaluation.grading.forms.registry import read_problems
+from src.evaluation.grading.grade import score_programs
 from src.evaluation.grading.programs import answer_of_row
+from src.evaluation.grading.results import flaky_tasks
 from src.evaluation.sandbox import protocol
 from src.evaluation.sandbox.jobs import Frame, Job
 from src.evaluation.sandbox.pool import Sandbox

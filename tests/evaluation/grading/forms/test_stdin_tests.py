@@ -2,11 +2,11 @@
 
 import pytest
 
+from src.evaluation.grading.forms.registry import read_problems
 from src.evaluation.grading.grade import NEVER, score_answers
 from src.evaluation.grading.programs import Answer
-from src.evaluation.grading.stdin_tests import stdin_problems
 from src.utils.errors import UserError
-from tests.evaluation.grading.languages import plain
+from tests.evaluation.grading.forms.languages import plain
 from tests.evaluation.sandbox.conftest import sandbox  # noqa: F401 (a fixture)
 
 CASES = [["1 2\n", "3\n"], ["10 -4\n", "6\n"], ["0 0\n", "0"]]
@@ -20,7 +20,7 @@ def problem(language, cases=CASES, seconds=1.0, **tests):
 
 def grade(sandbox, row, *programs):  # noqa: F811
     answers = [Answer("Sum/0", texts if isinstance(texts, tuple) else (texts,), "") for texts in programs]
-    return score_answers(stdin_problems([row]), answers, sandbox, None, NEVER).results
+    return score_answers(read_problems([row]), answers, sandbox, None, NEVER).results
 
 
 RIGHT = {
@@ -167,4 +167,4 @@ def test_defects_of_rows(change, words):
     rows = [problem(plain("python"))]
     change(rows)
     with pytest.raises(UserError, match=words):
-        stdin_problems(rows)
+        read_problems(rows)

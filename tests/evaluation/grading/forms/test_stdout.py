@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from src.evaluation.grading.stdout import difference
+from src.evaluation.grading.forms.stdout import difference
 
 
 @pytest.mark.parametrize(

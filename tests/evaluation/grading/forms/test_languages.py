@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from src.evaluation.grading.languages import Language, Toolchain, toolchain_of
+from src.evaluation.grading.forms.languages import Language, Toolchain, toolchain_of
 from src.evaluation.sandbox.processes import ProcessLimits
 from src.utils.errors import UserError
-from tests.evaluation.grading.languages import language
+from tests.evaluation.grading.forms.languages import language
 
 PLAIN = Language(name="Text", file="a.txt", run=("{python}", "{file}"), debian="text-tools")
 

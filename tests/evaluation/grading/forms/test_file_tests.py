@@ -2,11 +2,11 @@
 
 import pytest
 
-from src.evaluation.grading.file_tests import file_problems
+from src.evaluation.grading.forms.registry import read_problems
 from src.evaluation.grading.grade import NEVER, score_answers
 from src.evaluation.grading.programs import Answer
 from src.utils.errors import UserError
-from tests.evaluation.grading.languages import plain
+from tests.evaluation.grading.forms.languages import plain
 from tests.evaluation.sandbox.conftest import sandbox  # noqa: F401 (a fixture)
 
 JS_PROMPT = "//Return the larger number.\nfunction larger(a, b){\n"
@@ -76,7 +76,7 @@ def rows(name, seconds=5.0, **changes):
 
 def grade(sandbox, problems, *bodies):  # noqa: F811
     answers = [Answer("Larger/0", (problems[0]["prompt"] + body,), "") for body in bodies]
-    results = score_answers(file_problems(problems), answers, sandbox, None, NEVER).results
+    results = score_answers(read_problems(problems), answers, sandbox, None, NEVER).results
     return [result.base for result in results], [result.detail for result in results]
 
 
@@ -129,7 +129,7 @@ def test_tests_that_the_pattern_does_not_fit_are_refused():
     problems = rows("javascript")
     problems[0]["tests"]["impossible"] = ["no such text", ""]
     with pytest.raises(UserError, match=r"Larger/0.*benchmark.problems.impossible finds nothing"):
-        file_problems(problems)
+        read_problems(problems)
 
 
 def test_without_a_pattern_exit_code_0_is_a_pass_as_in_multipl_e(sandbox):  # noqa: F811

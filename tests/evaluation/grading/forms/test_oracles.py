@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.evaluation.grading.oracles import Oracle, is_floats
-from src.evaluation.grading.problems import Problem
+from src.evaluation.grading.forms.oracles import Oracle, is_floats
+from src.evaluation.grading.forms.problems import Problem
 from src.evaluation.sandbox.decode import Opaque
 
 
@@ -175,7 +175,7 @@ def test_is_floats(value: Any, verdict: bool) -> None:
 def test_special_oracles_equal_evalplus() -> None:
     from evalplus.eval import _special_oracle as theirs
 
-    from src.evaluation.grading import oracles as ours
+    from src.evaluation.grading.forms import oracles as ours
 
     for pair in [(3, 4), (10, 1), (7, 7.5), (1, 2)]:
         assert ours._pyramid_surface(*pair) == theirs._surface_Area(*pair)

@@ -10,10 +10,10 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from src.evaluation.grading.languages import Language, Toolchain
+from src.evaluation.grading.forms.languages import Language, Toolchain
 from src.utils.errors import UserError
 
-CONF = Path(__file__).parents[3] / "conf" / "benchmark" / "language"
+CONF = Path(__file__).parents[4] / "conf" / "benchmark" / "language"
 
 
 def language(name: str, **changes: Any) -> Language:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.evaluation.grading.expected_outputs import ExpectedOutputs, expected_outputs
-from src.evaluation.grading.outcome import Outcome
-from src.evaluation.grading.problems import Problem
-from src.evaluation.grading.run_tests import PASS, run_suite
+from src.evaluation.grading.forms.expected_outputs import ExpectedOutputs, expected_outputs
+from src.evaluation.grading.forms.outcome import Outcome
+from src.evaluation.grading.forms.problems import Problem
+from src.evaluation.grading.forms.result import PASS
+from src.evaluation.grading.forms.run_tests import run_suite
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from src.evaluation.grading.languages import Toolchain, toolchain_of
-from src.evaluation.grading.outcome import Outcome
-from src.evaluation.grading.rows import Defect, problems_of_rows
-from src.evaluation.grading.run_program import build, failed_run, outcome_of
-from src.evaluation.grading.run_tests import FAIL, PASS, SuiteResult
+from src.evaluation.grading.forms.languages import Toolchain, toolchain_of
+from src.evaluation.grading.forms.outcome import Outcome
+from src.evaluation.grading.forms.result import FAIL, PASS, SuiteResult
+from src.evaluation.grading.forms.rows import Defect, fields_of
+from src.evaluation.grading.forms.run_program import build, failed_run, outcome_of
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker
 
@@ -79,27 +79,24 @@ class FileTests:
         return failed_run(result) or SuiteResult(PASS)
 
 
-def file_problems(rows: Sequence[dict[str, Any]]) -> list[FileProblem]:
-    """Build problems from rows whose `tests` are `{form: file, language, text, impossible: [pattern, text], seconds}`.
+def file_problem(row: dict[str, Any]) -> FileProblem:
+    """Build a problem of a row whose `tests` are `{form: file, language, text, impossible: [pattern, text], seconds}`.
 
     `impossible` makes tests that must fail: what the regular expression finds in the tests is replaced.
 
     Raises:
-        UserError: Two rows share a `task_id`, `impossible` finds nothing, or the language is not installed.
+        Defect: `impossible` finds nothing.
+        UserError: The language is not installed.
     """
-    return problems_of_rows(rows, "problems with tests in a file cannot be used", _problem)
-
-
-def _problem(row: dict[str, Any]) -> FileProblem:
-    tests = row["tests"]
+    fields, tests = fields_of(row, ("task_id", "prompt")), row["tests"]
     impossible, changes = "", 1
     if tests.get("impossible"):
         pattern, replacement = tests["impossible"]
         impossible, changes = re.subn(pattern, replacement, tests["text"])
     if not changes:
         raise Defect("has tests in which benchmark.problems.impossible finds nothing")
-    toolchain = toolchain_of(tests["language"])
-    return FileProblem(row["task_id"], row["prompt"], toolchain, tests["text"], impossible, tests["seconds"])
+    toolchain, (text, seconds) = toolchain_of(tests["language"]), (tests["text"], tests["seconds"])
+    return FileProblem(**fields, toolchain=toolchain, text=text, impossible=impossible, seconds=seconds)
 
 
 def prepare_file_tests(problems: Sequence[FileProblem], sandbox: Sandbox, cache: Path | None) -> list[FileTests]:

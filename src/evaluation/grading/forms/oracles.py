@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from evalplus.eval._special_oracle import MBPP_OUTPUT_NOT_NONE_TASKS, MBPP_OUTPUT_SET_EQ_TASKS
 
-from src.evaluation.grading.problems import Problem
+from src.evaluation.grading.forms.problems import Problem
 from src.evaluation.sandbox.decode import Undecodable, refuse_collisions
 
 FLOAT_ATOL = 1e-6  # `atol` after the first expected float of a suite

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from src.evaluation.grading import expected_outputs as module
-from src.evaluation.grading.expected_outputs import default_cache, expected_outputs, with_long_outputs
-from src.evaluation.grading.problems import Problem
+from src.evaluation.grading.forms import expected_outputs as module
+from src.evaluation.grading.forms.expected_outputs import default_cache, expected_outputs, with_long_outputs
+from src.evaluation.grading.forms.problems import Problem
 from src.evaluation.sandbox.decode import decode
 from src.evaluation.sandbox.pool import Sandbox
 from src.utils.errors import UserError
