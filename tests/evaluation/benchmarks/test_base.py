@@ -47,7 +47,7 @@ LOSSES = {"nll"}  # measured per task on training rows, up to the length of a mo
 def test_every_node_instantiates_under_its_own_name(path: Path) -> None:
     benchmark = node(path.stem)
     assert benchmark.name == path.stem
-    assert benchmark.task in ("codegen", "codesum")
+    assert benchmark.task in ("codegen", "codesum", "repair")
 
 
 @pytest.mark.parametrize("family", ["qwen2.5-7b-instruct", "deepseek-coder-6.7b-instruct"])
