@@ -30,25 +30,6 @@ def finish_line(counts: Mapping[str, int]) -> str:
     )
 
 
-def cut_off_sentence(benchmark: str, split: str, models: Mapping[str, Mapping[str, int]]) -> str:
-    """Name the models of which more than 1% of the answers were cut off; empty if there are none.
-
-    Args:
-        benchmark: Name of the benchmark.
-        split: Its split.
-        models: Name in running text -> `finish_counts`.
-    """
-    much = {
-        name: f"{cut_off(counts)} of {sum(counts.values())}"
-        for name, counts in models.items()
-        if cut_off(counts) > CUT_OFF_WARNING * sum(counts.values())
-    }
-    if not much:
-        return ""
-    said = listed([f"{words} of {name}" for name, words in much.items()])
-    return f"Answers to {benchmark_label(benchmark)} ({split}) that the length limit cut off: {said}."
-
-
 def cluster_line(benchmark: str, clusters: int, items: int) -> str:
     """Say what intervals draw; empty if every item stands alone."""
     return f"{benchmark}: intervals draw the {clusters} clusters of the {items} rows" if clusters < items else ""

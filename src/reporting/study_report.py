@@ -24,7 +24,7 @@ COLUMNS = {
         *("first", "second", "layer", "kind"),
         *("pearson", "pearson_thresholded", "cosine", "sign_conflict"),
     ),
-    "cost": ("strategy", "training_tokens", "training_steps", "answers", "seconds", "disk_bytes"),
+    "cost": ("strategy", "training_tokens", "training_steps", "answers", "loss_passes", "device_seconds", "disk_bytes"),
     "commands": ("subject", "command"),
 }
 
@@ -133,7 +133,8 @@ class StudyReport:
         layers: `src.diagnostics.weight_diagnosis.Diagnosis.layers`; `variant` holds names of models.
         correlations: `Diagnosis.correlations`; `first` and `second` hold names of models.
         cost: One row per strategy: what it takes from the base to its champion, the choice included; `answers` were
-            generated to choose, `disk_bytes` are of the checkpoints that it leaves.
+            generated and `loss_passes` models scored by loss to choose, `device_seconds` are seconds times devices,
+            `disk_bytes` are of the checkpoints that it leaves.
         commands: The command that reproduces each model (`subject`), in the order to run them.
         environment: Versions, seeds and machine, shown unchanged.
         caveats: One sentence each.

@@ -41,7 +41,8 @@ def verdict_record(report: StudyReport) -> dict[str, Any]:
     found = asdict(verdict)
     return {
         "outcome": verdict.outcome,
-        "verdict": "\n".join([*(finding.sentence for finding in report.findings), *verdict_lines(report)]),
+        "findings": [finding.row() for finding in report.findings],
+        "verdict": "\n".join(verdict_lines(report)),
         "mixture": found["mixture"],
         "merge": found["merge"] | {"method": verdict.method},
         **{key: found[key] for key in keys},

@@ -228,16 +228,18 @@ def _cost(cost: pd.DataFrame) -> TextTable:
             count(float(row["training_tokens"])),
             count(float(row["training_steps"])),
             count(float(row["answers"])),
-            duration(float(row["seconds"])),
+            count(float(row["loss_passes"])),
+            duration(float(row["device_seconds"])),
             size(float(row["disk_bytes"])),
         )
         for row in cost.to_dict("records")
     ]
     caption = (
         "What each strategy takes beyond the base, for all training seeds: training, answers generated on validation "
-        "data to choose its model, time of both, and disk space of its checkpoints. Merging includes its specialists."
+        "data and models scored by loss to choose its model, the device time of all this (times the number of "
+        "devices), and disk space of its checkpoints. Merging includes its specialists."
     )
-    headers = ("Strategy", "Training tokens", "Steps", "Answers", "Time", "Disk")
+    headers = ("Strategy", "Training tokens", "Steps", "Answers", "Losses", "Device time", "Disk")
     return TextTable(caption, headers, tuple(rows))
 
 

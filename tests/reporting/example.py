@@ -199,8 +199,22 @@ def cost() -> pd.DataFrame:
     training = {"training_tokens": 2_400_000, "training_steps": 840}
     return pd.DataFrame(
         [
-            {**training, "strategy": "mixing", "answers": 80, "seconds": 44.0, "disk_bytes": 3_800_000},
-            {**training, "strategy": "merging", "answers": 2880, "seconds": 129.2, "disk_bytes": 11_400_000},
+            {
+                **training,
+                "strategy": "mixing",
+                "answers": 80,
+                "loss_passes": 0,
+                "device_seconds": 44.0,
+                "disk_bytes": 3_800_000,
+            },
+            {
+                **training,
+                "strategy": "merging",
+                "answers": 2880,
+                "loss_passes": 38,
+                "device_seconds": 129.2,
+                "disk_bytes": 11_400_000,
+            },
         ]
     )
 

@@ -7,7 +7,6 @@ from src.reporting.sentences import (
     cluster_line,
     clusters_sentence,
     correlations_reading,
-    cut_off_sentence,
     finish_line,
     mask_seeds_sentence,
     norms_reading,
@@ -109,7 +108,3 @@ def test_answers_that_were_cut_off() -> None:
     assert finish_line(few) == "164 answers ended: 160 at an end token, 3 at a stop string, 1 cut off by max_new_tokens"
     assert "WARNING: 6.0% of the answers are cut off; raise benchmark.decoding.max_new_tokens" in finish_line(many)
     assert "1 without room in the model's context" in finish_line(many)
-    assert cut_off_sentence("humaneval", "test", {"the base": few}) == ""
-    assert cut_off_sentence("humaneval", "test", {"the base": few, "TIES 0.3": many}) == (
-        "Answers to HumanEval (test) that the length limit cut off: 6 of 100 of TIES 0.3."
-    )

@@ -33,7 +33,7 @@ def check_evaluations(subjects: Sequence[Subject]) -> Iterator[Finding]:
         values = {name: measured.settings.get(setting) for name, measured in found.items()}
         effect = "Rounding or rules differ between the evaluations."
         yield from differing(setting, "caution", values, effect, f"{setting}: evaluate all alike")
-    yield from _check_ends(found)
+    yield from check_ends({name: measured.finish for name, measured in found.items()})
     for name, measured in found.items():
         yield from _check_contamination(name, measured)
 
@@ -86,17 +86,24 @@ def _trait(setting: str) -> Trait:
     return SAME_PROMPT if root in PROMPTS else SAME_PROBLEMS if root in PROBLEMS else OTHER
 
 
-def _check_ends(found: Mapping[str, Measurement]) -> Iterator[Finding]:
+def check_ends(found: Mapping[str, Mapping[str, Mapping[str, int]]], split: str = "") -> Iterator[Finding]:
+    """Yield benchmarks of which more than 1% of a model's answers were cut off.
+
+    Args:
+        found: Name of a model -> benchmark -> numbers of answers by how they ended.
+        split: Said of the benchmark, where it is not the one on which models are compared.
+    """
     cut: dict[str, dict[str, str]] = {}
-    for name, measured in found.items():
-        for benchmark, counts in measured.finish.items():
+    for name, benchmarks in found.items():
+        for benchmark, counts in benchmarks.items():
             number, total = cut_off(counts), sum(counts.values())
             if number > CUT_OFF_WARNING * total:
                 cut.setdefault(benchmark, {})[name] = f"{number} of {total}"
     for benchmark, said in cut.items():
         effect = "A cut-off answer counts as wrong although its model may know the right one."
         key = f"benchmarks.{benchmark}.decoding.max_new_tokens, for all models"
-        yield Finding(f"cut-off answers of {benchmark}", "caution", by_value(said), effect, key)
+        kind = f"cut-off answers of {benchmark}{f' ({split})' if split else ''}"
+        yield Finding(kind, "caution", by_value(said), effect, key)
 
 
 def _check_contamination(name: str, measured: Measurement) -> Iterator[Finding]:

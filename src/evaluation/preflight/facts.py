@@ -35,10 +35,12 @@ class Choice:
     Attributes:
         split: Data that the candidates were scored on.
         candidates: Number of candidates.
+        key: What changes their number, as typed.
     """
 
     split: str
     candidates: int
+    key: str = "search.budget"
 
 
 @dataclass(frozen=True)

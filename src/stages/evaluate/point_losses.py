@@ -7,7 +7,7 @@ where it ended, and no point is measured twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,10 +122,16 @@ class PointLosses:
             if isinstance(found, UserError):
                 failed[key] = found
                 continue
-            self._keep(key, found)
+            seconds, started = time.monotonic() - started, time.monotonic()
+            self._keep(key, found, seconds)
             self.spent.passes += 1
-        self.spent.seconds += time.monotonic() - started
+            self.spent.seconds += seconds
         return {name: failed[key] if key in failed else self._read(self._known[key]) for name, key in keys.items()}
+
+    def cost_of(self, subjects: Iterable[Subject]) -> Spent:
+        """Cost of subjects that have been measured, also by an interrupted call; the first point bears its pass's."""
+        rows = [self._known[key] for key in {self._key_of(subject) for subject in subjects}]
+        return Spent(len(rows), sum(float(row["seconds"]) for row in rows))
 
     def _key_of(self, subject: Subject) -> str:
         weights: Inputs | str = subject.fingerprint if isinstance(subject, LazyMerge) else fingerprint(subject)
@@ -170,9 +176,10 @@ class PointLosses:
         assert model is not None
         return {task: row_losses(model, rows) for task, rows in self.rows().items()}
 
-    def _keep(self, key: str, losses: Losses) -> None:
+    def _keep(self, key: str, losses: Losses, seconds: float) -> None:
         row = {
             "key": key,
+            "seconds": round(seconds, 4),
             "losses": {
                 task: {"ids": list(found.ids), "sums": found.sums.tolist(), "tokens": found.tokens.tolist()}
                 for task, found in losses.items()

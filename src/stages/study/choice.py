@@ -21,7 +21,7 @@ from src.evaluation.statistics.finalists import finalists
 from src.evaluation.statistics.loss_map import PredictedScores
 from src.evaluation.statistics.verdict import choose_point
 from src.runs.finished import open_finished
-from src.stages.evaluate.point_losses import Losses, PointLosses, Subject
+from src.stages.evaluate.point_losses import Losses, PointLosses, Spent, Subject
 from src.stages.merge.lazy_points import lazy_points
 from src.stages.study.execute import ScoredModel, StudyRuns, TrainedModel, relative_scores
 from src.stages.study.plan import PlannedModel
@@ -39,7 +39,7 @@ class ChoiceCost:
         generated: Points whose answers were generated on validation data.
         generation_seconds: Time of that.
         loss_passes: Models and points whose validation losses were measured.
-        loss_seconds: Time of that in this call; what an interrupted call had measured is not measured again.
+        loss_seconds: Time of that.
     """
 
     points: int
@@ -60,6 +60,7 @@ class Choice:
         validation: Their scores.
         table: One row per point: losses by task, predicted and generated average, whether it was chosen.
         cost: What choosing has cost.
+        losses: Kind of model -> what its losses have cost, part of `cost`.
     """
 
     points: dict[str, PlannedModel]
@@ -68,6 +69,7 @@ class Choice:
     validation: RelativeScores
     table: pd.DataFrame
     cost: ChoiceCost
+    losses: Mapping[str, Spent]
 
     @property
     def results(self) -> dict[str, Any]:
@@ -89,10 +91,10 @@ def choose(runs: StudyRuns, trained: Sequence[TrainedModel], tasks: Mapping[str,
     """
     jobs, plan = runs.jobs, runs.jobs.plan
     known = runs.evaluate_all(trained, "validation")
-    wanted, losses, predicted, cost = jobs.grid, {}, None, ChoiceCost(len(jobs.grid), 0, 0.0)
+    wanted, losses, predicted, spent = jobs.grid, dict[str, TaskLosses](), None, dict[str, Spent]()
     if plan.choice != "generate":
         measure = PointLosses.of(jobs.losses, scratch / "losses.jsonl")
-        losses = _losses(measure, trained, jobs.grid, scratch)
+        losses, spent = _losses(measure, trained, jobs.grid, scratch)
         names = dict.fromkeys(item.model.name for item in trained)
         predicted = PredictedScores.from_known(
             relative_scores(known, tasks, plan), {name: losses[name] for name in names}, tasks
@@ -101,15 +103,15 @@ def choose(runs: StudyRuns, trained: Sequence[TrainedModel], tasks: Mapping[str,
         ranked = predicted.ranked({name: losses[name] for name in methods})
         kept = finalists(ranked, methods, plan.generations if plan.choice == "race" else 0)
         wanted = [model for model in jobs.grid if model.name in kept]
-        cost = ChoiceCost(len(jobs.grid), 0, 0.0, measure.spent.passes, round(measure.spent.seconds, 3))
     generated = runs.merge_points(wanted)
     answered = runs.evaluate_all(generated, "validation")
     validation = relative_scores([*known, *answered], tasks, plan)
     points = _best(generated, validation)
+    passes, seconds = sum(one.passes for one in spent.values()), sum(one.seconds for one in spent.values())
     return Choice(
         points, generated, [*known, *answered], validation,
         _table(jobs.grid, losses, predicted, validation, points),
-        ChoiceCost(**{**asdict(cost), "generated": len(generated), "generation_seconds": _seconds(answered)}),
+        ChoiceCost(len(jobs.grid), len(generated), _seconds(answered), passes, round(seconds, 3)), spent,
     )  # fmt: skip
 
 
@@ -127,9 +129,10 @@ def choice_sentence(choice: str, cost: ChoiceCost) -> str:
 
 def _losses(
     measure: PointLosses, trained: Sequence[TrainedModel], grid: Sequence[PlannedModel], scratch: Path
-) -> dict[str, TaskLosses]:
-    """Losses by name and task, as means over training seeds."""
+) -> tuple[dict[str, TaskLosses], dict[str, Spent]]:
+    """Losses by name and task, as means over training seeds, and what they cost by kind of model."""
     subjects: dict[tuple[str, int], Subject] = {(item.model.name, item.model.seed): item.checkpoint for item in trained}
+    kinds = {(model.name, model.seed): model.kind for model in (*(item.model for item in trained), *grid)}
     for model, point in zip(grid, lazy_points([model.job for model in grid], scratch / "files"), strict=True):
         if isinstance(point, UserError):
             raise point
@@ -140,9 +143,13 @@ def _losses(
         if isinstance(losses, UserError):
             raise losses
         by_name.setdefault(name, []).append(losses)
-    return {
+    means: dict[str, TaskLosses] = {
         name: {task: fmean(one[task].mean for one in several) for task in measure.tasks}
         for name, several in by_name.items()
+    }
+    return means, {
+        kind: measure.cost_of(subject for key, subject in subjects.items() if kinds[key] == kind)
+        for kind in dict.fromkeys(kinds.values())
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from src.evaluation.preflight.evaluation_checks import check_ends
 from src.evaluation.preflight.facts import Choice, Measurement, Model, Subject
 from src.evaluation.preflight.finding import Finding, by_severity, refuse
 from src.evaluation.preflight.preflight import preflight
@@ -20,6 +21,7 @@ from src.stages.study.plan import PlannedModel
 from src.utils.progress import say
 
 OFF, STRICT = "off", "strict"
+TRIED = {"mix": "study.ratios", "merge": "study.weights, study.methods and study.grids"}  # keys of the candidates
 
 
 def check_plan(jobs: StudyJobs, mode: str) -> list[Finding]:
@@ -28,43 +30,53 @@ def check_plan(jobs: StudyJobs, mode: str) -> list[Finding]:
     Raises:
         UserError: `mode` is `strict`, and there is something.
     """
-    return _tell(preflight(list(_planned(jobs))) if mode != OFF else [], mode)
+    found = [] if mode == OFF else by_severity(preflight(list(_planned(jobs))))
+    if mode == STRICT:
+        refuse(found)
+    tell(found)
+    return found
 
 
-def check_runs(jobs: StudyJobs, scored: Iterable[ScoredModel], mode: str, told: Sequence[Finding]) -> list[Finding]:
-    """The same for the finished runs: records, files, answers, and scores of the specialists.
+def tell(findings: Iterable[Finding]) -> None:
+    """Print findings, one line each."""
+    for finding in findings:
+        say(f"{finding.severity}: {finding.sentence}")
+
+
+def check_runs(jobs: StudyJobs, scored: Iterable[ScoredModel], mode: str, planned: Sequence[Finding]) -> list[Finding]:
+    """Find the same in the finished runs: records, files, answers, and scores of the specialists.
 
     Args:
         jobs: The study.
-        scored: Its models on test data.
+        scored: Its models on test data, and their candidates on validation data.
         mode: See `check_plan`.
-        told: Findings that have been said already.
+        planned: Findings of the plan.
 
     Returns:
-        All findings, those of `told` included.
+        All findings; those of the plan that the runs repeat with their own values are replaced.
+
+    Raises:
+        UserError: `mode` is `strict`, and the runs have findings.
     """
     if mode == OFF:
         return []
     by_seed: dict[int, list[Subject]] = {seed: [] for seed in jobs.seeds}
+    on_validation: dict[str, dict[str, dict[str, int]]] = {}
     for item in scored:
         model = item.trained.model
-        if model.mask_seed in (None, jobs.plan.mask_seeds[0]):
+        if item.split == "validation":
+            on_validation[model.step] = item.finish()
+        elif model.mask_seed in (None, jobs.plan.mask_seeds[0]):
             subject = _with_choice(read_subject(model.step, item.directory, item.trained.checkpoint), jobs, model)
             for seed in jobs.seeds if model.kind == "base" else [model.seed]:
                 by_seed[seed].append(subject)
     first, *others = by_seed.values()  # the other seeds have the same settings; only their specialists may fail
     found = [*preflight(first), *(one for subjects in others for one in check_specialists(subjects))]
-    kinds, known = {finding.kind for finding in found}, {finding.kind for finding in told}
-    _tell([finding for finding in found if finding.kind not in known], mode)
-    return by_severity([*found, *(finding for finding in told if finding.kind not in kinds)])
-
-
-def _tell(findings: list[Finding], mode: str) -> list[Finding]:
+    found += check_ends(on_validation, "validation")
     if mode == STRICT:
-        refuse(findings)
-    for finding in by_severity(findings):
-        say(f"{finding.severity}: {finding.sentence}")
-    return findings
+        refuse(found)
+    kinds = {finding.kind for finding in found}
+    return by_severity([*found, *(finding for finding in planned if finding.kind not in kinds)])
 
 
 def _planned(jobs: StudyJobs) -> Iterator[Subject]:
@@ -94,7 +106,7 @@ def _with_choice(subject: Subject, jobs: StudyJobs, model: PlannedModel) -> Subj
 
 def _choice(jobs: StudyJobs, kind: str) -> Choice:
     of_first_seed = (model for model in (*jobs.trained, *jobs.grid) if model.seed == jobs.seeds[0])
-    return Choice("validation", sum(model.kind == kind for model in of_first_seed))
+    return Choice("validation", sum(model.kind == kind for model in of_first_seed), TRIED[kind])
 
 
 def _plain(node: DictConfig) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,9 +12,10 @@ from src.evaluation.statistics.averages import RelativeScores
 from src.evaluation.statistics.bootstrap import spread
 from src.evaluation.statistics.verdict import StudyVerdict
 from src.reporting.names import method_label
-from src.reporting.sentences import cut_off_sentence, spread_sentence
+from src.reporting.sentences import spread_sentence
 from src.reporting.study_report import Side, StudyReport, models_in_order
 from src.runs.environment import environment
+from src.stages.study.choice import Choice, choice_sentence
 from src.stages.study.costs import answers_to, costs
 from src.stages.study.execute import ScoredModel, TrainedModel
 from src.stages.study.jobs import StudyJobs
@@ -36,9 +36,8 @@ def benchmark_tasks(cfg: DictConfig) -> dict[str, str]:
 def study_report(
     jobs: StudyJobs,
     trained: Sequence[TrainedModel],
-    grid: Sequence[TrainedModel],
+    choice: Choice,
     chosen: Mapping[str, TrainedModel],
-    on_validation: Sequence[ScoredModel],
     on_test: Sequence[ScoredModel],
     scores: Mapping[str, RelativeScores],
     verdict: StudyVerdict,
@@ -46,7 +45,7 @@ def study_report(
 ) -> StudyReport:
     """Collect the report's input from the run directories of a study."""
     plan, found = jobs.plan, environment()
-    evaluated = [*on_validation, *on_test]
+    grid, evaluated = choice.generated, [*choice.scored, *on_test]
     merge = next(made for made in chosen.values() if made.model.name == verdict.merge.subject)
     mixture = next(made for made in trained if made.model.name == verdict.mixture.subject)
     return StudyReport(
@@ -59,7 +58,7 @@ def study_report(
         chosen=tuple(made.model.name for made in chosen.values()),
         layers=pd.read_csv(diagnosis / "layers.csv"),
         correlations=pd.read_csv(diagnosis / "correlations.csv"),
-        cost=costs(trained, grid, merge, on_validation),
+        cost=costs(trained, grid, merge, choice.scored, choice.losses),
         commands=_commands([*trained, *grid, *chosen.values()], evaluated),
         environment={
             "training seeds": ", ".join(map(str, jobs.seeds)),
@@ -68,9 +67,9 @@ def study_report(
             "machine": f"{found['machine']['platform']}, {found['machine']['cpus']} cores",
             **found["versions"],
         },
-        caveats=(*plan.caveats, *CAVEATS, *_cut_off(evaluated), *_spreads(plan, chosen, scores["test"])),
-        setup=_setup(plan),
-        sides=tuple(_side(jobs, made, on_validation, scores) for made in (mixture, merge)),
+        caveats=(*plan.caveats, *CAVEATS, *_spreads(plan, chosen, scores["test"])),
+        setup=f"{_setup(plan)} {choice_sentence(plan.choice, choice.cost)}",
+        sides=tuple(_side(jobs, made, choice.scored, scores) for made in (mixture, merge)),
     )
 
 
@@ -89,17 +88,6 @@ def _side(
         checkpoint=str(made.checkpoint),
         **averages,
     )
-
-
-def _cut_off(evaluated: Sequence[ScoredModel]) -> list[str]:
-    """Sentences about answers that were cut off, per benchmark and split; mask seeds of a merge count together."""
-    found: dict[tuple[str, str], dict[str, Counter[str]]] = {}
-    for item in evaluated:
-        for benchmark, counts in item.finish().items():
-            models = found.setdefault((benchmark, item.split), {})
-            models.setdefault(item.trained.model.in_a_sentence, Counter()).update(counts)
-    said = [cut_off_sentence(benchmark, split, models) for (benchmark, split), models in found.items()]
-    return [sentence for sentence in said if sentence]
 
 
 def _spreads(plan: StudyPlan, chosen: Mapping[str, TrainedModel], test: RelativeScores) -> list[str]:

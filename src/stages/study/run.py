@@ -26,13 +26,13 @@ from src.stages.evaluate.identity import item_hashes
 from src.stages.job import Job
 from src.stages.study.atlas import atlas_row
 from src.stages.study.checks import check_study
-from src.stages.study.choice import choice_sentence, choose
+from src.stages.study.choice import choose
 from src.stages.study.dry_run import command_lines, summary_lines
 from src.stages.study.execute import StudyRuns, relative_scores
 from src.stages.study.jobs import StudyJobs
 from src.stages.study.names import study_directory, with_cell_settings
 from src.stages.study.plan import PlannedModel, StudyPlan
-from src.stages.study.preflight import check_plan, check_runs
+from src.stages.study.preflight import check_plan, check_runs, tell
 from src.stages.study.problem_page import all_answers, write_problem_page
 from src.stages.study.progress import StudyProgress
 from src.stages.study.report_input import benchmark_tasks, study_report
@@ -75,6 +75,8 @@ def study(job: Job) -> Path:
                     run.results |= verdict_record(_carry_out(runs, run, findings, cfg.preflight, published))
                 else:
                     run.results |= {"scores": _score_specialists(runs, run.work)}
+    found = [Finding(**row) for row in run.results.get("findings", [])]
+    tell(one for one in found if one.kind not in {finding.kind for finding in findings})  # the plan's are said above
     say(f"{run.results.get('verdict', 'scores of the specialists')}\nreport: {directory / _main_file(plan)}")
     return directory
 
@@ -129,7 +131,7 @@ def _carry_out(
     chosen = dict(zip(points, written, strict=True))
     redrawn = runs.merge_points([*_other_draws(jobs, points, first), *_of_other_seeds(jobs, points, others)])
     on_test = runs.evaluate_all([*trained, *chosen.values(), *redrawn], "test")
-    findings = check_runs(jobs, on_test, mode, planned)
+    findings = check_runs(jobs, [*choice.scored, *on_test], mode, planned)
     test = relative_scores(on_test, tasks, plan)
     merges = {method: made.model.name for method, made in chosen.items()}
     best = choose_point(choice.validation, list(merges.values()))
@@ -138,10 +140,7 @@ def _carry_out(
     mixture = next(made for made in trained if made.model.kind == "mix")
     diagnosis = runs.diagnose([mixture, *chosen.values()])
     scores = {"validation": choice.validation, "test": test}
-    report = study_report(jobs, trained, choice.generated, chosen, choice.scored, on_test, scores, verdict, diagnosis)
-    seconds = report.cost["seconds"] + choice.cost.loss_seconds * (report.cost["strategy"] == "merging")
-    setup = f"{report.setup} {choice_sentence(plan.choice, choice.cost)}"
-    report = replace(report, setup=setup, cost=report.cost.assign(seconds=seconds))
+    report = study_report(jobs, trained, choice, chosen, on_test, scores, verdict, diagnosis)
     problems = write_problem_page(on_test, mixture.model.name, best, run.work, findings)
     report = replace(
         report, findings=tuple(findings), problems=problems, problems_page=PAGE,

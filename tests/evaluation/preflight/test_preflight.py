@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from src.evaluation.preflight.finding import refuse
 from src.evaluation.preflight.preflight import preflight
 from src.evaluation.preflight.reading import read_subject
 from tests.evaluation.preflight.records import CONFIG, World, evaluate, merge, scores, train
@@ -203,7 +204,9 @@ def test_points_on_validation_are_no_choice(second_point):
 
 def test_unequal_search_budgets(world):
     finding = only(world.change("ties", **{"results.chosen_by": {"split": "validation", "evaluations": 40}}))
-    assert (finding.kind, finding.severity, finding.found) == ("candidates tried", "caution", "mix: 1; ties: 40")
+    assert (finding.kind, finding.severity, finding.found) == ("candidates tried", "note", "mix: 1; ties: 40")
+    assert finding.key == "search.budget"
+    refuse([finding])  # strict: champions are compared on data that chose neither
 
 
 def test_coefficients_outside_of_0_to_1(world):

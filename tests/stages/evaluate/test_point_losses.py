@@ -58,6 +58,8 @@ def test_a_journal_answers_for_what_was_measured(world, tmp_path, monkeypatch):
     second = measure(tmp_path, journal)
     after = second.measure({"a": points[0], "b": points[1]})
     assert second.spent.passes == 1
+    cost = second.cost_of([points[0], points[1], points[1]])
+    assert (cost.passes, cost.seconds) == (2, pytest.approx(first.spent.seconds + second.spent.seconds, abs=1e-3))
     assert after["a"]["codesum"].values.tolist() == before["a"]["codesum"].values.tolist()
     others = PointLosses.of(compose_job("evaluate", ["benchmark=nll", "benchmark.limit=6"]), journal)
     others.measure({"a": points[0]})

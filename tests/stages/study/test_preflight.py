@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -43,13 +44,20 @@ def test_the_plan_of_the_pocket_study_is_fair():
     assert check_plan(planned(), "strict") == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pocket", "paper_text", "fair"])
+def test_shipped_plans_have_only_notes(name):
+    jobs = StudyJobs(build(compose_job("study", [f"study={name}", "study.cells=null"]).cfg.study), 0, "runs")
+    assert {(one.kind, one.severity) for one in check_plan(jobs, "strict")} == {("candidates tried", "note")}
+
+
 def test_another_learning_rate_and_other_decoding_of_merges_are_found_in_the_plan():
     jobs = planned(
         '+study.run_overrides.mix=["strategy.learning_rate=0.5"]',
         '+study.merged_evaluate_overrides=["+benchmarks.pocket_codesum.decoding.repetition_penalty=1.1"]',
     )
     found = {finding.kind: finding for finding in check_plan(jobs, "warn")}
-    assert set(found) == {"learning rate", "pocket_codesum decoding.repetition_penalty"}
+    assert set(found) - {"candidates tried"} == {"learning rate", "pocket_codesum decoding.repetition_penalty"}
     assert "mixture: 0.5" in found["learning rate"].found
     assert "merges: 1.1" in found["pocket_codesum decoding.repetition_penalty"].found
     with pytest.raises(UserError, match=r"preflight=strict refuses.*learning rate"):
@@ -81,7 +89,16 @@ def test_fair_runs_have_no_findings(world):
     assert check_runs(jobs, scored, "strict", []) == []
 
 
-def test_runs_show_what_the_plan_cannot(world):
+def test_answers_that_were_cut_off_on_validation_data(world):
+    cut = {"results.finish.pocket_codegen": {"end": 9, "length": 1}, "cost": {}, "argv": []}
+    jobs, scored = study_of(world.change_evaluation("ties", **cut))
+    [merge] = [item for item in scored if item.trained.model.kind == "merge"]
+    [finding] = check_runs(jobs, [*scored[:-1], replace(merge, split="validation")], "warn", [])
+    assert finding.kind == "cut-off answers of pocket_codegen (validation)"
+    assert finding.found == "ties: 1 of 10"
+
+
+def test_runs_show_what_the_plan_cannot(world, capsys):
     for name, value in (("codegen", 0.2), ("base", 0.3)):
         world.change_evaluation(name, **{"results.scores": scores(codegen=value)})
     jobs, scored = study_of(world.change("mix", **{"results.trained_on.codegen.tokens": 9000}), points=3)
@@ -96,6 +113,8 @@ def test_runs_show_what_the_plan_cannot(world):
     with pytest.raises(UserError, match="specialist below base"):
         check_runs(jobs, scored, "strict", told)
     assert check_runs(jobs, scored, "off", []) == []
+    captured = capsys.readouterr()
+    assert "specialist below base" not in captured.out + captured.err  # said once, above the verdict
 
 
 def test_mixture_and_merge_problem_by_problem(world, tmp_path):

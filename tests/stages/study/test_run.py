@@ -1,14 +1,20 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
+import src.stages.study.costs as costs_module
 from src.evaluation.benchmarks.code import CodeBenchmark
+from src.runs.finished import open_finished
+from src.stages.evaluate.point_losses import Spent
 from src.stages.job import compose_job
+from src.stages.study.costs import costs
+from src.stages.study.execute import TrainedModel
 from src.stages.study.jobs import StudyJobs
-from src.stages.study.plan import StudyPlan
+from src.stages.study.plan import PlannedModel, StudyPlan
 from src.stages.study.run import study
 from src.utils.errors import UserError
 from tests.stages.conftest import SHORT, TINY
@@ -104,11 +110,30 @@ def test_every_row_has_the_command_that_makes_it(finished):
     assert f"python train.py strategy=mix base={root}" in page
 
 
-def test_a_finished_study_is_not_run_again(finished):
+def test_a_finished_study_is_not_run_again(finished, capsys):
     directory, root = finished
     before = (directory / "report.html").stat().st_mtime_ns
     assert study(compose_job("study", [*overrides(root), f"output={root}/study/pocket"])) == directory
     assert (directory / "report.html").stat().st_mtime_ns == before
+    captured = capsys.readouterr()
+    said = re.sub(r"\s+", " ", captured.out + captured.err)
+    results = json.loads((directory / "run.json").read_text())["results"]
+    assert any(row["kind"] == "candidates tried" for row in results["findings"])
+    for sentence in (*(row["found"] for row in results["findings"]), results["verdict"].splitlines()[0]):
+        assert said.count(re.sub(r"\s+", " ", sentence)) == 1
+
+
+def test_the_cost_of_choosing_counts_answers_losses_and_devices(finished):
+    _, root = finished
+    place = next(iter((root / "train").glob("pocket-mix-*")))
+    made = replace(open_finished(place), cost={"seconds": 3.0, "device_seconds": 24.0, "bytes": 5})
+    spent = {"merge": Spent(8, 2.0), "specialist": Spent(2, 0.5), "base": Spent(1, 9.0)}
+    mixture = TrainedModel(PlannedModel("mixture", "mix", job=None), place)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(costs_module, "open_finished", lambda _: made)
+        table = costs([mixture], [], replace(mixture, model=PlannedModel("ties", "merge", job=None)), [], spent)
+    assert table["device_seconds"].tolist() == [24.0, 24.0 + 2.5]
+    assert table["loss_passes"].tolist() == [0, 10]
 
 
 def test_a_finished_study_of_other_problems_is_another_study(finished, monkeypatch):
