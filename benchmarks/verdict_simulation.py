@@ -1,6 +1,7 @@
 """Error rates of a study's verdict on simulated studies whose truth is known.
 
     python -m benchmarks.verdict_simulation              # all rows, about half an hour on one core
+    python -m benchmarks.verdict_simulation --seeds 3    # the rows with three training seeds
     python -m benchmarks.verdict_simulation --quick      # a few rows, a minute
     python -m benchmarks.verdict_simulation --rules      # this rule beside the one before
 
@@ -220,7 +221,7 @@ def print_rates(options: argparse.Namespace) -> None:
     """Print coverage and outcomes as a Markdown table."""
     print("| problems | p | gap | seeds | summaries | coverage | drawn seeds | mix | merge | equivalent | width |")
     print("|:--|--:|--:|--:|:--|--:|--:|--:|--:|--:|--:|")
-    for row in rows(options.quick):
+    for row in (row for row in rows(options.quick) if options.seeds in (None, row.seeds)):
         found = rates(row, options.studies, options.draws)
         shares = " | ".join(f"{found.outcomes.get(name, 0):.3f}" for name in (MIX, MERGE, EQUIVALENT))
         print(
@@ -268,6 +269,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few rows")
     parser.add_argument("--rules", action="store_true", help="this rule beside the one before")
+    parser.add_argument("--seeds", type=int, help="only rows with so many training seeds (1 or 3)")
     parser.add_argument("--studies", type=int, default=2000, help="simulated studies per row")
     parser.add_argument("--draws", type=int, default=600, help="bootstrap draws per study")
     options = parser.parse_args()

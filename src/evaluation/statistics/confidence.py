@@ -5,10 +5,12 @@ percentile interval, Hesterberg 2015, DOI 10.1080/00031305.2015.1089789), with t
 where few items decide, as in a sparse BLEU-4 or at pass@1 of 0.99, the plain percentile interval is too short.
 
 Two or three training seeds are too few to be drawn with replacement: the drawn ones vary less than seeds do and have no
-tails, and each brings the noise of its items along, which then counts twice. If the seeds differ by more than their
-items explain, the variance of their mean is joined to the interval over problems with Student's quantile, as in MOVER
-(Zou and Donner 2008, DOI 10.1002/sim.3095): the arms of independent parts add up in squares. docs/findings.md has the
-coverage that benchmarks/verdict_simulation.py measures.
+tails, and each brings the noise of its items along, which then counts twice. Instead, the variance of the mean over
+runs is added to that of the items that are hard for every run, and the quantile of the sum is the mean of the quantiles
+of its two parts, each Student's with its own degrees of freedom, weighted by their variances (Cochran and Cox 1950,
+Experimental Designs, section 4.14). With two degrees of freedom, the usual approximation by Satterthwaite is too
+short, and the sum of squared arms (MOVER) too long. docs/findings.md has the coverage that
+benchmarks/verdict_simulation.py measures.
 
 Shapes: J runs (training seeds, or with one of them mask seeds), T training seeds, N items, S subjects, K metrics, R
 bootstrap draws. Where items come in clusters, the N of influences are clusters.
@@ -80,14 +82,15 @@ def contrast(
     with np.errstate(divide="ignore", invalid="ignore"):
         drawn_R = _differences(scores, drawn_RTSK, first, second, in_points).mean(axis=-1)
     influences = [part_TN.mean(axis=0) for part_TN in _influences(scores, first, second, in_points)]
-    quantiles = _expanded(drawn_R[np.isfinite(drawn_R)], influences)
+    freedom, scale = _student_of_items(influences)
+    quantiles = _expanded(drawn_R[np.isfinite(drawn_R)], freedom, scale)
     item_variance = sum(float(part.var(ddof=min(1, len(part) - 1))) / len(part) for part in influences)
     by_run = _differences(runs, runs.means(), first, second, in_points)
     noise, run_variance = _run_variance(by_run, _influences(runs, first, second, in_points))
     return Contrast(
         n=scores.items,
         value=value,
-        quantiles=_widened(value, quantiles, by_run, noise, item_variance),
+        quantiles=_over_runs(value, quantiles, by_run, noise, item_variance, freedom),
         by_run=tuple(map(float, by_run)),
         item_variance=item_variance,
         run_noise=noise,
@@ -127,29 +130,38 @@ def _influences(scores: ScoreArrays, first: int, second: int, in_points: bool) -
     return found
 
 
-def _expanded(drawn_R: Array, pulls: Sequence[Array]) -> Array:
-    """Quantiles of the confidence distribution over items: bootstrap draws at the levels of Student's quantiles.
+def _student_of_items(pulls: Sequence[Array]) -> tuple[float, float]:
+    """Degrees of freedom of the variance over items, and the ratio of its root to that of the bootstrap.
 
-    The degrees of freedom are those of the variance, from the fourth moments of the items (Satterthwaite): where few
-    items decide, as in a sparse metric, they are few.
+    They are estimated from the fourth moments of the items (Satterthwaite): where few items decide, as in a sparse
+    metric, they are few.
 
     Args:
-        drawn_R: Bootstrap draws of the estimate.
         pulls: Of every item on the estimate, per stratum.
     """
-    count = len(drawn_R)
-    if not count:
-        return np.zeros(1)
     plain = variance = uncertainty = 0.0
     for part in pulls:
         items = len(part)
         plain += float(part.var()) / items
         variance += float(part.var()) / max(items - 1, 1)
         uncertainty += (float((part**4).mean()) - float((part**2).mean()) ** 2) / items**3
-    if not plain:
-        return np.sort(drawn_R)
     freedom = max(2 * plain**2 / uncertainty, 1.0) if uncertainty > 0 else np.inf
-    scale = np.sqrt(variance / plain)
+    return freedom, float(np.sqrt(variance / plain)) if plain else 0.0
+
+
+def _expanded(drawn_R: Array, freedom: float, scale: float) -> Array:
+    """Quantiles of the confidence distribution over items: bootstrap draws at the levels of Student's quantiles.
+
+    Args:
+        drawn_R: Bootstrap draws of the estimate.
+        freedom: Degrees of freedom.
+        scale: Of Student's quantiles; 0: the items do not vary.
+    """
+    count = len(drawn_R)
+    if not count:
+        return np.zeros(1)
+    if not scale:
+        return np.sort(drawn_R)
     return np.quantile(drawn_R, ndtr(scale * _student(freedom, _levels(count))))
 
 
@@ -171,10 +183,8 @@ def _run_variance(by_run: Array, influences: Sequence[Array]) -> tuple[float, fl
     return noise, max(0.0, float(by_run.var(ddof=1)) - noise)
 
 
-def _widened(value: float, quantiles: Array, by_run: Array, noise: float, variance: float) -> Array:
-    """Quantiles over items and runs, where the runs differ by more than the items explain; else those over items.
-
-    The items that are hard for every run and the mean over runs are independent: their arms add up in squares.
+def _over_runs(value: float, quantiles: Array, by_run: Array, noise: float, variance: float, freedom: float) -> Array:
+    """Quantiles over items and runs; with one run, those over items.
 
     Args:
         value: The estimate.
@@ -182,14 +192,24 @@ def _widened(value: float, quantiles: Array, by_run: Array, noise: float, varian
         by_run: The estimate in each run.
         noise: Variance of one run that items explain, differing from run to run.
         variance: Of the estimate over items.
+        freedom: Degrees of freedom of the items.
     """
     runs = len(by_run)
-    if runs == 1 or (between := float(by_run.var(ddof=1))) <= noise:
+    if runs == 1:
         return quantiles
-    shared = max(0.0, 1 - noise / runs / variance) if variance else 0.0
-    between_R = _student(runs - 1, _levels(len(quantiles))) * np.sqrt(between / runs)
-    arms = np.maximum(np.hypot((quantiles - value) * np.sqrt(shared), between_R), np.abs(quantiles - value))
-    return np.sort(value + np.copysign(arms, between_R))
+    between = float(by_run.var(ddof=1)) / runs
+    shared = max(0.0, variance - noise / runs)
+    whole = shared + between
+    if not whole:
+        return quantiles
+    levels = _levels(len(quantiles))
+    items_R, runs_R = _student(freedom, levels), _student(runs - 1, levels)
+    if not variance:
+        return value + runs_R * np.sqrt(between)
+    share = between / whole
+    joined_R = (1 - share) * items_R + share * runs_R
+    factor_R = np.divide(joined_R, items_R, out=np.ones_like(items_R), where=items_R != 0)
+    return np.sort(value + (quantiles - value) * factor_R * np.sqrt(whole / variance))
 
 
 def _levels(count: int) -> Array:

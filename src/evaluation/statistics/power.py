@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, hypot
+from math import ceil
 from statistics import NormalDist
 
 from scipy.special import stdtrit
@@ -65,7 +65,7 @@ def _items(contrast: Contrast, error: float) -> int | None:
 
 
 def _runs(contrast: Contrast, target: float, tail: float, beyond: float) -> int | None:
-    """Runs with which `target` is found, with Student's quantile for the mean over runs."""
+    """Runs with which `target` is found, with the quantile of items and runs together (see `confidence`)."""
     runs = len(contrast.by_run)
     if runs == 1:
         return None
@@ -73,7 +73,8 @@ def _runs(contrast: Contrast, target: float, tail: float, beyond: float) -> int 
     quantile = NormalDist().inv_cdf(1 - tail)
     for count in range(runs + 1, MOST_RUNS + 1):
         between = (contrast.run_noise + contrast.run_variance) / count
-        arm = hypot(quantile * shared**0.5, float(stdtrit(count - 1, 1 - tail)) * between**0.5)
-        if arm + beyond * (shared + between) ** 0.5 <= target:
+        whole = shared + between
+        joined = (shared * quantile + between * float(stdtrit(count - 1, 1 - tail))) / whole
+        if (joined + beyond) * whole**0.5 <= target:
             return count
     return None

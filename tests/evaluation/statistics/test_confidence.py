@@ -56,6 +56,20 @@ def test_runs_alone_give_students_interval() -> None:
     assert found.by_run == pytest.approx((0, 0.1, 0.2))
 
 
+@pytest.mark.parametrize(("shift", "runs"), [(0.004, 3), (0.02, 3), (0.02, 2)])
+def test_quantiles_of_items_and_runs_are_weighted_by_their_variances(shift: float, runs: int) -> None:
+    """Cochran and Cox: variances add up; the quantile lies between the normal one and Student's of the runs."""
+    generator = np.random.default_rng(2)
+    own, rest = np.ones((runs, 3000)), 0.1 * np.tile(generator.normal(size=3000), (runs, 1))
+    found = compared(scores(own, 0.5 + rest + shift * np.arange(runs)[:, None], 0.5 * own))
+    items, between = 0.1**2 / 3000, np.var(shift * np.arange(runs), ddof=1) / runs
+    share = between / (items + between)
+    reach = ((1 - share) * 1.96 + share * t.ppf(0.975, runs - 1)) * (items + between) ** 0.5
+    low, high = found.interval(0.95)
+    assert (high - low) / 2 == pytest.approx(reach, rel=0.05)
+    assert found.run_noise == pytest.approx(0, abs=1e-12)
+
+
 def test_equal_runs_give_the_interval_of_one() -> None:
     one, own = random(), random().values[0][0]
     three = ScoreArrays((np.stack([own] * 3),), one.references, one.shares)
