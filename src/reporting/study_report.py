@@ -38,7 +38,8 @@ class StudyModel:
         kind: `base`, `specialist`, `mix` or `merge`.
         task: Task of a specialist, else None.
         method: Method of a merge, else None.
-        weight: Coefficient of the first task in a merge with a grid whose coefficients sum to 1, else None.
+        weight: Coefficient of the first task in a merge with a grid whose coefficients sum to 1, or its proportion in
+            one of several mixtures, else None.
         weights: Coefficients of all tasks in a merge whose coefficients need not sum to 1, else None.
     """
 
@@ -57,14 +58,18 @@ class StudyModel:
             return method_label(str(self.method)) + ("" if at == MISSING else f" {at}")
         if self.kind == "specialist":
             return f"Specialist: {self.task}"
-        return "Base" if self.kind == "base" else "Data mixture"
+        if self.kind == "base":
+            return "Base"
+        return "Data mixture" if self.weight is None else f"Data mixture {coefficient(self.weight)}"
 
     @property
     def in_a_sentence(self) -> str:
         """Name in running text, e.g. `"the codegen specialist"` or `"TIES 0.3"`."""
         if self.kind == "specialist":
             return f"the {self.task} specialist"
-        return {"base": "the base", "mix": "the data mixture"}.get(self.kind, self.label)
+        if self.kind == "mix":
+            return "the data mixture" if self.weight is None else f"the data mixture {coefficient(self.weight)}"
+        return "the base" if self.kind == "base" else self.label
 
 
 Models = Mapping[str, StudyModel]  # name -> model, in the order of tables and legends
@@ -128,7 +133,7 @@ class StudyReport:
         models: Every model by name, in the order of tables and legends.
         scores: Split (`validation`, `test`) to the scores of the models on it. All numbers in the tables and figures
             come from here.
-        chosen: Names of the merge points chosen on validation data.
+        chosen: Names of the merge points chosen on validation data, and of the mixture if there were several.
         headline: Task to the metric that represents it in the trade-off plot.
         layers: `src.diagnostics.weight_diagnosis.Diagnosis.layers`; `variant` holds names of models.
         correlations: `Diagnosis.correlations`; `first` and `second` hold names of models.

@@ -78,9 +78,15 @@ def _picture(panel: _Panel, grid: ResultTable, axis: str) -> Picture | None:
     looks = method_looks(list(lines))
     with drawing():
         figure, axes = new_figure(5.6, 4.2)
+        mixtures = [(row.model.weight, at) for row in grid.rows if (at := panel.value(row)) is not None
+                    and row.kind == "mix" and row.model and row.model.weight is not None]  # fmt: skip
+        if mixtures:
+            axes.plot(
+                *zip(*mixtures, strict=True), color=light("purple"), marker="*", markersize=9, label="Data mixture"
+            )
         for row in grid.rows:
             at = panel.value(row)
-            if at is not None and row.kind == "mix":
+            if at is not None and row.kind == "mix" and not mixtures:
                 axes.axhline(at, color=light("purple"), linewidth=1.8, label=row.label, zorder=1.5)
             elif at is not None and row.kind == "reference":
                 axes.axhline(
@@ -90,12 +96,18 @@ def _picture(panel: _Panel, grid: ResultTable, axis: str) -> Picture | None:
             look = looks[method]
             xs, ys = [x for x, _ in line], [y for _, y in line]
             axes.plot(xs, ys, color=look.color, marker=look.marker, linestyle=look.line, label=method_label(method))
-        axes.set_xlabel(axis)
+        axes.set_xlabel(f"{axis}, or its proportion in the mixture" if mixtures else axis)
         axes.set_ylabel(panel.label)
         legend_below(axes, 3, 0.17)
-    caption = f"{panel.caption} Horizontal lines: the mixture and the task's own specialist."
+    caption = f"{panel.caption} {_lines_caption(bool(mixtures))}"
     alt = f"{panel.title}. {caption} {_spoken(lines, panel.written)}"
     return Picture(panel.key, panel.title, caption, alt, figure)
+
+
+def _lines_caption(several: bool) -> str:
+    if several:
+        return "Stars: mixtures at their proportion of the task. Horizontal line: the task's own specialist."
+    return "Horizontal lines: the mixture and the task's own specialist."
 
 
 def _spoken(lines: Lines, written: Callable[[float], str]) -> str:

@@ -58,7 +58,8 @@ class Choice:
         generated: Points with answers on validation data.
         scored: Evaluations on validation data, of trained models and points.
         validation: Their scores.
-        table: One row per point: losses by task, predicted and generated average, whether it was chosen.
+        table: One row per point, and per mixture if there are several: losses by task, predicted and generated average,
+            whether it was chosen.
         cost: What choosing has cost.
         losses: Kind of model -> what its losses have cost, part of `cost`.
     """
@@ -110,7 +111,7 @@ def choose(runs: StudyRuns, trained: Sequence[TrainedModel], tasks: Mapping[str,
     passes, seconds = sum(one.passes for one in spent.values()), sum(one.seconds for one in spent.values())
     return Choice(
         points, generated, [*known, *answered], validation,
-        _table(jobs.grid, losses, predicted, validation, points),
+        _table([*jobs.candidates, *jobs.grid], losses, predicted, validation, points),
         ChoiceCost(len(jobs.grid), len(generated), _seconds(answered), passes, round(seconds, 3)), spent,
     )  # fmt: skip
 
@@ -162,20 +163,22 @@ def _best(generated: Sequence[TrainedModel], validation: RelativeScores) -> dict
 
 
 def _table(
-    grid: Sequence[PlannedModel],
+    models: Sequence[PlannedModel],
     losses: Mapping[str, TaskLosses],
     predicted: PredictedScores | None,
     validation: RelativeScores,
     points: Mapping[str, PlannedModel],
 ) -> pd.DataFrame:
     chosen = {model.name for model in points.values()}
+    mixtures = list(dict.fromkeys(model.name for model in models if model.kind == "mix"))
+    chosen |= {choose_point(validation, mixtures)} if mixtures else set()
     rows = []
-    for name, model in {model.name: model for model in grid}.items():
+    for name, model in {model.name: model for model in models}.items():
         average = validation.averages.get(name)
         rows.append(
             {
                 "point": name,
-                "method": model.method,
+                "method": model.method or "mixture",
                 **{f"nll_{task}": loss for task, loss in losses.get(name, {}).items()},
                 "predicted": None if predicted is None else predicted.average(losses[name]),
                 "generated": None if average is None else average.mean,

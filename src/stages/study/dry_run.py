@@ -63,7 +63,9 @@ def _evaluations(jobs: StudyJobs) -> int:
     plan = jobs.plan
     chosen = len({model.method for model in jobs.grid}) + len(plan.random_methods) * (len(plan.mask_seeds) - 1)
     generated = len(jobs.grid) if plan.choice == "generate" else plan.generations if plan.choice == "race" else 0
-    return len(jobs.trained) * len(plan.splits) + generated + chosen * len(jobs.seeds) * plan.mixture
+    tested = len(jobs.trained) - len(jobs.candidates) + len(jobs.seeds) * bool(jobs.candidates)
+    on_validation = (len(jobs.trained) + generated) * plan.mixture
+    return on_validation + tested + chosen * len(jobs.seeds) * plan.mixture
 
 
 def _merged_bytes(jobs: StudyJobs) -> float:
@@ -75,8 +77,12 @@ def _merged_bytes(jobs: StudyJobs) -> float:
 def _scoring(jobs: StudyJobs) -> Iterator[str]:
     grid = jobs.grid
     generated = grid if jobs.plan.choice == "generate" else []
-    for split, models in (("validation", [*jobs.trained, *generated] if grid else []), ("test", jobs.trained)):
+    tested = [model for model in jobs.trained if model not in jobs.candidates]
+    for split, models in (("validation", [*jobs.trained, *generated] if grid else []), ("test", tested)):
         yield from _evaluation_lines(jobs, models, split)
+    if jobs.candidates:
+        line = " ".join(jobs.evaluation(jobs.candidates[0], "DIR", "test").command)
+        yield f"# the best mixture on validation data, of every training seed: {line}"
     if grid and not generated:
         yield f"# losses of all these models, in one pass: {' '.join(jobs.losses.command)} checkpoint=DIR"
         line = " ".join(jobs.evaluation(grid[0], "DIR", "validation").command)

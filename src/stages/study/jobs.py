@@ -52,7 +52,7 @@ class StudyJobs:
 
     @cached_property
     def trained(self) -> list[PlannedModel]:
-        """The base, then per training seed one specialist per task and the mixture: an order in which to train them."""
+        """The base, then per training seed one specialist per task and its mixtures: an order of training."""
         return [self.base, *(model for seed in self.seeds for model in self._trained_with(seed))]
 
     def _trained_with(self, seed: int) -> list[PlannedModel]:
@@ -66,9 +66,23 @@ class StudyJobs:
             for task in self.tasks
         ]  # fmt: skip
         if self.plan.mixture:
-            job = self._run("mix", seed, "strategy=mix", *start)
-            planned.append(PlannedModel("mixture", "mix", seed=seed, job=job))
+            ratios: Sequence[float | None] = self.plan.ratios or [None]
+            planned += [self._mixture(seed, ratio, start) for ratio in ratios]
         return planned
+
+    def _mixture(self, seed: int, ratio: float | None, start: Sequence[str]) -> PlannedModel:
+        """The mixture of a training seed, with its own settings or with a proportion of the first task."""
+        job = self._run("mix", seed, "strategy=mix", *start)
+        if ratio is None:
+            return PlannedModel("mixture", "mix", seed=seed, job=job)
+        kept = [word for word in job.overrides if not word.startswith(("mix.ratio=", "mix.ratios="))]
+        job = self._job("train", *kept, f"mix.ratio={ratio:g}")
+        return PlannedModel(f"mixture {ratio:g}", "mix", weight=ratio, seed=seed, job=job)
+
+    @cached_property
+    def candidates(self) -> list[PlannedModel]:
+        """Several mixtures, of which validation data choose one; none if there is a single mixture."""
+        return [] if self.plan.ratios is None else [model for model in self.trained if model.kind == "mix"]
 
     @cached_property
     def grid(self) -> list[PlannedModel]:

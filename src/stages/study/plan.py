@@ -82,6 +82,8 @@ class StudyPlan:
         mixture: Whether a mixture is trained.
         predict: Whether the diagnosis measures the features of docs/predictor.md too; a study with cells then writes
             `atlas.csv`.
+        ratios: `mix.ratio` of several mixtures, of which validation data choose one, as they do among merges; None: one
+            mixture, with the settings of its run.
         cells: Axis -> values: one study per combination, as rows of one table (see `list_cells`).
         points: Number of Sobol points over `cells`; None: every combination.
         cell: Axis -> value: one of these studies, alone.
@@ -119,6 +121,7 @@ class StudyPlan:
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     mixture: bool = True
     predict: bool = False
+    ratios: Sequence[Annotated[float, Field(gt=0, lt=1)]] | None = None
     cells: Mapping[str, Any] | None = None
     points: Annotated[int, Field(ge=1)] | None = None
     cell: Mapping[str, Any] | None = None
@@ -184,7 +187,7 @@ class StudyPlan:
         ]
 
     def __post_init__(self) -> None:
-        problems = [*self._grid_problems(), *axes_problems(self.axes, self.cell or {})]
+        problems = [*self._grid_problems(), *self._ratio_problems(), *axes_problems(self.axes, self.cell or {})]
         if len(self.tasks) < 2:
             problems.append(f"study.tasks: expected two or more tasks, got {list(self.tasks)}")
         if self.model_overrides and self.model not in self.model_overrides:
@@ -194,6 +197,16 @@ class StudyPlan:
             )
         if problems:
             raise UserError("; ".join(problems))
+
+    def _ratio_problems(self) -> list[str]:
+        if self.ratios is None:
+            return []
+        problems = []
+        if not self.ratios or len(set(self.ratios)) < len(self.ratios) or not self.mixture:
+            problems.append(f"study.ratios: expected different proportions of mixtures, got {list(self.ratios)}")
+        if any("mix.ratio" in word for word in self.cell_overrides("mix")):
+            problems.append(f"study.ratios={list(self.ratios)} and study.cell both set mix.ratio; drop one of them")
+        return problems
 
     def _grid_problems(self) -> list[str]:
         problems = []

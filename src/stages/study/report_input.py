@@ -55,7 +55,10 @@ def study_report(
         models=models_in_order(item.model for item in (*trained, *grid, *chosen.values())),
         scores=scores,
         headline={task: plan.headline[task] for task in jobs.tasks},
-        chosen=tuple(made.model.name for made in chosen.values()),
+        chosen=(
+            *(made.model.name for made in chosen.values()),
+            *([mixture.model.name] if jobs.candidates else []),
+        ),
         layers=pd.read_csv(diagnosis / "layers.csv"),
         correlations=pd.read_csv(diagnosis / "correlations.csv"),
         cost=costs(trained, grid, merge, choice.scored, choice.losses),
@@ -109,8 +112,10 @@ def _setup(plan: StudyPlan) -> str:
         if not plan.run_overrides and not plan.model_overrides
         else "Each run's settings are in its command line, listed under Commands."
     )
+    ratios = plan.ratios or ()
+    mixtures = f" Mixtures with {', '.join(f'{ratio:g}' for ratio in ratios)} of {plan.tasks[0]}." if ratios else ""
     return (
         f"Base model {plan.model}; tasks {', '.join(plan.tasks)}; merge methods "
         f"{', '.join(map(method_label, plan.methods))} at {len(plan.weights)} coefficients of the first task from "
-        f"{min(plan.weights):g} to {max(plan.weights):g}. {settings}"
+        f"{min(plan.weights):g} to {max(plan.weights):g}.{mixtures} {settings}"
     )

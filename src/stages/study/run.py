@@ -130,14 +130,16 @@ def _carry_out(
     written = runs.merge_points([jobs.again(point, first, save_weights=True) for point in points.values()])
     chosen = dict(zip(points, written, strict=True))
     redrawn = runs.merge_points([*_other_draws(jobs, points, first), *_of_other_seeds(jobs, points, others)])
-    on_test = runs.evaluate_all([*trained, *chosen.values(), *redrawn], "test")
+    mixed = choose_point(choice.validation, list(dict.fromkeys(m.model.name for m in trained if m.model.kind == "mix")))
+    tested = [made for made in trained if made.model.kind != "mix" or made.model.name == mixed]
+    on_test = runs.evaluate_all([*tested, *chosen.values(), *redrawn], "test")
     findings = check_runs(jobs, [*choice.scored, *on_test], mode, planned)
     test = relative_scores(on_test, tasks, plan)
     merges = {method: made.model.name for method, made in chosen.items()}
     best = choose_point(choice.validation, list(merges.values()))
     champion = next(method for method, name in merges.items() if name == best)
-    verdict = decide(test, "mixture", merges, champion, plan.margin)
-    mixture = next(made for made in trained if made.model.kind == "mix")
+    verdict = decide(test, mixed, merges, champion, plan.margin)
+    mixture = next(made for made in trained if made.model.name == mixed)
     diagnosis = runs.diagnose([mixture, *chosen.values()])
     scores = {"validation": choice.validation, "test": test}
     report = study_report(jobs, trained, choice, chosen, on_test, scores, verdict, diagnosis)

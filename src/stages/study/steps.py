@@ -99,7 +99,7 @@ def static_steps(jobs: StudyJobs) -> list[Step]:
     pairs = list(zip(jobs.trained, trained, strict=True))
     for model, step in pairs:
         if not jobs.is_published(model):  # its directory is known once it has been found
-            for split in jobs.plan.splits:
+            for split in jobs.plan.splits if model not in jobs.candidates else ("validation",):
                 steps += evaluation_steps(jobs, [(model, jobs.checkpoint(model))], split, [step])
     for seed, points in _by_seed(jobs.grid if jobs.plan.choice == "generate" else []):
         parents = [step for model, step in pairs if model.kind == "base" or _is_parent(model, seed)]
