@@ -9,10 +9,20 @@ from dataclasses import dataclass
 from src.data.examples import Example
 from src.data.prompts import render_user_turn
 from src.pocket.corpus import corpus
+from src.pocket.programs.composition import Composition
 from src.pocket.programs.render import Program, render
 from src.utils.errors import unknown_choice
 from src.utils.seeding import derive_seed
 
+# Families of programs by the names of their parameters; every program is in one of them.
+FAMILIES = {
+    "lists": (("numbers",), ("left", "right")),
+    "integers": (("n",), ("x",)),
+    "rounds": (("x", "rounds"),),
+    "strings": (("text",), ("words",)),
+    "tables": (("table",),),
+    "rows": (("rows",),),
+}
 CODEGEN_PROMPT, CODESUM_PROMPT = "{prompt}", "{code}"
 
 
@@ -27,6 +37,7 @@ class PocketSource:
             placeholder. "base" holds both tasks and takes only None.
         seed: Seed of the corpus and of names, styles and phrasings.
         renderings: Number of programs rendered from each composition of the train split; other splits have one.
+        family: Only programs of this family, one of `FAMILIES`; None: all.
         task_share: Share of the "base" rows that are task rows, half of them from each task; 0 to 1.
     """
 
@@ -35,13 +46,16 @@ class PocketSource:
     seed: int = 0
     renderings: int = 4
     task_share: float = 0.1
+    family: str | None = None
 
     def examples(self, split: str) -> list[Example]:
         """All rows of a split, in a fixed order.
 
         Raises:
-            UserError: Unknown task or split, or a `user_prompt` with an unknown placeholder.
+            UserError: Unknown task, family or split, or a `user_prompt` with an unknown placeholder.
         """
+        if self.family is not None and self.family not in FAMILIES:
+            raise unknown_choice("family of pocket programs", self.family, list(FAMILIES))
         makers: dict[str, Callable[[str, Program, random.Random], Example]] = {
             "codegen": lambda name, program, _: codegen_example(name, program, self.user_prompt or CODEGEN_PROMPT),
             "codesum": lambda name, program, _: codesum_example(name, program, self.user_prompt or CODESUM_PROMPT),
@@ -52,6 +66,8 @@ class PocketSource:
         rows = []
         for rendering in range(self.renderings if split == "train" else 1):
             for index, composition in enumerate(corpus(self.seed).compositions(split)):
+                if self.family is not None and _parameters(composition) not in FAMILIES[self.family]:
+                    continue
                 rng = random.Random(derive_seed("pocket example", self.seed, self.task, split, index, rendering))
                 name = f"pocket/{self.task}/{split}/{index}/{rendering}"
                 rows.append(makers[self.task](name, render(composition, rng), rng))
@@ -64,6 +80,10 @@ class PocketSource:
         if draw < self.task_share / 2:
             return codegen_example(name, program, CODEGEN_PROMPT)
         return codesum_example(name, program, CODESUM_PROMPT)
+
+
+def _parameters(composition: Composition) -> tuple[str, ...]:
+    return tuple(composition.parameters)
 
 
 def codegen_example(name: str, program: Program, user_prompt: str) -> Example:

@@ -10,12 +10,10 @@ from statistics import fmean
 from src.evaluation.statistics.excess import ExcessSplit, split_excess
 from src.merging.engine.lazy import LazyMerge
 from src.merging.registry import recipe_from
-from src.merging.tensors.parent import open_parents
 from src.search.one_dimension import Minimum, minimize
 from src.stages.evaluate.point_losses import Losses, PointLosses
 from src.stages.merge.jobs import Parents
-from src.stages.merge.lazy_points import files_around
-from src.stages.merge.recorded import merge_identity
+from src.stages.merge.lazy_points import recipe_points
 from src.utils.errors import UserError
 
 TASK_ARITHMETIC = {
@@ -102,18 +100,8 @@ class CoefficientLosses:
         if wrong:
             raise UserError(f"no specialist {', '.join(wrong)}; expected some of {', '.join(names)}")
         whole = [{name: float(point.get(name, 0.0)) for name in names} for point in coefficients]
-        parents, specialists = self.parents, dict(self.parents.specialists)
-        inputs = {name: parent.files for name, parent in parents.identify().items()}
-        opened = open_parents(parents.base, specialists, parents.allow_pickle)
         recipes = [recipe_from({**TASK_ARITHMETIC, "weights": point}) for point in whole]
-        files = files_around(parents, recipes[0], self.scratch / "files")
-        return [
-            LazyMerge(
-                files, parents.base, specialists, recipe, merge_identity(inputs, recipe.describe(list(specialists))),
-                parents.allow_pickle, opened,
-            )
-            for recipe in recipes
-        ]  # fmt: skip
+        return recipe_points(self.parents, recipes, self.scratch / "files")
 
 
 def mean_loss(losses: Losses) -> float:

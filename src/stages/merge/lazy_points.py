@@ -63,6 +63,27 @@ def _point(
     return LazyMerge(files, parents.base, specialists, recipe, identity, parents.allow_pickle, opened)
 
 
+def recipe_points(parents: Parents, recipes: Sequence[Recipe], files: Path) -> list[LazyMerge]:
+    """Recipes for the same parents as points.
+
+    Args:
+        parents: Base and specialists.
+        recipes: One or more that agree on tokenizer, template and generation config.
+        files: Directory for config and tokenizer of the merges.
+    """
+    specialists = dict(parents.specialists)
+    inputs = {name: parent.files for name, parent in parents.identify().items()}
+    opened = open_parents(parents.base, specialists, parents.allow_pickle)
+    around = files_around(parents, recipes[0], files)
+    return [
+        LazyMerge(
+            around, parents.base, specialists, recipe, merge_identity(inputs, recipe.describe(list(specialists))),
+            parents.allow_pickle, opened,
+        )
+        for recipe in recipes
+    ]  # fmt: skip
+
+
 def files_around(parents: Parents, recipe: Recipe, directory: Path) -> Path:
     """Write config and tokenizer of a merge whole or not at all, unless they are there; points share them."""
     if not directory.is_dir():

@@ -94,8 +94,10 @@ def _evaluation_checks(jobs: StudyJobs) -> Iterator[Check]:
 
 
 def _loss_checks(jobs: StudyJobs) -> Iterator[Check]:
-    if jobs.plan.choice != "generate":
+    if jobs.plan.choice != "generate" or jobs.plan.subsets:
         yield partial(PointLosses.of, jobs.losses)
+    for method in jobs.plan.subsets:
+        yield partial(jobs.merge_settings, method)
 
 
 def _check_evaluation(job: Job) -> None:

@@ -63,6 +63,8 @@ def _evaluations(jobs: StudyJobs) -> int:
     plan = jobs.plan
     chosen = len({model.method for model in jobs.grid}) + len(plan.random_methods) * (len(plan.mask_seeds) - 1)
     generated = len(jobs.grid) if plan.choice == "generate" else plan.generations if plan.choice == "race" else 0
+    if plan.subsets:
+        return 0
     tested = len(jobs.trained) - len(jobs.candidates) + len(jobs.seeds) * bool(jobs.candidates)
     on_validation = (len(jobs.trained) + generated) * plan.mixture
     return on_validation + tested + chosen * len(jobs.seeds) * plan.mixture
@@ -75,6 +77,10 @@ def _merged_bytes(jobs: StudyJobs) -> float:
 
 
 def _scoring(jobs: StudyJobs) -> Iterator[str]:
+    if jobs.plan.subsets:
+        methods = ", ".join(jobs.plan.subsets)
+        yield f"# losses of every subset merged by {methods}: {' '.join(jobs.losses.command)} checkpoint=DIR"
+        return
     grid = jobs.grid
     generated = grid if jobs.plan.choice == "generate" else []
     tested = [model for model in jobs.trained if model not in jobs.candidates]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Any
+
+from omegaconf import OmegaConf
 
 from src.stages.build import build
 from src.stages.checkpoints import is_published
@@ -136,6 +139,12 @@ class StudyJobs:
         rows = [] if self.plan.loss_rows is None else [f"benchmark.limit={self.plan.loss_rows}"]
         generator = [word for word in self.plan.evaluate_overrides if word.startswith("generator")]
         return self._job("evaluate", "benchmark=nll", *rows, *self._common(self.seeds[0]), *generator)
+
+    def merge_settings(self, method: str) -> dict[str, Any]:
+        """`_target_` and keys of a method of conf/merge, as the study's commands set them."""
+        job = self._job("merge", f"merge={method}", *self._common(self.seeds[0]), *self.plan.merge_overrides)
+        found: Any = OmegaConf.to_container(job.cfg.merge, resolve=True)
+        return dict(found)
 
     def evaluation(self, model: PlannedModel, checkpoint: str, split: str) -> Job:
         """The evaluation of a model's checkpoint on a split."""

@@ -82,6 +82,8 @@ class StudyPlan:
         mixture: Whether a mixture is trained.
         predict: Whether the diagnosis measures the features of docs/predictor.md too; a study with cells then writes
             `atlas.csv`.
+        subsets: Without a mixture: methods of conf/merge that merge every subset of the specialists, with equal
+            coefficients; their validation losses are all that is measured.
         ratios: `mix.ratio` of several mixtures, of which validation data choose one, as they do among merges; None: one
             mixture, with the settings of its run.
         cells: Axis -> values: one study per combination, as rows of one table (see `list_cells`).
@@ -121,6 +123,7 @@ class StudyPlan:
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     mixture: bool = True
     predict: bool = False
+    subsets: Sequence[str] = ()
     ratios: Sequence[Annotated[float, Field(gt=0, lt=1)]] | None = None
     cells: Mapping[str, Any] | None = None
     points: Annotated[int, Field(ge=1)] | None = None
@@ -156,7 +159,9 @@ class StudyPlan:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Splits on which models are scored; validation data are used only to choose coefficients."""
+        """Splits on which answers are generated; validation data are used only to choose coefficients."""
+        if self.subsets:
+            return ()
         return ("validation", "test") if self.mixture else ("test",)
 
     @property
@@ -176,7 +181,7 @@ class StudyPlan:
         Args:
             tasks: Names of the tasks, in their order.
         """
-        lacking = [task for task in tasks if task not in self.headline]
+        lacking = [task for task in tasks if task not in self.headline and not self.subsets]
         named = {run for runs in (self.run_overrides, *self.model_overrides.values()) for run in runs}
         return [
             *(f"study.headline lacks a metric for {task}; add +study.headline.{task}=METRIC" for task in lacking),
@@ -224,6 +229,8 @@ class StudyPlan:
             f"study.random_methods names {name}, which is not in study.methods or study.grids"
             for name in sorted(strangers)
         ]
+        if self.subsets and self.mixture:
+            problems.append(f"study.subsets={list(self.subsets)} needs study.mixture=false and no study.methods")
         twice = set(self.methods_without_grid) & {*self.methods, *grids}
         return [
             *problems,

@@ -37,7 +37,8 @@ from src.stages.study.problem_page import all_answers, write_problem_page
 from src.stages.study.progress import StudyProgress
 from src.stages.study.report_input import benchmark_tasks, study_report
 from src.stages.study.report_only import published_of, report_again
-from src.stages.study.table import study_cells, study_jobs
+from src.stages.study.subsets import SUBSETS, subset_losses, subsets_sentence
+from src.stages.study.table import result_of, study_cells, study_jobs
 from src.utils.progress import say
 
 
@@ -60,12 +61,12 @@ def study(job: Job) -> Path:
         return report_again(job, plan, directory, lambda run: _report_finished(jobs, run, cfg, published))
     if cfg.dry_run or open_finished(directory) is None:
         check_study(jobs, inputs=not cfg.dry_run)
-        findings = check_plan(jobs, cfg.preflight)
+        findings = check_plan(jobs, cfg.preflight) if plan.splits else []
     if cfg.dry_run:
         print("\n".join([*command_lines(jobs), *summary_lines([jobs])]))
         return directory
-    items = {f"{split} items": _item_hashes(jobs, split) for split in (*["validation"] * plan.mixture, "test")}
-    items |= {} if plan.choice == "generate" else {"validation rows": _row_hashes(jobs)}
+    items = {f"{split} items": _item_hashes(jobs, split) for split in plan.splits}
+    items |= {} if plan.choice == "generate" and not plan.subsets else {"validation rows": _row_hashes(jobs)}
     with open_run(directory, stage="study", config=job.identity(), inputs=items, argv=job.command) as run:
         if not run.finished:
             with contextlib.closing(build(cfg.executor)) as executor:
@@ -73,11 +74,15 @@ def study(job: Job) -> Path:
                 runs.prepare()
                 if plan.mixture:
                     run.results |= verdict_record(_carry_out(runs, run, findings, cfg.preflight, published))
+                elif plan.subsets:
+                    losses = subset_losses(runs, run.scratch)
+                    losses.to_csv(run.work / SUBSETS, index=False)
+                    run.results |= {"losses": subsets_sentence(losses)}
                 else:
                     run.results |= {"scores": _score_specialists(runs, run.work)}
     found = [Finding(**row) for row in run.results.get("findings", [])]
     tell(one for one in found if one.kind not in {finding.kind for finding in findings})  # the plan's are said above
-    say(f"{run.results.get('verdict', 'scores of the specialists')}\nreport: {directory / _main_file(plan)}")
+    say(f"{result_of(run.results)}\nreport: {directory / _main_file(plan)}")
     return directory
 
 
@@ -98,7 +103,7 @@ def _row_hashes(jobs: StudyJobs) -> dict[str, str]:
 
 
 def _main_file(plan: StudyPlan) -> str:
-    return "report.html" if plan.mixture else "scores.csv"
+    return "report.html" if plan.mixture else SUBSETS if plan.subsets else "scores.csv"
 
 
 def _score_specialists(runs: StudyRuns, place: Path) -> list[dict[str, object]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +23,7 @@ from src.stages.study.plan import StudyPlan
 from src.stages.study.progress import StudyProgress
 from src.stages.study.schedule import run_steps
 from src.stages.study.steps import training_steps
+from src.stages.study.subsets import write_law
 from src.stages.study.work import Stage, Step
 from src.utils.files import write_text
 from src.utils.progress import say
@@ -66,10 +67,16 @@ def study_cells(job: Job, plan: StudyPlan, study_each: Stage) -> Path:
                     run.work / "atlas.csv", pd.DataFrame([row.results["atlas"] for row in rows]).to_csv(index=False)
                 )
             run.results |= {"cells": [*cells_summary(rows), *cell_lines(rows)]}
-    for line in run.results["cells"]:
+            run.results |= {"law": write_law(places, run.work)} if plan.subsets else {}
+    for line in [*run.results["cells"], *run.results.get("law", [])]:
         say(line)
     say(f"table: {directory / 'cells.csv'}\nreport: {directory / 'report.html'}")
     return directory
+
+
+def result_of(results: Mapping[str, object]) -> str:
+    """The result of a study in words, from its record."""
+    return str(results.get("verdict") or results.get("losses") or "scores of the specialists")
 
 
 def study_jobs(job: Job) -> StudyJobs:
@@ -89,6 +96,5 @@ def _steps(jobs: StudyJobs, cell: Job, study_each: Stage) -> Sequence[Step]:
 def _row(jobs: StudyJobs, cell: Job, place: Path, table: Path) -> CellResult:
     run = open_finished(place)
     assert run is not None
-    sentence = str(run.results.get("verdict", "scores of the specialists"))
     where = os.path.relpath(place, table)
-    return CellResult(dict(jobs.plan.cell or {}), where, sentence, run.results, " ".join(cell.command))
+    return CellResult(dict(jobs.plan.cell or {}), where, result_of(run.results), run.results, " ".join(cell.command))

@@ -10,6 +10,7 @@ from src.stages.study.choice import ChoiceCost, choice_sentence
 from src.stages.study.dry_run import command_lines
 from src.stages.study.jobs import StudyJobs
 from src.stages.study.run import study
+from src.stages.study.steps import static_steps
 from src.utils.errors import UserError
 from tests.stages.study.test_run import overrides
 
@@ -51,6 +52,56 @@ def test_points_with_a_coefficient_per_task_are_part_of_the_grid():
 def test_a_bad_choice_is_refused(words, match):
     with pytest.raises((UserError, InstantiationException), match=match):
         planned(*words)
+
+
+def test_mixtures_with_several_proportions_are_candidates_of_their_side():
+    words = ["study.ratios=[0.25,0.5]", "study.run_overrides={mix: ['mix.ratio=0.4']}", "study.seeds=[0,1]"]
+    jobs = planned(
+        *words, "study.methods=[linear]", "study.random_methods=[]", "study.weights=[0.5]", "study.cells=null"
+    )
+    assert [(m.name, m.label, m.seed) for m in jobs.candidates] == [
+        (f"mixture {ratio}", f"Data mixture {ratio}", seed) for seed in (0, 1) for ratio in (0.25, 0.5)
+    ]
+    assert [model.job.cfg.mix.ratio for model in jobs.candidates] == [0.25, 0.5] * 2
+    assert len({jobs.checkpoint(model) for model in jobs.candidates}) == 4
+    tested = [step for step in static_steps(jobs) if step.label.startswith("test: mixture")]
+    assert tested == []  # test data are touched for the chosen mixture alone
+    lines = command_lines(jobs)
+    assert sum("strategy=mix" in line for line in lines) == 4
+    assert sum(line.startswith("# the best mixture on validation data") for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["study.ratios=[0.5,0.5]"], r"study\.ratios: expected different proportions"),
+        (["study.ratios=[1.0]"], r"study\.ratios"),
+        (
+            ["study.ratios=[0.5]", "study.cell={ratio: 0.1}"],
+            r"study\.ratios=\[0\.5\] and study\.cell both set mix\.ratio",
+        ),
+    ],
+)
+def test_proportions_that_cannot_be_compared_are_refused(words, match):
+    with pytest.raises((UserError, InstantiationException), match=match):
+        planned(*words)
+
+
+@pytest.mark.slow
+def test_validation_chooses_the_mixture_that_is_tested(tmp_path):
+    words = [*overrides(tmp_path), "study.ratios=[0.2,0.8]", "study.methods=[linear]", "study.random_methods=[]"]
+    directory = study(compose_job("study", [*words, f"output={tmp_path}/study/ratios"]))
+    table = pd.read_csv(directory / "choice.csv").set_index("point")
+    mixtures = table[table["method"] == "mixture"]
+    [chosen] = mixtures.index[mixtures["chosen"]]
+    assert mixtures["generated"].idxmax() == chosen
+    results = json.loads((directory / "run.json").read_text())["results"]
+    assert results["mixture"]["subject"] == chosen
+    assert [side["candidates"] for side in results["sides"]] == [2, 3]
+    headline = pd.read_csv(directory / "headline.csv")
+    assert set(headline.loc[headline["kind"] == "mix", "row"]) == {f"Data {chosen}"}
+    assert len(list((tmp_path / "evaluate").glob("*mix*-test"))) == 1
+    assert "was chosen among 2 on validation data" in (directory / "report.md").read_text()
 
 
 def test_a_dry_run_says_what_the_losses_choose():
