@@ -55,7 +55,7 @@ def test_a_bad_choice_is_refused(words, match):
 
 
 def test_mixtures_with_several_proportions_are_candidates_of_their_side():
-    words = ["study.ratios=[0.25,0.5]", "study.run_overrides={mix: ['mix.ratio=0.4']}", "study.seeds=[0,1]"]
+    words = ["study.ratios=[0.25,0.5]", "+study.run_overrides.mix=['mix.ratio=0.4']", "study.seeds=[0,1]"]
     jobs = planned(
         *words, "study.methods=[linear]", "study.random_methods=[]", "study.weights=[0.5]", "study.cells=null"
     )
