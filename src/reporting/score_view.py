@@ -14,6 +14,15 @@ FULL_HEAT = 40.0
 
 
 @dataclass(frozen=True)
+class TextTable:
+    """A table of formatted strings; the first column names the row."""
+
+    caption: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class ScoreCell:
     """One score with its interval and its change; `heat` from -1 (far below the specialist) to 1."""
 

@@ -137,6 +137,8 @@ class StudyReport:
         headline: Task to the metric that represents it in the trade-off plot.
         layers: `src.diagnostics.weight_diagnosis.Diagnosis.layers`; `variant` holds names of models.
         correlations: `Diagnosis.correlations`; `first` and `second` hold names of models.
+        chance: `Diagnosis.chance`: what unrelated updates would give; may be empty.
+        survival: `Diagnosis.survival`: what merges keep of the specialists' updates; may be empty.
         cost: One row per strategy: what it takes from the base to its champion, the choice included; `answers` were
             generated and `loss_passes` models scored by loss to choose, `device_seconds` are seconds times devices,
             `disk_bytes` are of the checkpoints that it leaves.
@@ -173,6 +175,8 @@ class StudyReport:
     sides: tuple[Side, ...] = ()
     answers: tuple[Mapping[str, Any], ...] = ()
     published: tuple[Published, str] | None = None
+    chance: pd.DataFrame = field(default_factory=pd.DataFrame)
+    survival: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def specialists(self) -> dict[str, str]:

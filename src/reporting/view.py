@@ -18,10 +18,11 @@ from src.reporting.figures.trade_off import trade_off_pictures
 from src.reporting.figures.weights import correlation_picture, norm_pictures, variants_in_order
 from src.reporting.first_screen import FirstScreen, first_screen
 from src.reporting.format import MISSING, average_change, average_points, count, duration, p_value, significant, size
+from src.reporting.keeps import keeps_table
 from src.reporting.names import method_label
 from src.reporting.published.beside import BesideTable, beside
 from src.reporting.published.checks import Flag, flags, grouped
-from src.reporting.score_view import ScoreView, score_view
+from src.reporting.score_view import ScoreView, TextTable, score_view
 from src.reporting.sentences import (
     clusters_sentence,
     correlations_reading,
@@ -36,15 +37,6 @@ AVERAGE = (
     "The average change is the mean over tasks of the mean change over a task's columns; the verdict compares these "
     "averages."
 )
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """A table of formatted strings; the first column names the row."""
-
-    caption: str
-    headers: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -69,6 +61,7 @@ class View:
     correlations_reading: str
     boxes: tuple[Picture, ...]
     kinds: TextTable
+    keeps: TextTable
     cost: TextTable
     commands: tuple[tuple[str, str], ...]
     environment: tuple[tuple[str, str], ...]
@@ -116,6 +109,7 @@ def study_view(report: StudyReport) -> View:
         correlations_reading=correlations_reading(report.correlations, models),
         boxes=tuple(box_pictures(report.layers, report.correlations, models)),
         kinds=_module_kinds(report.layers, models),
+        keeps=keeps_table(report),
         cost=_cost(report.cost),
         commands=_commands(report.commands, models),
         environment=tuple((name, str(value)) for name, value in report.environment.items()),

@@ -13,13 +13,14 @@ from typing import Any
 
 from src.reporting.page.answers import IN_PAGE, packed_answers, sample_script
 from src.reporting.page.data import page_data
+from src.reporting.page.heat import heat_data
 from src.reporting.page.library import chart_library
 from src.reporting.study_report import StudyReport
 from src.utils.files import write_text
 
 HERE = Path(__file__).parent
-SCRIPTS = ("state", "table", "controls", "charts", "answers", "start")  # in this order, as one module
-CHARTS = {"plane-spec": "plane.vg.json", "sweep-spec": "sweep.vl.json"}
+SCRIPTS = ("state", "table", "controls", "charts", "answers", "heat", "start")  # in this order, as one module
+CHARTS = {"plane-spec": "plane.vg.json", "sweep-spec": "sweep.vl.json", "heat-spec": "heat.vl.json"}
 SAMPLES = "samples"  # directory beside the page, for answers that are too large for it
 
 
@@ -60,17 +61,21 @@ def interactive_part(report: StudyReport, directory: Path) -> Interactive:
         benchmark: packed if inside else f"{SAMPLES}/{place}.js"
         for place, (benchmark, packed) in enumerate(answers.items())
     }
-    return interactive_page(page_data(report), places)
+    return interactive_page(page_data(report), places, heat_data(report))
 
 
-def interactive_page(scores: Mapping[str, Any], answers: Mapping[str, str]) -> Interactive:
+def interactive_page(
+    scores: Mapping[str, Any], answers: Mapping[str, str], heat: Mapping[str, Any] | None = None
+) -> Interactive:
     """The interactive part of any page.
 
     Args:
         scores: As of `page_data`.
         answers: Benchmark -> packed answers, or the file beside the page that has them.
+        heat: As of `heat_data`; None: no heat maps.
     """
-    blocks = {"scores": safe_json(scores), "answers": safe_json(answers)}
+    found = {"scores": scores, "answers": answers, "heat": heat or {"maps": []}}
+    blocks = {name: safe_json(value) for name, value in found.items()}
     return Interactive(blocks | chart_specs(), script(), library())
 
 

@@ -61,6 +61,8 @@ def study_report(
         ),
         layers=pd.read_csv(diagnosis / "layers.csv"),
         correlations=pd.read_csv(diagnosis / "correlations.csv"),
+        chance=pd.read_csv(diagnosis / "chance.csv"),
+        survival=pd.read_csv(diagnosis / "survival.csv"),
         cost=costs(trained, grid, merge, choice.scored, choice.losses),
         commands=_commands([*trained, *grid, *chosen.values()], evaluated),
         environment={

@@ -30,7 +30,7 @@ def test_every_script_is_ours_and_named_by_the_policy(no_library, tmp_path):
     interactive = interactive_part(report, tmp_path)
     html = render_html(study_view(report), interactive)
     page = Page(html)
-    assert [one["type"] for one in page.of("script")] == ["application/json"] * 4 + ["module"] * 2
+    assert [one["type"] for one in page.of("script")] == ["application/json"] * 6 + ["module"] * 2
     assert not page.of("img")
     bodies = re.findall(r'<script type="module">(.*?)</script>', html, flags=re.DOTALL)
     for body in bodies:

@@ -7,6 +7,7 @@ const start = async () => {
   await startCharts();
   change({ focus: [...data.champions, ...models.keys()].find(scoresOf) });
   startAnswers();
+  await startHeat();
   document.documentElement.dataset.ready = "yes";
 };
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(one => { one.open = true; }));
