@@ -39,6 +39,9 @@ def _grid(report: StudyReport) -> Picture:
             if model.kind != "merge" or model.name in report.chosen:
                 _bars(axes, pairs, model, looks[model.name])
         labels = _markers(axes, [m for m in models if m.kind != "merge"], pairs, looks)
+        ratios = [m for m in models if m.kind == "mix" and m.weight is not None]
+        if len(ratios) > 1:
+            _front(axes, ratios, pairs, looks, "Data mixtures")
         for method in dict.fromkeys(m.method for m in models if m.kind == "merge"):
             labels += _front(axes, [m for m in models if m.method == method and m.kind == "merge"], pairs, looks)
         _name_axes(axes, report)
@@ -84,7 +87,9 @@ def _at(pairs: Pairs, model: StudyModel) -> tuple[float, float]:
     return 100 * first.value, 100 * second.value
 
 
-def _front(axes: Axes, merges: list[StudyModel], pairs: Pairs, looks: dict[str, Look]) -> list[Label]:
+def _front(
+    axes: Axes, merges: list[StudyModel], pairs: Pairs, looks: dict[str, Look], label: str | None = None
+) -> list[Label]:
     look, places = looks[merges[0].name], [_at(pairs, model) for model in merges]
     axes.plot(
         [x for x, _ in places],
@@ -94,7 +99,7 @@ def _front(axes: Axes, merges: list[StudyModel], pairs: Pairs, looks: dict[str, 
         linestyle=look.line,
         linewidth=1.4,
         markersize=4.5,
-        label=method_label(str(merges[0].method)),
+        label=label or method_label(str(merges[0].method)),
     )
     return [
         Label(*at, coefficient(model.weight), look.color, size=7.5)

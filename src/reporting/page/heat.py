@@ -42,9 +42,9 @@ def heat_data(report: StudyReport) -> dict[str, Any]:
 
 def _distances(layers: pd.DataFrame, models: Models) -> list[dict[str, Any]]:
     return [
-        _map("relative_l2", models[name].label, _cells(group, "relative_l2"))
+        _map("relative_l2", models[str(name)].label, _cells(group, "relative_l2"))
         for name, group in layers.groupby("variant", sort=False)
-        if name in models
+        if str(name) in models
     ]
 
 
@@ -57,7 +57,7 @@ def _pairs(report: StudyReport) -> list[dict[str, Any]]:
         bands = _bands(report.chance, str(first), str(second))
         for measure in (measure for measure in MEASURES if measure in group.columns):
             known = {key[1:]: ends for key, ends in bands.items() if key[0] == measure}
-            found.append(_map(measure, f"{tasks[first]} and {tasks[second]}", _cells(group, measure, known)))
+            found.append(_map(measure, f"{tasks[str(first)]} and {tasks[str(second)]}", _cells(group, measure, known)))
     return found
 
 

@@ -48,12 +48,12 @@ const chartRows = () => shownModels().map(model => {
     const column = columns.get(key);
     return `${title(column)} ${number(cell(model.name, key)[0], column)}`;
   }).join(", ")}`;
-  const alone = model.kind !== "merge";
+  const alone = model.kind !== "merge" && !model.front;
   return {
     name: model.name, label: model.label, weight: model.weight, x, xLow, xHigh, y, yLow, yHigh, spoken,
     front: model.front, alone, chosen: model.chosen,
     ringed: state.pins.has(model.name) || state.focus === model.name,
     color: model.mark.color, symbol: model.mark.symbol, dash: model.mark.dash,
-    size: model.kind === "mix" ? 170 : alone ? 110 : 52,
+    size: model.kind === "mix" ? (alone || model.chosen ? 170 : 80) : alone ? 110 : 52,
   };
 }).filter(row => row.x !== null && row.y !== null);
