@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,19 +35,24 @@ def nodes(cfg, path=""):
                 yield from nodes(cfg[key], f"{path}.{key}")
 
 
+@cache
+def composed(group, choice):
+    """The config of a script with one choice, which the tests read and do not change."""
+    return compose_job(GROUP_OF_SCRIPT[group], [f"{group}={choice}"]).cfg
+
+
 def test_every_group_is_used_by_a_script():
     assert {group for group, _ in choices()} <= set(GROUP_OF_SCRIPT)
 
 
 @pytest.mark.parametrize(("group", "choice"), choices())
 def test_every_choice_composes(group, choice):
-    cfg = compose_job(GROUP_OF_SCRIPT[group], [f"{group}={choice}"]).cfg
-    assert cfg[group] is not None
+    assert composed(group, choice)[group] is not None
 
 
 @pytest.mark.parametrize(("group", "choice"), choices())
 def test_every_node_fits_its_callable(group, choice):
-    cfg = compose_job(GROUP_OF_SCRIPT[group], [f"{group}={choice}"]).cfg
+    cfg = composed(group, choice)
     if group == "strategy" and choice == "base":
         assert cfg.strategy.architecture._target_ == "src.pocket.model.PocketModel"
     for path, node in nodes(cfg):

@@ -1,6 +1,7 @@
 """Imports go one way, between rooms and inside them, and each heavy library stays in its own room."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,7 @@ NOTEBOOK_PARTS = {"merging", "diagnostics"}  # work with torch and nothing else 
 HEAVY = {"transformers", "lightning", "hydra", "omegaconf", "datasets", "peft", "wandb", "evalplus"}
 
 
+@cache
 def modules() -> list[Path]:
     return sorted((ROOT / "src").rglob("*.py"))
 
@@ -71,16 +73,19 @@ def imported(path: Path) -> list[str]:
     return names
 
 
+@cache
 def is_module(name: str) -> bool:
     place = ROOT / name.replace(".", "/")
     return name.startswith("src.") and (place.is_dir() or place.with_suffix(".py").is_file())
 
 
+@cache
 def room_of(path: Path, depth: int = 0) -> str:
     parts = path.relative_to(ROOT / "src").with_suffix("").parts
     return parts[depth] if depth < len(parts) else "__init__"
 
 
+@cache
 def cases() -> list[tuple[Path, str]]:
     return [(path, name) for path in modules() for name in imported(path)]
 

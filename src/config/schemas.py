@@ -7,6 +7,7 @@ that is neither here nor in such a node is an error, in a file as well as on the
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -148,6 +149,7 @@ class StudyConfig(Common):
     preflight: str = "warn"  # confounds of the study: warn (also above the verdict), strict (refuse), off
 
 
+@cache
 def register_schemas() -> None:
     """Put the schemas where the root YAMLs of conf/ find them (`defaults: [<script>_schema, ...]`)."""
     schemas = {

@@ -133,8 +133,15 @@ def counted(config: PreTrainedConfig, lines: int, length: int, kind: str, checkp
     return float(max(peak.values()))
 
 
-@pytest.mark.parametrize("checkpointing", [True, False])
-@pytest.mark.parametrize("name", ["qwen1.5b", "deepseek1.3b"])
+@pytest.mark.parametrize(
+    ("name", "checkpointing"),
+    [
+        ("qwen1.5b", True),
+        ("deepseek1.3b", False),
+        pytest.param("qwen1.5b", False, marks=pytest.mark.slow),
+        pytest.param("deepseek1.3b", True, marks=pytest.mark.slow),
+    ],
+)
 def test_the_estimate_is_what_a_step_allocates(name: str, checkpointing: bool) -> None:
     """Of three layers in full width, in half precision: at most 3 % below it, and a tenth above."""
     config = model_config(None, architecture(name))

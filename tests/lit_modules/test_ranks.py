@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import GenericAlias, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +29,7 @@ from src.models import LoraSettings, empty_model, load_model, narrow_stream
 from src.models.adapters import add_adapters
 from src.stages.train.launch import run_ranks
 from src.utils.errors import AlreadyTold, UserError
+from tests.forked import Forked
 from tests.lit_modules import tiny
 from tests.lit_modules.fitting import Listener, metrics, values
 
@@ -70,6 +73,7 @@ def fit_and_export(base: Path, work_dir: Path, out: Path, trainer: TrainerOption
 
 
 def on_ranks(count: int, base: Path, work_dir: Path, out: Path, **changes: Any) -> None:
+    """As `train.py` starts its processes."""
     paths = [str(path) for path in (base, work_dir, out)]
     lines = f"import pathlib, sys; sys.path.insert(0, {str(ROOT)!r}); import tests.lit_modules.test_ranks as t"
     call = f"t.run(*map(pathlib.Path, {paths}), **{changes})"
@@ -108,6 +112,21 @@ def single(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+class ForkedRank(Forked):
+    """A rank of `python -c CODE` that does not import everything anew."""
+
+    __class_getitem__ = classmethod(GenericAlias)
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+        super().__init__(exec, command[-1], environment=env)
+
+
+@pytest.fixture
+def forked_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    popen = SimpleNamespace(Popen=ForkedRank, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr("src.stages.train.launch.subprocess", popen)
+
+
 @pytest.fixture
 def no_process_group() -> Iterator[None]:
     yield
@@ -116,7 +135,7 @@ def no_process_group() -> Iterator[None]:
 
 
 def test_two_ranks_give_what_one_gives_and_their_shards_reopen_on_one(
-    base: Path, single: Path, tmp_path: Path, no_process_group: None
+    base: Path, single: Path, tmp_path: Path, no_process_group: None, forked_ranks: None
 ) -> None:
     on_ranks(2, base, tmp_path / "work", tmp_path / "out")
     assert_same_run(single, tmp_path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,9 @@ from src.lit_modules.callbacks.checkpoint import ResumeCheckpoints
 from src.lit_modules.options import CheckpointOptions, OptimizerOptions
 from src.lit_modules.trainer import interruptible
 from src.utils.errors import Interrupted, Stopped, UserError
+from tests.forked import Forked
 from tests.lit_modules import tiny
 from tests.lit_modules.fitting import assert_equal_weights, measured, metrics, noisy, run, values
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_killed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
@@ -27,10 +25,8 @@ def test_killed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     whole = noisy()
     expected = run(tmp_path / "whole", whole, **measured(tiny.network(), tmp_path / "base"))
     assert values(tmp_path / "whole", "train/loss")[2] != losses_without_dropout(tmp_path / "plain")[2]
-    script = "import tests.lit_modules.test_resume as t, pathlib; t.killed_run(pathlib.Path({!r}), {})"
     for step in (8, 13):  # goes on from step 6 and 12: both were validated before they were saved
-        command = [sys.executable, "-c", script.format(str(tmp_path / "killed"), step)]
-        assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+        assert Forked(killed_run, tmp_path / "killed", step).wait(timeout=120) == -signal.SIGKILL
     resumed = noisy(seed=99)  # the weights come from the checkpoint
     result = run(tmp_path / "killed", resumed, **measured(tiny.network(), tmp_path / "base"))
     assert_equal_weights(whole, resumed)
@@ -41,7 +37,6 @@ def test_killed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
 def killed_run(work_dir: Path, step: int) -> None:
     """Called in a process of its own: kills itself with SIGKILL once the rows of a step are written."""
-    import os
 
     def kill(row: dict[str, Any]) -> None:
         if row["step"] == step:

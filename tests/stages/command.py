@@ -1,4 +1,4 @@
-"""The real command in this process: `train.py` with its arguments, its exit code and what it prints."""
+"""The real commands in this process: a script with its arguments, its exit code and what it prints."""
 
 from __future__ import annotations
 
@@ -8,21 +8,28 @@ from pathlib import Path
 
 # setting logging up anew closes all handlers, and absl's closes the stream that pytest captures
 UNTOUCHED_LOGGING = ("hydra/job_logging=none", "hydra/hydra_logging=none")
-TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = ROOT / "train.py"
+
+
+def run_script(monkeypatch, capsys, script, *overrides):
+    """Exit code, standard output and standard error of `python SCRIPT OVERRIDES...`."""
+    monkeypatch.setattr(sys, "argv", [script, *map(str, overrides), *UNTOUCHED_LOGGING])
+    for name in ("HYDRA_FULL_ERROR", "OMP_WAIT_POLICY"):  # the script sets them for good
+        monkeypatch.setenv(name, "1" if name == "HYDRA_FULL_ERROR" else "passive")
+    code = 0
+    capsys.readouterr()
+    try:
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    except SystemExit as stopped:
+        code = stopped.code
+    return code, *capsys.readouterr()
 
 
 def run_train(monkeypatch, capsys, *overrides):
     """Exit code, and the lines of stderr that begin with "error:"."""
-    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, overrides), *UNTOUCHED_LOGGING])
-    for name in ("HYDRA_FULL_ERROR", "OMP_WAIT_POLICY"):  # the script sets them for good
-        monkeypatch.setenv(name, "1" if name == "HYDRA_FULL_ERROR" else "passive")
-    code = 0
-    try:
-        runpy.run_path(str(TRAIN), run_name="__main__")
-    except SystemExit as stopped:
-        code = stopped.code
-    printed = capsys.readouterr().err.splitlines()
-    return code, [line for line in printed if line.startswith("error:")]
+    code, _, printed = run_script(monkeypatch, capsys, "train.py", *overrides)
+    return code, [line for line in printed.splitlines() if line.startswith("error:")]
 
 
 def refused(monkeypatch, capsys, *overrides):

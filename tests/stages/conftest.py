@@ -11,7 +11,10 @@ TINY = [
     *(f"strategy.architecture.{key}={value}" for key, value in {"layers": 2, "width": 32, "heads": 2}.items()),
     *("strategy.architecture.key_value_heads=1", "strategy.architecture.mlp_width=64", "+strategy.source.renderings=1"),
 ]
-SHORT = ["strategy.steps=30", "strategy.micro_batch=4", "strategy.batch_size=4", "strategy.learning_rate=0.01"]
+SHORT = [
+    *("strategy.steps=30", "strategy.micro_batch=4", "strategy.batch_size=4", "strategy.learning_rate=0.01"),
+    "data.limit=256",  # of thousands of rows, most of which are tokenized and never trained on
+]
 
 
 def train_tiny(root: Path, name: str, *overrides: str) -> Path:
