@@ -20,6 +20,7 @@ from src.lit_modules.options import BatchOptions, FitOptions, OptimizerOptions
 from src.models import choose_attention, draw_model, load_tokenizer, model_config
 from tests.data.shared import needs_shared, shared
 
+QWEN, DEEPSEEK = "qwen2.5-7b-instruct", "deepseek-coder-6.7b-instruct"
 CODESUM_PROMPT = (
     "Write a concise doc comment for the function below. Return only the comment line(s), no additional text.\n"
     "```{code}```"
@@ -42,8 +43,15 @@ def sources() -> dict[str, RecordSource]:
 
 @needs_shared
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("steps", [5, pytest.param(50, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("family", ["qwen2.5-7b-instruct", "deepseek-coder-6.7b-instruct"])
+@pytest.mark.parametrize(
+    ("family", "steps"),
+    [
+        (QWEN, 5),
+        pytest.param(DEEPSEEK, 5, marks=pytest.mark.slow),  # tests/stages/study/test_real_rows.py has it by default
+        pytest.param(QWEN, 50, marks=pytest.mark.slow),
+        pytest.param(DEEPSEEK, 50, marks=pytest.mark.slow),
+    ],
+)
 def test_a_mixture_of_real_rows(tmp_path: Path, family: str, steps: int) -> None:
     folder = shared("data", "tokenizers", family)
     tokenizer = load_tokenizer(folder)

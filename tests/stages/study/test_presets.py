@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from functools import cache
 from typing import Any
 
 import pytest
@@ -31,9 +32,12 @@ NAMES = {
 }  # fmt: skip
 
 FEW = ["study.methods=[linear,dare]", "study.weights=[0.3,0.5]", "study.random_methods=[]"]
+TIES = ["study.methods=[ties]", "study.weights=[0.3]", "study.random_methods=[]"]  # where any merge will do
 
 
+@cache
 def jobs(*overrides: str) -> StudyJobs:
+    """The jobs of a study, which the tests read and do not change."""
     cfg = compose_job("study", list(overrides)).cfg
     return StudyJobs(build(cfg.study), cfg.seed, cfg.output_root)
 
@@ -53,7 +57,7 @@ def settings(found: StudyJobs) -> dict[str, tuple[Any, ...]]:
 ])  # fmt: skip
 def test_paper_text_is_table_1(model: str, rate: float, batch: int) -> None:
     one = (rate, batch, 4096, 2, False, "last", MODELS[model])
-    found = jobs("study=paper_text", f"study.model={model}")
+    found = jobs("study=paper_text", f"study.model={model}", *TIES)
     assert settings(found) == {"codegen": one, "codesum": one, "mix": one}
     sources = found.trained[-1].job.cfg.tasks
     assert list(sources.codesum.sources.real.codexglue.languages) == ["python"]
@@ -67,7 +71,7 @@ def test_paper_text_is_table_1(model: str, rate: float, batch: int) -> None:
     ("deepseek7b", (5e-6, 128, 2048), (1e-6, 128, 1024), (5e-6, 128, 2048)),
 ])  # fmt: skip
 def test_paper_authors_is_what_was_run(model: str, gen: Any, summing: Any, mix: Any) -> None:
-    found = jobs("study=paper_authors", f"study.model={model}")
+    found = jobs("study=paper_authors", f"study.model={model}", *TIES)
     rest = (2, False, "best", MODELS[model])
     assert settings(found) == {"codegen": gen + rest, "codesum": summing + rest, "mix": mix + rest}
     cfg = found.trained[-1].job.cfg
@@ -84,7 +88,7 @@ def test_paper_authors_is_what_was_run(model: str, gen: Any, summing: Any, mix: 
 
 
 def test_fair_gives_both_sides_equal_tokens_rates_and_questions() -> None:
-    found = jobs("study=fair", "study.model=qwen7b")
+    found = jobs("study=fair", "study.model=qwen7b", *TIES)
     configs = {subject.task or subject.kind: subject.job.cfg for subject in found.trained[1:]}
     assert {cfg.strategy.learning_rate for cfg in configs.values()} == {5e-6}
     tokens = {run: cfg.strategy.tokens for run, cfg in configs.items()}
@@ -110,7 +114,7 @@ def test_fair_gives_both_sides_equal_tokens_rates_and_questions() -> None:
 )
 def test_presets_choose_on_problems_of_no_test_set(study: str, mbpp: str, sanitize: str) -> None:
     """Those of `paper_*` sanitize as EvalPlus, as the published scores."""
-    found = jobs(f"study={study}")
+    found = jobs(f"study={study}", *TIES)
     validation, test = (
         benchmark_nodes(found.evaluation(found.merge_point("ties", 0.3, 0), "x", split))
         for split in ("validation", "test")
@@ -137,9 +141,7 @@ def test_a_local_copy_is_the_base_of_every_line() -> None:
 
 
 def test_the_lines_of_a_study_before_it_is_run() -> None:
-    found = jobs(
-        "study=paper_text", "study.methods=[linear,dare]", "study.weights=[0.3,0.5]", "study.random_methods=[]"
-    )
+    found = jobs("study=paper_text", *FEW)
     lines = command_lines(found)
     assert lines[0] == "# the base is Qwen/Qwen2.5-Coder-1.5B-Instruct"
     assert [line.split()[1] for line in lines[1:] if not line.startswith("#")] == [
@@ -199,7 +201,7 @@ def test_every_experiment_plans(name: str) -> None:
 
 
 @needs_shared
-@pytest.mark.parametrize("table", ["3", "5", *(pytest.param(n, marks=pytest.mark.slow) for n in "678"), "9"])
+@pytest.mark.parametrize("table", ["5", "9", *(pytest.param(n, marks=pytest.mark.slow) for n in "3678")])
 def test_an_experiment_expands_to_the_rows_of_its_table(table: str) -> None:
     """Each row of the published table is a subject of one of the experiment's studies."""
     with shared("paper", "results.csv").open() as file:
