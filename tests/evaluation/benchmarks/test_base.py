@@ -50,8 +50,15 @@ def test_every_node_instantiates_under_its_own_name(path: Path) -> None:
     assert benchmark.task in ("codegen", "codesum", "repair")
 
 
-@pytest.mark.parametrize("family", ["qwen2.5-7b-instruct", "deepseek-coder-6.7b-instruct"])
-@pytest.mark.parametrize("dataset", ["humaneval", "mbpp"])
+@pytest.mark.parametrize(
+    ("dataset", "family"),
+    [
+        ("humaneval", "qwen2.5-7b-instruct"),
+        ("mbpp", "deepseek-coder-6.7b-instruct"),
+        pytest.param("humaneval", "deepseek-coder-6.7b-instruct", marks=pytest.mark.slow),
+        pytest.param("mbpp", "qwen2.5-7b-instruct", marks=pytest.mark.slow),
+    ],
+)
 def test_prompts_equal_evalplus_to_the_byte(dataset: str, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from evalplus.provider.utility import EOS, make_raw_chat_prompt
 
