@@ -64,9 +64,9 @@ def test_strategy_merge_trains_only_what_is_missing(world):
 def test_strategy_merge_with_settings_of_its_own_merges_what_it_has_trained(world):
     """Their names tell them from the standard specialists, which are there too."""
     base = world / "train" / "pocket-base-s0"
-    short = ["model.recipe.epochs=null", "model.recipe.steps=2", "data.limit=64", f"base={base}"]
+    short = ["model.recipe.epochs=null", "model.recipe.steps=2", f"base={base}"]
     merged = train(compose_job("train", ["strategy=merge", "merge=fisher", *short, f"output_root={world}"]))
-    codegen, codesum = (f"specialist-{task}-epochsnull-steps2-limit64" for task in ("codegen", "codesum"))
+    codegen, codesum = (f"specialist-{task}-epochsnull-steps2" for task in ("codegen", "codesum"))
     record = json.loads((merged / "run.json").read_text())
     parents = {task: fingerprint(world / "train" / f"pocket-{name}-s0") for task, name in
                (("codegen", codegen), ("codesum", codesum))}  # fmt: skip
@@ -119,9 +119,8 @@ def test_another_run_in_the_same_place_is_refused(world):
 
 def test_a_shrunken_family_runs_offline_from_base_to_mixture(tmp_path):
     options = ["model=deepseek1.3b", "debug=shrink", f"output_root={tmp_path}", "logger=none"]
-    small = ["strategy.steps=2", "strategy.batch_size=4", "data.limit=64"]
-    mixture = train(compose_job("train", [*options, "strategy=mix", *small]))
-    assert mixture == tmp_path / "train" / "deepseek1.3b-shrunk-mix-steps2-batch_size4-limit64-s0"
+    mixture = train(compose_job("train", [*options, "strategy=mix", "strategy.steps=2", "strategy.batch_size=4"]))
+    assert mixture == tmp_path / "train" / "deepseek1.3b-shrunk-mix-steps2-batch_size4-s0"
     base = Checkpoint(tmp_path / "train" / "deepseek1.3b-shrunk-base-s0")
     assert base.config["model_type"] == "llama"
     assert base.config["num_hidden_layers"] == 2
