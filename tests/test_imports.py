@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
     *("utils", "config", "runs", "checkpoints", "models", "data", "pocket", "merging", "search", "diagnostics"),
     "predictor",
-    *("evaluation", "lit_modules", "reporting", "stages"),
+    *("evaluation", "lit_modules", "reporting", "tracking", "stages"),
 )  # lowest first; a file imports from its own room and from those before it
 INNER_ROOMS = {  # the same inside a room; names are folders or files
     "merging": (
@@ -31,6 +31,7 @@ INNER_ROOMS = {  # the same inside a room; names are folders or files
         "build",
         "benchmarks",
         "checkpoints",
+        "trackers",
         "merge",
         "train",
         "evaluate",
@@ -43,7 +44,8 @@ INNER_ROOMS = {  # the same inside a room; names are folders or files
 }
 LIBRARIES = {
     "lightning": {"lit_modules"},
-    "wandb": {"reporting"},
+    "wandb": {"tracking"},
+    "wandb_workspaces": {"tracking"},
     "evalplus": {"evaluation"},
     "mergekit": {"merging"},
     "optuna": {"search"},

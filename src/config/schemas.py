@@ -17,6 +17,15 @@ from src.config.groups import register_group_list
 
 
 @dataclass
+class RunNames:
+    """Name of the run for loggers and callbacks: `${run.name}` in their files; null: filled in at the start."""
+
+    name: str | None = None  # null: the name of the run directory
+    directory: str | None = None  # null: where the run writes until it is finished
+    record: str | None = None  # null: its metrics.jsonl
+
+
+@dataclass
 class Common:
     """Keys of every script."""
 
@@ -24,6 +33,8 @@ class Common:
     output: str | None = None  # run directory of this run; null: output_root/STAGE/NAME
     output_root: str = "runs"
     threads: int | None = None  # CPU threads per process; null: OMP_NUM_THREADS, else all cores (small networks: 1)
+    logger: Any = None  # conf/logger: trackers that mirror the run directory, and metrics.jsonl while training
+    run: RunNames = field(default_factory=RunNames)
 
 
 @dataclass
@@ -32,16 +43,6 @@ class Parents:
 
     base: str | None = None
     specialists: dict[str, Any] = field(default_factory=dict)  # task name -> directory
-
-
-@dataclass
-class RunNames:
-    """Name of the run for loggers and callbacks: `${run.name}` in their files; null: filled in at the start."""
-
-    name: str | None = None  # null: the name of the run directory
-    id: str | None = None  # null: a hash of the run directory's path and the configuration
-    directory: str | None = None  # null: where the run writes until it is finished
-    record: str | None = None  # null: its metrics.jsonl
 
 
 @dataclass
@@ -59,8 +60,6 @@ class TrainConfig(Common):
     trainer: Any = None  # conf/trainer
     optimizer: Any = None  # conf/optimizer
     callbacks: Any = None  # conf/callbacks: what is measured and shown during training
-    logger: Any = None  # conf/logger: trackers that mirror metrics.jsonl
-    run: RunNames = field(default_factory=RunNames)
     base: str | None = None  # checkpoint to start from; null: the model's own
 
 
@@ -147,6 +146,7 @@ class StudyConfig(Common):
     report_only: bool = False  # true: only the report of finished runs, again; without any, that of reference= alone
     reference: str | None = None  # published results beside ours: paper (arXiv 2601.21115), or a directory like it
     preflight: str = "warn"  # confounds of the study: warn (also above the verdict), strict (refuse), off
+    wandb_report: str | None = None  # only: make the W&B Report of a finished study whose runs are in W&B
 
 
 @cache

@@ -6,25 +6,29 @@ during training is dropped with a warning: a tracker that is down is no reason t
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning as L
 import pandas as pd
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.loggers import WandbLogger as LightningWandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from src.utils.errors import UserError
+from src.utils.errors import reason_of
 from src.utils.files import write_text
 from src.utils.jsonl import read_jsonl
 from src.utils.progress import say
 
 BEFORE_STEP = "gradients/"  # these values are logged before the next step begins, all others when their step ends
+
+
+class RowTracker(Protocol):
+    """Takes the rows of a training run."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Log values of a step."""
 
 
 def log_values(trainer: L.Trainer, values: Mapping[str, float]) -> None:
@@ -43,59 +47,7 @@ def log_values(trainer: L.Trainer, values: Mapping[str, float]) -> None:
             if isinstance(logger, RecordLogger):
                 raise
             trainer.loggers = [other for other in trainer.loggers if other is not logger]
-            say(f"warning: {_label(logger)} failed ({_reason(error)}) and is dropped; metrics.jsonl is still written")
-
-
-def as_loggers(nodes: Mapping[str, Any]) -> list[Logger]:
-    """The objects that conf/logger has built.
-
-    Raises:
-        UserError: One of them is not a Lightning logger.
-    """
-    for name, found in nodes.items():
-        if not isinstance(found, Logger):
-            raise UserError(
-                f"logger.{name}: expected a lightning.pytorch.loggers.Logger, got {type(found).__module__}."
-                f"{type(found).__qualname__}"
-            )
-    return list(nodes.values())
-
-
-@contextlib.contextmanager
-def opened(loggers: Sequence[Logger], config: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[None]:
-    """Open trackers before anything else is done, and close them whether the run succeeds or fails.
-
-    Args:
-        loggers: The trackers.
-        config: What they show as the run's configuration.
-        results: What they show as its result; filled inside.
-
-    Raises:
-        UserError: A tracker cannot be opened; better to fail now than during training.
-    """
-    try:
-        for logger in loggers:
-            _open(logger, config)
-        yield
-    except BaseException:
-        _close(loggers, None)
-        raise
-    _close(loggers, results)
-
-
-def _open(logger: Logger, config: Mapping[str, Any]) -> None:
-    try:
-        logger.log_hyperparams(dict(config))
-    except UserError:
-        raise
-    except Exception as error:  # from whatever library the tracker uses
-        raise UserError(f"logger: {_label(logger)} cannot be opened: {_reason(error)}; or set logger=csv") from error
-
-
-def _close(loggers: Sequence[Logger], results: Mapping[str, Any] | None) -> None:
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.close(results)
+            say(f"warning: {_label(logger)} failed ({reason_of(error)}) and is dropped; metrics.jsonl is still written")
 
 
 class RecordLogger(Logger):
@@ -182,63 +134,41 @@ class CsvTable(Logger):
             pd.DataFrame(read_jsonl(self.record)).to_csv(self.path, index=False)
 
 
-class WandbLogger(LightningWandbLogger):
-    """Lightning's logger for Weights & Biases, with one W&B run per training run; offline without a key.
+class TrackerLogger(Logger):
+    """A tracker of `src/tracking` that follows a training run.
 
     Args:
-        name: Name of the run.
-        id: With a key, a run with this id is resumed, so that a restart continues the same W&B run.
-        project: W&B project.
-        entity: W&B team or user; None: the key's own.
-        group: Groups the runs of a sweep; None: no group.
-        save_dir: Where offline runs are kept until `wandb sync`.
+        tracker: Takes the rows.
     """
 
-    def __init__(
-        self, name: str, id: str, project: str, entity: str | None = None, group: str | None = None, save_dir: str = "."
-    ) -> None:
-        mode = wandb_mode()
-        super().__init__(
-            name, save_dir, id, project=project, entity=entity, group=group, mode=mode,
-            resume="allow" if mode == "online" else None,  # only the server knows what came before
-            settings={"silent": True},
-        )  # fmt: skip
-        del self._wandb_init["anonymous"]  # W&B warns that it has no effect, even if it is None
+    def __init__(self, tracker: RowTracker) -> None:
+        super().__init__()
+        self.tracker = tracker
+
+    @property
+    def name(self) -> str:
+        """Name of the tracker's class, for messages."""
+        return type(self.tracker).__name__
+
+    @property
+    def version(self) -> str:
+        """None: a run has one tracker of a kind."""
+        return ""
 
     @rank_zero_only
-    def log_hyperparams(self, params: Any) -> None:
-        """Open the W&B run with a configuration.
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Pass a row on."""
+        self.tracker.log(metrics, step or 0)
 
-        Raises:
-            UserError: W&B refuses, e.g. the key.
-        """
-        Path(self.save_dir or ".").mkdir(parents=True, exist_ok=True)
-        try:
-            super().log_hyperparams(params)
-        except Exception as error:  # mostly wandb.Error
-            raise UserError(f"logger=wandb: {_reason(error)}; or set WANDB_MODE=offline, or logger=csv") from error
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: the tracker was opened with the configuration."""
 
     @rank_zero_only
-    def close(self, results: Mapping[str, Any] | None) -> None:
-        """Close the W&B run with its results, or as failed; the next run of a sweep opens its own."""
-        if self._experiment is not None:
-            if results is not None:
-                self.experiment.summary.update(dict(results))
-            self.experiment.finish(exit_code=0 if results is not None else 1)
-
-
-def wandb_mode() -> str:
-    """`WANDB_MODE` if set; else online with a key in the environment or in ~/.netrc, and offline without one."""
-    if "WANDB_MODE" in os.environ:
-        return os.environ["WANDB_MODE"]
-    netrc = Path.home() / ".netrc"
-    has_key = "WANDB_API_KEY" in os.environ or (netrc.is_file() and "wandb" in netrc.read_text(encoding="utf-8"))
-    return "online" if has_key else "offline"
+    def repeat(self, record: Path) -> None:
+        """Pass on the rows of an interrupted attempt; a tracker that has them leaves them out."""
+        for row in read_jsonl(record) if record.exists() else []:
+            self.log_metrics({name: value for name, value in row.items() if name != "step"}, row["step"])
 
 
 def _label(logger: Logger) -> str:
-    return type(logger).__name__
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return str(logger.name) if isinstance(logger, TrackerLogger) else type(logger).__name__

@@ -28,6 +28,7 @@ from src.utils.ranks import rank
 from src.utils.signals import restored_handlers
 
 # Lightning announces devices, tips and limits as INFO records, and warns about settings that are intended here.
+PLAN = "fit.json"
 NAMES = ("lightning", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
 MEANT = (
     r".*GPU available but not used.*",
@@ -142,7 +143,7 @@ def claim_directory(work_dir: Path, plan: dict[str, Any]) -> None:
     Raises:
         UserError: It belongs to another run; the first differences are listed.
     """
-    path = work_dir / "fit.json"
+    path = work_dir / PLAN
     plan = json.loads(json.dumps(plan))
     if not path.exists():
         write_json(path, plan)
@@ -156,3 +157,8 @@ def claim_directory(work_dir: Path, plan: dict[str, Any]) -> None:
         raise UserError(
             first_differences(f"{work_dir} holds a different run; set another output= or remove it", differences)
         )
+
+
+def trained_rows(work_dir: Path) -> dict[str, str]:
+    """SHA-256 of the training rows of each task, tokens and masks, of the run that claimed `work_dir`."""
+    return dict(json.loads((work_dir / PLAN).read_text(encoding="utf-8"))["data"])

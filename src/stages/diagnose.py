@@ -26,10 +26,12 @@ from src.stages.checkpoints import (
 from src.stages.job import Job
 from src.stages.predict.answer import prediction_lines
 from src.stages.predict.features import measure_features, row_losses_of
+from src.stages.trackers import tracked
 from src.utils.files import read_json_object, write_json
 from src.utils.progress import say
 
 
+@tracked
 def diagnose(job: Job) -> Path:
     """Write the tables and figures of a diagnosis, and print what its main numbers say.
 
@@ -57,6 +59,8 @@ def diagnose(job: Job) -> Path:
         if run.finished:
             _predict(cfg, directory, list(specialists))
             return directory
+        parents = {"base": base, **variants}
+        run.results["parents"] = {name: str(place.absolute()) for name, place in parents.items()}
         opened = match_tensors(*open_parents(base, variants, cfg.allow_pickle))
         found = diagnose_weights(*opened, settings, list(labels.values()), list(others))
         for name, table in vars(found).items():

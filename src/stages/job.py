@@ -30,7 +30,7 @@ LOCATION_KEYS = {
     *("output", "output_root", "logger", "run", "base", "specialists", "variants", "other_seeds", "checkpoint"),
     *("samples", "predictions", "references", "predictor", "device", "threads", "executor", "verify", "dry_run"),
     *("preflight", "push_to_hub"),
-    "push_private",
+    *("push_private", "wandb_report"),
 }
 # Keys of merge.py and diagnose.py that evaluate.py takes too.
 SHARED_KEYS = ("model", "tasks", "debug", "seed", "output_root", "hydra")

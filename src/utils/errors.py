@@ -49,6 +49,11 @@ def raise_first(errors: Iterable[UserError]) -> None:
         raise error
 
 
+def reason_of(error: BaseException) -> str:
+    """The first line of an error's message, or its type, to be quoted in a sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
 def first_differences(label: str, differences: list[str], limit: int = 5) -> str:
     """Format a mismatch as `label: a; b; c (and 7 more)`."""
     shown = "; ".join(differences[:limit])

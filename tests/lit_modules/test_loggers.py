@@ -1,4 +1,4 @@
-"""Loggers: the record, its table, and trackers that mirror it: W&B without a key, TensorBoard, one's own."""
+"""Loggers: the record, its table, and trackers that mirror it: TensorBoard, trackers of src/tracking, one's own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import pandas as pd
 import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from src.lit_modules.loggers import CsvTable, RecordLogger, WandbLogger, opened, wandb_mode
-from src.utils.errors import UserError
+from src.lit_modules.loggers import CsvTable, RecordLogger, TrackerLogger
+from src.utils.errors import Interrupted
 from tests.lit_modules import tiny
 from tests.lit_modules.fitting import Listener, run
-from tests.lit_modules.offline_wandb import offline_runs
 
 ROWS: list[tuple[int, dict[str, float]]] = [
     (1, {"train/loss": 2.5, "train/a/loss": 2.0}),
@@ -62,41 +61,6 @@ def test_the_table_holds_every_row(tmp_path: Path, record: RecordLogger) -> None
     assert table["weights/l2/layers.0"].tolist()[3] == 0.5
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_offline_runs_hold_config_history_and_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    for number in (0, 1):
-        logger = WandbLogger(f"run{number}", f"id{number}", "study", None, "sweep", str(tmp_path / "offline"))
-        results: dict[str, Any] = {}
-        try:
-            with opened([logger], {"seed": number}, results):
-                for step, row in ROWS:
-                    logger.log_metrics(row, step)
-                results["steps"] = 2
-                if number == 1:
-                    raise ValueError
-        except ValueError:
-            pass
-    good, bad = offline_runs(tmp_path / "offline")
-    assert (good.name, good.config["seed"], good.exit_code) == ("run0", 0, 0)
-    assert good.history[1]["train/loss"] == 2.5
-    wanted = {name: value for step, row in ROWS if step == 2 for name, value in row.items()}
-    assert {name: good.history[2][name] for name in wanted} == wanted
-    assert good.summary["steps"] == 2
-    assert (bad.name, bad.config["seed"], bad.exit_code) == ("run1", 1, 1)
-    assert good.id != bad.id
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_key_that_wandb_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "online")
-    monkeypatch.setenv("WANDB_API_KEY", "short")
-    logger = WandbLogger("run", "id", "study", save_dir=str(tmp_path))
-    refused = pytest.raises(UserError, match=r"logger=wandb: .*; or set WANDB_MODE=offline, or logger=csv")
-    with refused, opened([logger], {}, {}):
-        pytest.fail("the run must not start")
-
-
 class Down(Listener):
     """A tracker whose server goes away at step 2."""
 
@@ -122,22 +86,37 @@ def test_a_tracker_that_is_down_does_not_end_training(tmp_path: Path, capsys: py
     assert said.count("warning: Down failed (no route to host)") == 1
 
 
-def test_a_tracker_that_cannot_be_opened_is_one_line() -> None:
-    class Closed(Listener):
-        def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-            raise ConnectionError("no route to host")
+class Rows:
+    """Keeps the rows that it is given."""
 
-    refused = pytest.raises(UserError, match=r"Closed cannot be opened: no route to host.*logger=csv")
-    with refused, opened([Closed(lambda row: None)], {}, {}):
-        pytest.fail("the run must not start")
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        self.rows.append({"step": step, **values})
+
+
+def test_a_tracker_gets_every_row_of_the_record_also_of_an_interrupted_attempt(tmp_path: Path) -> None:
+    def stop(row: dict[str, Any]) -> None:
+        if row["step"] == 4:
+            raise KeyboardInterrupt
+
+    first, second = Rows(), Rows()
+    settings = {"batches": tiny.batches(2, 4, steps=6)}
+    with pytest.raises(Interrupted):
+        run(tmp_path, tiny.network(), loggers=[TrackerLogger(first)], on_record=stop, **settings)
+    run(tmp_path, tiny.network(), loggers=[TrackerLogger(second)], **settings)
+    assert [row["step"] for row in first.rows if "train/loss" in row][:3] == [1, 2, 3]
+    assert second.rows == rows(tmp_path / "metrics.jsonl")
+    assert [row["step"] for row in second.rows if "train/loss" in row] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tensorboard_holds_the_values_of_the_record(tmp_path: Path) -> None:
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     tracker = TensorBoardLogger(tmp_path / "board", "run", "", default_hp_metric=False)
-    with opened([tracker], {"seed": 1, "strategy": {"steps": 4}}, {}):
-        run(tmp_path / "work", tiny.network(), batches=SHORT, loggers=[tracker])
+    tracker.log_hyperparams({"seed": 1, "strategy": {"steps": 4}})
+    run(tmp_path / "work", tiny.network(), batches=SHORT, loggers=[tracker])
     events = reader.EventAccumulator(str(tmp_path / "board" / "run"))
     events.Reload()
     recorded = rows(tmp_path / "work" / "metrics.jsonl")
@@ -146,25 +125,3 @@ def test_tensorboard_holds_the_values_of_the_record(tmp_path: Path) -> None:
         expected = {row["step"]: row[name] for row in recorded if name in row}
         assert shown == pytest.approx(expected), name
         assert all(math.isfinite(value) for value in shown.values())
-
-
-@pytest.mark.parametrize(
-    ("environment", "netrc", "mode"),
-    [
-        ({}, None, "offline"),
-        ({"WANDB_API_KEY": "x"}, None, "online"),
-        ({}, "machine api.wandb.ai login user password x", "online"),
-        ({"WANDB_MODE": "disabled", "WANDB_API_KEY": "x"}, None, "disabled"),
-    ],
-)
-def test_mode(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environment: dict[str, str], netrc: str | None, mode: str
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("WANDB_MODE", "WANDB_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    if netrc is not None:
-        (tmp_path / ".netrc").write_text(netrc)
-    assert wandb_mode() == mode

@@ -19,11 +19,13 @@ from src.runs.record import Run, open_run
 from src.stages.compare.evaluations import Evaluation, is_checkpoint, open_evaluations
 from src.stages.compare.preflight import check_evaluations, compare_checkpoints
 from src.stages.job import Job
+from src.stages.trackers import tracked
 
 COMPARISON, DIFFERENCES, ANSWERS = "comparison.csv", "differences.csv", "answers.csv"
 PAGE = "differences.html"
 
 
+@tracked
 def compare(job: Job) -> Path:
     """Write what tells evaluations apart, or the answers of a single one.
 

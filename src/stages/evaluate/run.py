@@ -42,10 +42,12 @@ from src.stages.evaluate.judged import judge_summaries
 from src.stages.evaluate.losses import check_losses, measure_losses, measures_losses
 from src.stages.job import Job
 from src.stages.merge.recorded import lazy_merge
+from src.stages.trackers import tracked
 from src.utils.errors import UserError
 from src.utils.jsonl import write_jsonl
 
 
+@tracked
 def evaluate(job: Job) -> Path:
     """Write `items.csv` (one row per item and metric), `scores.csv` (means with intervals), samples and verdicts.
 

@@ -35,6 +35,7 @@ from src.stages.merge.jobs import (
     run_config,
 )
 from src.stages.merge.room import points_at_once, room_errors, weight_bytes
+from src.stages.trackers import job_trackers, mirror_job
 from src.utils.errors import UserError, first_differences
 from src.utils.files import sha256_json
 from src.utils.progress import say
@@ -81,6 +82,8 @@ def merge_all(jobs: Sequence[Job]) -> list[Result]:
         For every job, its run directory or the error that stopped it.
     """
     check_push(jobs)
+    for job in jobs:
+        job_trackers(job, {"name": job.script})
     groups, failed = group_by_parents(jobs)
     results: dict[int, Result] = {**failed}
     for parents, group in groups.items():
@@ -89,6 +92,9 @@ def merge_all(jobs: Sequence[Job]) -> list[Result]:
         except UserError as error:  # of these parents; the other groups do not need them
             merged = dict.fromkeys(group, error)
         results |= merged
+    for index, job in enumerate(jobs):
+        if isinstance(place := results[index], Path):
+            mirror_job(job, place)
     return [_pushed(results[index], job) for index, job in enumerate(jobs)]
 
 

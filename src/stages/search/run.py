@@ -24,6 +24,7 @@ from src.stages.search.objectives import Objectives
 from src.stages.search.points import MergePoints, configured_method
 from src.stages.search.scorer import PointScorer
 from src.stages.search.scoring import SPLIT
+from src.stages.trackers import logger_overrides, tracked
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
 from src.utils.jsonl import read_whole_lines
@@ -32,6 +33,7 @@ from src.utils.progress import progress_bar, say
 BEST = "best"  # directory of the best point inside that of the search
 
 
+@tracked
 def search(job: Job) -> Path:
     """Score points on validation data, and merge the best one.
 
@@ -120,7 +122,9 @@ def _results(trials: Sequence[Trial], plan: Search, points: MergePoints) -> dict
 def _merge_best(job: Job, settings: SearchSettings, run: Run) -> None:
     """Merge the best point as its own command would, record how it was chosen, and print the result."""
     found, place = run.results, run.directory / BEST
-    merging = compose_job("merge", [*found["overrides"], quote_path(f"output={place}")])
+    merging = compose_job(
+        "merge", [*found["overrides"], *logger_overrides(job.overrides), quote_path(f"output={place}")]
+    )
     merge(merging)
     chosen = {key: found[key] for key in ("best", "measured", "objectives", "evaluations")}
     add_results(place, chosen_by={"search": settings.sampler.name, "budget": settings.budget, "split": SPLIT, **chosen})

@@ -29,6 +29,7 @@ from src.runs.record import open_run
 from src.stages.build import build
 from src.stages.checkpoints import model_label, trained_directories, written_checkpoint
 from src.stages.job import Job, task_of
+from src.stages.trackers import tracked
 from src.stages.train.names import SPEED
 from src.stages.train.rows import task_sources, token_cache, training_tables
 from src.utils.errors import UserError
@@ -38,6 +39,7 @@ STRATEGY = {"rows": int, "max_length": int, "memory_gb": float}
 KEYS = ("model", "strategy", "task", "seed")
 
 
+@tracked
 def statistics(job: Job) -> Path:
     """Write the statistics of one specialist as a directory of safetensors, named like its weights.
 
@@ -66,7 +68,7 @@ def statistics(job: Job) -> Path:
             network.to(torch.device("cuda" if gpu else "cpu"))
             rows = _Rows(_rows(cfg, model, place), network.device, f"{cfg.strategy.name} of {place.name}")
             _write(network, rows, cfg.strategy, run.work)
-            run.results |= {"rows": len(rows)}
+            run.results |= {"rows": len(rows), "parents": {"specialist": str(place.absolute())}}
     return run.directory
 
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from src.config.types import check_types
 from src.data.budget import Budget
@@ -16,7 +15,7 @@ from src.lit_modules.callbacks.standard import as_callbacks
 from src.lit_modules.options import BatchOptions, FitOptions
 from src.models import ModelSpec
 from src.stages.build import build
-from src.utils.errors import UserError
+from src.stages.trackers import built, named
 
 STRATEGY = {
     **dict.fromkeys(("epochs", "learning_rate"), float | None),
@@ -65,38 +64,6 @@ class TrainingOptions:
             cfg.seed,
         )
         return cls(fit, build(cfg.data), as_callbacks(built("callbacks", named(cfg, name=name))))
-
-
-def named(cfg: DictConfig, **names: str) -> DictConfig:
-    """Copy a config with the given names in its node `run`, except where the user has set them."""
-    given = {key: value for key, value in names.items() if cfg.run[key] is None}
-    merged = OmegaConf.merge(cfg, {"run": given})
-    assert isinstance(merged, DictConfig)
-    return merged
-
-
-def built(group: str, cfg: DictConfig) -> dict[str, Any]:
-    """Build the nodes of conf/callbacks or conf/logger, by name.
-
-    Raises:
-        UserError: One of them needs a library that is not installed, or a logger cannot be built.
-    """
-    found = {}
-    for name, node in (cfg[group] or {}).items():
-        if node is None:  # switched off on the command line
-            continue
-        try:
-            found[str(name)] = build(node)
-        except InstantiationException as error:
-            if isinstance(error.__cause__, ModuleNotFoundError) or (group == "logger" and _is_foreign(error.__cause__)):
-                raise UserError(f"{group}.{name}: {error.__cause__}") from error
-            raise
-    return found
-
-
-def _is_foreign(error: BaseException | None) -> bool:
-    """Return true for a tracker's own error: neither ours, nor about arguments that its class does not take."""
-    return error is not None and not isinstance(error, (UserError, TypeError))
 
 
 def _batches(strategy: DictConfig) -> BatchOptions:

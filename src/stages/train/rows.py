@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from omegaconf import DictConfig
 
 from src.data.budget import Budget, step_starts
@@ -130,6 +131,25 @@ def trained_on(tables: Tables, mix: MixOptions, budget: Budget, seed: int) -> di
         shares = (f"{task} {counts['rows']:,} rows, {counts['tokens']:,} tokens" for task, counts in drawn.items())
         say(f"training on {'; '.join(shares)}")
     return drawn
+
+
+def rows_as_text(tables: Tables, tokenizer: Any, rows: int = 20) -> pd.DataFrame:
+    """The first training rows of each task as the model sees them, special tokens included.
+
+    Args:
+        tables: By task.
+        tokenizer: Of the model.
+        rows: Per task.
+    """
+    found = []
+    for task, table in tables.items():
+        for index in range(min(rows, len(table))):
+            start, length, prompt = (int(part[index]) for part in (table.starts, table.lengths, table.prompts))
+            tokens = table.tokens[start : start + length].tolist()
+            texts = {"prompt": tokenizer.decode(tokens[:prompt]), "answer": tokenizer.decode(tokens[prompt:])}
+            row = {"task": task, "row": table.ids[index], "tokens": length, "answer_tokens": length - prompt}
+            found.append(row | texts)
+    return pd.DataFrame(found)
 
 
 def _spread(rows: Examples, limit: int | None) -> Examples:

@@ -16,7 +16,8 @@ from src.data.shards import Tokenization
 from src.lit_modules.datamodule import TrainingRows
 from src.lit_modules.export import export_checkpoint
 from src.lit_modules.fit import METRICS, FitResult, fit
-from src.lit_modules.loggers import as_loggers, opened
+from src.lit_modules.loggers import TrackerLogger
+from src.lit_modules.trainer import trained_rows
 from src.lit_modules.world import connected, resolve_world, started_world
 from src.models import ModelSpec, load_tokenizer, torch_dtype
 from src.runs.lock import waiting_for_others
@@ -24,16 +25,26 @@ from src.runs.record import Run, open_run
 from src.stages.build import build
 from src.stages.checkpoints import OF_ONE_TASK, STATISTICS, base_checkpoint
 from src.stages.job import Job, compose_job
+from src.stages.trackers import LiveTrackers
 from src.stages.train.decontamination import Decontamination
 from src.stages.train.launch import launch_ranks, once, open_shared_run
 from src.stages.train.merge_statistics import statistics
 from src.stages.train.names import root_key, run_directory, run_identity
 from src.stages.train.network import for_this_machine, training_network
-from src.stages.train.options import TrainingOptions, built, named
+from src.stages.train.options import TrainingOptions
 from src.stages.train.random_base import write_random_base
-from src.stages.train.rows import monitored_sources, source_rows, task_sources, token_cache, trained_on, training_tables
+from src.stages.train.rows import (
+    monitored_sources,
+    rows_as_text,
+    source_rows,
+    task_sources,
+    token_cache,
+    trained_on,
+    training_tables,
+)
 from src.stages.train.then_merge import specialists_then_merge
-from src.utils.files import sha256_json
+from src.tracking.contents import Contents
+from src.tracking.trackers import LoggerTracker
 from src.utils.ranks import from_main, is_main_process, wait_for_all
 
 BASE_KEYS = {"model", "debug", "seed", "output_root", "logger", "hydra"}  # keys that a base depends on
@@ -81,34 +92,25 @@ def _train_one(job: Job) -> Path:
         launch_ranks(job, world)
         return directory
     identity = run_identity(job)
-    with open_shared_run(
-        directory,
-        stage="train",
-        config=identity,
-        inputs=lambda: {} if start is None else {"base": fingerprint(start)},
-        argv=job.command,
-    ) as run:
+    with (
+        LiveTrackers(job, directory) as trackers,
+        open_shared_run(
+            directory,
+            stage="train",
+            config=identity,
+            inputs=lambda: {} if start is None else {"base": fingerprint(start)},
+            argv=job.command,
+        ) as run,
+    ):
         if run.finished:
             return directory
-        loggers = _loggers(job, run, identity)
-        with opened(loggers, identity, run.results):
-            run.results |= _fit(job, model, start, run, options, loggers)
+        trackers.start(run, identity)
+        run.results |= _fit(job, model, start, run, options, trackers)
     return directory
 
 
-def _loggers(job: Job, run: Run, identity: dict[str, Any]) -> list[Any]:
-    """Build the loggers of conf/logger; they name the run after its directory."""
-    names = {
-        "name": run.directory.name,
-        "id": sha256_json([str(run.directory.resolve()), identity])[:12],
-        "directory": str(run.work),
-        "record": str(run.scratch / METRICS),
-    }
-    return as_loggers(built("logger", named(job.cfg, **names)))
-
-
 def _fit(
-    job: Job, model: ModelSpec, start: Path | None, run: Run, options: TrainingOptions, loggers: list[Any]
+    job: Job, model: ModelSpec, start: Path | None, run: Run, options: TrainingOptions, trackers: LiveTrackers
 ) -> dict[str, Any]:
     cfg = job.cfg
     sources = task_sources(cfg, model.data, "train")
@@ -123,16 +125,27 @@ def _fit(
     held_out, _ = training_tables(monitored_sources(cfg, model.data), "validation", tokenization, data)
     drawn = trained_on(train_rows, options.fit.mix, options.fit.batches.budget, cfg.seed)
     rows = TrainingRows(train_rows, held_out, int(tokenizer.pad_token_id or 0))  # never attended to and never a target
+    trackers.show(lambda: Contents(tables={"rows": rows_as_text(train_rows, tokenizer)}))
     network, kernels = training_network(model, origin, options.fit)
     base = Checkpoint(origin)
     result: FitResult = fit(
-        network, rows, options.fit, run.scratch, base=base, callbacks=options.callbacks, loggers=loggers
+        network, rows, options.fit, run.scratch, base=base, callbacks=options.callbacks, loggers=_loggers(trackers)
     )
     export_checkpoint(network, tokenizer, run.work, torch_dtype(model.dtype), None if model.adapter is None else base)
     if is_main_process():
         shutil.copy(run.scratch / METRICS, run.work / METRICS)
     counts = {task: asdict(found) for task, found in lengths.items()}
-    return {**asdict(result), "trained_on": drawn, "lengths": counts, "kernels": kernels}
+    found = {**asdict(result), "trained_on": drawn, "lengths": counts, "kernels": kernels}
+    found["data"] = {
+        task: {"sha256": sha, "rows": len(train_rows[task])} for task, sha in trained_rows(run.scratch).items()
+    }
+    return found | ({} if start is None else {"parents": {"base": str(start.absolute())}})
+
+
+def _loggers(trackers: LiveTrackers) -> list[Any]:
+    """Lightning loggers that pass each row to the trackers."""
+    found = trackers.trackers.values()
+    return [one.logger if isinstance(one, LoggerTracker) else TrackerLogger(one) for one in found]
 
 
 def _start(job: Job, model: ModelSpec) -> Path | None:

@@ -16,7 +16,7 @@ from src.stages.train.names import quoted, root_key
 # keys used by this command itself; all others are passed on to the training runs
 OWN_KEYS = {"strategy", "task", "output", "merge"}
 # keys that are passed on to the merge
-MERGE_KEYS = {"merge", "model", "base", "debug", "seed", "output", "output_root", "tasks", "hydra"}
+MERGE_KEYS = {"merge", "model", "base", "debug", "seed", "output", "output_root", "tasks", "logger", "hydra"}
 
 Make = Callable[[Job], Path]  # runs a training job unless its directory exists, and returns the directory
 
