@@ -29,6 +29,7 @@ OPTIONAL = {
     "hydra-submitit-launcher": ("no hydra/launcher=submitit_slurm", "pip install '.[cluster]'"),
     "hydra-joblib-launcher": ("no hydra/launcher=joblib", "pip install '.[cluster]'"),
     "tensorboard": ("no logger=tensorboard", "pip install '.[trackers]'"),
+    "wandb-workspaces": ("no W&B Report (logger.report=true)", "pip install '.[trackers]'"),
     "mlflow": ("no logger=mlflow", "pip install '.[trackers]'"),
 }
 # program -> what happens without it, and the package of Debian and Ubuntu that holds it

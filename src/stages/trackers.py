@@ -48,7 +48,7 @@ def mirror_job(job: Job, directory: Path, live: Mapping[str, Tracker] | None = N
         live: Trackers that have followed it.
     """
     nodes = _nodes(job)
-    if is_mirrored(directory, nodes):
+    if not nodes or job.cfg.get("dry_run") or is_mirrored(directory, nodes):
         return
     names = {"name": directory.name, "directory": str(directory), "record": str(directory / METRICS)}
     trackers = live or job_trackers(job, names)
@@ -110,6 +110,8 @@ def job_trackers(job: Job, names: Mapping[str, str]) -> dict[str, Tracker]:
     Raises:
         UserError: A node needs a library that is not installed, cannot be built, or is no logger.
     """
+    if (job.cfg.logger or {}).get("report") and job.script != "study":
+        raise UserError(f"logger.report=true makes the W&B Report of a study; {job.script}.py has none")
     if not _nodes(job):
         return {}
     found = built("logger", named(job.cfg, **names))

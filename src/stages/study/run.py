@@ -39,9 +39,13 @@ from src.stages.study.report_input import benchmark_tasks, study_report
 from src.stages.study.report_only import published_of, report_again
 from src.stages.study.subsets import SUBSETS, subset_losses, subsets_sentence
 from src.stages.study.table import result_of, study_cells, study_jobs
+from src.stages.study.wandb_report import with_wandb_report
+from src.stages.trackers import tracked
 from src.utils.progress import say
 
 
+@with_wandb_report
+@tracked
 def study(job: Job) -> Path:
     """Run the missing jobs of a study, choose coefficients on validation data, test once, decide and report.
 
@@ -154,7 +158,8 @@ def _carry_out(
         answers=all_answers(on_test), published=published,
     )  # fmt: skip
     write_report(report, run.work)
-    run.results |= {"choice": choice.results}
+    used = [*(item.directory for item in (*choice.scored, *on_test)), diagnosis]
+    run.results |= {"choice": choice.results, "used": [str(place.absolute()) for place in dict.fromkeys(used)]}
     run.results |= {"atlas": atlas_row(jobs, verdict, diagnosis)} if plan.predict else {}
     return report
 

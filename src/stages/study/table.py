@@ -25,6 +25,8 @@ from src.stages.study.schedule import run_steps
 from src.stages.study.steps import training_steps
 from src.stages.study.subsets import write_law
 from src.stages.study.work import Stage, Step
+from src.stages.trackers import logger_overrides
+from src.stages.train.names import quoted
 from src.utils.files import write_text
 from src.utils.progress import say
 
@@ -68,6 +70,7 @@ def study_cells(job: Job, plan: StudyPlan, study_each: Stage) -> Path:
                 )
             run.results |= {"cells": [*cells_summary(rows), *cell_lines(rows)]}
             run.results |= {"law": write_law(places, run.work)} if plan.subsets else {}
+            run.results |= {"used": [str(place.absolute()) for place in places]}
     for line in [*run.results["cells"], *run.results.get("law", [])]:
         say(line)
     say(f"table: {directory / 'cells.csv'}\nreport: {directory / 'report.html'}")
@@ -81,7 +84,16 @@ def result_of(results: Mapping[str, object]) -> str:
 
 def study_jobs(job: Job) -> StudyJobs:
     """The jobs of a study's command."""
-    return StudyJobs(build(job.cfg.study), job.cfg.seed, job.cfg.output_root, searchpath_of(job.overrides))
+    plan: StudyPlan = build(job.cfg.study)
+    passed_on = [*searchpath_of(job.overrides), *_loggers(job, plan)]
+    return StudyJobs(plan, job.cfg.seed, job.cfg.output_root, passed_on)
+
+
+def _loggers(job: Job, plan: StudyPlan) -> list[str]:
+    """The trackers of a study for its jobs, in a group of its name; cells share it, since they share training runs."""
+    node = (job.cfg.logger or {}).get("wandb")
+    group = [] if node is None or node.group is not None else [f"logger.wandb.group={quoted(plan.name)}"]
+    return [*logger_overrides(job.overrides, own=("logger.report",)), *group]
 
 
 def _steps(jobs: StudyJobs, cell: Job, study_each: Stage) -> Sequence[Step]:
