@@ -14,7 +14,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- files: written by `make docs` -->", "<!-- end of files -->"
 ROOMS = (
     "utils", "config", "runs", "checkpoints", "models", "data", "pocket", "merging", "search", "diagnostics",
-    "predictor", "evaluation", "lit_modules", "reporting", "stages",
+    "predictor", "evaluation", "lit_modules", "reporting", "tracking", "stages",
 )  # fmt: skip
 
 

@@ -20,10 +20,12 @@ from src.tracking.mirror import attempt, is_mirrored, mirror, open_live
 from src.tracking.trackers import Header, LoggerTracker, Tracker
 from src.utils.errors import UserError
 from src.utils.files import read_json_object, write_json
+from src.utils.ranks import is_main_process
 
 Stage = Callable[[Job], Path]
 PLACES = "trackers.json"  # in a run's scratch directory
 METRICS = "metrics.jsonl"
+TABLE = "csv"  # a logger of training steps alone: other scripts write their tables anyway
 
 
 def tracked(stage: Stage) -> Stage:
@@ -47,12 +49,12 @@ def mirror_job(job: Job, directory: Path, live: Mapping[str, Tracker] | None = N
         directory: Its run directory.
         live: Trackers that have followed it.
     """
-    nodes = _nodes(job)
+    nodes = {name: node for name, node in _nodes(job).items() if name != TABLE}
     if not nodes or job.cfg.get("dry_run") or is_mirrored(directory, nodes):
         return
     names = {"name": directory.name, "directory": str(directory), "record": str(directory / METRICS)}
     trackers = live or job_trackers(job, names)
-    mirror(directory, trackers, job_tags(job), bool(live))
+    mirror(directory, {name: trackers[name] for name in nodes}, job_tags(job), bool(live))
 
 
 class LiveTrackers:
@@ -81,8 +83,9 @@ class LiveTrackers:
         kept = run.scratch / PLACES
         places = read_json_object(kept) if kept.is_file() else {}
         header = Header(self.directory.name, self.job.script, job_tags(self.job), config)
-        if self.trackers:
-            write_json(kept, open_live(self.trackers, header, places))
+        places = open_live(self.trackers, header, places)
+        if places and is_main_process():
+            write_json(kept, places)
 
     def show(self, contents: Callable[[], Contents]) -> None:
         """Show what is known before the first step; computed only if there is a tracker."""
@@ -176,8 +179,9 @@ def built(group: str, cfg: DictConfig) -> dict[str, Any]:
 
 
 def _nodes(job: Job) -> dict[str, Any]:
+    """The loggers of the job's config; `csv` only knows training steps."""
     nodes = {str(name): node for name, node in (job.cfg.logger or {}).items() if isinstance(node, DictConfig)}
-    return {name: node for name, node in nodes.items() if name != "csv" or job.script == "train"}
+    return {name: node for name, node in nodes.items() if name != TABLE or job.script == "train"}
 
 
 def _is_foreign(error: BaseException | None) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from src.config.quoting import quote_path
 from src.reporting.cells import CellResult, cell_lines, cells_summary, write_cells
 from src.runs.finished import open_finished
 from src.runs.record import open_run
@@ -26,7 +27,6 @@ from src.stages.study.steps import training_steps
 from src.stages.study.subsets import write_law
 from src.stages.study.work import Stage, Step
 from src.stages.trackers import logger_overrides
-from src.stages.train.names import quoted
 from src.utils.files import write_text
 from src.utils.progress import say
 
@@ -92,7 +92,7 @@ def study_jobs(job: Job) -> StudyJobs:
 def _loggers(job: Job, plan: StudyPlan) -> list[str]:
     """The trackers of a study for its jobs, in a group of its name; cells share it, since they share training runs."""
     node = (job.cfg.logger or {}).get("wandb")
-    group = [] if node is None or node.group is not None else [f"logger.wandb.group={quoted(plan.name)}"]
+    group = [] if node is None or node.group is not None else [quote_path(f"logger.wandb.group={plan.name}")]
     return [*logger_overrides(job.overrides, own=("logger.report",)), *group]
 
 
