@@ -18,7 +18,7 @@ from src.tracking.wandb_run import STEP, WandbTracker
 from src.utils.errors import UserError
 
 if TYPE_CHECKING:
-    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.reports.v2.interface as wr
 
 CURVES = ("train/loss", "val/all/loss")
 BARS = 8  # metrics with a panel of their own
@@ -122,7 +122,7 @@ def lineage(directory: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def build_report(plan: ReportPlan) -> wr.Report:
     """The Report as W&B's own object, not yet saved."""
-    import wandb_workspaces.reports.v2 as wr  # seconds of import that only its users pay
+    import wandb_workspaces.reports.v2.interface as wr  # seconds of import that only its users pay
 
     ids = [one for stage, found in plan.runs.items() if stage != "study" for one in found]
     scored, own = _runset("Evaluations", plan.runs.get("evaluate", ())), _runset("Study", [plan.study])
@@ -164,7 +164,7 @@ def save_report(plan: ReportPlan) -> str:
         raise UserError("wandb_report: a W&B Report needs a key; run `wandb login`, and `wandb sync` the offline runs")
     report = build_report(plan)
     try:
-        report.entity = plan.entity or wandb.Api().default_entity
+        report.entity = plan.entity or str(wandb.Api().default_entity)
         report.save()
     except Exception as error:  # from requests, from W&B, from its GraphQL client
         raise UserError(f"wandb_report: W&B refuses the Report or cannot be reached: {error}") from error
@@ -193,14 +193,14 @@ def _cell(value: Any) -> str:
 
 def _runset(name: str, ids: Sequence[str]) -> wr.Runset:
     import wandb_workspaces.expr as expr
-    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.reports.v2.interface as wr
 
     # of the Report's own project: with its name, the library would ask the server for its id
     return wr.Runset(name=name, filters=[expr.Metric("ID").isin(list(ids))])
 
 
 def _grid(runsets: list[Any], panels: list[Any]) -> wr.PanelGrid:
-    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.reports.v2.interface as wr
 
     width = WIDTH // (PANELS_PER_ROW if len(panels) > 1 else 1)
     for index, panel in enumerate(panels):

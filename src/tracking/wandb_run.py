@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import pandas as pd
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import wandb
 
 STEP = "trainer/global_step"
-MODES = ("online", "offline", "shared", "disabled")
+Mode = Literal["online", "offline", "shared", "disabled"]
 SECONDS = 30  # to wait for the server at the start of a run
 LAST_SECONDS = 120  # and at its end; what is then missing stays on disk for `wandb sync`
 
@@ -56,9 +56,10 @@ class WandbTracker:
         samples: int = 200,
         save_dir: str = ".",
     ) -> None:
-        self.mode = wandb_mode() if mode is None else mode
-        if self.mode not in MODES:
-            raise UserError(f"logger.wandb.mode: expected one of {', '.join(MODES)}, got {self.mode!r}")
+        wanted = wandb_mode() if mode is None else mode
+        if wanted not in get_args(Mode):
+            raise UserError(f"logger.wandb.mode: expected one of {', '.join(get_args(Mode))}, got {wanted!r}")
+        self.mode: Mode = cast(Mode, wanted)
         self.project, self.entity, self.group, self.tags = project, entity, group, tuple(tags)
         self.samples, self.save_dir = samples, Path(save_dir)
         self._run: wandb.Run | None = None
@@ -98,7 +99,7 @@ class WandbTracker:
         if self._is_resumed:
             self._known_to = int(self._run.summary.get(STEP, -1))
 
-    def _init(self, header: Header, live: bool, mode: str) -> wandb.Run:
+    def _init(self, header: Header, live: bool, mode: Mode) -> wandb.Run:
         import wandb  # seconds of import that only its users pay
 
         settings: dict[str, Any] = {"silent": True, "init_timeout": SECONDS, "finish_timeout": LAST_SECONDS}
@@ -192,4 +193,4 @@ def _table(table: pd.DataFrame) -> Any:
     plain = table.astype(object).where(table.notna(), None)
     for column in plain.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]]:
         plain[column] = [None if value is None else str(value) for value in plain[column]]
-    return wandb.Table(columns=[str(name) for name in plain.columns], data=plain.to_numpy().tolist())
+    return wandb.Table(columns=[str(name) for name in plain.columns], data=plain.to_numpy())
