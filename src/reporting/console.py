@@ -46,7 +46,8 @@ def print_scores(rows: list[dict[str, Any]], title: str, definitions: dict[str, 
         title: Printed above the table.
         definitions: benchmark -> metric -> its definition; printed below the table.
     """
-    table = Table("benchmark", "metric", "score", "95% interval", "n", title=title, title_justify="left")
+    print_lines([title])
+    table = Table("benchmark", "metric", "score", "95% interval", "n")
     for row in rows:
         score, low, high = (_number(row[key], row["metric"]) for key in ("value", "low", "high"))
         table.add_row(row["benchmark"], row["metric"], score, f"{low} - {high}", str(row["n"]))
@@ -71,7 +72,8 @@ def print_comparison(rows: list[dict[str, Any]], reference: str, title: str) -> 
         title: Printed above the table.
     """
     names = ("model", "benchmark", "metric", f"difference from {reference}", "95% interval", "n", "p", "verdict")
-    table = Table(*names, title=title, title_justify="left")
+    print_lines([title])
+    table = Table(*names)
     for row in rows:
         difference, low, high = (_number(row[key], row["metric"], "+") for key in ("difference", "low", "high"))
         values = (difference, f"{low} to {high}", str(row["n"]), f"{row['p_corrected']:.4g}", row["verdict"])

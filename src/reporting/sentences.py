@@ -24,10 +24,12 @@ def finish_line(counts: Mapping[str, int]) -> str:
     total, cut = sum(counts.values()), cut_off(counts)
     if cut <= CUT_OFF_WARNING * total:
         return f"{total} answers ended: {said}"
-    return (
-        f"{total} answers ended: {said}. WARNING: {cut / total:.1%} of the answers are cut off; raise "
-        "benchmark.decoding.max_new_tokens, for all models that are compared"
-    )
+    remedies = {
+        "length": "raise benchmark.decoding.max_new_tokens, for all models that are compared",
+        "context": "the model cannot read prompts that fill its context: compare only models that can",
+    }
+    advice = "; ".join(words for reason, words in remedies.items() if counts.get(reason))
+    return f"{total} answers ended: {said}. WARNING: {cut / total:.1%} of the answers are cut off; {advice}"
 
 
 def cluster_line(benchmark: str, clusters: int, items: int) -> str:

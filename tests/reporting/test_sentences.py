@@ -108,3 +108,6 @@ def test_answers_that_were_cut_off() -> None:
     assert finish_line(few) == "164 answers ended: 160 at an end token, 3 at a stop string, 1 cut off by max_new_tokens"
     assert "WARNING: 6.0% of the answers are cut off; raise benchmark.decoding.max_new_tokens" in finish_line(many)
     assert "1 without room in the model's context" in finish_line(many)
+    full = finish_line({"end": 0, "stop": 0, "length": 0, "context": 4})
+    assert "WARNING: 100.0% of the answers are cut off; the model cannot read prompts that fill its context" in full
+    assert "max_new_tokens" not in full
