@@ -127,7 +127,14 @@ def _module(
     sharded: bool,
 ) -> SupervisedFineTuning:
     is_empty = any(parameter.is_meta for parameter in network.parameters())
-    shard = partial(shard_network, half=options.trainer.half, weights=base if is_empty else None)
+    world = resolve_world(options.trainer)
+    shard = partial(
+        shard_network,
+        half=options.trainer.half,
+        weights=base if is_empty else None,
+        seed=options.seed,
+        copies=world.nodes if options.trainer.mesh == "hybrid" else 1,
+    )
     return SupervisedFineTuning(
         network,
         options.optimizer,
@@ -137,6 +144,7 @@ def _module(
         base=base,
         newest=run.saver.newest,
         shard=shard if sharded else None,
+        reduce_last=options.trainer.reduce == "last",
     )
 
 

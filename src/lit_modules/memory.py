@@ -49,6 +49,8 @@ class Demand:
         checkpointing: Whether activations are recomputed.
         quantized: Whether frozen weights are held in 4 bits.
         ranks: Number of processes that the network is sharded over.
+        tied: Whether embedding and head share their weights.
+        whole_gradients: Whether each process sums the gradients of its micro-batches before they are divided.
     """
 
     weights: int
@@ -66,6 +68,8 @@ class Demand:
     checkpointing: bool = True
     quantized: bool = False
     ranks: int = 1
+    tied: bool = True
+    whole_gradients: bool = False
 
     @property
     def bytes(self) -> float:
@@ -77,18 +81,19 @@ class Demand:
         """Master weights, gradients, moments and frozen weights, divided over the ranks."""
         frozen = 0.55 if self.quantized else 2.0 if self.half else 4.0
         trained = self.trained * (8.0 + MOMENTS[self.optimizer])
-        return ((self.weights - min(self.trained, self.weights)) * frozen + trained) / self.ranks
+        whole = 4.0 * self.trained if self.whole_gradients and self.ranks > 1 else 0.0
+        return ((self.weights - min(self.trained, self.weights)) * frozen + trained) / self.ranks + whole
 
     @property
     def copies(self) -> float:
         """Weights in the type used for products, and gradients before they are summed.
 
         On one device: half-precision weights of all layers, or of one at a time if activations are recomputed, and the
-        head's gradient. On several: two whole layers and the modules outside the layers, with their gradients.
+        head's gradient. On several: two whole layers, and embedding or head, whichever is in use, with their gradients.
         """
         whole, size = self.trained >= self.weights, 2 if self.half else 4
         if self.ranks > 1:
-            return float((2 * self.largest_layer + self.outside) * (size + 4 * whole))
+            return float((2 * self.largest_layer + self.outside / (1 if self.tied else 2)) * (size + 4 * whole))
         cast = self.largest_layer + self.outside if self.checkpointing else self.weights
         return whole * (2.0 * cast * self.half + 4.0 * self.outside)
 
@@ -133,7 +138,7 @@ def demand(
     trained = weights if rank_of_adapter is None else adapters * rank_of_adapter
     return Demand(
         weights, trained, layer, outside, config.num_hidden_layers, d, f, config.vocab_size, lines, max_length,
-        **how,  # type: ignore[arg-type]
+        tied=config.tie_word_embeddings, **how,  # type: ignore[arg-type]
     )  # fmt: skip
 
 

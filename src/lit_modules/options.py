@@ -50,12 +50,18 @@ class TrainerOptions:
         precision: "32-true", or "bf16-mixed" (float32 master weights); "auto": bf16-mixed on a GPU.
         devices: Processes of this node, one per GPU; "auto": all GPUs, or the processes that torchrun or Slurm started.
         nodes: Nodes; "auto": those of torchrun or Slurm, else 1.
+        mesh: "full" divides the weights over all processes, "hybrid" over those of a node, each node with a copy, so
+            that only gradients pass between nodes; "auto": hybrid on several nodes if it fits.
+        reduce: When gradients are summed over processes: after "every" micro-batch, or after the "last" one of a step,
+            which takes 4 more bytes per trained weight; "auto": last if it fits.
     """
 
     accelerator: Literal["cpu", "gpu"] = "cpu"
     precision: Literal["32-true", "bf16-mixed", "auto"] = "auto"
     devices: Count | Literal["auto"] = "auto"
     nodes: Count | Literal["auto"] = "auto"
+    mesh: Literal["full", "hybrid", "auto"] = "auto"
+    reduce: Literal["every", "last", "auto"] = "auto"
 
     @property
     def resolved_precision(self) -> str:

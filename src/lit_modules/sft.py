@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
@@ -39,6 +40,7 @@ class SupervisedFineTuning(L.LightningModule):
         base: The checkpoint that the weights come from; None: unknown.
         newest: Returns the newest checkpoint, for the message if a loss is NaN.
         shard: Shards the network over the ranks of a mesh; None: there is only one rank.
+        reduce_last: Sum gradients over the ranks only after the last micro-batch of a step.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class SupervisedFineTuning(L.LightningModule):
         base: Checkpoint | None = None,
         newest: Callable[[], Path | None] = lambda: None,
         shard: Callable[[PreTrainedModel, Any], None] | None = None,
+        reduce_last: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -60,7 +63,7 @@ class SupervisedFineTuning(L.LightningModule):
         self.tasks = tuple(steps.mixture.tasks)
         self.val_metrics = TaskMetrics(held_out)
         self.product_dtype, self.base = product_dtype, base
-        self.newest, self.shard = newest, shard
+        self.newest, self.shard, self.reduce_last = newest, shard, reduce_last
         # a single process may save only the adapters; shards can only be read whole
         self.strict_loading = shard is not None or all(p.requires_grad for p in network.parameters())
 
@@ -77,7 +80,9 @@ class SupervisedFineTuning(L.LightningModule):
         rate = optimizer.param_groups[0]["lr"]
         scale = self.trainer.world_size / batch["answer_tokens"]  # gradients are averaged over ranks
         sums = torch.zeros(len(self.tasks), device=self.device)
-        for micro in batch["micro"]:
+        for left, micro in zip(reversed(range(len(batch["micro"]))), batch["micro"], strict=True):
+            if self.reduce_last and isinstance(self.network, FSDPModule):
+                self.network.set_requires_gradient_sync(left == 0)
             losses = token_losses(self.network, micro)  # P
             self.manual_backward(losses.sum() * scale)
             sums.index_add_(0, micro["tasks"], losses.detach())

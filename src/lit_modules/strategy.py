@@ -33,7 +33,8 @@ class ShardedStrategy(ModelParallelStrategy):
         assert self.model is not None
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
-                parameter.copy_(_sharded(weights[name], parameter))
+                if name in weights or parameter.requires_grad:  # frozen weights are not in the file
+                    parameter.copy_(_sharded(weights[name], parameter))
         for optimizer, saved in zip(self.optimizers, state.pop("optimizer_states"), strict=True):
             _load_optimizer(optimizer, saved)
         return state

@@ -91,20 +91,19 @@ def generation_config(path: Path) -> GenerationConfig:
     return GenerationConfig.from_model_config(AutoConfig.from_pretrained(path, trust_remote_code=False))
 
 
-def empty_model(path: Path, attention: str = "auto") -> PreTrainedModel:
+def empty_model(path: Path, attention: str = "auto", dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Build a network without parameter storage (meta device), for ranks that read only their shards.
 
     Args:
         path: Checkpoint directory; only its config and generation config are read.
         attention: As in `load_model`.
+        dtype: Of the parameters.
     """
     from accelerate import init_empty_weights
 
     config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     with init_empty_weights(include_buffers=False):
-        network = AutoModelForCausalLM.from_config(
-            config, dtype=torch.float32, attn_implementation=choose_attention(attention)
-        )
+        network = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=choose_attention(attention))
     network.generation_config = generation_config(path)  # `from_config` makes one without end tokens or penalties
     network.tie_weights()
     return network

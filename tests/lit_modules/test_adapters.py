@@ -12,8 +12,8 @@ from src.checkpoints import Checkpoint
 from src.lit_modules.callbacks.weight_delta import WeightDelta
 from src.lit_modules.export import export_checkpoint
 from src.lit_modules.options import CheckpointOptions, OptimizerOptions
-from src.models import LoraSettings, load_model
-from src.models.adapters import add_adapters
+from src.models import LoraSettings, empty_model, load_model
+from src.models.adapters import add_adapters, base_name, initial_values
 from src.models.quantized import quantization
 from tests.lit_modules import tiny
 from tests.lit_modules.fitting import metrics, run, values
@@ -56,6 +56,23 @@ def test_only_adapters_are_trained_and_the_export_is_the_base_with_their_updates
     assert moved == {name for name in before.names if name.endswith("proj.weight")}
     rank = torch.linalg.matrix_rank(after.tensor(q := "model.layers.1.self_attn.q_proj.weight") - before.tensor(q))
     assert rank == SETTINGS.rank
+
+
+def test_adapters_on_the_meta_device_get_the_values_of_loaded_ones(base: Path) -> None:
+    """Each rank draws whole matrices, which are small, and keeps its part."""
+    loaded, empty = load_model(base), empty_model(base, dtype=torch.bfloat16)
+    for network in (loaded, empty):
+        add_adapters(network, SETTINGS, seed=3)
+    assert all(parameter.is_meta for parameter in empty.parameters())
+    held = {name: parameter.dtype for name, parameter in empty.named_parameters()}
+    values = dict(loaded.named_parameters())
+    assert held.keys() == values.keys()
+    for name, dtype in held.items():
+        drawn = initial_values(name, values[name].shape, seed=3)
+        assert dtype == (torch.bfloat16 if drawn is None else torch.float32)
+        assert torch.equal(values[name], Checkpoint(base).tensor(base_name(name)) if drawn is None else drawn)
+    a = values["model.layers.0.self_attn.q_proj.lora_A.default.weight"]
+    assert 0.9 < a.abs().max() * 32**0.5 < 1  # uniform up to the root of the reciprocal width
 
 
 def test_weight_deltas_are_those_of_the_export(base: Path, tmp_path: Path) -> None:

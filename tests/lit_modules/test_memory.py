@@ -70,8 +70,8 @@ def test_seven_billion_fit_an_80_gb_card_with_paged_moments() -> None:
         (8, 65, 4, 4096, True, (1, False)),
         (8, 80, 4, 4096, False, (4, True)),  # a pass that waits for other nodes stays large
         (8, 60, 16, 1024, True, (4, False)),
-        (8, 38, 16, 1024, True, (16, True)),  # one line of 1,024 tokens would fit, but make a slow pass
-        (8, 30, 16, 4096, True, (2, True)),
+        (8, 35, 16, 1024, True, (16, True)),  # one line of 1,024 tokens would fit, but make a slow pass
+        (8, 30, 16, 4096, True, (4, True)),
         (1, 40, 4, 4096, True, (1, True)),  # does not fit, and says what would
     ],
 )

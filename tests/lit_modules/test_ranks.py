@@ -27,7 +27,7 @@ from src.lit_modules.options import CheckpointOptions, FitOptions, OptimizerOpti
 from src.lit_modules.world import connected, resolve_world
 from src.models import LoraSettings, empty_model, load_model, narrow_stream
 from src.models.adapters import add_adapters
-from src.stages.train.launch import run_ranks
+from src.stages.train.launch import _free_port, run_ranks
 from src.utils.errors import AlreadyTold, UserError
 from tests.forked import Forked
 from tests.lit_modules import tiny
@@ -40,7 +40,11 @@ ROWS = {"a": tiny.rows("a", 14), "b": tiny.rows("b", 9, length=4)}
 
 def run(base: Path, work_dir: Path, out: Path, **changes: Any) -> FitResult:
     """Train on one rank; a large eps keeps AdamW from amplifying the sign of gradients that are rounding noise."""
-    trainer = TrainerOptions(precision=changes.pop("precision", "auto"))
+    trainer = TrainerOptions(
+        precision=changes.pop("precision", "auto"),
+        mesh=changes.pop("mesh", "full"),
+        reduce=changes.pop("reduce", "every"),
+    )
     with connected(trainer):
         return fit_and_export(base, work_dir, out, trainer, **changes)
 
@@ -48,7 +52,7 @@ def run(base: Path, work_dir: Path, out: Path, **changes: Any) -> FitResult:
 def fit_and_export(base: Path, work_dir: Path, out: Path, trainer: TrainerOptions, **changes: Any) -> FitResult:
     weights = Checkpoint(base)
     adapter = changes.pop("adapter", False)
-    lean = resolve_world(trainer).size > 1 and not adapter
+    lean = resolve_world(trainer).size > 1
     network = empty_model(base) if lean else load_model(base)
     if trainer.half:
         narrow_stream(network)
@@ -78,6 +82,19 @@ def on_ranks(count: int, base: Path, work_dir: Path, out: Path, **changes: Any) 
     lines = f"import pathlib, sys; sys.path.insert(0, {str(ROOT)!r}); import tests.lit_modules.test_ranks as t"
     call = f"t.run(*map(pathlib.Path, {paths}), **{changes})"
     run_ranks([sys.executable, "-W", "error::UserWarning", "-c", f"{lines}; {call}"], count)
+
+
+def on_nodes(nodes: int, each: int, base: Path, place: Path, **changes: Any) -> None:
+    """Run processes as torchrun describes those of several nodes."""
+    paths = [str(path) for path in (base, place / "work", place / "out")]
+    lines = f"import pathlib, sys; sys.path.insert(0, {str(ROOT)!r}); import tests.lit_modules.test_ranks as t"
+    command = [sys.executable, "-c", f"{lines}; t.run(*map(pathlib.Path, {paths}), **{changes})"]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(nodes * each)}
+    started = []
+    for rank in range(nodes * each):
+        own = {"RANK": str(rank), "LOCAL_RANK": str(rank % each), "LOCAL_WORLD_SIZE": str(each)}
+        started.append(subprocess.Popen(command, env={**os.environ, **shared, **own}))
+    assert {process.wait() for process in started} == {0}
 
 
 def rows(work_dir: Path) -> list[dict[str, Any]]:
@@ -148,6 +165,26 @@ def test_two_ranks_give_what_one_gives_and_their_shards_reopen_on_one(
     shutil.copytree(shards, again / "work" / "checkpoints" / shards.name)
     run(base, again / "work", again / "out")
     assert_same_run(single, again)
+
+
+@pytest.fixture(scope="module")
+def untied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("untied")
+    export_checkpoint(tiny.network(tied=False), tiny.tokenizer(), place, torch.float32)
+    return place
+
+
+@pytest.mark.slow
+def test_embedding_and_head_in_units_of_their_own_and_weights_divided_within_nodes(
+    untied: Path, tmp_path: Path
+) -> None:
+    """Two ranks; and two nodes of two, each with a copy, which sum gradients after the last micro-batch."""
+    one, two, four = (tmp_path / name for name in ("one", "two", "four"))
+    run(untied, one / "work", one / "out")
+    on_nodes(1, 2, untied, two)
+    assert_same_run(one, two)
+    on_nodes(2, 2, untied, four, mesh="hybrid", reduce="last")
+    assert_same_run(one, four)
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from src.lit_modules.datamodule import TokenDataModule
 from src.lit_modules.loggers import BEFORE_STEP, log_values
 from src.lit_modules.loss import token_losses
 from src.lit_modules.options import require_positive
-from src.lit_modules.sharding import local
+from src.lit_modules.sharding import copies_of, local
 from src.utils.errors import UserError
 
 KEY = "callbacks.gradient_cosine"
@@ -71,6 +71,7 @@ class GradientCosine(L.Callback):
         tasks = list(gradients)
         pairs = [*((task, task) for task in tasks), *combinations(tasks, 2)]
         dots = torch.stack([_dot(gradients[one], gradients[other]) for one, other in pairs]).to(module.device)
+        dots /= copies_of(next(module.parameters()))  # ranks with the same shards count once
         total = dict(zip(pairs, trainer.strategy.reduce(dots, reduce_op="sum").tolist(), strict=True))
         norms = {task: math.sqrt(total[task, task]) for task in tasks}
         cosines = {

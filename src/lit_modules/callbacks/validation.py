@@ -11,12 +11,12 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch.distributed.fsdp import FSDPModule
 
 from src.data.collate import Batch
 from src.lit_modules.loggers import log_values
 from src.lit_modules.metrics import TOGETHER
 from src.lit_modules.sft import SupervisedFineTuning
+from src.lit_modules.sharding import reshard
 
 Losses = dict[str, float]
 
@@ -60,8 +60,7 @@ class TaskValidation(L.Callback):
                 for batch in batches:
                     module.validate_batch(trainer.strategy.batch_to_device(batch), task)
         network.train()
-        if isinstance(network, FSDPModule):
-            network.reshard()  # without a backward pass, the modules outside the layers stay gathered
+        reshard(network)
         return {name: float(value) for name, value in metrics.compute().items()}
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The distance of the weights from the base, layer by layer, during training (conf/callbacks/weight_delta.yaml).
 
-Every parameter is reduced to a few sums over the shard that this rank holds, and the sums are added over ranks, so
-the model is never gathered. In a network with adapters, only the adapted weights are measured: the others are frozen.
+Every parameter is reduced to a few sums over the shard that this rank holds, on its device, and the sums are added over
+ranks, so the model is never gathered. Of the other checkpoints each rank reads only the same shard. In a network with
+adapters, only the adapted weights are measured: the others are frozen.
 """
 
 from __future__ import annotations
@@ -13,19 +14,20 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch.distributed.tensor import DTensor, Shard
+from torch.distributed.tensor import DTensor, Replicate, Shard
 
 from src.checkpoints import Checkpoint
 from src.checkpoints.layers import locate
 from src.lit_modules.loggers import log_values
 from src.lit_modules.options import require_positive
 from src.lit_modules.sft import SupervisedFineTuning
-from src.lit_modules.sharding import local_shard
+from src.lit_modules.sharding import copies_of, local, stored_part
 from src.models.adapters import NAME, adapter_updates
 from src.utils.errors import UserError
 
 Row = dict[str, Any]
 KEY = "callbacks.weight_delta"
+BLOCK = 2**24  # elements at once in float64
 SUMS = 6  # of d^2, base^2, d, s, s^2, d*s for an update d and a specialist's update s; their count goes with them
 
 
@@ -82,11 +84,18 @@ class WeightDelta(L.Callback):
             add_ranks: Sums a tensor over ranks.
         """
         sums: dict[str, torch.Tensor] = {}
-        for name, like, update in _updates(network, base):
-            start = local_shard(base.tensor(name), like).double()
-            others = [local_shard(weights.tensor(name), like) for weights in self.specialists.values()] or [start]
-            table = sums.setdefault(locate(name).layer, torch.zeros(len(others), SUMS + 1, dtype=torch.float64))
-            table += torch.stack([_sums(update, start, other.double() - start) for other in others])
+        others = list(self.specialists.values()) or [base]
+        for name, like, now, is_update in _weights(network):
+            table = sums.setdefault(
+                locate(name).layer, torch.zeros(len(others), SUMS + 1, dtype=torch.float64, device=now.device)
+            )
+            start, *ends = (stored_part(weights, name, like).flatten() for weights in (base, *others))
+            for place in range(0, max(1, now.numel()), BLOCK):
+                here = slice(place, place + BLOCK)
+                base_block = start[here].to(now.device).double()
+                update = now[here].double() - (0 if is_update else base_block)
+                rows = [_sums(update, base_block, end[here].to(now.device).double() - base_block) for end in ends]
+                table += torch.stack(rows) / copies_of(like)
         total = add_ranks(torch.stack(list(sums.values())))
         return [
             {"layer": layer, **_distances(table[0]), **self._likeness(table)}
@@ -109,23 +118,22 @@ def _opened(task: str, place: str) -> Checkpoint:
         raise UserError(f"{KEY}.specialists.{task}={place}: {error}") from None
 
 
-def _updates(network: torch.nn.Module, base: Checkpoint) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-    """Name of each weight, a tensor with the same sharding, and this rank's part of the weight's update."""
+def _weights(network: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor, torch.Tensor, bool]]:
+    """Name of each weight, a tensor with the same sharding, and this rank's part of it: its update or its value."""
     whole = all(parameter.requires_grad for parameter in network.parameters())
     updates = [] if whole else list(adapter_updates(network))
     for name, given in updates:
         update = given(NAME)
         if isinstance(update, DTensor):
-            update = update.redistribute(placements=[Shard(0)])
-        yield name, update, local_shard(update, update).double()
+            update = update.redistribute(placements=[*[Replicate()] * (update.device_mesh.ndim - 1), Shard(0)])
+        yield name, update, local(update).flatten(), True
     for name, parameter in [] if updates else network.named_parameters():
-        start = local_shard(base.tensor(name), parameter)
-        yield name, parameter, local_shard(parameter, parameter).double() - start.double()
+        yield name, parameter, local(parameter.detach()).flatten(), False
 
 
 def _sums(d: torch.Tensor, base: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
     products = (d * d, base * base, d, s, s * s, d * s)
-    return torch.stack([*(product.sum() for product in products), torch.tensor(d.numel(), dtype=torch.float64)])
+    return torch.stack([*(product.sum() for product in products), d.new_tensor(d.numel())])
 
 
 def _distances(sums: torch.Tensor) -> Row:

@@ -14,7 +14,7 @@ from src.stages.job import Job, task_of
 
 # keys that change a run's speed and memory, not its result
 SPEED = (
-    *("trainer.devices", "trainer.nodes", "data.cache", "data.workers"),
+    *("trainer.devices", "trainer.nodes", "trainer.mesh", "trainer.reduce", "data.cache", "data.workers"),
     *("strategy.micro_batch", "model.gradient_checkpointing"),
 )
 # keys of `checkpoint` that do not change the resulting weights

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from src.lit_modules.memory import Demand, cheapest, demand, device_memory, require_memory
-from src.lit_modules.options import FitOptions
+from src.lit_modules.memory import Demand, cheapest, demand, device_memory, fits, require_memory
+from src.lit_modules.options import FitOptions, TrainerOptions
 from src.lit_modules.world import World, resolve_world
 from src.models import (
     ModelSpec,
@@ -63,11 +63,29 @@ def for_this_machine(
     if need is None:
         return replace(model, gradient_checkpointing=model.gradient_checkpointing is not False), options
     available = device_memory(gpu) / (1 if gpu else world.size)
-    if model.gradient_checkpointing is None:
-        need = cheapest(need, available, smaller=world.nodes == 1)
+    need = replace(need, whole_gradients=options.trainer.reduce == "last")
+    need, trainer = _placed(need, options.trainer, model.gradient_checkpointing, world, available)
     require_memory(need, available, gpu)
     batches = replace(options.batches, micro_batch=need.lines)
-    return replace(model, gradient_checkpointing=need.checkpointing), replace(options, batches=batches)
+    chosen = replace(options, batches=batches, trainer=trainer)
+    return replace(model, gradient_checkpointing=need.checkpointing), chosen
+
+
+def _placed(
+    need: Demand, trainer: TrainerOptions, checkpointing: bool | None, world: World, available: float
+) -> tuple[Demand, TrainerOptions]:
+    """Decide what `auto` and null leave open: the mesh first, then micro-batch and recomputation, then the reduction."""
+    hybrid = trainer.mesh == "hybrid" or (trainer.mesh == "auto" and world.nodes > 1)
+    on_node = replace(need, ranks=world.devices)
+    if trainer.mesh == "auto" and hybrid:
+        hybrid = fits(replace(on_node, lines=1, checkpointing=checkpointing is not False), available)
+    need = on_node if hybrid else need
+    if checkpointing is None:
+        need = cheapest(need, available, smaller=world.nodes == 1 or hybrid)
+    reduce = trainer.reduce
+    if reduce == "auto":
+        reduce = "last" if fits(replace(need, whole_gradients=True), available) else "every"
+    return need, replace(trainer, mesh="hybrid" if hybrid else "full", reduce=reduce)
 
 
 def _demand(model: ModelSpec, base: Path | None, options: FitOptions, world: World) -> Demand | None:
@@ -94,7 +112,7 @@ def training_network(model: ModelSpec, origin: Path, options: FitOptions) -> tup
 
     Returns:
         The network, and the names of its attention backend and kernels for the record. On several ranks it has no
-        weights, on the meta device: `fit` fills each rank's shard.
+        weights, on the meta device: `fit` fills each rank's shard, that of adapters included.
 
     Raises:
         UserError: A requested kernel or backend is not installed.
@@ -103,10 +121,9 @@ def training_network(model: ModelSpec, origin: Path, options: FitOptions) -> tup
     world = resolve_world(options.trainer)
     attention = choose_attention(model.attention, packed=options.batches.packing, half=half, gpu=gpu)
     name = next(key for key, backend in BACKENDS.items() if backend.name == attention)
-    if world.size > 1 and model.adapter is None:
-        network = empty_model(origin, name)
-    else:
-        network = _loaded(model, origin, name, half, gpu, options.seed)
+    network = _empty(model, origin, name, half) if world.size > 1 else _loaded(model, origin, name, half, gpu)
+    if model.adapter is not None:
+        add_adapters(network, model.lora, options.seed)
     applied = [f"{name} attention", *prepare_network(network, model, half, gpu)]
     if model.data == "real":
         say(
@@ -131,13 +148,17 @@ def prepare_network(network: PreTrainedModel, model: ModelSpec, half: bool, gpu:
     return applied
 
 
-def _loaded(model: ModelSpec, origin: Path, attention: str, half: bool, gpu: bool, seed: int) -> PreTrainedModel:
-    if model.adapter is None:
-        return load_model(origin, attention=attention)
-    frozen = torch_dtype(model.dtype) if half else torch.float32
-    extra = {}
+def _empty(model: ModelSpec, origin: Path, attention: str, half: bool) -> PreTrainedModel:
+    return empty_model(origin, attention, _held_dtype(model, half))
+
+
+def _loaded(model: ModelSpec, origin: Path, attention: str, half: bool, gpu: bool) -> PreTrainedModel:
+    dtype, extra = _held_dtype(model, half), {}
     if model.adapter == "qlora":
-        extra = {"quantization_config": quantization(frozen), "device_map": {"": 0 if gpu else "cpu"}}
-    network = load_model(origin, dtype=frozen, attention=attention, **extra)
-    add_adapters(network, model.lora, seed)
-    return network
+        extra = {"quantization_config": quantization(dtype), "device_map": {"": 0 if gpu else "cpu"}}
+    return load_model(origin, dtype=dtype, attention=attention, **extra)
+
+
+def _held_dtype(model: ModelSpec, half: bool) -> torch.dtype:
+    """Type of the base's weights in memory: float32 if they are trained, else that of the products."""
+    return torch_dtype(model.dtype) if half and model.adapter is not None else torch.float32

@@ -55,6 +55,28 @@ def test_activations_are_recomputed_where_they_do_not_fit(
     assert decided(gib, ranks, *overrides) == (lines, recomputed)
 
 
+@pytest.mark.parametrize(
+    ("gib", "nodes", "overrides", "mesh", "reduce"),
+    [
+        (180, 1, [], "full", "last"),
+        (80, 1, [], "full", "every"),  # two lines without recomputation leave no room for whole gradients
+        (180, 2, [], "hybrid", "last"),
+        (180, 2, ["trainer.mesh=full", "trainer.reduce=every"], "full", "every"),
+        (35, 2, ["model.gradient_checkpointing=true"], "hybrid", "every"),
+        (20, 2, ["model.gradient_checkpointing=true", "strategy.micro_batch=1"], "full", "every"),
+    ],
+)
+def test_weights_are_divided_within_a_node_where_they_fit(
+    monkeypatch: pytest.MonkeyPatch, gib: int, nodes: int, overrides: list[str], mesh: str, reduce: str
+) -> None:
+    """7B on nodes of eight."""
+    monkeypatch.setattr("src.stages.train.network.device_memory", lambda gpu: float(gib * GIB))
+    cfg = compose_job("train", ["strategy=mix", "model=qwen7b", *overrides]).cfg
+    model: ModelSpec = build(cfg.model)
+    _, chosen = for_this_machine(model, None, TrainingOptions.of(cfg, model).fit, World(8, nodes))
+    assert (chosen.trainer.mesh, chosen.trainer.reduce) == (mesh, reduce)
+
+
 def test_what_is_named_is_not_decided_otherwise(decided: Any) -> None:
     with pytest.raises(
         UserError, match=r"would fit: strategy.micro_batch=1 \(\d+ GiB\), .*model.gradient_checkpointing=true \(\d+"

@@ -65,8 +65,8 @@ def test_a_shell_inside_an_allocation_trains_alone(slurm: Cluster, tmp_path: Pat
 
 @pytest.mark.slow
 def test_a_task_that_ends_early_is_named(slurm: Cluster, tmp_path: Path) -> None:
-    """The notice comes after 30 seconds; then srun ends what is left."""
-    alone = f'[ "$SLURM_PROCID" = 1 ] && exit 0; exec timeout 45 {" ".join(COMMAND)} output={tmp_path}/run'
+    """The notice comes 30 seconds after the start; then srun ends what is left."""
+    alone = f'[ "$SLURM_PROCID" = 1 ] && exit 0; exec timeout 150 {" ".join(COMMAND)} output={tmp_path}/run'
     code, said = slurm.run(["srun", "--ntasks=2", "bash", "-c", alone])
     assert code != 0
     assert "waiting for process 1 of 2 (counted from 0)" in said
