@@ -104,7 +104,8 @@ def _units(network: PreTrainedModel) -> list[list[nn.Module]]:
     """Modules of each unit, in the order of the forward pass."""
     layers = list(decoder_layers(network))
     embedding, head = network.get_input_embeddings(), network.get_output_embeddings()
-    assert embedding is not None and head is not None
+    assert embedding is not None
+    assert head is not None
     if embedding.weight is head.weight:
         return [[layer] for layer in layers]
     others = [
@@ -117,7 +118,8 @@ def _units(network: PreTrainedModel) -> list[list[nn.Module]]:
 
 def _prefetch(units: list[nn.Module]) -> None:
     for one, following in pairwise(units):
-        assert isinstance(one, FSDPModule) and isinstance(following, FSDPModule)
+        assert isinstance(one, FSDPModule)
+        assert isinstance(following, FSDPModule)
         one.set_modules_to_forward_prefetch([following])
         following.set_modules_to_backward_prefetch([one])
 

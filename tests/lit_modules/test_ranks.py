@@ -175,9 +175,7 @@ def untied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_embedding_and_head_in_units_of_their_own_and_weights_divided_within_nodes(
-    untied: Path, tmp_path: Path
-) -> None:
+def test_units_of_embedding_and_head_and_weights_divided_within_nodes(untied: Path, tmp_path: Path) -> None:
     """Two ranks; and two nodes of two, each with a copy, which sum gradients after the last micro-batch."""
     one, two, four = (tmp_path / name for name in ("one", "two", "four"))
     run(untied, one / "work", one / "out")

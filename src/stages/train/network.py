@@ -74,7 +74,7 @@ def for_this_machine(
 def _placed(
     need: Demand, trainer: TrainerOptions, checkpointing: bool | None, world: World, available: float
 ) -> tuple[Demand, TrainerOptions]:
-    """Decide what `auto` and null leave open: the mesh first, then micro-batch and recomputation, then the reduction."""
+    """Decide what `auto` and null leave open: the mesh, then micro-batch and recomputation, then the reduction."""
     hybrid = trainer.mesh == "hybrid" or (trainer.mesh == "auto" and world.nodes > 1)
     on_node = replace(need, ranks=world.devices)
     if trainer.mesh == "auto" and hybrid:
