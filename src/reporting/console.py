@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -31,6 +31,24 @@ def print_lines(lines: Sequence[str]) -> None:
     """Print lines on stdout as they are; long ones are not broken, so that commands can be copied."""
     for line in lines:
         _console().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_study(verdict: str, rows: Sequence[Mapping[str, str]], places: Sequence[str]) -> None:
+    """Print the end of a study on stdout, in some 15 lines: verdict, checkpoint to take, scores, and where to look.
+
+    Args:
+        verdict: Its lines; the report has those after the first two.
+        rows: The headline table; all have the same keys.
+        places: Lines that name the files.
+    """
+    sentence, *more = verdict.splitlines()
+    print_lines([sentence, *(line for line in more[:1] if line.startswith("Take "))])
+    if rows:
+        table = Table(*rows[0], box=None, padding=(0, 2, 0, 0), header_style="bold")
+        for row in rows:
+            table.add_row(*(escape(value) for value in row.values()))
+        _console().print(table)
+    print_lines(places)
 
 
 def _console() -> Console:

@@ -57,6 +57,22 @@ def first_screen(report: StudyReport) -> FirstScreen:
     )
 
 
+def headline_rows(report: StudyReport) -> list[dict[str, str]]:
+    """The table of the first screen for the terminal: base, specialists, mixture and the best merge."""
+    best = report.models[report.verdict.merge.subject].label
+    screen = first_screen(report)
+    names = [f"{task} {metric}" for task, metric in screen.columns]
+    return [
+        {
+            "model": row.label,
+            **{name: " ".join(part for part in cell if part) for name, cell in zip(names, row.scores, strict=True)},
+            "average change": row.average,
+        }
+        for row in screen.rows
+        if row.kind != "merge" or row.label == best
+    ]
+
+
 def plain_sentence(verdict: StudyVerdict, models: Models) -> str:
     """The verdict in one sentence of plain words."""
     if not verdict.comparable:

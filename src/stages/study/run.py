@@ -13,6 +13,8 @@ from omegaconf import DictConfig
 from src.config.checks import check_preflight
 from src.evaluation.preflight.finding import Finding
 from src.evaluation.statistics.verdict import choose_point, decide
+from src.reporting.console import print_study
+from src.reporting.first_screen import headline_rows
 from src.reporting.published.tables import Published
 from src.reporting.study_report import StudyReport
 from src.reporting.verdict_sentences import verdict_record
@@ -41,7 +43,6 @@ from src.stages.study.subsets import SUBSETS, subset_losses, subsets_sentence
 from src.stages.study.table import result_of, study_cells, study_jobs
 from src.stages.study.wandb_report import with_wandb_report
 from src.stages.trackers import tracked
-from src.utils.progress import say
 
 
 @with_wandb_report
@@ -86,7 +87,8 @@ def study(job: Job) -> Path:
                     run.results |= {"scores": _score_specialists(runs, run.work)}
     found = [Finding(**row) for row in run.results.get("findings", [])]
     tell(one for one in found if one.kind not in {finding.kind for finding in findings})  # the plan's are said above
-    say(f"{result_of(run.results)}\nreport: {directory / _main_file(plan)}")
+    lines = [f"report: {directory / _main_file(plan)}"]
+    print_study(result_of(run.results), run.results.get("headline", ()), lines)
     return directory
 
 
@@ -157,6 +159,7 @@ def _carry_out(
         report, findings=tuple(findings), problems=problems, problems_page=PAGE,
         answers=all_answers(on_test), published=published,
     )  # fmt: skip
+    run.results |= {"headline": headline_rows(report)}
     write_report(report, run.work)
     used = [*(item.directory for item in (*choice.scored, *on_test)), diagnosis]
     run.results |= {"choice": choice.results, "used": [str(place.absolute()) for place in dict.fromkeys(used)]}

@@ -72,7 +72,7 @@ def run_steps(steps: Iterable[Step], executor: Executor, progress: StudyProgress
     if executor.workers > 1:  # alone, a job handles its signals itself
         handlers.set()
     try:
-        with progress.of(graph.values()):
+        with progress.of(graph.values(), executor.workers):
             while waiting or running:
                 _submit_ready(waiting, running, results, executor, progress)
                 _collect(graph, running, results, progress)

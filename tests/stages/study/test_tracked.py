@@ -21,7 +21,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 def tracked_study(tmp_path_factory):
     """The study, its root, and its W&B runs by run directory; the same command again adds none."""
     root = tmp_path_factory.mktemp("tracked")
-    line = [*overrides(root), f"output={root}/study/pocket", "logger=wandb", "logger.wandb.mode=offline"]
+    small = ["study.methods=[linear]", "study.weights=[0.3]", "study.random_methods=[]", "study.mask_seeds=[0]"]
+    line = [*overrides(root), *small, "study.methods_without_grid=[]", f"output={root}/study/pocket"]
+    line += ["logger=wandb", "logger.wandb.mode=offline"]
     for _ in range(2):
         place = study(compose_job("study", line))
     runs = offline_runs(root / "wandb")
