@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator
 
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from src.stages.study.work import Step
@@ -35,7 +35,7 @@ class StudyProgress:
         self._all = self._bar.add_task("[bold]study[/]", total=0.0, left="")
         self._waiting: dict[str, Step] = {}
         self._running: dict[str, tuple[Step, float, int]] = {}
-        self._lines: dict[str, int] = {}
+        self._lines: dict[str, TaskID] = {}
         self._count = self._done = 0
         self._workers = 1
         self._times = StepTimes()
