@@ -7,7 +7,7 @@ import pytest
 from src.pocket.benchmarks import problems, summary_rows
 from src.pocket.corpus import corpus
 from src.pocket.programs.render import Program
-from src.pocket.sources import PocketSource, codegen_example, codesum_example
+from src.pocket.sources import FAMILIES, PocketSource, codegen_example, codesum_example
 from src.utils.errors import UserError
 from tests.pocket.conftest import Run
 
@@ -71,3 +71,13 @@ def test_mistakes_are_named() -> None:
         PocketSource("codegen").examples("dev")
     with pytest.raises(UserError, match=r"placeholder \{code\}"):
         PocketSource("codegen", user_prompt="{code}").examples("validation")
+
+
+def test_every_program_is_in_one_family() -> None:
+    whole = {row.id for row in PocketSource("codegen").examples("validation")}
+    parts = [[row.id for row in PocketSource("codegen", family=name).examples("validation")] for name in FAMILIES]
+    assert sorted(name for part in parts for name in part) == sorted(whole)
+    assert min(map(len, parts)) >= 20
+    assert all("(table):" in str(row.prompt) for row in PocketSource("codegen", family="tables").examples("validation"))
+    with pytest.raises(UserError, match=r"unknown family of pocket programs 'tabels', did you mean 'tables'"):
+        PocketSource("codegen", family="tabels").examples("validation")
