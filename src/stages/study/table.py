@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from src.config.quoting import quote_path
+from src.evaluation.preflight.finding import Finding
 from src.reporting.cells import CellResult, cell_lines, cells_summary, write_cells
 from src.runs.finished import open_finished
 from src.runs.record import open_run
@@ -109,4 +110,12 @@ def _row(jobs: StudyJobs, cell: Job, place: Path, table: Path) -> CellResult:
     run = open_finished(place)
     assert run is not None
     where = os.path.relpath(place, table)
-    return CellResult(dict(jobs.plan.cell or {}), where, result_of(run.results), run.results, " ".join(cell.command))
+    found = [Finding(**row) for row in run.results.get("findings", [])]
+    above = [f"{finding.severity}: {finding.sentence}" for finding in found if finding.severity != "note"]
+    return CellResult(
+        dict(jobs.plan.cell or {}),
+        where,
+        "\n".join([*above, result_of(run.results)]),
+        run.results,
+        " ".join(cell.command),
+    )
