@@ -6,6 +6,7 @@ import json
 
 import pandas as pd
 import pytest
+from hydra.errors import InstantiationException
 
 from src.stages.build import build
 from src.stages.job import compose_job
@@ -17,7 +18,7 @@ from tests.stages.study.test_run import quoted
 
 
 def test_subsets_stand_alone():
-    with pytest.raises(UserError, match=r"study\.subsets=\['linear'\] needs study\.mixture=false"):
+    with pytest.raises((UserError, InstantiationException), match=r"study\.subsets=\['linear'\] needs study\.mixture=false"):
         build(compose_job("study", ["study.subsets=[linear]"]).cfg.study)
     jobs = StudyJobs(build(compose_job("study", ["study=pocket_law"]).cfg.study), 0, "runs")
     assert jobs.plan.splits == ()
