@@ -18,7 +18,8 @@ from tests.stages.study.test_run import quoted
 
 
 def test_subsets_stand_alone():
-    with pytest.raises((UserError, InstantiationException), match=r"study\.subsets=\['linear'\] needs study\.mixture=false"):
+    refused = r"study\.subsets=\['linear'\] needs study\.mixture=false"
+    with pytest.raises((UserError, InstantiationException), match=refused):
         build(compose_job("study", ["study.subsets=[linear]"]).cfg.study)
     jobs = StudyJobs(build(compose_job("study", ["study=pocket_law"]).cfg.study), 0, "runs")
     assert jobs.plan.splits == ()
