@@ -19,6 +19,7 @@ from src.utils.files import read_json_object
 
 Doubles = NDArray[np.float64]
 GROUPS = ("base", "pair", "width")
+GAPS = {"gap": "points of the average", "gap_scores": "points of score"}  # columns that can be predicted, with units
 FILE = "features.json"  # that `diagnose.py predict=true` writes
 
 
@@ -29,7 +30,7 @@ class Atlas:
     Args:
         names: F features that are predicted from.
         values: (N, F), logarithms taken.
-        gap: (N,), score of the chosen merge minus that of the mixture in points of the average.
+        gap: (N,), score of the chosen merge minus that of the mixture in the unit of `GAPS`.
         groups: (N,) labels of base, pair of tasks, and width, by name; width may be absent.
         limits: (N, .) features that only limit the range.
         limit_names: Their names.
@@ -53,11 +54,15 @@ class Atlas:
         return Atlas(list(names), self.values[:, columns], self.gap, self.groups, self.limits, self.limit_names)
 
 
-def read_atlas(path: Path) -> Atlas:
-    """Read a CSV file with the columns `base`, `pair`, `gap`, optionally `width`, and the features.
+def read_atlas(path: Path, gap: str = "gap") -> Atlas:
+    """Read a CSV file with the columns `base`, `pair`, a gap (see `GAPS`), optionally `width`, and the features.
 
     Instead of the features, a column `diagnosis` may name run directories of `diagnose.py predict=true`, relative to
     the file. Features that no study has are left out.
+
+    Args:
+        path: The file.
+        gap: Column of the gap.
 
     Raises:
         UserError: A column is missing, a value is not a number, or there are fewer than three bases.
@@ -67,12 +72,12 @@ def read_atlas(path: Path) -> Atlas:
         found = [read_features(path.parent / str(place)) for place in table.pop("diagnosis")]
         table = pd.concat([table.drop(columns=[*FEATURES], errors="ignore"), pd.DataFrame(found)], axis=1)
     known = [name for name in FEATURES if name in table.columns and table[name].notna().any()]
-    missing = [f"column {name}" for name in ("base", "pair", "gap") if name not in table.columns]
+    missing = [f"column {name}" for name in ("base", "pair", gap) if name not in table.columns]
     if not [name for name in known if not FEATURES[name].limits_only]:
         missing.append(f"a column of features, or diagnosis: {', '.join(FEATURES)}")
     if missing:
         raise UserError(first_differences(f"{path} lacks", missing))
-    numbers = table[["gap", *known]].apply(pd.to_numeric, errors="coerce")
+    numbers = table[[gap, *known]].apply(pd.to_numeric, errors="coerce")
     bad = [f"row {row + 2}, {name}" for name in numbers for row in np.flatnonzero(~np.isfinite(numbers[name]))]
     if bad:
         raise UserError(first_differences(f"{path}: expected numbers", bad))
@@ -85,7 +90,7 @@ def read_atlas(path: Path) -> Atlas:
     return Atlas(
         names,
         np.stack([values[name] for name in names], axis=1),
-        numbers["gap"].to_numpy(float),
+        numbers[gap].to_numpy(float),
         groups,
         np.stack([values[name] for name in limits], axis=1) if limits else np.empty((len(table), 0)),
         limits,

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from src.predictor.atlas import Atlas, Doubles
+from src.predictor.atlas import GAPS, Atlas, Doubles
 from src.predictor.features import FEATURES
 from src.predictor.regression import MOST, Line, fit
 from src.utils.errors import UserError
@@ -67,7 +67,7 @@ class Prediction:
     """What to expect of merging against mixing.
 
     Args:
-        gap: Expected score of the best merge minus that of the mixture, in points of the average.
+        gap: Expected score of the best merge minus that of the mixture, in the predictor's unit.
         low: Lower bound of the interval at `LEVEL`.
         high: Upper bound.
         mix_wins: Probability that the gap is below minus the margin.
@@ -94,6 +94,7 @@ class Predictor:
         means: Mean of each feature in the atlas.
         domain: Where the predictor answers.
         margin: Points; see `MARGIN`.
+        unit: Of the gap and the margin; one of `GAPS`.
     """
 
     names: Sequence[str]
@@ -104,9 +105,12 @@ class Predictor:
     means: Sequence[float]
     domain: Domain
     margin: float
+    unit: str = GAPS["gap"]
 
     @classmethod
-    def fitted(cls, atlas: Atlas, margin: float = MARGIN, by: str = "base", most: int = MOST) -> Predictor:
+    def fitted(
+        cls, atlas: Atlas, margin: float = MARGIN, by: str = "base", most: int = MOST, unit: str = GAPS["gap"]
+    ) -> Predictor:
         """Fit, with the choice of features repeated in every fold.
 
         Args:
@@ -114,6 +118,7 @@ class Predictor:
             margin: Points.
             by: Group of studies that are left out together.
             most: Features at most.
+            unit: Of the gap.
         """
         groups = atlas.groups[by]
         labels = sorted(set(groups.tolist()))
@@ -125,7 +130,7 @@ class Predictor:
         guesses = np.stack([fold(atlas.values) for fold in folds])[fold_of, np.arange(len(groups))]
         means = atlas.values.mean(axis=0).tolist()
         residuals = (atlas.gap - guesses).tolist()
-        return cls(list(atlas.names), model, folds, fold_of, residuals, means, _domain(atlas, model), margin)
+        return cls(list(atlas.names), model, folds, fold_of, residuals, means, _domain(atlas, model), margin, unit)
 
     @property
     def used(self) -> list[str]:

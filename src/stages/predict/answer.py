@@ -43,7 +43,8 @@ def _answer(predictor: Predictor, features: Mapping[str, float]) -> Iterator[str
     found = predictor.predict(features)
     yield (
         f"mixing wins by more than {predictor.margin:g} points with probability {found.mix_wins:.2f}; expected gap "
-        f"(merge minus mixture) {found.gap:+.1f} points, {LEVEL:.0%} interval {found.low:+.1f} to {found.high:+.1f}"
+        f"(merge minus mixture) {found.gap:+.1f} {predictor.unit}, "
+        f"{LEVEL:.0%} interval {found.low:+.1f} to {found.high:+.1f}"
     )
     moved = ", ".join(f"{name} {points:+.1f}" for name, points in found.drivers.items())
     yield f"driven by (points from the atlas's mean): {moved or 'nothing: no feature helps to predict'}"

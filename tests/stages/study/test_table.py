@@ -116,6 +116,7 @@ def test_a_row_of_an_atlas_has_outcome_and_features(tmp_path):
     table = pd.DataFrame([row | {"base": f"{row['base']}{index}", "gap": float(index)} for index in range(3)])
     table.to_csv(tmp_path / "atlas.csv", index=False)
     assert read_atlas(tmp_path / "atlas.csv").gap.tolist() == [0, 1, 2]
+    assert read_atlas(tmp_path / "atlas.csv", "gap_scores").gap.tolist() == [-1, -1, -1]
 
 
 @pytest.mark.slow
