@@ -10,7 +10,7 @@ from src.utils.jsonl import read_jsonl, write_jsonl
 from tests.evaluation.benchmarks.test_program_rows import CALLS, STDIN
 from tests.evaluation.generators.server import serving
 from tests.evaluation.grading.forms.languages import language
-from tests.evaluation.grading.test_file_tests import JS_PROMPT, JS_TESTS, RIGHT
+from tests.evaluation.grading.forms.test_file_tests import JS_PROMPT, JS_TESTS, RIGHT
 from tests.evaluation.sandbox.conftest import sandbox  # noqa: F401 (a fixture)
 
 pytestmark = [pytest.mark.usefixtures("sandbox"), pytest.mark.slow]
