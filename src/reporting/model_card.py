@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,7 @@ class MergeFacts:
         keys: The method's keys and values.
         command: Repeats the merge.
         scores: Rows of `scores.csv`, as far as the merge has been evaluated.
+        study: What a study has found of it: `title` and `verdict`, or nothing.
     """
 
     title: str
@@ -80,6 +81,32 @@ class MergeFacts:
     keys: Mapping[str, Any]
     command: str
     scores: tuple[Mapping[str, Any], ...] = ()
+    study: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainedFacts:
+    """Everything that the card of a fine-tuned model says.
+
+    Args:
+        title: Name of the model, and what `from_pretrained` takes.
+        strategy: `mix` or `specialist`.
+        base: The model that it was fine-tuned from, or None if it is not known.
+        rows: Training rows by task.
+        settings: Settings of the training.
+        command: Repeats the training.
+        scores: Rows of `scores.csv`, as far as the model has been evaluated.
+        study: What a study has found of it: `title` and `verdict`, or nothing.
+    """
+
+    title: str
+    strategy: str
+    base: CardParent | None
+    rows: Mapping[str, int]
+    settings: Mapping[str, Any]
+    command: str
+    scores: tuple[Mapping[str, Any], ...] = ()
+    study: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_license(directory: Path) -> str | None:
@@ -130,6 +157,7 @@ def _body(facts: MergeFacts, license_: str | None) -> str:
     paper = f" ([arXiv {facts.arxiv}](https://arxiv.org/abs/{facts.arxiv}))" if facts.arxiv else ""
     sections = [
         f"# {facts.title}",
+        *_verdict(facts.study),
         f"A merge of {len(facts.parents) - 1} fine-tuned models of one base, without further training, by "
         f"`{facts.method}`{paper}: {facts.description}.",
         "## Parents",
@@ -144,6 +172,43 @@ def _body(facts: MergeFacts, license_: str | None) -> str:
         _scores(facts.scores),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def trained_card(facts: TrainedFacts) -> str:
+    """The text of a fine-tuned model's `README.md`."""
+    license_ = None if facts.base is None else facts.base.license
+    known = license_ in LICENSES
+    data = ModelCardData(
+        base_model=facts.base.name if facts.base is not None and facts.base.revision else None,
+        license=None if license_ is None else license_ if known else "other",
+        license_name=None if license_ is None or known else license_,
+        library_name="transformers",
+        tags=["mixmerge", facts.strategy],
+        model_name=facts.title if facts.scores else None,
+        eval_results=[_result(row) for row in facts.scores] or None,
+    )
+    on = "the mixed data of several tasks" if facts.strategy == "mix" else "one task"
+    sections = [
+        f"# {facts.title}",
+        *_verdict(facts.study),
+        f"Fine-tuned on {on}.",
+        *([] if facts.base is None else ["## Base", _table(PARENT_COLUMNS, [_row(facts.base)])]),
+        f"License: {license_ or 'unknown, because that of the base is not stated'}. The terms of the base and of the "
+        "training data apply.",
+        "## Training",
+        _table(("task", "rows"), [(task, f"{rows:,}") for task, rows in facts.rows.items()]),
+        "```json\n" + json.dumps(facts.settings, indent=2, ensure_ascii=False) + "\n```",
+        "```sh\n" + facts.command + "\n```",
+        "## Use",
+        "```python\n" + LOAD["transformers"].format(place=facts.title) + "\n```",
+        "## Scores",
+        _scores(facts.scores),
+    ]
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"))
+
+
+def _verdict(study: Mapping[str, str]) -> list[str]:
+    return [f"## Verdict of the study “{study['title']}”", study["verdict"]] if study else []
 
 
 def _row(parent: CardParent) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from src.runs.identity import as_json, require_equal
 from src.runs.lock import LOCK, LOOK, Busy, is_patient, lock_run
 from src.utils.disk import is_disk_failure
 from src.utils.errors import Stopped, UserError
-from src.utils.files import UNFINISHED
+from src.utils.files import UNFINISHED, write_text
 
 SCRATCH = ".scratch"
 TRAINER_CHECKPOINTS = f"{SCRATCH}/checkpoints/*.ckpt"  # what a training can go on from: hours of GPUs
@@ -264,6 +264,15 @@ def add_results(directory: Path, **results: Any) -> None:
     wanted = record["results"] | as_json(results)
     if wanted != record["results"]:
         write_record(directory, record | {"results": wanted})
+
+
+def add_text(directory: Path, name: str, text: str) -> None:
+    """Write a text file into a finished run, new or in place of its own, and its hash into the record."""
+    record = read_record(directory)
+    assert record is not None
+    write_text(directory / name, text)
+    [state] = hash_files({name: directory / name}, remember=False).values()
+    write_record(directory, record | {"outputs": {**record["outputs"], name: asdict(state)}})
 
 
 def size_on_disk(directory: Path) -> int:

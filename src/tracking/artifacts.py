@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from src.checkpoints.fingerprint import identify
+from src.reporting.model_card import CARD
 from src.runs.finished import read_record
 from src.runs.paths import checkpoint_label, hub_origin
 from src.utils.files import sha256_json
@@ -62,7 +63,8 @@ def directory_artifact(directory: Path) -> Artifact:
     if record is None or record.get("state") != "finished":
         return _foreign_checkpoint(directory)
     stage = str(record["stage"])
-    hashes = {name: str(state["sha256"]) for name, state in record["outputs"].items()}
+    outputs = {name: state for name, state in record["outputs"].items() if name != CARD}  # a study rewrites it
+    hashes = {name: str(state["sha256"]) for name, state in outputs.items()}
     identity = {key: record[key] for key in ("stage", "config", "inputs")}
     files, references = _kept_and_referred(directory, hashes)
     return Artifact(

@@ -54,17 +54,19 @@ def card_text(
             arxiv=method.arxiv,
             engine=str(recipe["engine"]),
             parents=tuple(
-                _parent(role, Path(path), inputs[role], coefficients.get(role))
+                card_parent(role, Path(path), inputs[role], coefficients.get(role))
                 for role, path in results["parents"].items()
             ),
             keys={key: value for key, value in recipe.items() if value is not None},
             command=" ".join(argv),
-            scores=tuple(_scores(evaluations, [merge_identity(inputs, results["recipe"]), outputs])),
+            scores=tuple(scores_of(evaluations, [merge_identity(inputs, results["recipe"]), outputs])),
+            study=results.get("study", {}),
         )
     )
 
 
-def _parent(role: str, path: Path, files: Any, coefficient: Any) -> CardParent:
+def card_parent(role: str, path: Path, files: Any, coefficient: Any) -> CardParent:
+    """A parent of a model, from its directory and the hashes of its files."""
     name, revision = hub_origin(path) or (checkpoint_label(path), None)
     weights = {file: sha256 for file, sha256 in files.items() if file.endswith(WEIGHTS)}
     sha256 = next(iter(weights.values())) if len(weights) == 1 else sha256_json(weights)
@@ -72,7 +74,7 @@ def _parent(role: str, path: Path, files: Any, coefficient: Any) -> CardParent:
     return CardParent(role, name, revision, read_license(path), shown, sha256)
 
 
-def _scores(evaluations: Path, identities: Sequence[Any]) -> Iterator[dict[str, Any]]:
+def scores_of(evaluations: Path, identities: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """Scores of the evaluations of a checkpoint; one that was merged in memory has the same."""
     for record in sorted(evaluations.glob("*/run.json")):
         found = read_record(record.parent) or {}

@@ -27,6 +27,7 @@ from src.stages.compare.run import PAGE
 from src.stages.evaluate.identity import item_hashes
 from src.stages.job import Job
 from src.stages.study.atlas import atlas_row
+from src.stages.study.cards import write_cards
 from src.stages.study.checks import check_study
 from src.stages.study.choice import choose
 from src.stages.study.dry_run import command_lines, summary_lines
@@ -79,6 +80,7 @@ def study(job: Job) -> Path:
                 runs.prepare()
                 if plan.mixture:
                     run.results |= verdict_record(_carry_out(runs, run, findings, cfg.preflight, published))
+                    write_cards(plan.title, run.results)
                 elif plan.subsets:
                     losses = subset_losses(runs, run.scratch)
                     losses.to_csv(run.work / SUBSETS, index=False)
