@@ -134,7 +134,7 @@ def trained_on(tables: Tables, mix: MixOptions, budget: Budget, seed: int) -> di
 
 
 def rows_as_text(tables: Tables, tokenizer: Any, rows: int = 20) -> pd.DataFrame:
-    """The first training rows of each task as the model sees them, special tokens included.
+    """The first training rows of each task as the model sees them, with special tokens.
 
     Args:
         tables: By task.
