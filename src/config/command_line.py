@@ -23,6 +23,7 @@ from src.config.quoting import quote_path
 from src.utils.disk import disk_failure_line, is_disk_failure
 from src.utils.errors import AlreadyTold, Interrupted, Stopped, UserError, printable, unknown_choice
 from src.utils.ranks import is_first_of_node
+from src.utils.signals import interrupting
 from src.utils.threads import set_threads
 
 BAD_INPUT = 2
@@ -45,8 +46,8 @@ class Script:
     """One of the six scripts: `with script.job(threads):` around a job, `script.run(main)` around the command.
 
     Bad input prints one line on stderr and ends the script with exit code 2, after the other jobs of a sweep. Ctrl-C,
-    and SIGTERM during training, print how to resume and exit with 130 and 143, as shells do. Any other exception is a
-    bug of ours and keeps its traceback.
+    SIGTERM and SIGHUP print how to resume and exit with 130, 143 and 129, as shells do. Any other exception is a bug of
+    ours and keeps its traceback.
 
     Args:
         positional: Keys set by arguments without `=`, in turn; the last one takes all remaining arguments as a list.
@@ -77,7 +78,8 @@ class Script:
             arguments = name_positional(sys.argv[1:], self._positional) if self._positional else sys.argv[1:]
             sys.argv[1:] = [expand_ellipsis(quote_path(argument)) for argument in arguments]
             check_choices(sys.argv[1:])
-            main()
+            with interrupting():
+                main()
         except KeyboardInterrupt:
             _end(Interrupted(signal.SIGINT))
         except Interrupted as request:

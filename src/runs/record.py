@@ -25,6 +25,7 @@ from src.runs.lock import LOCK, LOOK, Busy, is_patient, lock_run
 from src.utils.disk import is_disk_failure
 from src.utils.errors import Stopped, UserError
 from src.utils.files import UNFINISHED, write_text
+from src.utils.signals import stop_if_asked
 
 SCRATCH = ".scratch"
 TRAINER_CHECKPOINTS = f"{SCRATCH}/checkpoints/*.ckpt"  # what a training can go on from: hours of GPUs
@@ -133,6 +134,7 @@ def begin_run(
         UserError: The directory holds a run of another configuration or of other inputs (the differences are shown),
             it holds something else, or another process is writing it.
     """
+    stop_if_asked()
     identity = {"stage": stage, "config": dict(config), "inputs": dict(inputs or {})}
     if found := _finished(directory, identity):  # without the lock: the directory may be read-only for this process
         return found

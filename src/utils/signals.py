@@ -1,4 +1,4 @@
-"""Requests to stop: SIGINT (Ctrl-C) and SIGTERM (`kill`, Slurm, a preempted machine)."""
+"""Requests to stop: SIGINT (Ctrl-C), SIGTERM (`kill`, Slurm, a preempted machine), SIGHUP (a closed terminal)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-REQUESTS = (signal.SIGINT, signal.SIGTERM)
+from src.utils.errors import Interrupted
+
+REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TERMINATE = int(signal.SIGTERM)
 
 
@@ -49,6 +51,41 @@ class Handlers:
         before, self._before = self._before, {}
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+_heard: list[int] = []
+
+
+@contextlib.contextmanager
+def interrupting() -> Iterator[None]:
+    """Turn requests into exceptions inside this block: `KeyboardInterrupt` for Ctrl-C, else `Interrupted`.
+
+    Without it, SIGTERM and SIGHUP end a script without a line and without its `finally` blocks.
+    """
+    _heard.clear()
+    handlers = Handlers(_interrupt)
+    handlers.set()
+    try:
+        yield
+    finally:
+        handlers.restore()
+
+
+def stop_if_asked() -> None:
+    """Raise a request again that was lost: Python ignores exceptions inside finalizers and callbacks of libraries.
+
+    Raises:
+        Interrupted: A request came, and the script still runs.
+    """
+    if _heard:
+        raise Interrupted(_heard[0])
+
+
+def _interrupt(number: int) -> None:
+    _heard.append(number)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise Interrupted(number)
 
 
 def _in_main_thread() -> bool:

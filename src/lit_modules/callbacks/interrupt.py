@@ -1,4 +1,4 @@
-"""Graceful stop of a run on Ctrl-C, `kill`, or Slurm's signal before its time limit."""
+"""Graceful stop of a run on Ctrl-C, `kill`, a closed terminal, or Slurm's signal before its time limit."""
 
 from __future__ import annotations
 

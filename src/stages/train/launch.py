@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -25,14 +24,12 @@ from src.runs.record import Inputs, Run, open_run
 from src.stages.job import Job
 from src.utils.errors import AlreadyTold, Interrupted, UserError
 from src.utils.ranks import alone, from_main, is_main_process, wait_for_all
-from src.utils.signals import Handlers
+from src.utils.signals import REQUESTS, Handlers
 from src.utils.threads import usable_cores
 
 GRACE = 5.0  # seconds for the other ranks to end on their own
 LAUNCHED = "MIXMERGE_LAUNCHED"  # environment variable set in processes that we start
-TOLD = [
-    SIGNALED + number for number in (signal.SIGINT, signal.SIGTERM)
-]  # exit codes of processes that have reported a signal
+TOLD = [SIGNALED + number for number in REQUESTS]  # exit codes of processes that have reported a signal
 Processes = Sequence[subprocess.Popen[bytes]]
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -55,11 +52,11 @@ def run_ranks(command: Sequence[str], size: int) -> None:
     """Start a command `size` times with torchrun's environment variables; if one process fails, stop the others.
 
     The others get `GRACE` seconds to end on their own, since the process that prints the reason may not be the first to
-    end. SIGINT and SIGTERM are forwarded, and this process waits for all of them.
+    end. Requests to stop are forwarded, and this process waits for all of them.
 
     Raises:
         UserError: A process failed.
-        Interrupted: SIGINT or SIGTERM was received.
+        Interrupted: SIGINT, SIGTERM or SIGHUP was received.
     """
     shared = {
         "MASTER_ADDR": "127.0.0.1",

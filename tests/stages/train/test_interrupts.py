@@ -37,6 +37,7 @@ def started(world, place, *overrides):
     [
         ([], signal.SIGTERM),
         pytest.param([], signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param([], signal.SIGHUP, marks=pytest.mark.slow),
         pytest.param(["trainer.devices=2"], signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param(["trainer.devices=2"], signal.SIGINT, marks=pytest.mark.slow),
     ],
