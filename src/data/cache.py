@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from filelock import FileLock
@@ -21,11 +22,14 @@ from src.data.examples import Example, Examples
 from src.data.shards import ARRAYS, Shard, Tokenization, in_shards, read_shard, worker_count, write_shards
 from src.data.table import TokenTable
 from src.data.tokenize import LengthReport
+from src.runs.file_hashes import FileState, current_states, hash_files
 from src.utils.errors import Stopped, UserError
-from src.utils.files import atomic_open, sha256_json, write_json
-from src.utils.progress import track
+from src.utils.files import atomic_open, read_json_object, sha256_json, write_json
+from src.utils.progress import say, track
 from src.utils.ranks import is_first_of_node
 
+IDS, REPORT = "ids.json", "report.json"
+FILES = (*(f"{name}.npy" for name in ARRAYS), IDS)
 HEAD_START = 10.0  # seconds by which the process with the progress bar precedes the others on its node
 
 
@@ -61,13 +65,19 @@ def token_table(
         rows = examples()
         data_key, examples = _rows_hash(rows), lambda: rows
     key = {**tokenization.key(), "data": data_key}
-    directory = _made(cache / sha256_json(key)[:20])
+    directory = cache / sha256_json(key)[:20]
     if not is_first_of_node():
         _wait_for(directory)
-    with FileLock(f"{directory}.lock"):  # the ranks of a node share the cache; the first to get the lock does the work
-        if not _is_complete(directory):
+    if not _is_sound(directory):
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
             write_json(directory / "key.json", key)
-            _build(directory, _prepared(examples, tokenization), tokenization, workers, label)
+        except OSError as error:
+            say(f"cannot write the cache {cache} ({error.strerror}): rows are tokenized in memory")
+            return _in_memory(_prepared(examples, tokenization), tokenization, label)
+        with FileLock(f"{directory}.lock"):  # the ranks of a node share the cache; the first one does the work
+            if not _is_sound(directory):
+                _build(directory, _prepared(examples, tokenization), tokenization, workers, label)
     return _open(directory)
 
 
@@ -95,7 +105,7 @@ def _build(
     folder.mkdir(exist_ok=True)
     shards = in_shards(rows)
     paths = [folder / f"{number:06d}.npz" for number in range(len(shards))]
-    todo = [number for number, path in enumerate(paths) if not path.is_file()]
+    todo = [number for number, path in enumerate(paths) if not _is_readable(path)]
     work = write_shards([shards[number] for number in todo], [paths[number] for number in todo], tokenization, workers)
     try:
         for _ in track(work, _title(label, tokenization), total=len(todo)):
@@ -110,16 +120,44 @@ def _build(
     for name in ARRAYS:
         with atomic_open(directory / f"{name}.npy", "wb") as file:
             np.save(file, getattr(table, name))
-    write_json(directory / "ids.json", list(table.ids))
-    write_json(directory / "report.json", asdict(report))
+    write_json(directory / IDS, list(table.ids))
+    states = hash_files({name: directory / name for name in FILES}, remember=False)
+    written = {name: asdict(state) for name, state in states.items()}
+    write_json(directory / REPORT, {"report": asdict(report), "files": written})
     shutil.rmtree(folder)
 
 
 def _open(directory: Path) -> tuple[TokenTable, LengthReport]:
     arrays = (np.load(directory / f"{name}.npy", mmap_mode="r") for name in ARRAYS)
-    ids = json.loads((directory / "ids.json").read_text(encoding="utf-8"))
-    report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
-    return TokenTable(ids, *arrays), LengthReport(**report)
+    ids = json.loads((directory / IDS).read_text(encoding="utf-8"))
+    return TokenTable(ids, *arrays), LengthReport(**read_json_object(directory / REPORT)["report"])
+
+
+def _is_sound(directory: Path) -> bool:
+    """True if the table is complete and its files are those that were written; a damaged one is said."""
+    if not _is_complete(directory):
+        return False
+    try:
+        content = read_json_object(directory / REPORT)
+        recorded = {name: FileState(**content["files"][name]) for name in FILES}
+        LengthReport(**content["report"])
+        found = current_states({name: directory / name for name in FILES}, recorded)
+        sound = all(found[name].sha256 == recorded[name].sha256 for name in FILES)
+    except (OSError, UserError, KeyError, TypeError):
+        sound = False
+    if not sound:
+        say(f"the token cache {directory} is damaged, and is made again")
+        (directory / REPORT).unlink()
+    return sound
+
+
+def _is_readable(path: Path) -> bool:
+    """True if a shard of an interrupted attempt is whole; its archive has checksums."""
+    try:
+        read_shard(path)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
+        return False
+    return True
 
 
 def _joined(parts: Iterable[Shard], rows: Sequence[Example], label: str) -> tuple[TokenTable, LengthReport]:
@@ -150,9 +188,4 @@ def _title(label: str, tokenization: Tokenization) -> str:
 
 
 def _is_complete(directory: Path) -> bool:
-    return (directory / "report.json").is_file()
-
-
-def _made(directory: Path) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory
+    return (directory / REPORT).is_file()

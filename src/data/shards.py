@@ -25,7 +25,7 @@ from src.data.tokenize import LengthReport, tokenize
 from src.utils.files import atomic_open, sha256_json
 from src.utils.threads import cpu_threads
 
-FORMAT = 2  # version of the files; increase it when their meaning changes
+FORMAT = 3  # version of the files; increase it when their meaning changes
 SHARD_ROWS = 4096
 PARALLEL_ROWS = 20_000  # below this, starting processes takes longer than tokenizing
 ARRAYS = ("tokens", "starts", "lengths", "prompts")
@@ -94,7 +94,8 @@ def in_shards(rows: Sequence[Example]) -> list[Sequence[Example]]:
 
 def read_shard(path: Path) -> Shard:
     """The table of a shard file, and the counts of its truncated and dropped rows."""
-    with np.load(path, allow_pickle=False) as shard:
+    # opened here: numpy would leave a file that is no archive open
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as shard:
         table = TokenTable(json.loads(str(shard["ids"])), *(shard[name] for name in ARRAYS))
         return table, LengthReport(**json.loads(str(shard["report"])))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateSyntaxError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -19,9 +20,11 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from src.checkpoints.side_files import side_files
 from src.models.attention import choose_attention
 from src.models.hub import local_directory
 from src.utils.errors import UserError
+from src.utils.files import read_json_object
 
 
 def load_tokenizer(
@@ -41,7 +44,8 @@ def load_tokenizer(
     directory = local_directory(str(path), "model.tokenizer", revision, weights=False)
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the compiled part raises `Exception` itself, and bad values lead anywhere
+        _require_readable(directory)
         raise _not_loadable("tokenizer", path, error) from error
     if chat_template is not None:
         tokenizer.chat_template = chat_template
@@ -50,6 +54,8 @@ def load_tokenizer(
             raise UserError(f"model.eos_token={eos_token!r} is not in the vocabulary of {path}")
         tokenizer.eos_token = eos_token
     loaded: PreTrainedTokenizerBase = tokenizer
+    if loaded.chat_template is not None:
+        _require_template(loaded, path)
     return loaded
 
 
@@ -80,7 +86,8 @@ def load_model(
             return AutoModelForCausalLM.from_pretrained(
                 directory, dtype=dtype, attn_implementation=backend, **more, trust_remote_code=False
             )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        _require_readable(directory)
         raise _not_loadable("model", path, error) from error
 
 
@@ -139,6 +146,26 @@ def without_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def _require_template(tokenizer: PreTrainedTokenizerBase, path: str | Path) -> None:
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": ""}], tokenize=False)
+    except TemplateSyntaxError as error:
+        raise UserError(f"the chat template of {path} is damaged: line {error.lineno}: {error.message}") from error
+    except Exception:  # a template may refuse this conversation, as one that wants a system turn
+        return
+
+
+def _require_readable(directory: Path) -> None:
+    """Name the damaged file, which the errors of libraries do not.
+
+    Raises:
+        UserError: A JSON file beside the weights is not a JSON object.
+    """
+    for path in side_files(directory):
+        if path.suffix == ".json":
+            read_json_object(path)
+
+
 def _not_loadable(what: str, path: str | Path, error: Exception) -> UserError:
-    reason = str(error).strip().splitlines()[0]
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return UserError(f"cannot load a {what} from {path}: {reason} (expected a Hugging Face directory)")

@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 
 from src.search.space import Point, Space
 from src.utils.errors import Stopped, UserError
-from src.utils.jsonl import append_jsonl, read_whole_lines
+from src.utils.jsonl import append_sealed, read_sealed
 
 Measured = Mapping[str, float]
 Score = Callable[[Sequence[Point]], Iterator[Measured | UserError]]
@@ -104,7 +104,7 @@ class Search:
         study = optuna.create_study(directions=directions, sampler=self.sampler)
         if self.start is not None:
             study.enqueue_trial(self.space.parameters(self.start))
-        recorded = [_read(line) for line in read_whole_lines(journal)]
+        recorded = [_read(line) for line in read_sealed(journal)]
         scored: dict[str, Trial] = {}
         for first in range(0, self.budget, self.batch):
             asked = [study.ask() for _ in range(min(self.batch, self.budget - first))]
@@ -125,7 +125,7 @@ class Search:
                 else:
                     repeated = scored.get(_key(point))
                     trial = self._scored(number, point, results) if repeated is None else _again(number, repeated)
-                    append_jsonl(journal, asdict(trial))
+                    append_sealed(journal, asdict(trial))
                 scored[_key(point)] = trial
                 if trial.reason:
                     study.tell(one, state=TrialState.FAIL)

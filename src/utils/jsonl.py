@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from src.utils.errors import UserError
-from src.utils.files import atomic_open
+from src.utils.files import atomic_open, sha256_json
+from src.utils.progress import say
 
+SEAL = "seal"  # key of the digest of a line
 UNREADABLE = (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError)  # not gzip, not UTF-8, or truncated
 
 
@@ -30,8 +32,9 @@ def iterate_jsonl(path: Path) -> Iterator[dict[str, Any]]:
                 continue
             try:
                 value = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: not JSON ({error.msg})") from error
+            except (ValueError, RecursionError) as error:  # digits without end are a plain ValueError
+                reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+                raise UserError(f"{path}, line {number}: not JSON ({reason})") from error
             if not isinstance(value, dict):
                 raise UserError(f"{path}, line {number}: expected a JSON object, got {type(value).__name__}")
             yield value
@@ -56,22 +59,50 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def append_jsonl(path: Path, row: dict[str, Any]) -> None:
-    """Append one object to a file that `read_whole_lines` reads."""
+def sealed_line(row: dict[str, Any]) -> str:
+    """A line for a file that `read_sealed` reads: one object with a digest of itself."""
+    return json.dumps({**row, SEAL: _seal(row)}, ensure_ascii=False) + "\n"
+
+
+def append_sealed(path: Path, row: dict[str, Any]) -> None:
+    """Append one object to a file that `read_sealed` reads."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        file.write(sealed_line(row))
 
 
-def read_whole_lines(path: Path) -> list[dict[str, Any]]:
-    """Read a file to which a killed process may have been appending; a partial last line is cut off.
+def read_sealed(path: Path) -> list[dict[str, Any]]:
+    """Read a cache or journal to which a killed process may have been appending.
+
+    Damaged and edited lines are removed and named, so that they are made again. A link is replaced by a file, so that
+    what is appended does not change its target.
 
     Returns:
         The objects; none if there is no file.
+
+    Raises:
+        UserError: The path is a directory.
     """
-    if not path.exists():
-        return []
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        path.write_bytes(whole)
-    return [json.loads(line) for line in whole.splitlines()]
+    if path.is_dir():
+        raise UserError(f"{path} is a directory; expected a file of ours, remove it")
+    content = path.read_bytes() if path.exists() else b""
+    *lines, rest = content.split(b"\n")
+    rows = [row for line in lines if (row := _unsealed(line)) is not None]
+    if len(rows) < len(lines):
+        say(f"{path}: {len(lines) - len(rows)} of {len(lines)} lines were damaged, and are made again")
+    if rest or len(rows) < len(lines) or path.is_symlink():
+        with atomic_open(path) as file:
+            file.writelines(map(sealed_line, rows))
+    return rows
+
+
+def _seal(row: dict[str, Any]) -> str:
+    return sha256_json(row)[:16]
+
+
+def _unsealed(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+        seal = row.pop(SEAL)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return row if seal == _seal(row) else None

@@ -125,3 +125,44 @@ def test_nothing_to_train_on(tmp_path: Path, cached: bool) -> None:
         token_table(list, TOKENIZATION, cache=place, label="codegen")
     with pytest.raises(UserError, match=r"rows: all 30 rows are too long; raise strategy.max_length"):
         token_table(lambda: ROWS, Tokenization(tiny.tokenizer(), 9, "drop"), cache=place)
+
+
+@pytest.mark.parametrize("name", ["tokens.npy", "starts.npy", "ids.json", "report.json"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "null", "remove"])
+def test_a_damaged_cache_is_made_again(tmp_path: Path, name: str, damage: str, capsys: Any) -> None:
+    table, report = token_table(lambda: ROWS, TOKENIZATION, data_key="rows", cache=tmp_path)
+    expected = table.fingerprint()
+    [path] = tmp_path.glob(f"*/{name}")
+    content = path.read_bytes()
+    del table  # its memory map
+    flipped = content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]
+    new = {"flip": flipped, "truncate": content[: len(content) // 2], "null": b"null", "remove": None}[damage]
+    path.unlink()
+    if new is not None:
+        path.write_bytes(new)
+    again, counted = token_table(lambda: ROWS, TOKENIZATION, data_key="rows", cache=tmp_path)
+    assert again.fingerprint() == expected
+    assert counted == report
+    assert ("is damaged, and is made again" in capsys.readouterr().err) == ((name, damage) != ("report.json", "remove"))
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "file").write_text("")
+    table, _ = token_table(lambda: ROWS, TOKENIZATION, data_key="rows", cache=tmp_path / "file" / "cache")
+    assert table.fingerprint() == token_table(lambda: ROWS, TOKENIZATION)[0].fingerprint()
+    assert "cannot write the cache" in capsys.readouterr().err
+
+
+def test_a_damaged_shard_of_an_interrupted_attempt_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(cache_module, "_joined", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            token_table(lambda: ROWS, TOKENIZATION, data_key="rows", cache=tmp_path)
+    first, second, third = sorted(tmp_path.glob("*/shards/*.npz"))
+    first.write_bytes(first.read_bytes()[:100] + bytes(100))
+    second.write_bytes(b"")
+    table, _ = token_table(lambda: ROWS, TOKENIZATION, data_key="rows", cache=tmp_path)
+    assert table.fingerprint() == token_table(lambda: ROWS, TOKENIZATION)[0].fingerprint()
+    assert not third.exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from pydantic import Field, Strict
 from src.evaluation.generators.foreign import evalplus_rows, lm_eval_rows
 from src.utils.errors import UserError
 from src.utils.files import sha256_file, sha256_json
-from src.utils.jsonl import iterate_jsonl, read_whole_lines
+from src.utils.jsonl import iterate_jsonl, read_sealed, sealed_line
 from src.utils.progress import progress_bar
 from src.utils.validation import checked_dataclass
 
@@ -100,6 +99,9 @@ class Sample:
     generated: bool = True
 
 
+SAMPLE_FIELDS = {field.name for field in dataclasses.fields(Sample)}
+
+
 class Generator(Protocol):
     """A loaded model that answers prompts."""
 
@@ -156,12 +158,14 @@ def generate_samples(
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{key}.jsonl"
     with FileLock(f"{path}.lock"):
-        done = {(sample.task_id, sample.index): sample for sample in (Sample(**row) for row in read_whole_lines(path))}
+        # an answer of another form is one of another version
+        known = (Sample(**row) for row in read_sealed(path) if row.keys() == SAMPLE_FIELDS)
+        done = {(sample.task_id, sample.index): sample for sample in known}
         if any(pair not in done for pair in wanted):
             with path.open("a", encoding="utf-8") as file, progress_bar() as bar:
                 task = bar.add_task(label, total=len(wanted), completed=len(done))
                 for sample in generator.generate(prompts, decoding, frozenset(done)):
-                    file.write(json.dumps(asdict(sample), ensure_ascii=False) + "\n")
+                    file.write(sealed_line(asdict(sample)))
                     file.flush()
                     done[sample.task_id, sample.index] = sample
                     bar.advance(task)

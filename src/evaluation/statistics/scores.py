@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,19 +118,27 @@ def read_scores(path: Path) -> list[Score]:
     """
     if not path.is_file():
         raise UserError(f"no such file: {path}; expected the items.csv of an evaluation")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        found = rows.fieldnames or []
-        if not set(COLUMNS[1:]) <= set(found):
-            raise UserError(f"{path}: expected columns {', '.join(COLUMNS[1:])}, got {list(found)}")
-        # A study reads millions of rows that name the same few thousand items: keep one string per item.
-        return [
-            Score(
-                intern(row["benchmark"]),
-                intern(row["item"]),
-                intern(row["metric"]),
-                float(row["value"]),
-                intern(row.get(CLUSTER) or ""),
-            )
-            for row in rows
-        ]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            found = rows.fieldnames or []
+            if not set(COLUMNS[1:]) <= set(found):
+                raise UserError(f"{path}: expected columns {', '.join(COLUMNS[1:])}, got {list(found)}")
+            scores = [_score(row) for row in rows]
+    except UserError:
+        raise
+    except (ValueError, TypeError, csv.Error) as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    if len({(score.benchmark, score.metric, score.item) for score in scores}) < len(scores):
+        raise UserError(f"{path} is damaged: an item has two values of one metric")
+    return scores
+
+
+def _score(row: dict[str, str]) -> Score:
+    value = float(row["value"])
+    if not math.isfinite(value):
+        raise ValueError(f"{row['metric']} of {row['item']} is {value}")
+    # A study reads millions of rows that name the same few thousand items: keep one string per item.
+    return Score(
+        intern(row["benchmark"]), intern(row["item"]), intern(row["metric"]), value, intern(row.get(CLUSTER) or "")
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from src.evaluation.statistics.differences import Details
 from src.evaluation.statistics.scores import Score, read_scores
+from src.runs.finished import open_finished
 from src.utils.errors import UserError
 from src.utils.files import sha256_file
 from src.utils.jsonl import read_jsonl
@@ -81,6 +82,7 @@ def _items(place: str) -> Path:
     path = Path(place) / ITEMS if Path(place).is_dir() else Path(place)
     if not path.is_file():
         raise UserError(f"{place}: expected a run directory of evaluate.py or its {ITEMS}")
+    open_finished(path.parent)  # refuses files that have changed; a table from elsewhere has no record
     return path
 
 

@@ -31,7 +31,7 @@ from src.stages.job import Job
 from src.stages.train.rows import token_cache
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
-from src.utils.jsonl import append_jsonl, read_whole_lines
+from src.utils.jsonl import append_sealed, read_sealed
 from src.utils.progress import track
 
 Losses = Mapping[str, RowLosses]  # task -> losses of its rows
@@ -77,7 +77,7 @@ class PointLosses:
         self.benchmarks, self.split, self.generator, self.cache = list(benchmarks), split, generator, cache
         self.journal, self.spent = journal, Spent()
         self._key = sha256_json([self.content(), settings])
-        self._known = {} if journal is None else {row["key"]: row for row in read_whole_lines(journal)}
+        self._known = {} if journal is None else {row["key"]: row for row in read_sealed(journal)}
         self._rows: tuple[object, dict[str, HeldOutRows]] | None = None
 
     @classmethod
@@ -187,7 +187,7 @@ class PointLosses:
         }
         self._known[key] = row
         if self.journal is not None:
-            append_jsonl(self.journal, row)
+            append_sealed(self.journal, row)
 
     @staticmethod
     def _read(row: Mapping[str, Any]) -> Losses:

@@ -27,7 +27,7 @@ from src.stages.search.scoring import SPLIT
 from src.stages.trackers import logger_overrides, tracked
 from src.utils.errors import UserError
 from src.utils.files import sha256_json
-from src.utils.jsonl import read_whole_lines
+from src.utils.jsonl import read_sealed
 from src.utils.progress import progress_bar, say
 
 BEST = "best"  # directory of the best point inside that of the search
@@ -86,7 +86,7 @@ def merge_or_search_all(jobs: Sequence[Job]) -> list[Result]:
 
 def _run(plan: Search, points: MergePoints, score: PointScorer, run: Run) -> list[Trial]:
     journal, trials = run.scratch / "trials.jsonl", list[Trial]()
-    known = len(read_whole_lines(journal))
+    known = len(read_sealed(journal))
     if known:
         say(f"{run.directory}: continuing after {known} of {plan.budget} points")
     with progress_bar() as bar:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from src.evaluation.statistics.averages import RelativeScores
 from src.evaluation.statistics.scores import Score, read_scores
-from src.runs.finished import open_finished
+from src.runs.finished import FinishedRun, open_finished
 from src.stages.job import Job
 from src.stages.study.executor import Executor
 from src.stages.study.jobs import StudyJobs
@@ -40,17 +40,17 @@ class ScoredModel:
 
     def items(self) -> list[Score]:
         """The score of every item in every metric."""
+        self._run()
         return read_scores(self.directory / "items.csv")
 
     def finish(self) -> dict[str, dict[str, int]]:
         """benchmark -> how many answers ended in which way."""
-        run = open_finished(self.directory)
-        assert run is not None
-        return dict(run.results.get("finish", {}))
+        return dict(self._run().results.get("finish", {}))
 
     def scores(self, benchmark_tasks: dict[str, str]) -> pd.DataFrame:
         """The score table with columns that identify the model."""
         model = self.trained.model
+        self._run()
         table = pd.read_csv(self.directory / "scores.csv")
         return table.assign(
             subject=model.name,
@@ -61,6 +61,12 @@ class ScoredModel:
             split=self.split,
             seed=table["seed"] if model.mask_seed is None else model.mask_seed,
         )
+
+    def _run(self) -> FinishedRun:
+        """The run, whose files are still those that it wrote."""
+        run = open_finished(self.directory)
+        assert run is not None
+        return run
 
 
 class StudyRuns:

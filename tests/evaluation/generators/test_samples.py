@@ -53,6 +53,15 @@ def test_samples_come_in_the_order_of_prompts_and_are_kept(tmp_path: Path) -> No
     assert [sample.completion for sample in read_samples(tmp_path / "key.jsonl")][:2] == ["B0 ü\n", "B1 ü\n"]
 
 
+def test_an_edited_answer_is_generated_again(tmp_path: Path) -> None:
+    echo = Echo()
+    samples = generate_samples(echo, PROMPTS, Decoding(), tmp_path, "key")
+    path = tmp_path / "key.jsonl"
+    path.write_text(path.read_text(encoding="utf-8").replace("A0", "A1"), encoding="utf-8")
+    assert generate_samples(echo, PROMPTS, Decoding(), tmp_path, "key") == samples
+    assert echo.calls == 2
+
+
 def test_more_samples_of_the_same_prompts_reuse_those_there_are(tmp_path: Path) -> None:
     generate_samples(Echo(), PROMPTS[:1], Decoding(), tmp_path, "key")
     assert len(generate_samples(Echo(), PROMPTS, Decoding(), tmp_path, "key")) == 2

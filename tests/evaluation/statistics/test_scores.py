@@ -57,3 +57,25 @@ def test_metrics_of_different_benchmarks_stay_apart() -> None:
 def test_two_values_of_one_item_are_our_own_mistake() -> None:
     with pytest.raises(AssertionError, match=r"two values of pass@1 for c/0 of code"):
         by_metric([*SCORES, SCORES[0]])
+
+
+HEADER = "subject,benchmark,metric,item,value"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"{HEADER}\nm,b,pass@1,a,0.5x".encode(),
+        f"{HEADER}\nm,b,pass@1,a,nan".encode(),
+        f"{HEADER}\nm,b,pass@1,a,1e999".encode(),
+        f"{HEADER}\nm,b,pass@1,a".encode(),
+        f"{HEADER}\nm,b,pass@1,a,0.5\nm,b,pass@1,a,0.5".encode(),
+        f"{HEADER}\nm,b,pass@1,\xff,0.5".encode("latin-1"),
+        f"{HEADER}\nm,b,pass@1,a,".encode() + bytes(20),
+        HEADER.encode() + b"\nm," + b"b" * 200_000 + b",x,y,1",
+    ],
+)
+def test_a_damaged_table_is_one_line_with_its_name(tmp_path, content):
+    (tmp_path / "items.csv").write_bytes(content)
+    with pytest.raises(UserError, match=r"items\.csv is damaged"):
+        read_scores(tmp_path / "items.csv")

@@ -218,7 +218,7 @@ def read_outputs(path: Path) -> ExpectedOutputs | None:
     """Read a file from `write_outputs`; None if there is none, or if a full disk or a kill truncated it."""
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
+    except OSError:  # none, or one that cannot be read
         return None
     if hashlib.sha256(content[DIGEST_BYTES:]).digest() != content[:DIGEST_BYTES]:
         return None
@@ -238,13 +238,14 @@ def write_outputs(path: Path, outputs: ExpectedOutputs) -> None:
             for suite in (outputs.base, outputs.plus)
         ]
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:  # no fsync: its digest reveals a broken file
-            file.write(hashlib.sha256(content).digest() + content)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:  # no fsync: its digest reveals a broken file
+                file.write(hashlib.sha256(content).digest() + content)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise

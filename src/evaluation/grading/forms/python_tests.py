@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import marshal
 import platform
@@ -241,13 +242,22 @@ class _ReportReader:
         return SuiteResult(FAIL, why[:1000], doubtful, failure=Failure(where, expected, got or error))
 
 
+def _known_seconds(path: Path) -> float | None:
+    """The seconds in a file of the cache; None if there is none, or it is damaged."""
+    try:
+        seconds = read_json_object(path)["seconds"]
+    except (OSError, UserError, KeyError):
+        return None
+    return seconds if isinstance(seconds, float) and seconds >= 0 else None
+
+
 def prepare_python_tests(problems: Sequence[PythonProblem], sandbox: Sandbox, cache: Path | None) -> list[PythonTests]:
     """Time the reference solutions, which limits programs, or read their times from `cache`.
 
     A reference solution that fails is reported; programs run on its problem's tests all the same.
     """
     paths = [_path(problem, cache) for problem in problems]
-    known = {path: read_json_object(path)["seconds"] for path in paths if path.is_file()}
+    known = {path: seconds for path in paths if (seconds := _known_seconds(path)) is not None}
     missing = [(problem, path) for problem, path in zip(problems, paths, strict=True) if path not in known]
     missing = [(problem, path) for problem, path in missing if problem.reference]
     modules = {name for problem, _ in missing for name in PythonTests(problem).modules}
@@ -255,8 +265,8 @@ def prepare_python_tests(problems: Sequence[PythonProblem], sandbox: Sandbox, ca
     failed = []
     for (problem, path), (result, seconds) in zip(missing, results, strict=True):
         if result.status == PASS:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, {"seconds": seconds})
+            with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
+                write_json(path, {"seconds": seconds})
             known[path] = seconds
         else:
             failed.append(f"{problem.task_id} ({result.status}: {result.why[:100]})")
