@@ -56,22 +56,32 @@ class Script:
     def __init__(self, positional: Sequence[str] = ()) -> None:
         self._positional = positional
         self._failed = False
+        self._process: int | None = None
 
     @contextlib.contextmanager
     def job(self, threads: int | None) -> Iterator[None]:
         """Run one job; errors are reported here, before Hydra adds its own lines.
 
+        A job that a launcher runs in another process (joblib, submitit) also fails there, since only its exception
+        reaches the command; the command then prints it again, because the job's own lines may be in a file.
+
         Args:
             threads: CPU threads of the process; set before the libraries that read them are imported.
+
+        Raises:
+            UserError: In another process, if the job failed.
         """
         set_threads(threads)
         try:
             yield
         except Exception as error:
             self._report(error)
+            if os.getpid() != self._process:
+                raise UserError(f"a job of the sweep failed: {explain(error)}") from None
 
     def run(self, main: Callable[[], object]) -> None:
         """Run the `@hydra.main` function as a command."""
+        self._process = os.getpid()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions reach us instead of Hydra's error printer
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle OpenMP threads that spin slow down small models 5-8x
         try:

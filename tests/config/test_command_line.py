@@ -1,5 +1,7 @@
 import errno
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hydra.errors import ConfigCompositionException, HydraException
@@ -9,6 +11,8 @@ from omegaconf import OmegaConf
 from src.config.command_line import Script, explain, name_positional
 from src.stages.job import compose_job
 from src.utils.errors import AlreadyTold, Interrupted, Stopped, UserError, first_differences, unknown_choice
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def takes_two(first, second=2):
@@ -134,3 +138,26 @@ def test_a_group_of_another_script_is_named(monkeypatch):
         compose_job("study", ["tasks=[codegen]"])
     assert "no group tasks" in explain(caught.value)
     assert "study.tasks" in explain(caught.value)
+
+
+def test_a_job_in_another_process_fails_there_too(monkeypatch, capsys):
+    """Else a sweep with hydra/launcher=joblib or submitit_local ends with exit code 0."""
+    script = Script()
+    monkeypatch.setattr(script, "_process", 1)
+    with pytest.raises(UserError, match=r"a job of the sweep failed: density=2"), script.job(None):
+        raise UserError("density=2")
+    assert capsys.readouterr().err == "error: density=2\n"
+    with pytest.raises(ZeroDivisionError), script.job(None):
+        raise ZeroDivisionError
+
+
+@pytest.mark.slow
+def test_sweeps_with_joblib_report_failed_jobs(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    sweep = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "base=/nowhere", "strategy=mix", "seed=1,2"]
+    command = [sys.executable, "train.py", *sweep, f"output_root={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "error: base=/nowhere" in done.stderr
+    assert "error: a job of the sweep failed: base=/nowhere" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -44,10 +44,17 @@ class Results:
             if outcome.is_bug:
                 raise RuntimeError(f"{step.label}:\n{outcome.problem}")
         if self.failed:
+            say("\n".join(["failed:", *(line for pair in self.failed.items() for line in _failure_lines(*pair))]))
             named = [f"{step.label}: {outcome.problem}" for step, outcome in self.failed.items()]
             rest = f", and {len(self.left)} that need them were not run" if self.left else ""
             count = len(self.failed)
             raise UserError(first_differences(f"{count} step{'s' * (count > 1)} of the study failed{rest}", named))
+
+
+def _failure_lines(step: Step, outcome: Outcome) -> list[str]:
+    """A failed step, its first error line, and the commands that run just its jobs."""
+    first = (outcome.problem or "").strip().partition("\n")[0]
+    return [f"  {step.label}: {first}", *(f"    {' '.join(job.command)}" for job in step.jobs)]
 
 
 def run_steps(steps: Iterable[Step], executor: Executor, progress: StudyProgress) -> Results:

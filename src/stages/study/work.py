@@ -13,7 +13,7 @@ from pathlib import Path
 from src.config.command_line import explain
 from src.stages.job import Job
 from src.stages.merge.run import merge_all
-from src.utils.errors import Interrupted, UserError
+from src.utils.errors import Interrupted, UserError, first_differences
 from src.utils.progress import speaking_into
 
 Stage = Callable[[Sequence[Job]], list[Path]]
@@ -70,11 +70,12 @@ def merge_together(jobs: Sequence[Job]) -> list[Path]:
     Raises:
         UserError: A point could not be merged; the others have been.
     """
-    made = []
-    for result in merge_all(jobs):
-        if isinstance(result, UserError):
-            raise result
-        made.append(result)
+    results = merge_all(jobs)
+    made = [result for result in results if not isinstance(result, UserError)]
+    if len(made) < len(results):
+        pairs = zip(jobs, results, strict=True)
+        failed = [f"{' '.join(job.command)}: {error}" for job, error in pairs if isinstance(error, UserError)]
+        raise UserError(first_differences(f"{len(failed)} of {len(results)} merges failed", failed))
     return made
 
 

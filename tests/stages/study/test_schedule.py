@@ -102,7 +102,7 @@ def test_equal_steps_of_several_cells_are_one():
     assert sorted(ORDER) == ["base", "other"]
 
 
-def test_a_failure_stops_only_what_needs_it_and_is_named_at_the_end():
+def test_a_failure_stops_only_what_needs_it_and_is_named_at_the_end(capsys):
     base = step("base")
     bad = step("bad", base, seconds=9)
     after = step("after", bad)
@@ -112,6 +112,9 @@ def test_a_failure_stops_only_what_needs_it_and_is_named_at_the_end():
     assert [each.label for each in results.left] == ["after", "last"]
     with pytest.raises(UserError, match=r"1 step of the study failed, and 2 that need .*: bad: bad: density=2"):
         results.require()
+    said = capsys.readouterr().err
+    assert "  bad: bad: density=2" in said
+    assert "    python train.py bad" in said  # the command that runs just this job
 
 
 def test_a_bug_of_ours_keeps_its_traceback():

@@ -38,7 +38,7 @@ from src.evaluation.sandbox.decode import Undecodable, decode
 from src.evaluation.sandbox.jobs import End, Frame, Job
 from src.evaluation.sandbox.pool import Sandbox
 from src.evaluation.sandbox.worker import Worker, WorkerDied
-from src.utils.errors import first_differences
+from src.utils.errors import UserError, first_differences
 from src.utils.files import read_json_object, sha256_json, write_json
 from src.utils.parsing import parse
 from src.utils.progress import say
