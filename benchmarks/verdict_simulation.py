@@ -4,6 +4,7 @@
     python -m benchmarks.verdict_simulation --seeds 3    # the rows with three training seeds
     python -m benchmarks.verdict_simulation --quick      # a few rows, a minute
     python -m benchmarks.verdict_simulation --rules      # this rule beside the one before
+    python -m benchmarks.verdict_simulation --theory     # quantiles for few training seeds, where all is normal
 
 A simulated study has two tasks of half the weight each. Programs are solved or not: a problem has a difficulty, a model
 an ability, and each training seed shifts the ability, which moves the difference by two to seven points. Summaries have
@@ -20,13 +21,14 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 from scipy.special import expit
-from scipy.stats import norm
+from scipy.stats import chi2, norm
+from scipy.stats import t as student
 
 from src.evaluation.statistics.bootstrap import Array, bootstrap_p, holm, percentile_interval
 from src.evaluation.statistics.confidence import contrast
@@ -264,16 +266,65 @@ def print_rules(options: argparse.Namespace) -> None:
         print(f"| {100 * gap:+g} | {' | '.join(f'{share:.3f}' for share in shares)} |", flush=True)
 
 
+def cochran_cox(share: Array, freedom: int) -> Array:
+    """The 97.5% quantile of the verdict: the mean of the normal one and Student's, by their shares of the variance."""
+    found: Array = (1 - share) * norm.ppf(0.975) + share * student.ppf(0.975, freedom)
+    return found
+
+
+def satterthwaite(share: Array, freedom: int) -> Array:
+    """Student's 97.5% quantile with the degrees of freedom of the summed variance."""
+    found: Array = student.ppf(0.975, freedom / np.maximum(share, 1e-9) ** 2)
+    return found
+
+
+def mover(share: Array, freedom: int) -> Array:
+    """The root of the summed squares of both 97.5% arms."""
+    found: Array = np.sqrt((1 - share) * norm.ppf(0.975) ** 2 + share * student.ppf(0.975, freedom) ** 2)
+    return found
+
+
+def coverage_in_theory(quantile: Callable[[Array, int], Array], seeds: int, share: float) -> float:
+    """Coverage where differences are normal and the variance over problems is known.
+
+    Args:
+        quantile: Of the estimated share and the degrees of freedom of training seeds.
+        seeds: Training seeds.
+        share: Of the variance of the mean difference that seeds cause.
+    """
+    freedom, levels = seeds - 1, (np.arange(4000) + 0.5) / 4000
+    between = share * chi2.ppf(levels, freedom) / freedom
+    whole = 1 - share + between
+    arms = quantile(between / whole, freedom) * np.sqrt(whole)
+    return float((2 * norm.cdf(arms) - 1).mean())
+
+
+def print_theory() -> None:
+    """Print the lowest and highest coverage over all shares as a Markdown table."""
+    print("| training seeds | Cochran and Cox | Satterthwaite | MOVER |")
+    print("|--:|--:|--:|--:|")
+    for seeds in (2, 3, 5, 10):
+        found = [
+            [coverage_in_theory(one, seeds, share) for share in np.linspace(0, 1, 41)]
+            for one in (cochran_cox, satterthwaite, mover)
+        ]
+        print(f"| {seeds} | {' | '.join(f'{min(one):.3f}-{max(one):.3f}' for one in found)} |")
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few rows")
     parser.add_argument("--rules", action="store_true", help="this rule beside the one before")
+    parser.add_argument("--theory", action="store_true", help="quantiles for few training seeds")
     parser.add_argument("--seeds", type=int, help="only rows with so many training seeds (1 or 3)")
     parser.add_argument("--studies", type=int, default=2000, help="simulated studies per row")
     parser.add_argument("--draws", type=int, default=600, help="bootstrap draws per study")
     options = parser.parse_args()
-    (print_rules if options.rules else print_rates)(options)
+    if options.theory:
+        print_theory()
+    else:
+        (print_rules if options.rules else print_rates)(options)
 
 
 if __name__ == "__main__":
