@@ -16,7 +16,20 @@ PATH_KEYS = re.compile(
     r"|(specialists|variants)\.[^=]+|merge\.statistics\.[^=]+|strategy\.checkpoint|model\.(path|tokenizer))"
 )
 NEW = ("output", "output_root")  # need not exist yet
+PLAIN = re.compile(r"[A-Za-z0-9_./+@-]*/[A-Za-z0-9_./+@-]*|[A-Za-z_.][A-Za-z0-9_.+@-]*")
 QUOTES = ("'", '"')
+
+
+def quoted(place: Path | str) -> str:
+    """Quote a path or another text as the value of an override."""
+    # a backslash is special only where it ends the text or precedes a quote
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), str(place))
+    return f"'{escaped}'"
+
+
+def value_of(place: Path | str) -> str:
+    """A path as the value of an override of ours: in quotes if Hydra's grammar would read it otherwise."""
+    return str(place) if PLAIN.fullmatch(str(place)) else quoted(place)
 
 
 def quote_path(argument: str) -> str:
@@ -35,7 +48,7 @@ def quote_path(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if not equals or not PATH_KEYS.fullmatch(key) or not value or value.startswith(QUOTES) or "${" in value:
         return argument
-    quoted = f"{key}='" + value.replace("'", "\\'") + "'"
+    whole = f"{key}={quoted(value)}"
     try:
         parsed = OverridesParser.create().parse_override(argument)
         if not parsed.is_sweep_override() and parsed.value() == value:
@@ -45,10 +58,10 @@ def quote_path(argument: str) -> str:
         readable = False
     exists = Path(value).expanduser().exists()
     if exists or (key in NEW and not readable):
-        return quoted
+        return whole
     if readable:  # a sweep, null, a number
         return argument
     raise UserError(
         f"{argument}: no such file or directory; a value with special characters needs quotes for Hydra inside those "
-        f"of the shell: {shlex.quote(quoted)}"
+        f"of the shell: {shlex.quote(whole)}"
     )

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from src.config.quoting import quote_path
+from src.config.quoting import quote_path, value_of
+from src.stages.build import build
 from src.stages.job import compose_job
+from src.stages.study.jobs import StudyJobs
 from src.utils.errors import UserError
 
 NAMES = ["a(1)", "[x]", "{x}", "x,y", "x=y", "it's", "b#c", "modèle", "模型", "a b", "a&b;c!", 'say "it"', "x{y: 1}"]
@@ -24,6 +26,20 @@ def test_an_existing_path_arrives_as_typed(tmp_path: Path, name: str, key: str) 
     parsed = OverridesParser.create().parse_override(argument)
     assert parsed.value() == str(place)
     assert not parsed.is_sweep_override()
+
+
+@pytest.mark.parametrize("name", [*NAMES, "a=b", "mix-s0", "codegen_fair+bugfix", "qwen2.5", "end\\", "a\\'b"])
+def test_a_path_of_ours_arrives_whether_it_exists_or_not(name: str) -> None:
+    for place in (f"/nowhere/{name}/x", f"{name}/x"):
+        for override in (f"base={value_of(place)}", f"variants={{m: {value_of(place)}}}"):
+            parsed = OverridesParser.create().parse_override(override)
+            assert parsed.value() == (place if override.startswith("base") else {"m": place})
+
+
+def test_a_study_takes_any_output_root() -> None:
+    jobs = StudyJobs(build(compose_job("study", []).cfg.study), 0, "runs/a=b (2)")
+    assert jobs.base.job.cfg.output_root == "runs/a=b (2)"
+    assert "output_root='runs/a=b (2)'" in jobs.base.job.overrides
 
 
 def test_a_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from src.config.quoting import quoted
 from src.merging.recipe import Recipe
 from src.search.space import PREFIX, SAME_FILES, Point, Space
 from src.stages.build import build
 from src.stages.job import Job, compose_job
 from src.stages.merge.jobs import as_user_error, build_recipe
-from src.stages.train.names import quoted, root_key
+from src.stages.train.names import root_key
 from src.utils.errors import UserError
 
 NOT_TEXT = ("null", "true", "false", "nan", "inf")

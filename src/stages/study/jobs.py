@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from src.config.quoting import value_of
 from src.stages.build import build
 from src.stages.checkpoints import is_published
 from src.stages.job import Job, compose_job
@@ -40,7 +41,7 @@ class StudyJobs:
         self._everywhere += [f"debug={plan.debug}"] if plan.debug else []
         self._everywhere += [] if plan.has_usual_tasks else [f"tasks=[{','.join(plan.tasks)}]"]
         self._everywhere += plan.overrides
-        self._at_the_end = [f"output_root={output_root}"] if output_root != "runs" else []
+        self._at_the_end = [f"output_root={value_of(output_root)}"] if output_root != "runs" else []
         self._at_the_end += searchpath
 
     @property
@@ -151,11 +152,13 @@ class StudyJobs:
         overrides = [*self._common(model.seed), *self.plan.evaluate_overrides]
         overrides += self.plan.merged_evaluate_overrides if model.kind == "merge" else []
         overrides += self.plan.cell_overrides("evaluate")
-        return self._job("evaluate", *overrides, *self._small_benchmarks, after=0, checkpoint=checkpoint, split=split)
+        return self._job(
+            "evaluate", *overrides, *self._small_benchmarks, after=0, checkpoint=value_of(checkpoint), split=split
+        )
 
     def diagnosis(self, variants: Mapping[str, str]) -> Job:
         """The weight diagnosis of the first training seed's specialists and of further variants."""
-        named = ", ".join(f"{name}: {path}" for name, path in variants.items())
+        named = ", ".join(f"{name}: {value_of(path)}" for name, path in variants.items())
         words = [f"variants={{{named}}}", *(["predict=true"] if self.plan.predict else [])]
         return self._job("diagnose", *words, *self._parents(self.seeds[0]), *self._common(self.seeds[0]))
 
@@ -188,14 +191,14 @@ class StudyJobs:
     @property
     def _base_place(self) -> list[str]:
         """The override that names the base; a published one is found through `model`."""
-        return [] if self.is_published(self.base) else [f"base={run_directory(self.base.job)}"]
+        return [] if self.is_published(self.base) else [f"base={value_of(run_directory(self.base.job))}"]
 
     def _parents(self, seed: int) -> list[str]:
         """The overrides that name the parents, unless a merge finds them in the standard directories."""
         if self._is_standard(seed):
             return []
         specialists = {s.task: run_directory(s.job) for s in self.trained if s.task is not None and s.seed == seed}
-        return [*self._base_place, *(f"specialists.{task}={place}" for task, place in specialists.items())]
+        return [*self._base_place, *(f"specialists.{task}={value_of(place)}" for task, place in specialists.items())]
 
     @cached_property
     def _small_benchmarks(self) -> list[str]:

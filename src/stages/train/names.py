@@ -61,9 +61,3 @@ def _depends_on_tasks(cfg: DictConfig) -> bool:
 def root_key(override: str) -> str:
     """The first word of an override: `merge` of `+merge.weight=0.3`."""
     return re.split(r"[.=]", override.lstrip("+~"), maxsplit=1)[0]
-
-
-def quoted(place: Path | str) -> str:
-    """Quote a path or another text as the value of an override."""
-    escaped = str(place).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

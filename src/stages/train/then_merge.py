@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from src.config.quoting import quoted
 from src.stages.build import build
 from src.stages.checkpoints import trained_directory
 from src.stages.job import Job, compose_job
 from src.stages.merge.run import merge
 from src.stages.merge.statistics_inputs import needed_statistics
 from src.stages.train.launch import once
-from src.stages.train.names import quoted, root_key
+from src.stages.train.names import root_key
 
 # keys used by this command itself; all others are passed on to the training runs
 OWN_KEYS = {"strategy", "task", "output", "merge"}
