@@ -144,6 +144,7 @@ class StudyConfig(Common):
     executor: Any = None  # conf/executor: one job after the other, or several at a time
     dry_run: bool = False  # true: print the command of every run and run nothing
     report_only: bool = False  # true: only the report of finished runs, again; without any, that of reference= alone
+    papers: bool = False  # with report_only: also every figure as PDF and SVG, for one column and for two
     reference: str | None = None  # published results beside ours: paper (arXiv 2601.21115), or a directory like it
     preflight: str = "warn"  # confounds of the study: warn (also above the verdict), strict (refuse), off
     wandb_report: str | None = None  # only: make the W&B Report of a finished study whose runs are in W&B

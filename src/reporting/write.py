@@ -13,6 +13,8 @@ from src.reporting.figures.pictures import Picture, inline_svg, write_picture
 from src.reporting.figures.weights import correlation_picture, norm_pictures
 from src.reporting.page.build import Interactive, interactive_part
 from src.reporting.pages import render_page, render_text
+from src.reporting.papers import score_table, write_paper_figures, write_tables
+from src.reporting.score_view import TextTable
 from src.reporting.study_report import StudyReport, variant_models
 from src.reporting.tables import ResultTable, ablation_table, headline_table
 from src.reporting.view import View, study_view
@@ -20,7 +22,7 @@ from src.utils.files import write_text
 
 
 def write_report(report: StudyReport, directory: Path) -> dict[str, Path]:
-    """Write `report.html`, `report.md`, `figures/*.svg|png`, `headline.csv` and `ablation.csv`.
+    """Write `report.html`, `report.md`, `figures/*.svg|png`, `tables/*.tex|md|csv`, `headline.csv` and `ablation.csv`.
 
     Args:
         report: What to show.
@@ -34,11 +36,30 @@ def write_report(report: StudyReport, directory: Path) -> dict[str, Path]:
     paths = {key: directory / name for key, name in (names | {"figures": "figures"}).items()}
     for picture in view.pictures():
         write_picture(picture, paths["figures"])
+    write_tables(paper_tables(view), directory / "tables")
     _write_table(headline_table(report), paths["headline"])
     _write_table(ablation_table(report), paths["ablation"])
     write_text(paths["markdown"], render_markdown(view))
     write_text(paths["html"], render_html(view, interactive_part(report, directory)))
     return paths
+
+
+def write_for_papers(report: StudyReport, directory: Path) -> None:
+    """Write every figure of a report as PDF and SVG, for one column and for two, into `figures/` of its directory."""
+    write_paper_figures(study_view(report).pictures(), directory / "figures")
+
+
+def paper_tables(view: View) -> dict[str, TextTable]:
+    """Every table of a report by the name of its files."""
+    return {
+        "headline": score_table(view.headline, with_intervals=True),
+        "grid": score_table(view.grid, with_intervals=False),
+        "choice": view.choice,
+        "comparisons": view.comparisons,
+        "cost": view.cost,
+        "kinds": view.kinds,
+        "keeps": view.keeps,
+    }
 
 
 def write_weight_figures(

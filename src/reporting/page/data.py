@@ -18,6 +18,7 @@ from src.reporting.study_report import StudyModel, StudyReport
 from src.reporting.tables import Column, columns_of, grid_split
 
 AVERAGE = "average"
+LABELS = {"mix": "Data mixture"}  # of all mixtures together
 RESAMPLES = 2000  # for the intervals of averages
 Numbers = list[float | None]
 
@@ -69,7 +70,7 @@ def _groups(report: StudyReport) -> Iterator[dict[str, Any]]:
         group = _group(model)
         if group not in seen:
             seen.add(group)
-            label = method_label(str(model.method)) if model.kind == "merge" else model.label
+            label = LABELS.get(model.kind, method_label(str(model.method)) if model.kind == "merge" else model.label)
             yield {"key": group, "label": label, "kind": model.kind, **marks[name]}
 
 

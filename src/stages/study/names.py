@@ -15,6 +15,7 @@ NAMED = (
     "seed",
     "dry_run",
     "report_only",
+    "papers",
     "reference",
     "study.cell",
     "study.cells",

@@ -20,8 +20,10 @@ def published_of(job: Job, plan: StudyPlan) -> tuple[Published, str] | None:
     """The results of `reference=`, and the name of the study's model in them; None without `reference=`.
 
     Raises:
-        UserError: They cannot be read, or hold no results of this model.
+        UserError: They cannot be read or hold no results of this model; or `papers=true` without `report_only=true`.
     """
+    if job.cfg.papers and not job.cfg.report_only:
+        raise UserError("papers=true belongs to report_only=true, which writes the report of a finished study again")
     if job.cfg.reference is None:
         return None
     published = read_published(str(job.cfg.reference))
@@ -47,6 +49,8 @@ def report_again(job: Job, plan: StudyPlan, directory: Path, report: Callable[[R
     """
     place = directory.with_name(f"{directory.name}-report")
     finished = open_finished(directory)
+    if job.cfg.papers and finished is None:
+        raise UserError(f"papers=true draws the figures of a finished study, and {directory} holds none")
     if finished is None and job.cfg.reference is None:
         again = " ".join(word for word in job.command if not word.startswith("report_only="))
         raise UserError(

@@ -18,7 +18,7 @@ from src.reporting.first_screen import headline_rows
 from src.reporting.published.tables import Published
 from src.reporting.study_report import StudyReport
 from src.reporting.verdict_sentences import verdict_record
-from src.reporting.write import write_report
+from src.reporting.write import write_for_papers, write_report
 from src.runs.finished import open_finished
 from src.runs.record import Run, open_run
 from src.stages.benchmarks import benchmark_nodes
@@ -127,7 +127,10 @@ def _report_finished(jobs: StudyJobs, run: Run, cfg: DictConfig, published: tupl
     """The report of a study whose runs are all finished; they are read, not repeated."""
     with contextlib.closing(build(cfg.executor)) as executor:
         runs = StudyRuns(jobs, executor, StudyProgress())
-        run.results |= verdict_record(_carry_out(runs, run, check_plan(jobs, cfg.preflight), cfg.preflight, published))
+        report = _carry_out(runs, run, check_plan(jobs, cfg.preflight), cfg.preflight, published)
+    if cfg.papers:
+        write_for_papers(report, run.work)
+    run.results |= verdict_record(report)
 
 
 def _carry_out(

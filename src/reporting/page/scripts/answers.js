@@ -32,7 +32,7 @@ const mark = (found, block) => {
 const answerPart = (name, found, block) => {
   const [words, kind] = mark(found, block);
   return element("section", { "aria-label": `Answer of ${labelOf(name)}` },
-    element("h4", {}, labelOf(name), " ", element("span", { class: `mark ${kind}` }, words)),
+    element("h3", {}, labelOf(name), " ", element("span", { class: `mark ${kind}` }, words)),
     html("pre", { tabindex: 0 }, found?.answer || "(not recorded)"));
 };
 const facts = (names, found) => {
@@ -47,7 +47,7 @@ const facts = (names, found) => {
 const problem = (item, names, found, block, open) => element("details", { class: "card", open },
   element("summary", {}, element("span", { class: "item" }, item.id), " ",
     ...names.flatMap((name, i) => { const [words, kind] = mark(found[i], block); return [element("span", { class: "outcome" }, `${labelOf(name)} `), element("span", { class: `mark ${kind}` }, words), "  "]; })),
-  element("h4", {}, "Prompt"), html("pre", { tabindex: 0 }, item.prompt),
+  element("h3", {}, "Prompt"), html("pre", { tabindex: 0 }, item.prompt),
   element("div", { class: "answers two" }, ...names.map((name, i) => answerPart(name, found[i], block))),
   facts(names, found));
 const keeps = {
