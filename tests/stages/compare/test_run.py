@@ -6,9 +6,10 @@ import sys
 import pandas as pd
 import pytest
 
+from src.evaluation.statistics.compare import compare as compare_scores
 from src.evaluation.statistics.differences import COLUMNS
 from src.evaluation.statistics.scores import Score, write_scores
-from src.reporting.console import print_differences
+from src.reporting.console import print_comparison, print_differences
 from src.stages.compare.run import compare, show
 from src.stages.job import CONF, compose_job
 from src.utils.errors import UserError
@@ -98,6 +99,20 @@ def test_the_terminal_shows_the_first_differences_and_obeys_no_answer(capsys):
     assert "t2" not in printed
     assert "\\x1b[2J[red]" in printed
     assert "\x1b" not in printed
+
+
+def test_the_terminal_says_what_intervals_draw(capsys):
+    """Functions of one repository are one draw; a benchmark of independent problems needs no word."""
+    base = [
+        Score("codexglue", f"c/{n}", metric, n / 9, f"r{n % 3}") for n in range(9) for metric in ("chrf++", "rouge_l")
+    ]
+    base += [Score("humaneval", f"h/{n}", "pass@1", float(n % 2)) for n in range(4)]
+    rows = [test.row() for test in compare_scores(base, {"b": base}, resamples=50)]
+    print_comparison(rows, "a", "runs/compare/a-vs-b")
+    printed = capsys.readouterr().out
+    assert printed.count("codexglue: intervals draw the 3 clusters of the 9 rows") == 1
+    assert "humaneval: intervals" not in printed
+    assert printed.splitlines()[0] == "runs/compare/a-vs-b"
 
 
 def test_differences_are_also_a_page(runs, tmp_path):
