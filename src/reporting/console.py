@@ -33,20 +33,20 @@ def print_lines(lines: Sequence[str]) -> None:
         _console().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def print_study(verdict: str, rows: Sequence[Mapping[str, str]], places: Sequence[str]) -> None:
+def print_study(verdict: str, headline: Mapping[str, Any], places: Sequence[str]) -> None:
     """Print the end of a study on stdout, in some 15 lines: verdict, checkpoint to take, scores, and where to look.
 
     Args:
         verdict: Its lines; the report has those after the first two.
-        rows: The headline table; all have the same keys.
+        headline: `columns` and `rows` of the headline table, or nothing.
         places: Lines that name the files.
     """
     sentence, *more = verdict.splitlines()
     print_lines([sentence, *(line for line in more[:1] if line.startswith("Take "))])
-    if rows:
-        table = Table(*rows[0], box=None, padding=(0, 2, 0, 0), header_style="bold")
-        for row in rows:
-            table.add_row(*(escape(value) for value in row.values()))
+    if headline:
+        table = Table(*headline["columns"], box=None, padding=(0, 2, 0, 0), header_style="bold")
+        for row in headline["rows"]:
+            table.add_row(*map(escape, row))
         _console().print(table)
     print_lines(places)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from src.evaluation.preflight.finding import by_severity
 from src.evaluation.statistics.verdict import EQUIVALENT, MERGE, MIX, UNDECIDED, StudyVerdict
@@ -57,20 +58,21 @@ def first_screen(report: StudyReport) -> FirstScreen:
     )
 
 
-def headline_rows(report: StudyReport) -> list[dict[str, str]]:
-    """The table of the first screen for the terminal: base, specialists, mixture and the best merge."""
+def headline_words(report: StudyReport) -> dict[str, list[Any]]:
+    """The table of the first screen for the terminal: base, specialists, mixture and the best merge.
+
+    Returns:
+        `columns`, and `rows` of as many words.
+    """
     best = report.models[report.verdict.merge.subject].label
     screen = first_screen(report)
     names = [f"{task} {metric}" for task, metric in screen.columns]
-    return [
-        {
-            "model": row.label,
-            **{name: " ".join(part for part in cell if part) for name, cell in zip(names, row.scores, strict=True)},
-            "average change": row.average,
-        }
+    rows = [
+        [row.label, *(" ".join(part for part in cell if part) for cell in row.scores), row.average]
         for row in screen.rows
         if row.kind != "merge" or row.label == best
     ]
+    return {"columns": ["model", *names, "average change"], "rows": rows}
 
 
 def plain_sentence(verdict: StudyVerdict, models: Models) -> str:

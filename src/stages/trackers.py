@@ -15,7 +15,7 @@ from src.runs.record import Run
 from src.stages.build import build
 from src.stages.checkpoints import model_label
 from src.stages.job import Job
-from src.tracking.contents import Contents
+from src.tracking.contents import Contents, run_config
 from src.tracking.mirror import attempt, is_mirrored, mirror, open_live
 from src.tracking.trackers import Header, LoggerTracker, Tracker
 from src.utils.errors import UserError
@@ -72,7 +72,7 @@ class LiveTrackers:
     def __enter__(self) -> LiveTrackers:
         return self
 
-    def start(self, run: Run, config: Mapping[str, Any]) -> None:
+    def start(self, run: Run) -> None:
         """Open the trackers, or continue those of an interrupted attempt, whose places are kept in the run's scratch.
 
         Raises:
@@ -82,7 +82,9 @@ class LiveTrackers:
         self.trackers = job_trackers(self.job, names)
         kept = run.scratch / PLACES
         places = read_json_object(kept) if kept.is_file() else {}
-        header = Header(self.directory.name, self.job.script, job_tags(self.job), config)
+        header = Header(
+            self.directory.name, self.job.script, job_tags(self.job), run_config(run.record, self.directory)
+        )
         places = open_live(self.trackers, header, places)
         if places and is_main_process():
             write_json(kept, places)

@@ -12,9 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from src.runs.finished import RECORD, read_record
+from src.runs.finished import read_record
 from src.tracking.artifacts import Artifact, data_artifact, directory_artifact
-from src.utils.files import read_json_object
 from src.utils.jsonl import read_jsonl
 
 TRACKED = "tracked"  # key of a record's results: where each tracker keeps the run
@@ -176,9 +175,13 @@ def _used(results: Mapping[str, Any]) -> list[Artifact]:
     return [*(data_artifact(task, about) for task, about in results.get("data", {}).items()), *found]
 
 
-def run_config(directory: Path) -> dict[str, Any]:
-    """The nested configuration of a finished run, with its command, its directory and its versions under `run`."""
-    record = read_json_object(directory / RECORD)
+def run_config(record: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """The nested configuration of a run, with its command, directory and versions under `run`.
+
+    Args:
+        record: Its `run.json`, finished or not.
+        directory: Its directory.
+    """
     about = {key: record[key] for key in ("commit", "versions", "machine")}
     return {
         **record["config"],

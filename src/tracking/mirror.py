@@ -42,7 +42,7 @@ def mirror(directory: Path, trackers: Mapping[str, Tracker], tags: tuple[str, ..
     missing = {name: tracker for name, tracker in trackers.items() if name not in done}
     if not is_main_process() or not missing:
         return
-    header = Header(directory.name, str(record["stage"]), tags, run_config(directory))
+    header = Header(directory.name, str(record["stage"]), tags, run_config(record, directory))
     contents = run_contents(directory, max(tracker.samples for tracker in missing.values()))
     for name, tracker in missing.items():
         if place := attempt(name, lambda tracker=tracker: _show(tracker, header, contents, live)):  # type: ignore[misc]

@@ -4,9 +4,10 @@ from src.reporting.console import print_study
 
 
 def test_the_end_of_a_study_is_short(capsys):
-    rows = [{"model": f"model [{n}]", "codegen pass@1+": f"{n}.0 0 to 9", "average change": "-1.0"} for n in range(5)]
+    columns = ["model", "codegen pass@1+", "average change"]
+    headline = {"columns": columns, "rows": [[f"model [{n}]", f"{n}.0 0 to 9", "-1.0"] for n in range(5)]}
     print_study(
-        "Mix the data. It is ahead.\nTake runs/mix (the mixture).\nOther words.", rows, ["report: R/report.html"]
+        "Mix the data. It is ahead.\nTake runs/mix (the mixture).\nOther words.", headline, ["report: R/report.html"]
     )
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines[:2] == ["Mix the data. It is ahead.", "Take runs/mix (the mixture)."]

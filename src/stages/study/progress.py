@@ -15,6 +15,7 @@ from src.utils.ranks import is_main_process
 
 REUSED = 0.2  # seconds: a step that takes less has found its runs finished, and is no measurement
 SPOKEN = 1.0  # seconds: shorter steps have no line
+TRAININGS = ("base", "specialist", "mix")  # the plan compares them by their tokens
 ANNOUNCED = 60.0  # expected seconds: longer ones also have a line when they start
 
 
@@ -64,7 +65,7 @@ class StudyProgress:
         expected = self._times.expected(step)
         name = f"worker {worker}: {step.label}" if self._workers > 1 else step.label
         self._lines[step.key] = self._bar.add_task(f"  {name}", total=expected, left="", expected=expected)
-        if not self._is_shown and expected is not None and expected > ANNOUNCED:
+        if not self._is_shown and (expected or 0.0) > ANNOUNCED:
             say(f"{_clock()}  {name}: begins, about {words(expected)}")
         self._show()
 
@@ -83,46 +84,46 @@ class StudyProgress:
         self._show()
 
     def _left_words(self) -> str:
-        seconds = self.left()
-        about = "" if seconds is None else f", about {words(seconds)} left"
-        return f" ({self._done} of {self._count} steps{about})"
+        return f" ({self._done} of {self._count} steps{self._about()})"
 
-    def left(self) -> float | None:
-        """Expected seconds until all known steps have ended; None before the first measurement."""
+    def _about(self) -> str:
+        known, seconds = self.left()
+        return f", {'about' if known else 'at least'} {words(seconds)} left" if seconds or known else ""
+
+    def left(self) -> tuple[bool, float]:
+        """Expected seconds until all known steps have ended; false: without steps of kinds that were not measured."""
         now = time.monotonic()
         waiting = [self._times.expected(step) for step in self._waiting.values()]
         running = [(self._times.expected(step), now - began) for step, began, _ in self._running.values()]
-        if any(one is None for one in (*waiting, *(expected for expected, _ in running))):
-            return None
         rest = [max(0.0, (expected or 0.0) - spent) for expected, spent in running]
         total = sum(one or 0.0 for one in waiting) + sum(rest)
-        return max([total / self._workers, *rest])
+        known = all(one is not None for one in (*waiting, *(expected for expected, _ in running)))
+        return known, max([total / self._workers, *rest])
 
     def _show(self) -> None:
-        seconds = self.left()
-        left = (
-            "" if seconds is None or not self._count else f"{self._done} of {self._count}, about {words(seconds)} left"
-        )
+        left = f"{self._done} of {self._count}{self._about()}" if self._count else ""
         self._bar.update(self._all, total=self._count, completed=self._done, left=left)
 
 
 class StepTimes:
-    """Measured times of steps by kind: the ratio of measured to expected seconds corrects the plan's expectations."""
+    """Measured times of steps by kind: their ratio to the expected seconds corrects the plan."""
 
     def __init__(self) -> None:
         self._sums: dict[str, tuple[float, float]] = {}  # kind -> measured and expected seconds
 
     def add(self, step: Step, seconds: float) -> None:
         """Add a measurement."""
-        measured, expected = self._sums.get(step.kind, (0.0, 0.0))
-        self._sums[step.kind] = measured + seconds, expected + step.seconds
+        measured, expected = self._sums.get(_kind(step), (0.0, 0.0))
+        self._sums[_kind(step)] = measured + seconds, expected + step.seconds
 
     def expected(self, step: Step) -> float | None:
-        """Expected seconds: by steps of its kind, or by all if there are none; None before the first measurement."""
-        measured, expected = (
-            self._sums.get(step.kind) or tuple(map(sum, zip(*self._sums.values(), strict=True))) or (0, 0)
-        )
+        """Expected seconds, from the times of steps of its kind; None before the first of them."""
+        measured, expected = self._sums.get(_kind(step), (0.0, 0.0))
         return step.seconds * measured / expected if expected else None
+
+
+def _kind(step: Step) -> str:
+    return "training" if step.kind in TRAININGS else step.kind
 
 
 class _Left(ProgressColumn):

@@ -14,7 +14,7 @@ from src.config.checks import check_preflight
 from src.evaluation.preflight.finding import Finding
 from src.evaluation.statistics.verdict import choose_point, decide
 from src.reporting.console import print_study
-from src.reporting.first_screen import headline_rows
+from src.reporting.first_screen import headline_words
 from src.reporting.published.tables import Published
 from src.reporting.study_report import StudyReport
 from src.reporting.verdict_sentences import verdict_record
@@ -90,7 +90,7 @@ def study(job: Job) -> Path:
     found = [Finding(**row) for row in run.results.get("findings", [])]
     tell(one for one in found if one.kind not in {finding.kind for finding in findings})  # the plan's are said above
     lines = [f"report: {directory / _main_file(plan)}"]
-    print_study(result_of(run.results), run.results.get("headline", ()), lines)
+    print_study(result_of(run.results), run.results.get("headline", {}), lines)
     return directory
 
 
@@ -164,7 +164,7 @@ def _carry_out(
         report, findings=tuple(findings), problems=problems, problems_page=PAGE,
         answers=all_answers(on_test), published=published,
     )  # fmt: skip
-    run.results |= {"headline": headline_rows(report)}
+    run.results |= {"headline": headline_words(report)}
     write_report(report, run.work)
     used = [*(item.directory for item in (*choice.scored, *on_test)), diagnosis]
     run.results |= {"choice": choice.results, "used": [str(place.absolute()) for place in dict.fromkeys(used)]}

@@ -104,7 +104,7 @@ def _train_one(job: Job) -> Path:
     ):
         if run.finished:
             return directory
-        trackers.start(run, identity)
+        trackers.start(run)
         run.results |= _fit(job, model, start, run, options, trackers)
     return directory
 
