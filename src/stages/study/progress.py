@@ -65,7 +65,7 @@ class StudyProgress:
         expected = self._times.expected(step)
         name = f"worker {worker}: {step.label}" if self._workers > 1 else step.label
         self._lines[step.key] = self._bar.add_task(f"  {name}", total=expected, left="", expected=expected)
-        if not self._is_shown and (expected or 0.0) > ANNOUNCED:
+        if not self._is_shown and expected is not None and expected > ANNOUNCED:
             say(f"{_clock()}  {name}: begins, about {words(expected)}")
         self._show()
 
