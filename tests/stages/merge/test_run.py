@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,8 +13,7 @@ from src.stages.job import compose_job
 from src.stages.merge.run import merge
 from src.stages.merge.verify import verify
 from src.utils.errors import UserError
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.stages.command import ROOT, run_script
 
 
 def parents(world):
@@ -25,10 +23,16 @@ def parents(world):
     return [Checkpoint(place) for place in places.values()]
 
 
-def script(*arguments, cwd=ROOT):
+def script(*arguments):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=200, check=False
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
     )
 
 
@@ -84,12 +88,13 @@ def test_the_sweep_of_the_manual_leaves_27_run_directories(world, tmp_path):
     assert alone == weights_fingerprint(tmp_path / "merge" / "pocket-base-s0-della-w0.4-s0")
 
 
-def test_a_bad_point_leaves_the_others_of_its_sweep_unharmed(world, tmp_path):
+def test_a_bad_point_leaves_the_others_of_its_sweep_unharmed(world, tmp_path, monkeypatch, capsys):
     parents = [f"base={world}/train/pocket-base-s0"]
     parents += [f"specialists.{task}={world}/train/pocket-specialist-{task}-s0" for task in ("codegen", "codesum")]
-    done = script("merge.py", "-m", "merge=ties", "merge.density=0.5,2", f"output_root={tmp_path}", *parents)
-    assert done.returncode == 2
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    sweep = ["-m", "merge=ties", "merge.density=0.5,2", f"output_root={tmp_path}"]
+    code, _, said = run_script(monkeypatch, capsys, "merge.py", *sweep, *parents)
+    assert code == 2
+    lines = [line for line in said.splitlines() if line.startswith("error:")]
     assert len(lines) == 1
     assert "density" in lines[0]
     assert [path.name for path in (tmp_path / "merge").iterdir() if not path.name.startswith(".")] == [
@@ -108,10 +113,11 @@ def test_a_bad_point_leaves_the_others_of_its_sweep_unharmed(world, tmp_path):
         (["merge.weights={codegen: 0.3}"], ["codesum"]),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_two(world, tmp_path, overrides, words):
-    done = script("merge.py", f"output_root={world}", f"output={tmp_path}/merged", *overrides)
-    assert done.returncode == 2
-    [line] = [line for line in done.stderr.splitlines() if line.strip()]
+def test_bad_input_is_one_line_and_exit_code_two(world, tmp_path, monkeypatch, capsys, overrides, words):
+    places = [f"output_root={world}", f"output={tmp_path}/merged"]
+    code, _, said = run_script(monkeypatch, capsys, "merge.py", *places, *overrides)
+    assert code == 2
+    [line] = [line for line in said.splitlines() if line.strip()]
     assert all(word in line for word in words), line
     assert list(tmp_path.iterdir()) == []
 
@@ -169,13 +175,14 @@ def flip_last_byte(path):
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
-def test_verify_says_how_many_of_how_many(world, tmp_path):
+def test_verify_says_how_many_of_how_many(world, tmp_path, monkeypatch, capsys):
     merged = merge(compose_job("merge", ["merge=linear", f"output_root={world}", f"output={tmp_path}/merged"]))
     total = len(Checkpoint(merged).names)
-    done = script("merge.py", f"verify={merged}")
-    assert f"16 of {total} tensors" in done.stderr + done.stdout
-    alone = script("merge.py", "verify_all=true", f"output_root={world}", f"output={tmp_path}/other")
-    assert "verify_all=true needs verify=DIR" in alone.stderr
+    code, out, err = run_script(monkeypatch, capsys, "merge.py", f"verify={merged}")
+    assert (code, f"16 of {total} tensors" in err + out) == (0, True)
+    alone = ["verify_all=true", f"output_root={world}", f"output={tmp_path}/other"]
+    code, _, err = run_script(monkeypatch, capsys, "merge.py", *alone)
+    assert (code, "verify_all=true needs verify=DIR" in err) == (2, True)
 
 
 def test_a_nested_linear_merge_equals_the_merge_of_all(world, tmp_path):
