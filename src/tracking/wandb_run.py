@@ -102,6 +102,7 @@ class WandbTracker:
     def _init(self, header: Header, live: bool, mode: Mode) -> wandb.Run:
         import wandb  # seconds of import that only its users pay
 
+        os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # `silent` does not silence its advertisement
         settings: dict[str, Any] = {"silent": True, "init_timeout": SECONDS, "finish_timeout": LAST_SECONDS}
         if not live:  # nothing to watch: the job has ended
             settings |= {"console": "off", "x_disable_stats": True}
