@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -10,43 +11,65 @@ import time
 import pytest
 
 from src.lit_modules.callbacks.interrupt import StopWhenAsked
-from tests.stages.command import TRAIN
+from tests.forked import Forked
+from tests.stages.command import TRAIN, UNTOUCHED_LOGGING
 from tests.stages.conftest import SHORT
 
 STEPS = 150
 
 
-def started(world, place, *overrides):
-    """A running command that has come to its third step, in a group of processes of its own."""
+def spawned(words, said):
+    """As a shell runs the command."""
+    return subprocess.Popen(
+        [sys.executable, *words], cwd=TRAIN.parent, stdout=said.open("w"), stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def forked(words, said):
+    """The same without importing everything anew."""
+    return Forked(typed, words, said)
+
+
+def typed(words, said):
+    os.setsid()
+    file = said.open("w", buffering=1)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(file.fileno(), number)
+        setattr(sys, name, file)
+    sys.argv = [*words, *UNTOUCHED_LOGGING]
+    runpy.run_path(words[0], run_name="__main__")
+
+
+def started(start, world, place, *overrides):
+    """A command that has come to its third step, in a group of processes of its own."""
     options = [*SHORT[1:], f"strategy.steps={STEPS}", f"output_root={world}", f"output={place}", "logger=none"]
-    command = [sys.executable, str(TRAIN), "strategy=mix", *options, *overrides]
-    process = subprocess.Popen(
-        command, cwd=TRAIN.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    words, said = [str(TRAIN), "strategy=mix", *options, *overrides], place.parent / "said.txt"
+    process = start(words, said)
     rows = place.parent / f".{place.name}.partial" / ".scratch" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not rows.exists() or len(rows.read_text().splitlines()) < 3:
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, said.read_text()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    return process, command, rows
+    return process, words, said, rows
 
 
 @pytest.mark.parametrize(
-    ("overrides", "number"),
+    ("start", "overrides", "number"),
     [
-        ([], signal.SIGTERM),
-        pytest.param([], signal.SIGINT, marks=pytest.mark.slow),
-        pytest.param([], signal.SIGHUP, marks=pytest.mark.slow),
-        pytest.param(["trainer.devices=2"], signal.SIGTERM, marks=pytest.mark.slow),
-        pytest.param(["trainer.devices=2"], signal.SIGINT, marks=pytest.mark.slow),
+        (forked, [], signal.SIGTERM),
+        pytest.param(spawned, [], signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(spawned, [], signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(spawned, ["trainer.devices=2"], signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(spawned, ["trainer.devices=2"], signal.SIGINT, marks=pytest.mark.slow),
     ],
 )
-def test_a_request_to_end_is_heard(world, tmp_path, overrides, number):
-    process, command, rows = started(world, tmp_path / "out", *overrides)
+def test_a_request_to_end_is_heard(world, tmp_path, start, overrides, number):
+    process, words, file, rows = started(start, world, tmp_path / "out", *overrides)
     os.killpg(process.pid, number)  # as a terminal and cluster managers do: the launcher and its processes
-    said = process.communicate(timeout=60)[0]
-    assert process.returncode == 128 + number, said
+    code, said = process.wait(timeout=60), file.read_text()
+    assert code == 128 + number, said
     assert said.count("stopping once this step is done and saved") == 1
     assert said.count("interrupted; the same command resumes the run") == 1
     assert "Traceback" not in said
@@ -55,7 +78,7 @@ def test_a_request_to_end_is_heard(world, tmp_path, overrides, number):
     assert [path.name for path in (rows.parent / "checkpoints").iterdir()] == [f"step-{done:08d}.ckpt"]
     if not overrides:
         return
-    again = subprocess.run(command, cwd=TRAIN.parent, capture_output=True, text=True, check=False)
+    again = subprocess.run([sys.executable, *words], cwd=TRAIN.parent, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert json.loads((tmp_path / "out" / "run.json").read_text())["results"]["cost"]["steps"] == STEPS
 
