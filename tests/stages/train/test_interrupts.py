@@ -61,6 +61,7 @@ def started(start, world, place, *overrides):
         (forked, [], signal.SIGTERM),
         pytest.param(spawned, [], signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param(spawned, [], signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(spawned, [], signal.SIGHUP, marks=pytest.mark.slow),
         pytest.param(spawned, ["trainer.devices=2"], signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param(spawned, ["trainer.devices=2"], signal.SIGINT, marks=pytest.mark.slow),
     ],
