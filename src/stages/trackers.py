@@ -115,7 +115,7 @@ def job_trackers(job: Job, names: Mapping[str, str]) -> dict[str, Tracker]:
     Raises:
         UserError: A node needs a library that is not installed, cannot be built, or is no logger.
     """
-    if (job.cfg.logger or {}).get("report") and job.script != "study":
+    if (job.cfg.get("logger") or {}).get("report") and job.script != "study":
         raise UserError(f"logger.report=true makes the W&B Report of a study; {job.script}.py has none")
     if not _nodes(job):
         return {}
@@ -182,7 +182,7 @@ def built(group: str, cfg: DictConfig) -> dict[str, Any]:
 
 def _nodes(job: Job) -> dict[str, Any]:
     """The loggers of the job's config; `csv` only knows training steps."""
-    nodes = {str(name): node for name, node in (job.cfg.logger or {}).items() if isinstance(node, DictConfig)}
+    nodes = {str(name): node for name, node in (job.cfg.get("logger") or {}).items() if isinstance(node, DictConfig)}
     return {name: node for name, node in nodes.items() if name != TABLE or job.script == "train"}
 
 

@@ -42,8 +42,11 @@ def mirror(directory: Path, trackers: Mapping[str, Tracker], tags: tuple[str, ..
     missing = {name: tracker for name, tracker in trackers.items() if name not in done}
     if not is_main_process() or not missing:
         return
+    samples = max(tracker.samples for tracker in missing.values())
+    contents = attempt(", ".join(missing), lambda: run_contents(directory, samples))
+    if contents is None:
+        return
     header = Header(directory.name, str(record["stage"]), tags, run_config(record, directory))
-    contents = run_contents(directory, max(tracker.samples for tracker in missing.values()))
     for name, tracker in missing.items():
         if place := attempt(name, lambda tracker=tracker: _show(tracker, header, contents, live)):  # type: ignore[misc]
             done[name] = place[0]

@@ -141,6 +141,15 @@ def test_a_tracker_that_fails_is_one_warning_and_is_tried_again(
     assert {run.exit_code for run in offline_runs(tmp_path / "w")} == {1}
 
 
+def test_a_file_that_cannot_be_read_is_one_warning(
+    tmp_path: Path, evaluation: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (evaluation / "details-mbpp.jsonl").write_text("{")
+    mirror(evaluation, {"torn": tracker(tmp_path)}, ())
+    assert capsys.readouterr().err.count("warning: logger.torn failed") == 1
+    assert not is_mirrored(evaluation, {"torn": None})
+
+
 def test_an_interrupted_offline_run_is_one_run(tmp_path: Path) -> None:
     """The second attempt begins again, with all rows; the folder of the first is gone."""
     first, second = tracker(tmp_path), tracker(tmp_path)

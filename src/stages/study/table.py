@@ -92,7 +92,7 @@ def study_jobs(job: Job) -> StudyJobs:
 
 def _loggers(job: Job, plan: StudyPlan) -> list[str]:
     """The trackers of a study for its jobs, in a group of its name; cells share it, since they share training runs."""
-    node = (job.cfg.logger or {}).get("wandb")
+    node = (job.cfg.get("logger") or {}).get("wandb")
     group = [] if node is None or node.group is not None else [quote_path(f"logger.wandb.group={plan.name}")]
     return [*logger_overrides(job.overrides, own=("logger.report",)), *group]
 

@@ -25,7 +25,7 @@ def with_wandb_report(stage: Stage) -> Stage:
             raise UserError(f"wandb_report: expected only or null, got {job.cfg.wandb_report!r}")
         if job.cfg.wandb_report == "only":
             return _only(job)
-        wanted = bool((job.cfg.logger or {}).get("report")) and not job.cfg.dry_run
+        wanted = bool((job.cfg.get("logger") or {}).get("report")) and not job.cfg.dry_run
         place = stage(job)
         if wanted:
             _after_study(place)
