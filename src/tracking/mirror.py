@@ -45,6 +45,8 @@ def mirror(directory: Path, trackers: Mapping[str, Tracker], tags: tuple[str, ..
     samples = max(tracker.samples for tracker in missing.values())
     contents = attempt(", ".join(missing), lambda: run_contents(directory, samples))
     if contents is None:
+        for name, tracker in missing.items() if live else ():
+            attempt(name, lambda tracker=tracker: tracker.close(False))  # type: ignore[misc]
         return
     header = Header(directory.name, str(record["stage"]), tags, run_config(record, directory))
     for name, tracker in missing.items():
