@@ -88,7 +88,7 @@ class Browser:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def wait(self, expression, seconds=20):
+    def wait(self, expression, seconds=60):
         """Wait until an expression is true."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
