@@ -45,6 +45,7 @@ _OF_A_RUN = (
 _FOLDERS_OF_A_RUN = (
     *(
         "checkpoint-*",
+        "adapter",
         "global_step*",
         "runs",
         "logs",

@@ -25,6 +25,8 @@ def check_train(cfg: DictConfig, of_one_task: Collection[str]) -> None:
     """
     problems = []
     name = cfg.strategy.name
+    if cfg.preview < 0:
+        problems.append(f"preview={cfg.preview}: expected a number of rows per task, 1 or more")
     tasks = [str(task) for task in cfg.tasks]
     if name in of_one_task and cfg.task is not None and cfg.task not in tasks:
         unknown = unknown_choice("task", str(cfg.task), tasks)

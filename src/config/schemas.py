@@ -61,6 +61,8 @@ class TrainConfig(Common):
     optimizer: Any = None  # conf/optimizer
     callbacks: Any = None  # conf/callbacks: what is measured and shown during training
     base: str | None = None  # checkpoint to start from; null: the model's own
+    preview: int = 0  # N: print N rows per task as tokens with their loss, counts and lengths; train nothing
+    dry_run: bool = False  # true: print steps, tokens, time, disk and all errors; train nothing
 
 
 @dataclass

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from src.data.examples import Examples, join
 from src.data.forms import codexglue
-from src.data.sources import RecordSource
+from src.data.sources import RecordSource, require_weight
 from src.utils.files import sha256_json
 
 FILES = (
@@ -29,6 +29,10 @@ class CodeToText:
         data: Places of a language's rows as in `RecordSource`, with `{language}` too; None: `FILES`, `HUB`.
         held_out: Share of the training rows set aside for validation; 0: validation has its own files.
         limits: Split -> maximum number of rows per language.
+        weight: As of `RecordSource`.
+
+    Raises:
+        UserError: `weight` is not above 0.
     """
 
     task: str
@@ -37,6 +41,10 @@ class CodeToText:
     data: Sequence[str] | str | None = None
     held_out: float = 0.0
     limits: Mapping[str, int] = field(default_factory=dict)
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_weight(self.weight, self.task)
 
     def examples(self, split: str) -> Examples:
         """All rows of a split, language by language.

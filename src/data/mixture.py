@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from src.data.table import TokenTable
+from src.data.table import Part, TokenTable
 from src.utils.errors import UserError
 from src.utils.seeding import derive_seed
 from src.utils.validation import checked_dataclass
@@ -61,15 +61,17 @@ def rows_per_epoch(tables: Mapping[str, TokenTable], options: MixOptions) -> lis
         One number per task, in their order.
 
     Raises:
-        UserError: `mix.ratios` does not name exactly the tasks.
+        UserError: `mix.ratios` does not name exactly the tasks, or `mix.cap` meets sources with weights.
     """
-    sizes = np.array([len(table) for table in tables.values()], dtype=np.float64)
+    sizes = np.array([table.epoch_rows for table in tables.values()], dtype=np.float64)
+    if options.cap is not None and any(table.parts for table in tables.values()):
+        raise UserError(f"mix.cap={options.cap} limits repetitions, which weights of sources set; leave one out")
     natural = options.ratio is None and options.ratios is None and options.temperature == 1.0
     if natural or len(tables) == 1:
-        return [len(table) for table in tables.values()]
+        return [table.epoch_rows for table in tables.values()]
     unit = np.ones(len(tables))  # a row counts as one example, or as its mean number of tokens
     if options.by == "tokens":
-        unit = np.array([table.lengths.mean() for table in tables.values()])
+        unit = np.array([table.mean_length for table in tables.values()])
     shares = _shares(list(tables), sizes * unit, options)
     counts = shares * (sizes * unit).sum() / unit
     if options.cap is not None:
@@ -99,14 +101,14 @@ class Mixture:
     Args:
         tables: Rows by task name; row numbers follow their order.
         seed: Seed of the shuffle.
-        counts: Rows of each task in an epoch; None: all, each once.
+        counts: Rows of each task in an epoch; None: all, each once, or by the weights of their sources.
     """
 
     def __init__(self, tables: Mapping[str, TokenTable], seed: int, counts: Sequence[int] | None = None) -> None:
         self.tasks = tuple(tables)
         self.tables = tuple(tables.values())
         self.seed = seed
-        self.counts = tuple(counts) if counts is not None else tuple(len(table) for table in self.tables)
+        self.counts = tuple(counts) if counts is not None else tuple(table.epoch_rows for table in self.tables)
         self._offsets = np.cumsum([0, *(len(table) for table in self.tables)])
         self._lengths = np.concatenate([table.lengths for table in self.tables])
         self._epoch: tuple[int, Rows] | None = None
@@ -152,17 +154,33 @@ class Mixture:
         }
 
     def _chosen(self, task: int, epoch: int) -> Rows:
-        size, first = len(self.tables[task]), int(self._offsets[task])
-        copies, rest = divmod(self.counts[task], size)
+        """Rows of a task in an epoch, source by source."""
+        first, chosen = int(self._offsets[task]), list[Rows]()
+        parts = self.tables[task].sources
+        for number, (part, count) in enumerate(zip(parts, _divided(self.counts[task], parts), strict=True)):
+            words = (self.tasks[task], number) if len(parts) > 1 else (self.tasks[task],)
+            chosen.append(first + self._repeated(part.rows, count, epoch, words))
+            first += part.rows
+        return np.concatenate(chosen)
+
+    def _repeated(self, size: int, count: int, epoch: int, words: tuple[object, ...]) -> Rows:
+        """`count` numbers below `size`: whole passes, and a remainder that continues from epoch to epoch."""
+        copies, rest = divmod(count, size)
         parts = [np.arange(size)] * copies
         place = epoch * rest  # in the endless sequence of shuffled passes that remainders are drawn from
         while rest > 0:
             turn, begin = divmod(place, size)
-            order = _permutation(size, "remainder", self.seed, self.tasks[task], turn)
+            order = _permutation(size, "remainder", self.seed, *words, turn)
             parts.append(order[begin : begin + rest])
             rest -= len(parts[-1])
             place += len(parts[-1])
-        return first + np.concatenate(parts)
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _divided(count: int, parts: Sequence[Part]) -> list[int]:
+    """Divide the rows of a task's epoch among its sources, in proportion to their own epochs."""
+    ends = np.cumsum([part.epoch_rows for part in parts])
+    return np.diff(np.round(count * ends / ends[-1]), prepend=0).astype(int).tolist()
 
 
 def fraction_of(table: TokenTable, fraction: float, task: str, seed: int) -> TokenTable:

@@ -41,15 +41,17 @@ class DataSet:
 
     Args:
         files: Existing files in the order in which they are read; empty for a data set on the Hub.
-        name: As configured, the split filled in for files.
+        name: As configured, the split filled in for files; of the Hub `owner/name[:config][@revision]`.
         split: Split of the Hub's data set.
         absent: Patterns tried before it that match no file.
+        streaming: Read a data set of the Hub while it is downloaded, and keep nothing on disk.
     """
 
     files: tuple[Path, ...]
     name: str
     split: str
     absent: tuple[str, ...] = ()
+    streaming: bool = False
 
     def records(self) -> Iterator[Record]:
         """All rows.
@@ -58,7 +60,7 @@ class DataSet:
             UserError: A file is malformed (the row is named), or the data set cannot be loaded.
         """
         if not self.files:
-            yield from _hub_records(self.name, self.split, self.absent)
+            yield from _hub_records(self)
         for path in self.files:
             yield from _file_records(path)
 
@@ -69,19 +71,21 @@ class DataSet:
         return sum(_parquet_size(path) if path.suffix == ".parquet" else _lines(path) for path in self.files)
 
     def fingerprint(self) -> str:
-        """Hex SHA-256 of the files' content; a Hub data set is identified by its name and split only."""
+        """Hex SHA-256 of the files' content; a Hub data set is identified by its name, revision and split."""
         parts = [sha256_file(path) for path in self.files] or [self.name, self.split]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def find_data(alternatives: Sequence[str], split: str, key: str) -> DataSet:
+def find_data(alternatives: Sequence[str], split: str, key: str, streaming: bool = False) -> DataSet:
     """Find the first of several places that has rows.
 
     Args:
         alternatives: File patterns (`data/x_{split}*.jsonl.gz`; `**` is any depth of folders), or `owner/name` or
-            `owner/name:config` of a data set on the Hub, which counts as present.
+            `owner/name:config` of a data set on the Hub, which counts as present; `@REVISION` after it is a branch, tag
+            or commit.
         split: Filled in for `{split}`.
         key: Config key to name in the message.
+        streaming: Whether to stream a data set of the Hub.
 
     Raises:
         UserError: None of the files exists, and no Hub data set is named.
@@ -92,12 +96,16 @@ def find_data(alternatives: Sequence[str], split: str, key: str) -> DataSet:
         files = tuple(Path(path) for path in sorted(glob.glob(filled, recursive=True)) if path.endswith(SUFFIXES))
         if files:
             return DataSet(files, filled, split)
-        if not name.endswith(SUFFIXES) and name.count("/") == 1 and not name.startswith((".", "/", "~")):
-            return DataSet((), name, split, tuple(absent))
+        if not name.endswith(SUFFIXES) and _is_hub_name(name.partition("@")[0]):
+            return DataSet((), name, split, tuple(absent), streaming)
         absent.append(filled)
     raise UserError(
         f"{key}: no such file: {', '.join(absent)}; put the data there, or set {key} to your files or a Hub data set"
     )
+
+
+def _is_hub_name(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
 
 
 def _file_records(path: Path) -> Iterator[Record]:
@@ -152,21 +160,26 @@ def _lines(path: Path) -> int:
         return sum(block.count(b"\n") for block in iter(partial(file.read, 1 << 20), b""))
 
 
-def _hub_records(name: str, split: str, absent: Sequence[str]) -> Iterator[Record]:
+def _hub_records(data: DataSet) -> Iterator[Record]:
     import datasets
 
-    owner, _, config = name.partition(":")
+    place, _, revision = data.name.partition("@")
+    owner, _, config = place.partition(":")
+    asked = {"revision": revision or None, "streaming": data.streaming}
     try:
-        rows = datasets.load_dataset(owner, config or None, split=split)
+        rows = datasets.load_dataset(owner, config or None, split=data.split, **asked)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
+        absent = data.absent
         folder = _folder(absent[0]) if absent else f"data/{owner.split('/')[1]}"
+        at = f" --revision {revision}" if revision else ""
         raise UserError(
-            f"{''.join(f'no file {pattern}, ' for pattern in absent)}and the data set {name} fails to load ({reason}). "
-            f"With a network connection, run: hf download --repo-type dataset {owner} --local-dir {folder}"
+            f"{''.join(f'no file {pattern}, ' for pattern in absent)}and the data set {data.name} fails to load "
+            f"({reason}). With a network connection, run: hf download --repo-type dataset {owner}{at} "
+            f"--local-dir {folder}"
         ) from error
     for number, row in enumerate(rows, 1):
-        yield Record(f"{name} ({split}), row {number}", dict(row))
+        yield Record(f"{data.name} ({data.split}), row {number}", dict(row))
 
 
 def _folder(pattern: str) -> str:

@@ -18,6 +18,12 @@ from src.utils.files import sha256_json
 from src.utils.progress import say, track
 from src.utils.seeding import derive_seed
 
+NOT_OF_THE_ROWS = (
+    "form",
+    "data",
+    "streaming",
+    "weight",
+)  # fields of a source that do not change a row, or are hashed apart
 CERTAIN = 40  # so many rows are held out on average of those that decide if any is: none are with probability e^-40
 
 
@@ -28,7 +34,7 @@ class RecordSource:
     Args:
         task: Task of the rows.
         data: Places to look for the rows; the first that exists is read: file patterns with `{split}`, or
-            `owner/name[:config]` of a data set on the Hub.
+            `owner/name[:config][@revision]` of a data set on the Hub.
         user_prompt: The user turn; its `{names}` are fields of the record.
         answer: Field of the answer.
         system: Field of the system turn; None: `system` if the form returns one, otherwise that of the chat template.
@@ -40,6 +46,14 @@ class RecordSource:
         held_out: Share of the training rows set aside for validation; 0: validation has its own files. A hash of the
             question decides, so that copies of a row stay together, wherever their files are.
         limits: Split -> maximum number of rows, chosen by a hash of their questions and ids.
+        first: Split -> read only its first rows, so many that `keep` lets through; held-out rows are taken from those
+            of `train`.
+        streaming: Read a data set of the Hub while it is downloaded, without a copy on disk.
+        weight: Passes over the rows per epoch of training: 2 repeats each, 0.5 takes half of them, the other half in
+            the next epoch.
+
+    Raises:
+        UserError: `weight` is not above 0.
     """
 
     task: str
@@ -53,6 +67,12 @@ class RecordSource:
     keep: Mapping[str, Any] = field(default_factory=dict)
     held_out: float = 0.0
     limits: Mapping[str, int] = field(default_factory=dict)
+    first: Mapping[str, int] = field(default_factory=dict)
+    streaming: bool = False
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_weight(self.weight, self.task)
 
     def examples(self, split: str) -> Examples:
         """All usable rows of a split, in the order of the data, with counts of the others.
@@ -90,26 +110,30 @@ class RecordSource:
         """Return a key that changes when the rows of a split may have changed, without reading them."""
         data = self._data(split)
         files = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in data.files]
-        options = sha256_json(
-            _plain({name: value for name, value in vars(self).items() if name not in ("form", "data")})
-        )
-        return (data.name, *files, options)
+        return (data.name, *files, sha256_json(self._options()))
 
     def fingerprint(self, split: str) -> str:
         """Hash of everything that determines the rows: equal hashes mean equal rows."""
-        options = {name: value for name, value in vars(self).items() if name not in ("form", "data")}
         form = "" if self.form is None else getattr(self.form, "func", self.form).__qualname__
-        return sha256_json([self._data(split).fingerprint(), _plain(options), form, split])
+        return sha256_json([self._data(split).fingerprint(), self._options(), form, split])
+
+    def _options(self) -> Any:
+        """The fields that determine the rows, but for form and data."""
+        return _plain({name: value for name, value in vars(self).items() if name not in NOT_OF_THE_ROWS})
 
     def _data(self, split: str) -> DataSet:
         places = [self.data] if isinstance(self.data, str) else self.data
-        theirs = "train" if self.held_out and split == "validation" else split
-        return find_data(places, theirs, f"tasks.{self.task}.sources")
+        return find_data(places, self._split_of_data(split), f"tasks.{self.task}.sources", self.streaming)
+
+    def _split_of_data(self, split: str) -> str:
+        """The split of the data that the rows come from."""
+        return "train" if self.held_out and split == "validation" else split
 
     def _split(self, split: str) -> Iterator[tuple[Record, Example | Unusable]]:
         data = self._data(split)
         records = track(data.records(), f"reading {self.task} {split}", total=data.size())
-        rows = ((record, self._example(record)) for record in records if self._is_kept(record))
+        kept = islice(filter(self._is_kept, records), self.first.get(self._split_of_data(split)))
+        rows = ((record, self._example(record)) for record in kept)
         if not self.held_out or split == "test":
             yield from rows
             return
@@ -198,6 +222,16 @@ class RecordSource:
             return rows
         order = sorted(range(len(rows)), key=lambda index: derive_seed("limit", self.task, rows[index].question))
         return Examples([rows[index] for index in sorted(order[:limit])], rows.left_out)
+
+
+def require_weight(weight: float, task: str) -> None:
+    """Check the weight of a source.
+
+    Raises:
+        UserError: It is not above 0.
+    """
+    if not 0 < weight < math.inf:
+        raise UserError(f"tasks.{task}.sources.*.weight must be above 0, got {weight}; leave a source out with null")
 
 
 def _is_unicode(text: str) -> bool:

@@ -16,6 +16,24 @@ IGNORED = -100  # the label that torch's cross-entropy skips
 
 
 @dataclass(frozen=True)
+class Part:
+    """Consecutive rows of a table that come from one source.
+
+    Args:
+        rows: Their number.
+        weight: Passes over them per epoch.
+    """
+
+    rows: int
+    weight: float
+
+    @property
+    def epoch_rows(self) -> int:
+        """Rows per epoch."""
+        return max(1, round(self.weight * self.rows))
+
+
+@dataclass(frozen=True)
 class TokenTable:
     """Tokenized rows of one task.
 
@@ -25,6 +43,7 @@ class TokenTable:
         starts: int64 (N), offset of each row in `tokens`.
         lengths: int64 (N), tokens of each row.
         prompts: int64 (N), leading tokens of each row that carry no loss.
+        parts: Rows by source, if sources have weights; empty: each row comes once per epoch.
     """
 
     ids: Sequence[str]
@@ -32,6 +51,7 @@ class TokenTable:
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
     prompts: NDArray[np.int64]
+    parts: tuple[Part, ...] = ()
 
     @classmethod
     def build(cls, ids: Sequence[str], rows: Sequence[Sequence[int]], prompts: Sequence[int]) -> TokenTable:
@@ -42,18 +62,34 @@ class TokenTable:
 
     @classmethod
     def join(cls, parts: Sequence[TokenTable]) -> TokenTable:
-        """Concatenate tables, none of which is a subset."""
-        lengths = np.concatenate([part.lengths for part in parts])
+        """Concatenate tables."""
+        offsets = np.cumsum([0, *(len(part.tokens) for part in parts[:-1])])
         return cls(
             tuple(name for part in parts for name in part.ids),
             np.concatenate([part.tokens for part in parts]),
-            _starts(lengths),
-            lengths,
+            np.concatenate([part.starts + offset for part, offset in zip(parts, offsets, strict=True)]),
+            np.concatenate([part.lengths for part in parts]),
             np.concatenate([part.prompts for part in parts]),
         )
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    @property
+    def sources(self) -> tuple[Part, ...]:
+        """Rows by source; one part without weights."""
+        return self.parts or (Part(len(self), 1.0),)
+
+    @property
+    def epoch_rows(self) -> int:
+        """Rows per epoch by the weights of the sources."""
+        return sum(part.epoch_rows for part in self.sources)
+
+    @property
+    def mean_length(self) -> float:
+        """Mean number of tokens of a row of an epoch."""
+        weights = np.repeat([part.weight for part in self.sources], [part.rows for part in self.sources])
+        return float(np.average(self.lengths, weights=weights))
 
     @property
     def answer_lengths(self) -> NDArray[np.int64]:
@@ -81,6 +117,7 @@ class TokenTable:
             digest.update(np.ascontiguousarray(array).tobytes())
         for start, length in zip(self.starts.tolist(), self.lengths.tolist(), strict=True):
             digest.update(np.ascontiguousarray(self.tokens[start : start + length]))
+        digest.update(repr(self.parts).encode() if self.parts else b"")
         return digest.hexdigest()
 
 

@@ -12,6 +12,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from src.checkpoints import Checkpoint, CheckpointWriter, TensorInfo
+from src.lit_modules.export_adapter import FOLDER, export_adapter
 from src.models.adapters import NAME, adapter_updates
 from src.models.save import save_config, save_tokenizer
 from src.utils.ranks import is_main_process, wait_for_all
@@ -25,6 +26,7 @@ def export_checkpoint(
     directory: Path,
     dtype: torch.dtype,
     base: Checkpoint | None = None,
+    base_name: str | None = None,
 ) -> None:
     """Write weights, config, generation config, tokenizer and chat template; the weights appear last.
 
@@ -37,7 +39,8 @@ def export_checkpoint(
         directory: Directory of the checkpoint; created if missing.
         dtype: Type of the weights on disk.
         base: For a network with adapters, the checkpoint that it was loaded from: the adapters' updates are added to
-            its original weights, not to those that were quantized for training.
+            its original weights, not to those that were quantized for training. The adapters alone go to `adapter/`.
+        base_name: Directory or Hugging Face name of `base` for `adapter_config.json`; None: its directory.
     """
     tensors = _own_weights(network) if base is None else _adapted_weights(network, base)
     if is_main_process():
@@ -48,6 +51,8 @@ def export_checkpoint(
     else:
         for _, tensor in tensors.values():
             tensor()
+    if base is not None:
+        export_adapter(network, directory / FOLDER, base_name or str(base.path.absolute()))
     wait_for_all()
 
 

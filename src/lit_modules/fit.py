@@ -76,7 +76,7 @@ def fit(
     run = _standard_callbacks(datamodule, options, work_dir)
     recorded = [RecordLogger(work_dir / METRICS), *loggers]
     _train(network, datamodule, options, run, base, world, run.in_order(callbacks), recorded)
-    return run.result(network, len(steps))
+    return run.result(network)
 
 
 def _train(
@@ -158,6 +158,7 @@ def _plan(options: FitOptions, train: Mapping[str, TokenTable]) -> dict[str, Any
         "precision": options.trainer.resolved_precision,
         "validate_every": checkpoints.validate_every if checkpoints.select == "best" else None,
         "select": checkpoints.select,
+        "patience": [checkpoints.patience, checkpoints.min_delta],
         "seed": options.seed,
         "data": {task: table.fingerprint() for task, table in train.items()},
     }

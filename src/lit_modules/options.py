@@ -104,6 +104,8 @@ class CheckpointOptions:
         validate_every: Steps between validations; None: only after the last step.
         select: "last" returns the weights of the last step, "best" those with the lowest validation loss: on the
             trained task, or over all tasks of a mixture.
+        patience: With "best", stop after so many validations in a row without a lower loss; None: never.
+        min_delta: A loss counts as lower only if it is below the lowest one by more than this.
     """
 
     every_steps: Count | None = None
@@ -111,6 +113,8 @@ class CheckpointOptions:
     keep: Count = 2
     validate_every: Count | None = None
     select: Literal["last", "best"] = "last"
+    patience: Count | None = None
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
 
     def __post_init__(self) -> None:
         if self.select == "best" and self.validate_every is None:
@@ -118,6 +122,13 @@ class CheckpointOptions:
                 "checkpoint.select=best needs checkpoint.validate_every: after a single validation, at the end of the "
                 "run, the last weights are the best"
             )
+        if self.patience is not None and self.select != "best":
+            raise UserError(
+                f"checkpoint.patience={self.patience} stops after the best weights, which checkpoint.select="
+                f"{self.select} would not return; set checkpoint.select=best"
+            )
+        if self.min_delta and self.patience is None:
+            raise UserError(f"checkpoint.min_delta={self.min_delta} needs checkpoint.patience, which is null")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """conf/model -> tokenizer and network."""
 
+from src.models.adapters import parameter_counts
 from src.models.architecture import draw_model, model_config
 from src.models.attention import choose_attention
 from src.models.hub import local_directory
@@ -22,6 +23,7 @@ __all__ = [
     "local_directory",
     "model_config",
     "narrow_stream",
+    "parameter_counts",
     "recompute_activations",
     "torch_dtype",
     "unfilled_model",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from src.models.quantized import bitsandbytes
 from src.models.spec import LoraSettings
@@ -67,6 +68,21 @@ def initial_values(name: str, shape: torch.Size, seed: int) -> torch.Tensor | No
 def base_name(name: str) -> str:
     """Return the name in the base checkpoint of a frozen weight in a network with adapters."""
     return name.replace(".base_layer.", ".")
+
+
+def parameter_counts(place: Path, lora: LoraSettings | None) -> tuple[int, int]:
+    """Count the weights of a network and those that are trained, without loading any.
+
+    Args:
+        place: Directory with its `config.json`.
+        lora: Adapters, if only they are trained.
+    """
+    with torch.device("meta"):
+        network = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place))
+        whole = sum(parameter.numel() for parameter in network.parameters())
+        if lora is not None:
+            add_adapters(network, lora, 0)
+    return whole, sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
 def adapter_updates(network: torch.nn.Module) -> Iterator[tuple[str, Any]]:

@@ -20,7 +20,7 @@ WIDE = 400  # columns of a table that goes to a file or a pipe: paths stay whole
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table on stdout; a file or a pipe gets it as wide as its content."""
-    console = _console()
+    console = stdout_console()
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:
         table.add_row(*map(escape, row))
@@ -30,7 +30,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 def print_lines(lines: Sequence[str]) -> None:
     """Print lines on stdout as they are; long ones are not broken, so that commands can be copied."""
     for line in lines:
-        _console().print(line, highlight=False, markup=False, soft_wrap=True)
+        stdout_console().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_study(verdict: str, headline: Mapping[str, Any], places: Sequence[str]) -> None:
@@ -47,11 +47,12 @@ def print_study(verdict: str, headline: Mapping[str, Any], places: Sequence[str]
         table = Table(*headline["columns"], box=None, padding=(0, 2, 0, 0), header_style="bold")
         for row in headline["rows"]:
             table.add_row(*map(escape, row))
-        _console().print(table)
+        stdout_console().print(table)
     print_lines(places)
 
 
-def _console() -> Console:
+def stdout_console() -> Console:
+    """Standard output; a file or a pipe gets wide lines."""
     console = Console()
     return console if console.is_terminal else Console(width=WIDE)
 

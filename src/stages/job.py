@@ -29,7 +29,7 @@ from src.utils.files import sha256_json
 LOCATION_KEYS = {
     *("output", "output_root", "logger", "run", "base", "specialists", "variants", "other_seeds", "checkpoint"),
     *("samples", "predictions", "references", "predictor", "device", "threads", "executor", "verify", "dry_run"),
-    *("preflight", "push_to_hub", "papers"),
+    *("preflight", "preview", "push_to_hub", "papers"),
     *("push_private", "wandb_report"),
 }
 # Keys of merge.py and diagnose.py that evaluate.py takes too.

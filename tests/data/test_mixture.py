@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from src.data.mixture import MixOptions, Mixture, fraction_of, rows_per_epoch
-from src.data.table import TokenTable
+from src.data.table import Part, TokenTable
 from src.utils.errors import UserError
 
 
@@ -60,6 +61,35 @@ def test_repeated_and_chosen_rows_are_spread_evenly() -> None:
     counts = np.bincount(np.concatenate(epochs), minlength=12)
     assert counts[5:].tolist() == [3] * 7
     assert counts[:5].max() - counts[:5].min() <= 1
+
+
+def weighted(*parts: tuple[int, float]) -> TokenTable:
+    return replace(table(sum(rows for rows, _ in parts)), parts=tuple(Part(*part) for part in parts))
+
+
+def test_sources_with_weights_by_hand() -> None:
+    """4 rows twice per epoch, 6 rows every other epoch, beside a task without weights."""
+    tables = {"a": weighted((4, 2.0), (6, 0.5)), "b": table(3)}
+    assert rows_per_epoch(tables, MixOptions()) == [11, 3]
+    mixture = Mixture(tables, seed=1)
+    assert len(mixture) == 14
+    for epoch in range(3):
+        counts = np.bincount(mixture.epoch(epoch), minlength=13)
+        assert counts[:4].tolist() == [2] * 4
+        assert counts[4:10].sum() == 3
+        assert counts[10:].tolist() == [1] * 3
+    both = np.concatenate([mixture.epoch(0), mixture.epoch(1)])
+    assert np.bincount(both, minlength=13)[4:10].tolist() == [1] * 6
+
+
+def test_weights_divide_the_share_of_their_task() -> None:
+    tables = {"a": weighted((4, 2.0), (6, 0.5)), "b": table(11)}
+    counts = rows_per_epoch(tables, MixOptions(ratio=0.75))
+    assert counts == [16, 6]  # of 22; 17 and 5 would be 0.77
+    found = np.bincount(Mixture(tables, 0, [22, 0]).epoch(0), minlength=21)
+    assert (found[:4].sum(), found[4:10].sum(), found[10:].sum()) == (16, 6, 0)
+    with pytest.raises(UserError, match=r"mix\.cap=2\.0 limits repetitions"):
+        rows_per_epoch(tables, MixOptions(cap=2))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -82,15 +83,22 @@ def test_malformed_files(tmp_path: Path, name: str, content: str, message: str) 
 def test_a_data_set_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def load(owner: str, config: str | None, split: str) -> list[dict[str, str]]:
-        asked.append((owner, config, split))
+    def load(owner: str, config: str | None, split: str, **more: Any) -> list[dict[str, str]]:
+        asked.append((owner, config, split, *more.values()))
         if owner == "org/absent":
             raise ConnectionError("Couldn't reach the Hub")
         return ROWS
 
     monkeypatch.setattr("datasets.load_dataset", load)
     records = list(find_data(["org/name:python"], "validation", "key").records())
-    assert asked == [("org/name", "python", "validation")]
+    assert asked == [("org/name", "python", "validation", None, False)]
     assert records[0].place == "org/name:python (validation), row 1"
     with pytest.raises(UserError, match=r"org/absent .* \(Couldn't.*hf download --repo-type dataset org/abs"):
         list(find_data(["org/absent"], "train", "key").records())
+    with pytest.raises(UserError, match=r"hf download --repo-type dataset org/absent --revision v1 --local-dir"):
+        list(find_data(["org/absent@v1"], "train", "key").records())
+    asked.clear()
+    pinned = find_data(["org/name:python@refs/pr/1"], "train", "key", streaming=True)
+    assert len(list(pinned.records())) == len(ROWS)
+    assert asked == [("org/name", "python", "train", "refs/pr/1", True)]
+    assert pinned.fingerprint() != find_data(["org/name:python"], "train", "key").fingerprint()

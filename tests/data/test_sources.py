@@ -153,6 +153,23 @@ def test_limits(tmp_path: Path) -> None:
     assert ids == sorted(ids) != list(range(8))
 
 
+def test_the_first_rows_alone_are_read(tmp_path: Path) -> None:
+    """Also where the rest of the file would be refused; held-out rows are among them."""
+    rows = [{"prompt": str(n), "a": "x", "n": n} for n in range(60)] + [{"prompt": 7}]
+    few = source(tmp_path, rows, first={"train": 50}, held_out=0.2, id="n")
+    train, validation = (few.examples(split) for split in ("train", "validation"))
+    assert len(train) + len(validation) == 50
+    assert validation
+
+
+def test_a_weight_changes_no_row(tmp_path: Path) -> None:
+    rows = [{"prompt": "x", "a": "1"}]
+    assert source(tmp_path, rows, weight=2.0).fingerprint("train") == source(tmp_path, rows).fingerprint("train")
+    for weight in (0.0, -1.0, float("inf")):
+        with pytest.raises(UserError, match=r"tasks\.t\.sources\.\*\.weight must be above 0"):
+            source(tmp_path, rows, weight=weight)
+
+
 def test_the_fingerprint_changes_with_data_and_options(tmp_path: Path) -> None:
     rows = [{"prompt": "x", "a": "1"}]
     prints = [source(tmp_path, rows).fingerprint("train"), source(tmp_path, rows, answer="prompt").fingerprint("train"),

@@ -12,6 +12,7 @@ from src.checkpoints import Checkpoint
 from src.lit_modules.callbacks.weight_delta import WeightDelta
 from src.lit_modules.export import export_checkpoint
 from src.lit_modules.options import CheckpointOptions, OptimizerOptions
+from src.merging.tensors.parent import open_parents
 from src.models import LoraSettings, empty_model, load_model
 from src.models.adapters import add_adapters, base_name, initial_values
 from src.models.quantized import quantization
@@ -73,6 +74,29 @@ def test_adapters_on_the_meta_device_get_the_values_of_loaded_ones(base: Path) -
         assert torch.equal(values[name], Checkpoint(base).tensor(base_name(name)) if drawn is None else drawn)
     a = values["model.layers.0.self_attn.q_proj.lora_A.default.weight"]
     assert 0.9 < a.abs().max() * 32**0.5 < 1  # uniform up to the root of the reciprocal width
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks for it
+def test_the_adapter_beside_the_export_is_what_peft_loads(base: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    network = load_model(base)
+    add_adapters(network, SETTINGS, seed=0)
+    for name, parameter in network.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    export_checkpoint(network, tiny.tokenizer(), tmp_path / "out", torch.float32, Checkpoint(base), "org/base")
+    ids = torch.arange(20)[None]
+    plain = load_model(base)
+    before = plain(ids).logits
+    loaded = PeftModel.from_pretrained(plain, tmp_path / "out" / "adapter")
+    assert not torch.allclose(loaded(ids).logits, before, atol=1e-2)
+    torch.testing.assert_close(loaded(ids).logits, network.eval()(ids).logits)
+    settings = loaded.peft_config["default"]
+    assert (settings.base_model_name_or_path, settings.r, settings.lora_alpha) == ("org/base", 4, 8)
+    parent = open_parents(base, {"a": tmp_path / "out" / "adapter"})[1]["a"]  # merge.py reads it too
+    name = "model.layers.0.mlp.up_proj.weight"
+    torch.testing.assert_close(parent.tensor(name), Checkpoint(tmp_path / "out").tensor(name))
 
 
 def test_weight_deltas_are_those_of_the_export(base: Path, tmp_path: Path) -> None:

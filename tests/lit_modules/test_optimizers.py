@@ -7,6 +7,7 @@ import torch
 from transformers import get_cosine_schedule_with_warmup
 
 from src.data.budget import Budget
+from src.lit_modules.callbacks.generation_score import GenerationScore
 from src.lit_modules.callbacks.gradient_cosine import GradientCosine
 from src.lit_modules.callbacks.weight_delta import WeightDelta
 from src.lit_modules.optimizers import build_optimizer, build_schedule, rate_factor
@@ -64,8 +65,11 @@ def test_constants_and_groups() -> None:
         (lambda: CheckpointOptions(keep=0), "checkpoint.keep must be at least 1, got 0"),
         (lambda: CheckpointOptions(every_steps=0), "checkpoint.every_steps must be at least 1, got 0"),
         (lambda: CheckpointOptions(select="best"), "checkpoint.select=best needs checkpoint.validate_every"),
+        (lambda: CheckpointOptions(patience=2), "checkpoint.patience=2 .* set checkpoint.select=best"),
+        (lambda: CheckpointOptions(min_delta=0.1), "checkpoint.min_delta=0.1 needs checkpoint.patience"),
         (lambda: WeightDelta(0), "callbacks.weight_delta.every_steps must be at least 1, got 0"),
         (lambda: WeightDelta(1, {"a": "/nowhere"}), "callbacks.weight_delta.specialists.a=/nowhere"),
+        (lambda: GenerationScore(1, problems=0), "callbacks.generate.problems must be at least 1, got 0"),
         (lambda: GradientCosine(1, rows=0), "callbacks.gradient_cosine.rows must be at least 1, got 0"),
     ],
 )

@@ -6,8 +6,6 @@ of the training data. Items below 20% are clean, items at 80% or above are dirty
 
 from __future__ import annotations
 
-import hashlib
-import re
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -15,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from src.data.words import hash64, words
 from src.evaluation.contamination.code_forms import function_forms
 from src.evaluation.statistics.bootstrap import Interval
 from src.evaluation.statistics.scores import Metric, Score, summarize
@@ -22,7 +21,6 @@ from src.utils.errors import UserError
 
 ORDER = 10
 CLEAN, DIRTY = 0.2, 0.8
-_WORDS = re.compile(r"[a-z0-9]+")
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ class OverlapFilter:
         read, self._forms = list[Document](), set[int]()
         for item in items:
             read.append(item)
-            self._forms |= {_hash(form) for form in _forms(item)}
+            self._forms |= {hash64(form) for form in _forms(item)}
         self._ids = {item.id for item in read}
         self._items = [_Item(item) for item in read]
         self._grams = _GramIndex(read)
@@ -153,7 +151,7 @@ class OverlapFilter:
         return (
             row.id in self._ids
             or any(share >= CLEAN for share in shares)
-            or not self._forms.isdisjoint(map(_hash, _forms(row)))
+            or not self._forms.isdisjoint(map(hash64, _forms(row)))
         )
 
 
@@ -192,7 +190,7 @@ class _GramIndex:
         for number, item in enumerate(items):
             for field, tokens in enumerate(_fields(item)):
                 for place, gram in _grams(tokens):
-                    hashes.append(_hash(gram))
+                    hashes.append(hash64(gram))
                     places.extend((number, field, place))
         order = np.argsort(hashes, kind="stable")
         self._hashes = np.asarray(hashes)[order]
@@ -200,7 +198,7 @@ class _GramIndex:
 
     def shared(self, document: Document) -> dict[int, set[tuple[int, int]]]:
         """item -> (field, place) of its 10-grams that the document contains."""
-        wanted = {_hash(gram) for tokens in _fields(document) for _, gram in _grams(tokens)}
+        wanted = {hash64(gram) for tokens in _fields(document) for _, gram in _grams(tokens)}
         hashes = np.fromiter(wanted, np.uint64, len(wanted))
         first, last = (np.searchsorted(self._hashes, hashes, side) for side in ("left", "right"))
         shared = defaultdict[int, set[tuple[int, int]]](set)
@@ -212,18 +210,13 @@ class _GramIndex:
 
 def _fields(document: Document) -> list[list[str]]:
     """Return the tokens of each of its texts."""
-    return [_WORDS.findall(text.lower()) for text in document.texts]
+    return [words(text) for text in document.texts]
 
 
 def _grams(tokens: Sequence[str]) -> Iterable[tuple[int, str]]:
     if len(tokens) < ORDER:
         return [(0, " ".join(tokens))] if len(tokens) >= ORDER // 2 else []
     return [(place, " ".join(tokens[place : place + ORDER])) for place in range(len(tokens) - ORDER + 1)]
-
-
-def _hash(text: str) -> int:
-    """Hash to 64 bits, the same in every process, unlike Python's own hash."""
-    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "big")
 
 
 def _form_index(items: Sequence[Document]) -> dict[str, list[int]]:

@@ -20,7 +20,8 @@ from src.stages.evaluate.identity import Benchmark, run_identity
 from src.stages.job import SHARED_KEYS, Job, compose_job
 from src.stages.search.scoring import AVERAGE, LOSS, SPLIT, BenchmarkScores, Generator, ValidationLoss
 from src.stages.train.names import root_key
-from src.stages.train.rows import source_rows, sources_of
+from src.stages.train.rows import sources_of
+from src.stages.train.split_rows import source_rows
 from src.utils.errors import UserError, unknown_choice
 from src.utils.files import sha256_json
 

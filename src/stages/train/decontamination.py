@@ -57,10 +57,15 @@ class Decontamination:
         return {"key": self.key, "_overlap": self._overlap}
 
 
-def _benchmark_items(job: Job) -> list[Document]:
+def benchmark_job(job: Job) -> Job:
+    """The evaluation whose benchmarks are those of a training job's tasks."""
     overrides = [override for override in job.overrides if override.lstrip("+~").startswith(GROUPS)]
+    return compose_job("evaluate", overrides)
+
+
+def _benchmark_items(job: Job) -> list[Document]:
     items = []
-    for name, node in task_benchmarks(compose_job("evaluate", overrides)).items():
+    for name, node in task_benchmarks(benchmark_job(job)).items():
         benchmark: CodeBenchmark | SummaryBenchmark = build(node)
         for split in () if benchmark.of_training_data else benchmark.splits:
             items += [document(row, 0, f"{name}/{item}") for item, row in benchmark.items(split).items()]

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from src.models import ModelSpec
 from src.runs.paths import training_name, words_for_parents
 from src.stages.checkpoints import model_label, trained_directory
 from src.stages.job import Job, task_of
@@ -17,6 +18,8 @@ SPEED = (
     *("trainer.devices", "trainer.nodes", "trainer.mesh", "trainer.reduce", "data.cache", "data.workers"),
     *("strategy.micro_batch", "model.gradient_checkpointing"),
 )
+BASE_KEYS = {"model", "debug", "seed", "output_root", "logger", "hydra"}  # keys that a base depends on
+CHOOSING = ("select", "validate_every", "patience", "min_delta")  # keys of `checkpoint` that decide with select=best
 # keys of `checkpoint` that do not change the resulting weights
 SAVING = tuple(f"checkpoint.{key}" for key in ("every_steps", "every_seconds", "keep", "validate_every"))
 
@@ -48,7 +51,7 @@ def run_identity(job: Job) -> dict[str, Any]:
     if not _depends_on_tasks(job.cfg):
         identity.pop("tasks")
     if job.cfg.checkpoint.select == "best":
-        identity["checkpoint"] = {key: job.cfg.checkpoint[key] for key in ("select", "validate_every")}
+        identity["checkpoint"] = {key: job.cfg.checkpoint[key] for key in CHOOSING}
     for node, key in (name.split(".") for name in SPEED):
         identity[node] = {name: value for name, value in identity[node].items() if name != key}
     return identity
@@ -56,6 +59,12 @@ def run_identity(job: Job) -> dict[str, Any]:
 
 def _depends_on_tasks(cfg: DictConfig) -> bool:
     return cfg.strategy.name != "base" or bool(cfg.data.decontaminate)
+
+
+def base_overrides(job: Job, model: ModelSpec) -> list[str]:
+    """Overrides of the run that makes the base of another run."""
+    kept = BASE_KEYS if model.is_drawn else BASE_KEYS - {"model"}  # pretraining has its own settings
+    return ["strategy=base", *(override for override in job.overrides if root_key(override) in kept)]
 
 
 def root_key(override: str) -> str:

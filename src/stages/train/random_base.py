@@ -27,12 +27,26 @@ def write_random_base(model: ModelSpec, rows: Sequence[Example], seed: int, dire
     Raises:
         UserError: There is no tokenizer or no architecture.
     """
-    tokenizer = _tokenizer(model, rows)
-    if model.eos_token is not None:
-        tokenizer.eos_token = model.eos_token
+    tokenizer = base_tokenizer(model, rows)
     config = model_config(_local(model), model.architecture, shrink=model.shrink, tokenizer=tokenizer)
     dtype = torch_dtype(model.dtype)
     export_checkpoint(draw_model(config, seed, dtype), tokenizer, directory, dtype)
+
+
+def base_tokenizer(model: ModelSpec, rows: Sequence[Example]) -> PreTrainedTokenizerBase:
+    """The tokenizer of a base with random weights, with the model's end token.
+
+    Args:
+        model: See `write_random_base`.
+        rows: See `write_random_base`.
+
+    Raises:
+        UserError: There is none.
+    """
+    tokenizer = _tokenizer(model, rows)
+    if model.eos_token is not None:
+        tokenizer.eos_token = model.eos_token
+    return tokenizer
 
 
 def _tokenizer(model: ModelSpec, rows: Sequence[Example]) -> PreTrainedTokenizerBase:

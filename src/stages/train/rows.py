@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig
 
-from src.data.budget import Budget, step_starts
 from src.data.cache import token_table
-from src.data.examples import Examples, join
-from src.data.mixture import MixOptions, Mixture, fraction_of, rows_per_epoch
+from src.data.mixture import fraction_of
 from src.data.options import DataOptions
 from src.data.shards import Tokenization
-from src.data.table import TokenTable
+from src.data.table import Part, TokenTable
 from src.data.tokenize import LengthReport
 from src.stages.build import build
 from src.stages.checkpoints import OF_ONE_TASK
 from src.stages.job import task_of
+from src.stages.train.split_rows import SplitRows
 from src.utils.errors import UserError
-from src.utils.files import sha256_json
 from src.utils.progress import say
 
 Tables = dict[str, TokenTable]
@@ -72,16 +72,12 @@ def _is_at_hand(source: Any) -> bool:
     return is_local is None or is_local("validation")
 
 
-def source_rows(sources: Sequence[Any], split: str) -> Examples:
-    """All rows of a task."""
-    return join(source.examples(split) for source in sources)
-
-
 def training_tables(
     sources: Mapping[str, Sequence[Any]],
     split: str,
     tokenization: Tokenization,
     options: DataOptions,
+    held_out: Mapping[str, Sequence[Any]] | None = None,
 ) -> tuple[Tables, dict[str, LengthReport]]:
     """Build the token tables by task, with counts of their truncated and dropped rows.
 
@@ -89,25 +85,34 @@ def training_tables(
         sources: By task.
         split: `train` or `validation`.
         tokenization: How rows become tokens.
-        options: Cache, workers, limit and fraction.
+        options: Cache, workers, limit, fraction and copies.
+        held_out: Sources of validation rows by task, which training rows may not copy with `data.deduplicate`.
 
     Raises:
         UserError: A task has no rows, or they are malformed.
     """
     tables, reports = Tables(), dict[str, LengthReport]()
     for task, nodes in sources.items():
-
-        def rows(nodes: Sequence[Any] = nodes) -> Examples:
-            return _spread(source_rows(nodes, split), options.limit)
-
-        table, reports[task] = token_table(
-            rows, tokenization, data_key=_key(nodes, split, options.limit), workers=options.workers,
-            cache=None if options.cache is None else Path(options.cache), label=f"{task} {split}",
-        )  # fmt: skip
-        tables[task] = fraction_of(table, options.fraction, task, options.seed) if split == "train" else table
+        rows = SplitRows(nodes, split, options, list((held_out or {}).values()))
+        parts, counts = list[TokenTable](), list[LengthReport]()
+        for group in rows.groups:
+            table, report = token_table(
+                partial(rows.of, group), tokenization, data_key=rows.key(group), workers=options.workers,
+                cache=None if options.cache is None else Path(options.cache), label=f"{task} {split}",
+            )  # fmt: skip
+            parts.append(fraction_of(table, options.fraction, task, options.seed) if split == "train" else table)
+            counts.append(report)
+        tables[task] = parts[0] if rows.weights is None else _weighted(parts, rows.weights)
+        reports[task] = sum(counts[1:], counts[0])
         if reports[task].changed:
             say(f"{task} {split}: {reports[task]} (limit {tokenization.max_length} tokens)")
     return tables, reports
+
+
+def _weighted(tables: Sequence[TokenTable], weights: Sequence[float]) -> TokenTable:
+    """One table of the tables of a task's sources, which is in memory."""
+    parts = tuple(Part(len(table), weight) for table, weight in zip(tables, weights, strict=True))
+    return replace(TokenTable.join(tables), parts=parts)
 
 
 def token_cache(cache: str | None, output_root: str, data: str) -> str | None:
@@ -121,16 +126,6 @@ def token_cache(cache: str | None, output_root: str, data: str) -> str | None:
     if cache != "auto":
         return cache
     return str(Path(output_root) / "cache" / "tokens") if data == "real" else None
-
-
-def trained_on(tables: Tables, mix: MixOptions, budget: Budget, seed: int) -> dict[str, dict[str, int]]:
-    """Count rows and tokens of each task in the whole run, and print them if there are several tasks."""
-    mixture = Mixture(tables, seed, rows_per_epoch(tables, mix))
-    drawn = mixture.drawn(int(step_starts(mixture, budget)[-1]))
-    if len(tables) > 1:
-        shares = (f"{task} {counts['rows']:,} rows, {counts['tokens']:,} tokens" for task, counts in drawn.items())
-        say(f"training on {'; '.join(shares)}")
-    return drawn
 
 
 def rows_as_text(tables: Tables, tokenizer: Any, rows: int = 20) -> pd.DataFrame:
@@ -150,17 +145,3 @@ def rows_as_text(tables: Tables, tokenizer: Any, rows: int = 20) -> pd.DataFrame
             row = {"task": task, "row": table.ids[index], "tokens": length, "answer_tokens": length - prompt}
             found.append(row | texts)
     return pd.DataFrame(found)
-
-
-def _spread(rows: Examples, limit: int | None) -> Examples:
-    """Take at most `limit` rows, evenly spaced so that every source is represented."""
-    if limit is None or len(rows) <= limit:
-        return rows
-    return Examples([rows[number * len(rows) // limit] for number in range(limit)], rows.left_out)
-
-
-def _key(sources: Sequence[Any], split: str, limit: int | None) -> str | None:
-    """Hash the inputs of the rows, if all sources can do so without reading rows."""
-    if not all(hasattr(source, "fingerprint") for source in sources):
-        return None
-    return sha256_json([*(source.fingerprint(split) for source in sources), limit])

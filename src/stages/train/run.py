@@ -12,42 +12,35 @@ from omegaconf import DictConfig, OmegaConf
 from src.checkpoints import Checkpoint
 from src.checkpoints.fingerprint import fingerprint
 from src.config.checks import check_train
-from src.data.shards import Tokenization
 from src.lit_modules.datamodule import TrainingRows
 from src.lit_modules.export import export_checkpoint
 from src.lit_modules.fit import METRICS, FitResult, fit
 from src.lit_modules.loggers import TrackerLogger
 from src.lit_modules.trainer import trained_rows
 from src.lit_modules.world import connected, resolve_world, started_world
-from src.models import ModelSpec, load_tokenizer, torch_dtype
+from src.models import ModelSpec, torch_dtype
 from src.runs.lock import waiting_for_others
 from src.runs.record import Run, open_run
 from src.stages.build import build
-from src.stages.checkpoints import OF_ONE_TASK, STATISTICS, base_checkpoint
+from src.stages.checkpoints import OF_ONE_TASK, STATISTICS, base_checkpoint, is_published
 from src.stages.job import Job, compose_job
 from src.stages.trackers import LiveTrackers
-from src.stages.train.decontamination import Decontamination
+from src.stages.train.generation import prepare_generation
 from src.stages.train.launch import launch_ranks, once, open_shared_run
 from src.stages.train.merge_statistics import statistics
-from src.stages.train.names import root_key, run_directory, run_identity
+from src.stages.train.names import base_overrides, run_directory, run_identity
 from src.stages.train.network import for_this_machine, training_network
 from src.stages.train.options import TrainingOptions
+from src.stages.train.plan import announce, training_plan
+from src.stages.train.prepared import prepare_rows
 from src.stages.train.random_base import write_random_base
-from src.stages.train.rows import (
-    monitored_sources,
-    rows_as_text,
-    source_rows,
-    task_sources,
-    token_cache,
-    trained_on,
-    training_tables,
-)
+from src.stages.train.rows import rows_as_text, task_sources
+from src.stages.train.split_rows import source_rows
 from src.stages.train.then_merge import specialists_then_merge
 from src.tracking.contents import Contents
 from src.tracking.trackers import LoggerTracker
 from src.utils.ranks import from_main, is_main_process, wait_for_all
 
-BASE_KEYS = {"model", "debug", "seed", "output_root", "logger", "hydra"}  # keys that a base depends on
 DRAWN = (
     "path",
     "tokenizer",
@@ -115,29 +108,30 @@ def _fit(
     cfg = job.cfg
     sources = task_sources(cfg, model.data, "train")
     origin = start or _untrained(cfg, sources["base"], run.scratch / "untrained")
-    tokenizer = load_tokenizer(
-        model.tokenizer or origin, revision=model.revision, chat_template=model.chat_template, eos_token=model.eos_token
+    prepared = prepare_rows(job, model, sources, origin, options)
+    tokenizer = prepared.tokenizer
+    plan = training_plan(
+        model, origin, prepared, options.fit, resolve_world(options.fit.trainer), run.directory, Path(cfg.output_root)
     )
-    tokenization = Tokenization(tokenizer, options.fit.batches.max_length, cfg.strategy.truncation)
-    data = replace(options.data, cache=token_cache(options.data.cache, cfg.output_root, model.data))
-    clean = replace(tokenization, keep=Decontamination(job)) if data.decontaminate else tokenization
-    train_rows, lengths = training_tables(sources, "train", clean, data)
-    held_out, _ = training_tables(monitored_sources(cfg, model.data), "validation", tokenization, data)
-    drawn = trained_on(train_rows, options.fit.mix, options.fit.batches.budget, cfg.seed)
-    rows = TrainingRows(train_rows, held_out, int(tokenizer.pad_token_id or 0))  # never attended to and never a target
-    trackers.show(lambda: Contents(tables={"rows": rows_as_text(train_rows, tokenizer)}))
+    announce(plan)
+    prepare_generation(job, options.callbacks, tokenizer)
+    padding = int(tokenizer.pad_token_id or 0)  # never attended to and never a target
+    rows = TrainingRows(prepared.train, prepared.validation, padding)
+    trackers.show(lambda: Contents(tables={"rows": rows_as_text(prepared.train, tokenizer)}))
     network, kernels = training_network(model, origin, options.fit)
     base = Checkpoint(origin)
     result: FitResult = fit(
         network, rows, options.fit, run.scratch, base=base, callbacks=options.callbacks, loggers=_loggers(trackers)
     )
-    export_checkpoint(network, tokenizer, run.work, torch_dtype(model.dtype), None if model.adapter is None else base)
+    published = model.path if cfg.base is None and is_published(cfg.model) else None
+    dtype = torch_dtype(model.dtype)
+    export_checkpoint(network, tokenizer, run.work, dtype, None if model.adapter is None else base, published)
     if is_main_process():
         shutil.copy(run.scratch / METRICS, run.work / METRICS)
-    counts = {task: asdict(found) for task, found in lengths.items()}
-    found = {**asdict(result), "trained_on": drawn, "lengths": counts, "kernels": kernels}
+    counts = {task: asdict(found) for task, found in prepared.train_counts.items()}
+    found = {**asdict(result), **plan.record(), "lengths": counts, "kernels": kernels}
     found["data"] = {
-        task: {"sha256": sha, "rows": len(train_rows[task])} for task, sha in trained_rows(run.scratch).items()
+        task: {"sha256": sha, "rows": len(prepared.train[task])} for task, sha in trained_rows(run.scratch).items()
     }
     return found | ({} if start is None else {"parents": {"base": str(start.absolute())}})
 
@@ -154,9 +148,7 @@ def _start(job: Job, model: ModelSpec) -> Path | None:
     if cfg.strategy.name == "base":
         return None
     if cfg.base is None and (model.path is None or model.is_drawn):
-        kept = BASE_KEYS if model.is_drawn else BASE_KEYS - {"model"}  # pretraining has its own settings
-        settings = [override for override in job.overrides if root_key(override) in kept]
-        _make_missing(compose_job("train", ["strategy=base", *settings]))
+        _make_missing(compose_job("train", base_overrides(job, model)))
     return base_checkpoint(cfg)
 
 

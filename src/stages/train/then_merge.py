@@ -53,9 +53,20 @@ def specialists_then_merge(job: Job, make: Make) -> Path:
 
 def _one_a_task(job: Job, make: Make, strategy: str, more: Mapping[str, list[str]] | None = None) -> dict[str, Path]:
     """Directories of a strategy's runs by task; missing ones are trained."""
+    return {task: make(one) for task, one in jobs_by_task(job, strategy, more).items()}
+
+
+def jobs_by_task(job: Job, strategy: str, more: Mapping[str, list[str]] | None = None) -> dict[str, Job]:
+    """The run of a strategy for each task, with the settings of a job with `strategy=merge`.
+
+    Args:
+        job: That job.
+        strategy: One that trains for a single task.
+        more: Further overrides of a task's run.
+    """
     handed_on = [override for override in job.overrides if root_key(override) not in OWN_KEYS]
     lines = {str(task): [f"strategy={strategy}", f"task={task}", *handed_on] for task in job.cfg.tasks}
-    return {task: make(compose_job("train", [*line, *(more or {}).get(task, [])])) for task, line in lines.items()}
+    return {task: compose_job("train", [*line, *(more or {}).get(task, [])]) for task, line in lines.items()}
 
 
 def _usual(job: Job, strategy: str) -> dict[str, Path]:
