@@ -21,6 +21,7 @@ from src.data.table import TokenTable
 from src.lit_modules.callbacks.standard import FitResult, StandardCallbacks
 from src.lit_modules.callbacks.validation import TaskValidation
 from src.lit_modules.datamodule import TokenDataModule, TrainingRows
+from src.lit_modules.disk import checkpoint_bytes, require_space
 from src.lit_modules.loggers import RecordLogger
 from src.lit_modules.metrics import TOGETHER
 from src.lit_modules.options import FitOptions
@@ -72,6 +73,8 @@ def fit(
     steps = _steps(network, rows, options, world)
     if is_main_process():
         claim_directory(work_dir, _plan(options, rows.train))
+        each = checkpoint_bytes(network, options.optimizer.kind, world.size > 1)
+        require_space(work_dir / "checkpoints", each, options.checkpoints.keep)
     datamodule = TokenDataModule(rows, steps)
     run = _standard_callbacks(datamodule, options, work_dir)
     recorded = [RecordLogger(work_dir / METRICS), *loggers]

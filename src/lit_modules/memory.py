@@ -81,6 +81,8 @@ class Demand:
         """Master weights, gradients, moments and frozen weights, divided over the ranks."""
         frozen = 0.55 if self.quantized else 2.0 if self.half else 4.0
         trained = self.trained * (8.0 + MOMENTS[self.optimizer])
+        if self.optimizer == "adamw8bit" and self.trained >= self.weights:  # moments of the embedding stay in 32 bits
+            trained += self.vocabulary * self.width * (MOMENTS["adamw"] - MOMENTS["adamw8bit"])
         whole = 4.0 * self.trained if self.whole_gradients and self.ranks > 1 else 0.0
         return ((self.weights - min(self.trained, self.weights)) * frozen + trained) / self.ranks + whole
 

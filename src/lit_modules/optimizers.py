@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -17,8 +17,17 @@ from src.utils.errors import UserError
 MOMENTS = {"state1", "state2"}  # as bitsandbytes names them
 
 
-def build_optimizer(parameters: Iterable[torch.nn.Parameter], options: OptimizerOptions) -> torch.optim.Optimizer:
+def build_optimizer(
+    parameters: Iterable[torch.nn.Parameter],
+    options: OptimizerOptions,
+    embeddings: Sequence[torch.nn.Parameter] = (),
+) -> torch.optim.Optimizer:
     """Build AdamW; biases and norm weights (one dimension) are never decayed.
+
+    Args:
+        parameters: Of the network; frozen ones are left out.
+        options: Kind and constants.
+        embeddings: Their moments stay in 32 bits (arXiv 2110.02861, section 2.3): their gradients vary too much.
 
     Raises:
         UserError: 8-bit moments on several ranks: bitsandbytes cannot shard and reassemble them.
@@ -39,7 +48,17 @@ def build_optimizer(parameters: Iterable[torch.nn.Parameter], options: Optimizer
     kinds = bitsandbytes().optim
     made: torch.optim.Optimizer
     made = (kinds.AdamW8bit if options.kind == "adamw8bit" else _paged(kinds.PagedAdamW8bit))(used, **constants)
+    if embeddings:
+        made.mng = _exceptions(kinds.GlobalOptimManager, list(embeddings))  # type: ignore[attr-defined]
     return made
+
+
+def _exceptions(kind: Any, embeddings: list[torch.nn.Parameter]) -> Any:
+    """Settings of single parameters, of this optimizer alone: bitsandbytes keeps those of all runs of a process."""
+    manager = kind.__new__(kind)
+    manager.initialize()
+    manager.override_config(embeddings, "optim_bits", 32)
+    return manager
 
 
 def _paged(kind: Any) -> Any:

@@ -99,7 +99,9 @@ class CheckpointOptions:
 
     Args:
         every_steps: Optimizer steps between saves; None: not by steps.
-        every_seconds: Seconds between saves; None: not by time.
+        every_seconds: Least number of seconds between saves; None: not by time.
+        max_share: Largest share of the time that saves by time may take: a save of 60 seconds at 0.05 is followed by 20
+            minutes without one.
         keep: Number of newest checkpoints kept.
         validate_every: Steps between validations; None: only after the last step.
         select: "last" returns the weights of the last step, "best" those with the lowest validation loss: on the
@@ -110,6 +112,7 @@ class CheckpointOptions:
 
     every_steps: Count | None = None
     every_seconds: Annotated[float, Field(ge=0)] | None = 60.0
+    max_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     keep: Count = 2
     validate_every: Count | None = None
     select: Literal["last", "best"] = "last"

@@ -108,7 +108,9 @@ class SupervisedFineTuning(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Build AdamW and its schedule, both stepped by hand."""
-        optimizer = build_optimizer(self.network.parameters(), self.options)
+        embedding = self.network.get_input_embeddings().weight
+        assert isinstance(embedding, torch.nn.Parameter)
+        optimizer = build_optimizer(self.network.parameters(), self.options, [embedding])
         schedule = build_schedule(optimizer, len(self.steps), self.options.warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

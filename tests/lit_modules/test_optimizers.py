@@ -106,6 +106,20 @@ def test_moments_of_a_checkpoint_are_paged_again(monkeypatch: pytest.MonkeyPatch
     assert torch.equal(states[0]["state1"], states[1]["state1"])
 
 
+def test_moments_of_embeddings_stay_in_32_bits() -> None:
+    """As transformers does it; and the next optimizer of the process does not inherit it."""
+    kinds = []
+    for exceptions in (True, False):
+        weights = [torch.nn.Parameter(torch.randn(64, 128)) for _ in range(2)]
+        options = OptimizerOptions(1e-2, kind="adamw8bit")
+        optimizer = build_optimizer(weights, options, weights[:1] if exceptions else ())
+        for weight in weights:
+            weight.grad = weight.detach().clone()
+        optimizer.step()
+        kinds.append([optimizer.state[weight]["state1"].dtype for weight in weights])
+    assert kinds == [[torch.float32, torch.uint8], [torch.uint8, torch.uint8]]
+
+
 def test_eight_bit_moments_are_near_the_exact_ones() -> None:
     """On CPU and GPU alike: after 20 steps on a quadratic the weights agree to a twentieth of what they moved."""
     found = {}

@@ -7,6 +7,7 @@ import resource
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -67,6 +68,20 @@ def test_checkpoints_are_kept_by_number_and_a_half_written_one_is_no_checkpoint(
     run(tmp_path, other := tiny.network(seed=99))
     assert_equal_weights(one, other)
     assert [path.name for path in sorted(folder.iterdir())] == ["step-00000015.ckpt", "step-00000018.ckpt"]
+
+
+def test_slow_saves_are_rare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A save of 60 seconds, at most a twentieth of the time: the next one is due after 20 minutes, not after 10."""
+    saver = ResumeCheckpoints(tmp_path, CheckpointOptions(every_seconds=600.0), lambda: None)
+    trainer: Any = SimpleNamespace(
+        global_step=1, strategy=SimpleNamespace(reduce_boolean_decision=lambda due, all: due)
+    )
+    found = []
+    for cost, waited in ((1.0, 599.0), (1.0, 601.0), (60.0, 601.0), (60.0, 1199.0), (60.0, 1201.0)):
+        saver._cost, saver._last_time = cost, 0.0
+        monkeypatch.setattr("src.lit_modules.callbacks.checkpoint.time.monotonic", lambda waited=waited: waited)
+        found.append(saver._is_due(trainer))
+    assert found == [False, True, False, False, True]
 
 
 def test_checkpoints_by_time(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ class ResumeCheckpoints(L.Callback):
         self.directory, self.options = directory, options
         self.best_step = best_step if options.select == "best" else lambda: None
         self._last_time = time.monotonic()
+        self._cost = 0.0  # seconds of the last save
         self._last_step = -1
         self._random: dict[str, Any] | None = None
 
@@ -112,12 +113,16 @@ class ResumeCheckpoints(L.Callback):
     def _is_due(self, trainer: L.Trainer) -> bool:
         every, seconds = self.options.every_steps, self.options.every_seconds
         by_steps = every is not None and trainer.global_step % every == 0
-        by_time = seconds is not None and time.monotonic() - self._last_time >= seconds
+        by_time = seconds is not None and time.monotonic() - self._last_time >= self._pause(seconds)
         # saving is a collective operation and clocks differ, so all ranks must make the same decision
         return by_steps or (seconds is not None and trainer.strategy.reduce_boolean_decision(by_time, all=False))
 
+    def _pause(self, least: float) -> float:
+        """Seconds until the next save by time: more than `least` where saves are slow."""
+        return max(least, self._cost / self.options.max_share)
+
     def _save(self, trainer: L.Trainer) -> None:
-        step = trainer.global_step
+        step, start = trainer.global_step, time.monotonic()
         _require_numbers(trainer, step)
         final, temporary = self.path(step), self.directory / f".saving-{step:08d}.ckpt"
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -130,6 +135,7 @@ class ResumeCheckpoints(L.Callback):
                 self._prune()
         trainer.strategy.barrier()
         self._last_time, self._last_step = time.monotonic(), step
+        self._cost = self._last_time - start
 
     def _prune(self) -> None:
         steps = self.steps()

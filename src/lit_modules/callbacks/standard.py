@@ -15,6 +15,7 @@ from src.lit_modules.callbacks.cost import Cost, CostMeter
 from src.lit_modules.callbacks.early_stopping import StopWithoutProgress
 from src.lit_modules.callbacks.interrupt import StopWhenAsked
 from src.lit_modules.callbacks.record import LossRecord
+from src.lit_modules.callbacks.timeouts import CollectiveTimeouts
 from src.lit_modules.callbacks.validation import TaskValidation
 from src.lit_modules.options import CheckpointOptions
 from src.utils.errors import UserError
@@ -57,7 +58,7 @@ class StandardCallbacks:
 
     def in_order(self, others: Sequence[L.Callback]) -> list[L.Callback]:
         """All callbacks in order: a step is timed, recorded, validated and measured before it is saved."""
-        saving = [self.saver, StopWhenAsked(self.saver)]
+        saving = [CollectiveTimeouts(), self.saver, StopWhenAsked(self.saver)]
         stopping = [] if self.stopping is None else [self.stopping]
         return [self.meter, LossRecord(), self.validation, *stopping, *others, *saving, self.meter.start_clock()]
 

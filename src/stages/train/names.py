@@ -21,7 +21,7 @@ SPEED = (
 BASE_KEYS = {"model", "debug", "seed", "output_root", "logger", "hydra"}  # keys that a base depends on
 CHOOSING = ("select", "validate_every", "patience", "min_delta")  # keys of `checkpoint` that decide with select=best
 # keys of `checkpoint` that do not change the resulting weights
-SAVING = tuple(f"checkpoint.{key}" for key in ("every_steps", "every_seconds", "keep", "validate_every"))
+SAVING = tuple(f"checkpoint.{key}" for key in ("every_steps", "every_seconds", "max_share", "keep", "validate_every"))
 
 
 def run_directory(job: Job) -> Path:
