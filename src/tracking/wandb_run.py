@@ -64,7 +64,7 @@ class WandbTracker:
         self.samples, self.save_dir = samples, Path(save_dir)
         self._run: wandb.Run | None = None
         self._known_to = -1  # the server has the rows up to this step
-        self._is_resumed = False
+        self._is_resumed = self._is_live = False
         self._exit = sys.exit
 
     def open(self, header: Header, live: bool = False) -> None:
@@ -75,7 +75,7 @@ class WandbTracker:
         """
         if not is_main_process():
             return
-        self._exit = sys.exit
+        self._exit, self._is_live = sys.exit, live
         self.save_dir.mkdir(parents=True, exist_ok=True)
         if folder := header.place.get(
             "folder"
@@ -130,7 +130,7 @@ class WandbTracker:
         run = self._run
         if run is None or (self._is_resumed and contents.makes is None):  # what is shown first has been shown
             return
-        for row in contents.history:
+        for row in () if self._is_live else contents.history:
             self.log({key: value for key, value in row.items() if key != "step"}, row["step"])
         for name, rows in contents.cut.items():
             say(f"warning: logger=wandb shows the first {len(contents.tables[name])} of {rows} rows of {name}")

@@ -160,11 +160,13 @@ def test_an_interrupted_offline_run_is_one_run(tmp_path: Path) -> None:
     again = open_live({"wandb": second}, header, json.loads(json.dumps(places)))
     for step, loss in ((1, 2.0), (2, 1.0)):
         second.log({"train/loss": loss}, step)
-    second.show(Contents(tables={"rows": pd.DataFrame({"prompt": ["a"]})}))
+    history = [{"step": 1, "train/loss": 2.0}, {"step": 2, "train/loss": 1.0}]
+    second.show(Contents(tables={"rows": pd.DataFrame({"prompt": ["a"]})}, history=history))
     second.close(True)
     [run] = offline_runs(tmp_path / "w")
     assert run.id == places["wandb"]["id"] == again["wandb"]["id"]
     assert {step: row["train/loss"] for step, row in run.history.items() if "train/loss" in row} == {1: 2.0, 2: 1.0}
+    assert sum("train/loss" in row for row in run.rows) == 2  # what was followed is not logged again at the end
     assert run.tables["rows"]["prompt"].tolist() == ["a"]
     assert run.exit_code == 0
 
