@@ -10,6 +10,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from src.config.types import check_types, hints_of
+from src.utils.errors import UserError
 from src.utils.targets import require_trusted
 
 
@@ -44,7 +45,11 @@ def _callable(node: DictConfig) -> Any:
     """The callable of a node, which must be trusted by its name and by the module that defines it."""
     target, key = str(node["_target_"]), str(node._get_full_key("_target_"))
     require_trusted(target, key)
-    found = get_object(target)
+    try:
+        found = get_object(target)
+    except (ImportError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), "")
+        raise UserError(f"{key}={target}: {reason} It must be importable, e.g. PYTHONPATH=DIR") from error
     defined = getattr(found, "__module__", None)
     if defined is not None and not target.startswith(f"{defined}."):  # such as `os` through a module of ours
         require_trusted(f"{defined}.{target.rpartition('.')[2]}", key)

@@ -45,3 +45,9 @@ def test_nothing_is_called(tmp_path, target):
 def test_a_record_names_no_module_of_the_standard_library():
     with pytest.raises(UserError, match=r"_target_=antigravity\.fly"):
         recipe_from({"_target_": "antigravity.fly"})
+
+
+@pytest.mark.parametrize("target", ["no_such_module.f", "..", "", "src.utils.files.absent", "None"])
+def test_a_target_that_cannot_be_imported_is_one_line(target):
+    with pytest.raises(UserError, match=r"a\._target_="):
+        build(OmegaConf.create({"a": {"_target_": target}}).a)
