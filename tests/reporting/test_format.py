@@ -3,12 +3,12 @@ import doctest
 import pytest
 
 from src.reporting import format as fmt
-from src.reporting import write
+from src.reporting import pages, papers
 
 NAN = float("nan")
 
 
-@pytest.mark.parametrize("module", [fmt, write])
+@pytest.mark.parametrize("module", [fmt, pages, papers])
 def test_examples_of_the_docstrings(module):
     result = doctest.testmod(module)
     assert result.failed == 0
