@@ -40,7 +40,7 @@ def summary_lines(studies: Sequence[StudyJobs]) -> list[str]:
     costs = [
         training_cost(model.job, jobs.base.job) for jobs, model in trained.values() if not jobs.is_published(model)
     ]
-    merges = sum(len(jobs.grid) for jobs in studies)
+    merges = sum(len(jobs.grid) + _subset_merges(jobs) for jobs in studies)
     evaluations = sum(_evaluations(jobs) for jobs in studies)
     size = sum(cost.bytes for cost in costs) + sum(_merged_bytes(jobs) for jobs in studies)
     device = "cores" if studies[0].base.job.cfg.model.path is None else "H100s"
@@ -56,6 +56,12 @@ def _hours(costs: Sequence[TrainingCost], device: str) -> str:
     unknown = sum(cost.tokens is None for cost in costs)
     rest = f", without {unknown} whose tokens depend on rows that are not counted" if unknown else ""
     return f"about {hours:.2g} hours of {device} in all{rest}"
+
+
+def _subset_merges(jobs: StudyJobs) -> int:
+    """Subsets of two or more specialists, by every method, after every training seed."""
+    tasks = len(jobs.tasks)
+    return len(jobs.plan.subsets) * (2**tasks - tasks - 1) * len(jobs.seeds)
 
 
 def _evaluations(jobs: StudyJobs) -> int:

@@ -63,6 +63,8 @@ def test_the_study_leaves_its_report_and_tables(finished):
     ablation = pd.read_csv(directory / "ablation.csv")
     assert len(ablation) >= 4
     assert (directory / "report.md").read_text().startswith("# ")
+    assert page.index('id="verdict"') < page.index("What could change the answer") < page.index('id="preflight"')
+    assert "candidates tried" in page
     assert page.index('id="preflight"') < page.index('id="reading"') < page.index('href="differences.html"')
     assert "Data mixture against" in (directory / "differences.html").read_text()
 

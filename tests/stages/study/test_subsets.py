@@ -10,6 +10,7 @@ from hydra.errors import InstantiationException
 
 from src.stages.build import build
 from src.stages.job import compose_job
+from src.stages.study.dry_run import command_lines, summary_lines
 from src.stages.study.jobs import StudyJobs
 from src.stages.study.run import study
 from src.utils.errors import UserError
@@ -24,6 +25,9 @@ def test_subsets_stand_alone():
     jobs = StudyJobs(build(compose_job("study", ["study=pocket_law"]).cfg.study), 0, "runs")
     assert jobs.plan.splits == ()
     assert [model.name for model in jobs.trained] == ["base", *(f"{task} specialist" for task in jobs.tasks)]
+    assert "# 114 merges without weights on disk, 0 evaluations" in summary_lines([jobs])  # 2 methods, 64 - 7 subsets
+    *_, losses = command_lines(jobs)
+    assert losses.startswith("# losses of every subset merged by linear, ties: python evaluate.py benchmark=nll")
     assert jobs.merge_settings("ties")["_target_"] == "src.merging.registry.ties"
 
 
