@@ -33,7 +33,7 @@ def tracked(stage: Stage) -> Stage:
 
     @functools.wraps(stage)
     def with_trackers(job: Job) -> Path:
-        job_trackers(job, {"name": job.script})  # a mistake is said before hours of work
+        check_trackers(job)
         place = stage(job)
         mirror_job(job, place)
         return place
@@ -103,6 +103,16 @@ class LiveTrackers:
             return
         for name, tracker in self.trackers.items():
             attempt(name, lambda tracker=tracker: tracker.close(False))  # type: ignore[misc]
+
+
+def check_trackers(job: Job) -> None:
+    """Build the trackers of a job before hours of work, in a place where nothing is written.
+
+    Raises:
+        UserError: As `job_trackers`.
+    """
+    place = Path(job.cfg.output_root) / job.script / "unnamed"
+    job_trackers(job, {"name": job.script, "directory": str(place), "record": str(place / METRICS)})
 
 
 def job_trackers(job: Job, names: Mapping[str, str]) -> dict[str, Tracker]:

@@ -35,7 +35,7 @@ from src.stages.merge.jobs import (
     run_config,
 )
 from src.stages.merge.room import points_at_once, room_errors, weight_bytes
-from src.stages.trackers import job_trackers, mirror_job
+from src.stages.trackers import check_trackers, mirror_job
 from src.utils.errors import UserError, first_differences
 from src.utils.files import sha256_json
 from src.utils.progress import say
@@ -83,7 +83,7 @@ def merge_all(jobs: Sequence[Job]) -> list[Result]:
     """
     check_push(jobs)
     for job in jobs:
-        job_trackers(job, {"name": job.script})
+        check_trackers(job)
     groups, failed = group_by_parents(jobs)
     results: dict[int, Result] = {**failed}
     for parents, group in groups.items():

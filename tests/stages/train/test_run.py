@@ -119,8 +119,9 @@ def test_another_run_in_the_same_place_is_refused(world):
 
 def test_a_shrunken_family_runs_offline_from_base_to_mixture(tmp_path):
     options = ["model=deepseek1.3b", "debug=shrink", f"output_root={tmp_path}", "logger=none"]
-    mixture = train(compose_job("train", [*options, "strategy=mix", "strategy.steps=2", "strategy.batch_size=4"]))
-    assert mixture == tmp_path / "train" / "deepseek1.3b-shrunk-mix-steps2-batch_size4-s0"
+    small = ["strategy.steps=2", "strategy.batch_size=4", "data.limit=64"]
+    mixture = train(compose_job("train", [*options, "strategy=mix", *small]))
+    assert mixture == tmp_path / "train" / "deepseek1.3b-shrunk-mix-steps2-batch_size4-limit64-s0"
     base = Checkpoint(tmp_path / "train" / "deepseek1.3b-shrunk-base-s0")
     assert base.config["model_type"] == "llama"
     assert base.config["num_hidden_layers"] == 2
