@@ -56,6 +56,7 @@ def evaluation(tmp_path: Path, checkpoint: Path) -> Path:
         write_jsonl(run.work / "samples-mbpp.jsonl", samples)
         (run.work / "figures").mkdir()
         Image.new("RGB", (2, 2), "red").save(run.work / "figures" / "heat.png")
+        pd.DataFrame({"item": ["mbpp/1"]}).to_csv(run.work / "report.csv", index=False)  # as differences.csv and .html
         (run.work / "report.html").write_text("<h1>verdict</h1>")
         run.results |= {
             "checkpoint": str(checkpoint), "scores": SCORES, "finish": {"mbpp": {"eos": 2, "length": 1}},
@@ -91,16 +92,17 @@ def test_an_offline_run_holds_what_the_run_directory_holds(tmp_path: Path, evalu
     assert not any("definitions" in name for name in run.summary)
     tables = run.tables
     assert tables["scores"].to_dict("records") == SCORES
+    assert tables["report"].to_dict("records") == [{"item": "mbpp/1"}]
     assert tables["finish"].to_numpy().tolist() == [["mbpp", "eos", 2], ["mbpp", "length", 1]]
     rows = tables["samples/mbpp"].to_dict("records")
     expected = {"task_id": "mbpp/1", "base": "pass", "plus": "fail", "answer": "a1", "prompt": "<p>", "finish": "eos"}
     assert len(rows) == 2
     assert {key: rows[1][key] for key in expected} == expected
     assert {name: kind for name, (kind, _) in run.media.items() if kind != "table-file"} == {
-        "figures/heat": "image-file", "report": "html-file"
+        "figures/heat": "image-file", "pages/report": "html-file"
     }  # fmt: skip
     assert run.media["figures/heat"][1].read_bytes() == (evaluation / "figures" / "heat.png").read_bytes()
-    assert run.media["report"][1].read_text() == "<h1>verdict</h1>"
+    assert run.media["pages/report"][1].read_text() == "<h1>verdict</h1>"
     used, made = (next(one for one in run.artifacts if one.kind == kind) for kind in ("model", "evaluation"))
     assert (used.name, used.is_used, made.name, made.is_used) == (
         *("merge-pocket-ties-w0.3", True), *("evaluate-pocket-ties-w0.3-test", False)

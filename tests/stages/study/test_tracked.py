@@ -69,7 +69,7 @@ def test_every_run_directory_is_one_run_and_every_number_is_in_it(tracked_study)
     assert verdict.summary["outcome"] == found[str(place)]["results"]["outcome"]
     numbers = dict(flat({"difference": found[str(place)]["results"]["difference"]}))
     assert {key: verdict.summary[key] for key in numbers} == numbers
-    assert verdict.media["report"][1].read_text() == (place / "report.html").read_text()
+    assert verdict.media["pages/report"][1].read_text() == (place / "report.html").read_text()
 
 
 def test_the_lineage_leads_from_data_to_the_study(tracked_study):
