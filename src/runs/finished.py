@@ -65,7 +65,7 @@ class FinishedRun:
             elif states[name].sha256 != self.outputs[name].sha256:
                 wrong.append(f"{name} has changed")
         if wrong:
-            differences = first_differences(f"{self.directory} does not match its {RECORD}", wrong)
+            differences = first_differences(f"{self.directory} does not match its record", wrong)
             again = " ".join(self.argv)
             raise UserError(f"{differences}. Restore the files of the run, or remove the directory and repeat: {again}")
         return {name: states[name].sha256 for name in wanted}
