@@ -6,8 +6,10 @@ seven bytes; type 1 is a whole record, 2, 3 and 4 its first, middle and last par
 
 from __future__ import annotations
 
+import gc
 import json
 import struct
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +95,9 @@ class OfflineRun:
 def offline_runs(directory: Path) -> list[OfflineRun]:
     """All runs below a directory, in the order of their start, once the process that writes them has ended."""
     wandb.teardown()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its artifacts leave their temporary directories to the garbage collector
+        gc.collect()
     return [_read(path) for path in sorted(directory.glob("wandb/offline-run-*/run-*.wandb"))]
 
 
