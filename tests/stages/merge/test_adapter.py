@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from src.checkpoints import Checkpoint
 from src.merging.engine.outputs import ToModel
+from src.runs.file_hashes import FileState
 from src.stages.build import build
 from src.stages.job import Job, compose_job
 from src.stages.merge.adapter import check_adapter, planned_bytes
@@ -20,6 +22,7 @@ from src.stages.merge.recorded import lazy_merge
 from src.stages.merge.run import merge, merge_all
 from src.stages.merge.verify import verify
 from src.utils.errors import UserError
+from src.utils.files import sha256_file
 from tests.merging.engine.test_adapter_merge import LABELS, MIXED
 from tests.merging.tensors.test_lora import save_adapter, save_model
 from tests.merging.tools import largest_difference
@@ -88,6 +91,10 @@ def test_what_is_recomputed_is_compared(root: Path, tmp_path: Path, monkeypatch:
     merged = merge(job(root, tmp_path / "merged", "adapter=exact"))
     file = merged / "adapter_config.json"
     file.write_text(file.read_text().replace('"lora_alpha": 10', '"lora_alpha": 11'))
+    forged = json.loads((merged / "run.json").read_text())
+    del forged["sha256"]
+    forged["outputs"][file.name] = asdict(FileState.of(file, sha256_file(file)))
+    (merged / "run.json").write_text(json.dumps(forged))
     monkeypatch.setattr(stage, "_changed_files", lambda directory: [])
     with pytest.raises(UserError, match=r"does not match its record in: model\.layers\.0"):
         verify(merged)
