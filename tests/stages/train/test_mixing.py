@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.mixture import fraction_of
+from src.data.budget import step_starts
+from src.data.mixture import Mixture, fraction_of, rows_per_epoch
 from src.data.table import TokenTable
 from src.stages.build import build
 from src.stages.job import compose_job, task_of
 from src.stages.train.options import TrainingOptions
-from src.stages.train.rows import trained_on
 
 SIZES = {"codegen": (100, 30), "codesum": (300, 10)}  # rows and tokens of a row: 3,000 tokens each
 
@@ -22,7 +22,8 @@ def drawn(*overrides: str) -> dict[str, tuple[int, int]]:
         task: fraction_of(_table(*SIZES[task]), options.data.fraction, task, options.data.seed)
         for task in (SIZES if cfg.strategy.name == "mix" else [task_of(cfg)])
     }
-    found = trained_on(tables, options.fit.mix, options.fit.batches.budget, cfg.seed)
+    mixture = Mixture(tables, cfg.seed, rows_per_epoch(tables, options.fit.mix))
+    found = mixture.drawn(int(step_starts(mixture, options.fit.batches.budget)[-1]))
     return {task: (counts["rows"], counts["tokens"]) for task, counts in found.items()}
 
 
