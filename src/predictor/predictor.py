@@ -95,6 +95,8 @@ class Predictor:
         domain: Where the predictor answers.
         margin: Points; see `MARGIN`.
         unit: Of the gap and the margin; one of `GAPS`.
+        pairs: Pairs of tasks in the atlas, `codegen+codesum`; it answers for no other.
+        record: How well it did on studies that were left out, in words.
     """
 
     names: Sequence[str]
@@ -106,6 +108,8 @@ class Predictor:
     domain: Domain
     margin: float
     unit: str = GAPS["gap"]
+    pairs: Sequence[str] = ()
+    record: str = ""
 
     @classmethod
     def fitted(
@@ -130,23 +134,28 @@ class Predictor:
         guesses = np.stack([fold(atlas.values) for fold in folds])[fold_of, np.arange(len(groups))]
         means = atlas.values.mean(axis=0).tolist()
         residuals = (atlas.gap - guesses).tolist()
-        return cls(list(atlas.names), model, folds, fold_of, residuals, means, _domain(atlas, model), margin, unit)
+        pairs = sorted(set(atlas.groups["pair"].tolist()))
+        domain = _domain(atlas, model)
+        return cls(list(atlas.names), model, folds, fold_of, residuals, means, domain, margin, unit, pairs)
 
     @property
     def used(self) -> list[str]:
         """Features of the model."""
         return [self.names[column] for column in self.model.columns]
 
-    def outside(self, features: Mapping[str, float]) -> list[str]:
+    def outside(self, features: Mapping[str, float], tasks: Sequence[str]) -> list[str]:
         """Reasons why the predictor does not answer; nothing where it does.
 
         Args:
             features: Raw values by name.
+            tasks: Of the specialists.
 
         Raises:
             UserError: A feature that it needs is missing.
         """
-        return self.domain.left(self._entering(features, list(self.domain.low)), self.used)
+        known = [set(pair.split("+")) for pair in self.pairs]
+        strange = [f"its tasks are {', '.join(self.pairs)}"] if set(tasks) not in known else []
+        return [*strange, *self.domain.left(self._entering(features, list(self.domain.low)), self.used)]
 
     def predict(self, features: Mapping[str, float]) -> Prediction:
         """Expected gap at raw features, whether or not the atlas covers them: see `outside`."""

@@ -18,6 +18,7 @@ def predictor(tmp_path_factory):
     return Predictor.fitted(atlas(tmp_path_factory.mktemp("atlas")))
 
 
+TASKS = ["p0"]
 TYPICAL = {"parameters": 280_000, "relative_update": 0.1, "forgetting": 0.4}
 
 
@@ -66,12 +67,14 @@ def test_outside_the_atlas_is_said_instead_of_a_number(predictor):
         name: math.exp(mean) if FEATURES[name].logarithm else mean
         for name, mean in zip(predictor.names, predictor.means, strict=True)
     }
-    assert predictor.outside(values) == []
-    [reason] = predictor.outside(values | {"parameters": 7e9})
+    assert predictor.outside(values, TASKS) == []
+    [reason] = predictor.outside(values | {"parameters": 7e9}, TASKS)
     assert reason.startswith("parameters 7e+09 is outside 2.8e+05")
-    assert any("relative_update" in reason for reason in predictor.outside(values | {"relative_update": 1e-4}))
+    assert any("relative_update" in reason for reason in predictor.outside(values | {"relative_update": 1e-4}, TASKS))
+    [reason] = predictor.outside(values, ["other", "tasks"])
+    assert reason == "its tasks are p0, p1, p2, p3"
     with pytest.raises(UserError, match="forgetting"):
-        predictor.outside({name: value for name, value in values.items() if name != "forgetting"})
+        predictor.outside({name: value for name, value in values.items() if name != "forgetting"}, TASKS)
 
 
 def test_an_unusual_combination_of_usual_values_is_outside(tmp_path):
@@ -84,8 +87,8 @@ def test_an_unusual_combination_of_usual_values_is_outside(tmp_path):
     rows[["base", "pair", "gap", "relative_update", "forgetting"]].to_csv(tmp_path / "a.csv", index=False)
     found = Predictor.fitted(read_atlas(tmp_path / "a.csv"))
     assert set(found.used) == {"relative_update", "forgetting"}
-    assert found.outside({"relative_update": 0.1, "forgetting": 0.4}) == []
-    [reason] = found.outside({"relative_update": 0.3, "forgetting": 0.2})
+    assert found.outside({"relative_update": 0.1, "forgetting": 0.4}, TASKS) == []
+    [reason] = found.outside({"relative_update": 0.3, "forgetting": 0.2}, TASKS)
     assert "combination" in reason
 
 
@@ -94,6 +97,8 @@ def test_saved_and_read_back(tmp_path):
     found = refit(tmp_path / "atlas.csv", tmp_path / "fitted.json", draws=5)
     assert {"predictor", "mean"} <= set(found["rule"])
     read, made = Predictor.load(tmp_path / "fitted.json"), Predictor.fitted(read_atlas(tmp_path / "atlas.csv"))
+    assert read.record.startswith("16 studies; leave base out: r = ")
+    assert "always mix: " in read.record
     fresh = np.tile(np.array(made.means), (2, 1))
     for one, other in zip(read.at(fresh), made.at(fresh), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -32,12 +32,12 @@ def prediction_lines(content: Mapping[str, Any], tasks: Sequence[str], fitted: s
     elif differing := other_settings(content["settings"]):
         yield f"no prediction: the features were measured with {differing}"
     else:
-        yield from _answer(Predictor.load(place), features)
+        yield from _answer(Predictor.load(place), features, tasks)
     yield from advice(features, tasks)
 
 
-def _answer(predictor: Predictor, features: Mapping[str, float]) -> Iterator[str]:
-    if reasons := predictor.outside(features):
+def _answer(predictor: Predictor, features: Mapping[str, float], tasks: Sequence[str]) -> Iterator[str]:
+    if reasons := predictor.outside(features, tasks):
         yield f"outside the atlas, so no prediction: {'; '.join(reasons)}"
         return
     found = predictor.predict(features)
@@ -46,6 +46,8 @@ def _answer(predictor: Predictor, features: Mapping[str, float]) -> Iterator[str
         f"(merge minus mixture) {found.gap:+.1f} {predictor.unit}, "
         f"{LEVEL:.0%} interval {found.low:+.1f} to {found.high:+.1f}"
     )
+    if predictor.record:
+        yield f"how good such predictions were on what was left out: {predictor.record}"
     moved = ", ".join(f"{name} {points:+.1f}" for name, points in found.drivers.items())
     yield f"driven by (points from the atlas's mean): {moved or 'nothing: no feature helps to predict'}"
 

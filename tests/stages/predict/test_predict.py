@@ -116,7 +116,7 @@ def test_without_a_predictor_the_features_are_printed(features, monkeypatch, tmp
 
 
 def test_a_fitted_predictor_answers_inside_and_not_outside_the_atlas(features, tmp_path):
-    rows = table(bases=6, cells=8)
+    rows = table(bases=6, cells=8).assign(pair="+".join(TASKS))
     rows.to_csv(tmp_path / "atlas.csv", index=False)
     refit(tmp_path / "atlas.csv", tmp_path / "fitted.json", draws=2)
     inside = features | rows.drop(columns=["base", "pair", "gap"]).median().to_dict()
