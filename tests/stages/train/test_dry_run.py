@@ -27,7 +27,8 @@ def test_rows_and_plan_of_a_mixture(world: Path, tmp_path: Path, capsys: pytest.
 @pytest.mark.slow
 def test_a_base_that_is_missing_needs_no_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its tokenizer is made in a temporary place; the specialists of a merge are planned one by one."""
-    dry_run(compose_job("train", ["strategy=merge", *SMALL, "dry_run=true", f"output_root={tmp_path}"]))
+    short = ["data.limit=20", "model.recipe.epochs=null", "model.recipe.steps=3"]
+    dry_run(compose_job("train", ["strategy=merge", *short, "dry_run=true", f"output_root={tmp_path}"]))
     printed = capsys.readouterr().out
     assert printed.count("not trained yet") == printed.count("plan: 3 steps") == 2
     assert not list(tmp_path.iterdir())
