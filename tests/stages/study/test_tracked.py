@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -62,7 +63,7 @@ def test_every_run_directory_is_one_run_and_every_number_is_in_it(tracked_study)
             ]
     curves = [run for run in runs if run.job_type == "train"]
     for run in curves:
-        rows = read_jsonl(f"{run.config['run']['directory']}/metrics.jsonl")
+        rows = read_jsonl(Path(run.config["run"]["directory"]) / "metrics.jsonl")
         logged = [{k: v for k, v in row.items() if "/" in k and not k.startswith("trainer/")} for row in run.rows]
         assert [row for row in logged if row] == [{k: v for k, v in row.items() if k != "step"} for row in rows]
     verdict = by_directory[str(place)]
