@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 
 from src.lit_modules.options import OptimizerOptions, TrainerOptions
 from src.models import ModelSpec
+from src.pocket.sources import FAMILIES
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -60,17 +61,26 @@ def test_unknown_keys_are_refused(group: str) -> None:
         instantiate(node(group, name, f"+{group}.bogus=1"))
 
 
-@pytest.mark.parametrize("file", choices("tasks"))
-@pytest.mark.parametrize("data", ["pocket", "real"])
+POCKET_ONLY = ("repair", *FAMILIES)  # repair, and families of programs, which are scored by their losses
+
+
+def kinds_of_data() -> list[tuple[str, str]]:
+    pocket = [(file, "pocket") for file in choices("tasks")]
+    return pocket + [(file, "real") for file in choices("tasks") if file not in POCKET_ONLY]
+
+
+@pytest.mark.parametrize(("file", "data"), kinds_of_data())
 def test_tasks(file: str, data: str) -> None:
     [(name, task)] = node("tasks", file).items()
     assert file == (f"{name}_{task.variant}" if "variant" in task else name)
-    assert task.benchmarks[data]
+    assert bool(task.benchmarks[data]) == (name not in FAMILIES)
+    assert ("real" in task.sources) == (file not in POCKET_ONLY)
     for source in task.sources[data].values():
         assert source.user_prompt == task.user_prompt[data]
         made = instantiate(source)
-        assert made.task == name
-        if data == "pocket":
+        if data == "real":
+            assert made.task == name
+        else:
             rows = made.examples("validation")
             assert {row.task for row in rows} == {name}
             assert all(row.prompt for row in rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from src.data.examples import Example
 from src.data.prompts import render_user_turn
@@ -37,7 +37,7 @@ class PocketSource:
             placeholder. "base" holds both tasks and takes only None.
         seed: Seed of the corpus and of names, styles and phrasings.
         renderings: Number of programs rendered from each composition of the train split; other splits have one.
-        family: Only programs of this family, one of `FAMILIES`; None: all.
+        family: Only programs of this family, one of `FAMILIES`, which then names the task of the rows; None: all.
         task_share: Share of the "base" rows that are task rows, half of them from each task; 0 to 1.
     """
 
@@ -70,7 +70,8 @@ class PocketSource:
                     continue
                 rng = random.Random(derive_seed("pocket example", self.seed, self.task, split, index, rendering))
                 name = f"pocket/{self.task}/{split}/{index}/{rendering}"
-                rows.append(makers[self.task](name, render(composition, rng), rng))
+                row = makers[self.task](name, render(composition, rng), rng)
+                rows.append(row if self.family is None else replace(row, task=self.family))
         return rows
 
     def _base_example(self, name: str, program: Program, rng: random.Random) -> Example:

@@ -54,8 +54,8 @@ def test_help_shows_choices_of_every_directory_and_no_parts(tmp_path):
 @pytest.mark.parametrize(
     ("script", "groups"),
     [
-        ("merge", ["debug", "merge", "model", "search", "tasks"]),
-        ("study", ["executor", "experiment", "study"]),
+        ("merge", ["debug", "logger", "merge", "model", "search", "tasks"]),
+        ("study", ["executor", "experiment", "logger", "study"]),
     ],
 )
 def test_help_shows_the_groups_that_the_script_takes(script, groups):

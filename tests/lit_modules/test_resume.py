@@ -85,7 +85,7 @@ def test_slow_saves_are_rare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_checkpoints_by_time(tmp_path: Path) -> None:
-    options = CheckpointOptions(every_steps=None, every_seconds=0.0, keep=100)
+    options = CheckpointOptions(every_steps=None, every_seconds=0.0, keep=100, max_share=1.0)
     run(tmp_path, tiny.network(), checkpoints=options, batches=tiny.batches(2, 4, steps=4))
     assert len(list((tmp_path / "checkpoints").iterdir())) == 4
 

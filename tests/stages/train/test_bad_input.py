@@ -59,9 +59,10 @@ def test_too_little_memory_says_what_would_fit(monkeypatch, capsys, tmp_path, gp
     gpus(1)
     line = refused(monkeypatch, capsys, "model=qwen7b", "strategy=mix", f"output_root={tmp_path}")
     assert "GiB of GPU memory, but only 80 GiB" in line
-    assert "2 of them with trainer=fsdp strategy.micro_batch=1" in line
+    assert "2 of them with trainer=fsdp (65 GiB)" in line
+    assert "optimizer=paged_adamw8bit (66 GiB)" in line
     assert "model.adapter=lora" in line
-    gpus(1, gib=139)
+    gpus(1, gib=120)
     line = refused(monkeypatch, capsys, "model=qwen7b", "strategy=mix", f"output_root={tmp_path}")
     assert "optimizer=adamw8bit" in line
     assert list(tmp_path.iterdir()) == []
@@ -145,8 +146,8 @@ def test_no_chat_template(train_line, tmp_path, world):
             "callbacks.weight_delta.every_steps must be at least 1, got 0",
         ),
         (["strategy=specialist", "callbacks=gradient_cosine"], "callbacks.gradient_cosine compares tasks"),
-        (["+callbacks.mine._target_=collections.Counter"], "callbacks.mine: expected a lightning.pytorch.Callback"),
-        (["+logger.mine._target_=collections.Counter"], "logger.mine: expected a lightning.pytorch.loggers.Logger"),
+        (["+callbacks.mine._target_=torch.Generator"], "callbacks.mine: expected a lightning.pytorch.Callback"),
+        (["+logger.mine._target_=torch.Generator"], "logger.mine: expected a lightning.pytorch.loggers.Logger"),
         (["strategy=specialist", "mix.ratio=0.5"], "mix.* are proportions of tasks"),
     ],
 )

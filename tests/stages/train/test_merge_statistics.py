@@ -57,7 +57,10 @@ def test_fisher_is_the_mean_squared_gradient_of_the_answers(world, fisher):
     stored = Checkpoint(fisher["codegen"])
     assert set(stored.names) == set(Checkpoint(place).names)
     assert torch.allclose(stored.tensor("model.norm.weight"), total / 8, rtol=1e-4)
-    assert json.loads((fisher["codegen"] / "run.json").read_text())["results"] == {"rows": 8}
+    assert json.loads((fisher["codegen"] / "run.json").read_text())["results"] == {
+        "rows": 8,
+        "parents": {"specialist": str(place)},
+    }
 
 
 def test_regmean_holds_the_gram_matrix_of_the_inputs(world, tmp_path):
