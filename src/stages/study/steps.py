@@ -20,7 +20,7 @@ TOGETHER = 6  # evaluations of lazy merges per step: they share the model in mem
 
 def train_each(jobs: Sequence[Job]) -> list[Path]:
     """Train models one after the other."""
-    return [train(job) for job in jobs]
+    return [train(job, show_plan=False) for job in jobs]
 
 
 def evaluate_each(jobs: Sequence[Job]) -> list[Path]:

@@ -115,13 +115,13 @@ class TrainingPlan:
         )
 
 
-def announce(plan: TrainingPlan) -> None:
-    """Print a plan before its training begins.
+def announce(plan: TrainingPlan, shown: bool) -> None:
+    """Print a plan before its training begins, if `shown`, and look for room on the disk.
 
     Raises:
         UserError: On all ranks, if the disk of the first has no room.
     """
-    for line in plan.lines():
+    for line in plan.lines() if shown else ():
         say(line)
     error = from_main(plan.room_error())
     if error is not None:

@@ -55,8 +55,12 @@ DRAWN = (
 )
 
 
-def train(job: Job) -> Path:
+def train(job: Job, show_plan: bool = True) -> Path:
     """Train one model, or with `strategy=merge` every missing specialist and then their merge.
+
+    Args:
+        job: Of `train.py`.
+        show_plan: Print steps, time and disk before the start; a study, which has its own progress, does not.
 
     Returns:
         The run directory, which is the exported checkpoint (with `strategy=fisher|regmean` that of the statistics).
@@ -67,10 +71,10 @@ def train(job: Job) -> Path:
             return once(lambda: statistics(job))
         if job.cfg.strategy.name == "merge":
             return specialists_then_merge(job, _make_missing)
-        return _train_one(job)
+        return _train_one(job, show_plan)
 
 
-def _train_one(job: Job) -> Path:
+def _train_one(job: Job, show_plan: bool) -> Path:
     cfg = job.cfg
     model: ModelSpec = build(cfg.model)
     if cfg.strategy.name == "base" and model.path is not None:
@@ -98,12 +102,18 @@ def _train_one(job: Job) -> Path:
         if run.finished:
             return directory
         trackers.start(run)
-        run.results |= _fit(job, model, start, run, options, trackers)
+        run.results |= _fit(job, model, start, run, options, trackers, show_plan)
     return directory
 
 
 def _fit(
-    job: Job, model: ModelSpec, start: Path | None, run: Run, options: TrainingOptions, trackers: LiveTrackers
+    job: Job,
+    model: ModelSpec,
+    start: Path | None,
+    run: Run,
+    options: TrainingOptions,
+    trackers: LiveTrackers,
+    show_plan: bool,
 ) -> dict[str, Any]:
     cfg = job.cfg
     sources = task_sources(cfg, model.data, "train")
@@ -113,7 +123,7 @@ def _fit(
     plan = training_plan(
         model, origin, prepared, options.fit, resolve_world(options.fit.trainer), run.directory, Path(cfg.output_root)
     )
-    announce(plan)
+    announce(plan, show_plan)
     prepare_generation(job, options.callbacks, tokenizer)
     padding = int(tokenizer.pad_token_id or 0)  # never attended to and never a target
     rows = TrainingRows(prepared.train, prepared.validation, padding)

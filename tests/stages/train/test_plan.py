@@ -96,7 +96,7 @@ def test_a_full_disk_is_refused_before_the_start(base: Path, tmp_path: Path, mon
     plan = planned(base, tmp_path)
     monkeypatch.setattr("src.stages.train.plan.free_bytes", lambda place: (1, plan.disk_bytes - 1))
     with pytest.raises(UserError, match=r"run needs 920 kB, its disk has 920 kB left.*checkpoint\.keep"):
-        announce(plan)
+        announce(plan, shown=True)
     written = tmp_path / "train" / ".run.partial"
     written.mkdir(parents=True)
     (written / "checkpoint").write_bytes(b"x" * 10)  # what an interrupted attempt has written is there already
