@@ -26,6 +26,10 @@ script = Script()
 @hydra.main(version_base="1.3", config_path="conf", config_name="study")
 def main(cfg: DictConfig) -> None:
     with script.job(cfg.threads):  # torch is imported here, so that --help and mistyped keys answer at once
+        if not (cfg.dry_run or cfg.report_only):
+            from src.stages.study.executor import begin_imports
+
+            begin_imports(cfg.executor._target_)
         from src.stages.study.run import study
 
         study(Job.current("study", cfg))

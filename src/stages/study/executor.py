@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.forkserver import ensure_running
 from typing import Any, Protocol
 
 from src.runs.lock import wait_for_other_processes
@@ -155,12 +156,23 @@ class _Slot:
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
             context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(PRELOAD)  # torch is imported once for all workers
+            context.set_forkserver_preload(PRELOAD)
             self._pool = ProcessPoolExecutor(
                 1, mp_context=context, initializer=_begin, initargs=(self._threads, self._gpus)
             )
             self._process = self._pool.submit(os.getpid).result()
         return self._pool
+
+
+def begin_imports(target: str) -> None:
+    """Import what local workers need, once for all of them, while this process is still planning.
+
+    Args:
+        target: `_target_` of the executor; nothing happens for another one.
+    """
+    if target == f"{LocalExecutor.__module__}.{LocalExecutor.__qualname__}":
+        multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
+        ensure_running()
 
 
 def _gpus() -> list[str]:

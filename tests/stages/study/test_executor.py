@@ -12,12 +12,22 @@ from pathlib import Path
 
 import pytest
 
+from src.stages.job import compose_job
 from src.stages.study import executor as executors
 from src.stages.study.executor import LocalExecutor, SerialExecutor
 from src.utils.errors import UserError
 from src.utils.threads import VARIABLES, cpu_threads
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize(("kind", "begun"), [("local", 1), ("serial", 0)])
+def test_imports_of_local_workers_begin_before_the_study_is_planned(monkeypatch, kind, begun):
+    started = []
+    monkeypatch.setattr(executors, "PRELOAD", [])
+    monkeypatch.setattr(executors, "ensure_running", lambda: started.append(kind))
+    executors.begin_imports(compose_job("study", [f"executor={kind}"]).cfg.executor._target_)
+    assert len(started) == begun
 
 
 def whoami() -> tuple[int, str | None, set[str], int]:
