@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import ForkServerContext
 from multiprocessing.forkserver import ensure_running
 from typing import Any, Protocol
 
@@ -155,10 +156,8 @@ class _Slot:
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(PRELOAD)
             self._pool = ProcessPoolExecutor(
-                1, mp_context=context, initializer=_begin, initargs=(self._threads, self._gpus)
+                1, mp_context=_forkserver(), initializer=_begin, initargs=(self._threads, self._gpus)
             )
             self._process = self._pool.submit(os.getpid).result()
         return self._pool
@@ -171,8 +170,15 @@ def begin_imports(target: str) -> None:
         target: `_target_` of the executor; nothing happens for another one.
     """
     if target == f"{LocalExecutor.__module__}.{LocalExecutor.__qualname__}":
-        multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
+        _forkserver()
         ensure_running()
+
+
+def _forkserver() -> ForkServerContext:
+    """The context of local workers: what they need is imported once, before they are forked."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    return context
 
 
 def _gpus() -> list[str]:

@@ -20,7 +20,7 @@ NAMED = (
     "study.cell",
     "study.cells",
     "study.name",
-)  # keys that the name shows by itself
+)
 OF_THE_WHOLE = ("study.cells", "study.points", "study.cell", "study.name", "executor", "output", "dry_run")
 
 
